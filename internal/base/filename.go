@@ -1,0 +1,80 @@
+package base
+
+import (
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// FileType tells the files of a database directory apart.
+type FileType int
+
+const (
+	FileOther     FileType = iota // not one of ours
+	FileLock                      // LOCK
+	FileCurrent                   // CURRENT
+	FileManifest                  // MANIFEST-000001
+	FileWAL                       // 000002.wal
+	FileTable                     // 000003.sst
+	FileTemporary                 // anything of ours being prepared: *.tmp
+)
+
+// Fixed names in a database directory.
+const (
+	LockName    = "LOCK"
+	CurrentName = "CURRENT"
+)
+
+// ManifestName returns the name, without directory, of a MANIFEST.
+func ManifestName(number uint64) string { return fmt.Sprintf("MANIFEST-%06d", number) }
+
+// WALName returns the name, without directory, of a WAL segment.
+func WALName(number uint64) string { return fmt.Sprintf("%06d.wal", number) }
+
+// TableName returns the name, without directory, of a table.
+func TableName(number uint64) string { return fmt.Sprintf("%06d.sst", number) }
+
+// WALPath returns the path of a WAL segment.
+func WALPath(dir string, number uint64) string { return filepath.Join(dir, WALName(number)) }
+
+// TablePath returns the path of a table.
+func TablePath(dir string, number uint64) string { return filepath.Join(dir, TableName(number)) }
+
+// ParseFileName classifies a name without directory. Only the exact form that
+// the functions above produce counts, so that a stranger's file is never ours.
+func ParseFileName(name string) (t FileType, number uint64) {
+	switch {
+	case name == LockName:
+		return FileLock, 0
+	case name == CurrentName:
+		return FileCurrent, 0
+	case strings.HasSuffix(name, ".tmp"):
+		return parseTemporary(name)
+	}
+	var digits string
+	var form func(uint64) string
+	if d, ok := strings.CutPrefix(name, "MANIFEST-"); ok {
+		t, digits, form = FileManifest, d, ManifestName
+	} else if d, ok := strings.CutSuffix(name, ".wal"); ok {
+		t, digits, form = FileWAL, d, WALName
+	} else if d, ok := strings.CutSuffix(name, ".sst"); ok {
+		t, digits, form = FileTable, d, TableName
+	} else {
+		return FileOther, 0
+	}
+	number, err := strconv.ParseUint(digits, 10, 64)
+	if err != nil || form(number) != name {
+		return FileOther, 0
+	}
+	return t, number
+}
+
+// parseTemporary accepts CURRENT.tmp and the temporary form of a numbered file.
+func parseTemporary(name string) (FileType, uint64) {
+	of, number := ParseFileName(strings.TrimSuffix(name, ".tmp"))
+	if of == FileOther || of == FileLock || of == FileTemporary {
+		return FileOther, 0
+	}
+	return FileTemporary, number
+}

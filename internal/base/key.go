@@ -1,0 +1,161 @@
+// Package base holds the vocabulary that every floor of lsmdb shares: internal
+// keys and their order, operation kinds, limits, errors, file names and the
+// encoding of a batch of operations. It depends on nothing else in the module.
+package base
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+)
+
+// Limits on what a caller may store. They are checked before any state changes.
+const (
+	MaxKeyBytes   = 1<<16 - 1 // longest user key, in bytes; the empty key is legal
+	MaxValueBytes = 256 << 20 // longest value, in bytes
+	MaxBatchBytes = 1 << 30   // longest encoded batch, in bytes
+)
+
+// Kind says what an operation does to its key. The numbers are part of every
+// file format and never change; 0 stays unused so that zeroed bytes never
+// decode as an operation.
+type Kind uint8
+
+const (
+	KindSet    Kind = 1 // the key has this value
+	KindDelete Kind = 2 // the key has no value
+
+	// Reserved for what comes next. A reader of this version refuses them by
+	// name instead of skipping them.
+	KindRangeDelete Kind = 3 // no key of a range has a value
+	KindMerge       Kind = 4 // an operand for the value
+	KindSetExpiring Kind = 5 // a value with a time to live
+
+	// KindSeek appears only in search keys. It is the largest kind, so a search
+	// key sorts before every stored version that has the same sequence number.
+	KindSeek Kind = 0xff
+)
+
+// Known reports whether this version of lsmdb can store and read the kind.
+func (k Kind) Known() bool { return k == KindSet || k == KindDelete }
+
+func (k Kind) String() string {
+	switch k {
+	case KindSet:
+		return "set"
+	case KindDelete:
+		return "delete"
+	case KindRangeDelete:
+		return "range-delete"
+	case KindMerge:
+		return "merge"
+	case KindSetExpiring:
+		return "set-expiring"
+	case KindSeek:
+		return "seek"
+	}
+	return fmt.Sprintf("kind %d", uint8(k))
+}
+
+// Seq is a sequence number: the position of one operation in the history of the
+// database. It has 56 bits. The first operation has number 1.
+type Seq uint64
+
+// MaxSeq is the largest sequence number. A search at MaxSeq sees everything.
+const MaxSeq Seq = 1<<56 - 1
+
+// Trailer packs a sequence number and a kind: seq << 8 | kind.
+type Trailer uint64
+
+// MakeTrailer packs seq and kind.
+func MakeTrailer(seq Seq, kind Kind) Trailer { return Trailer(seq)<<8 | Trailer(kind) }
+
+// Seq returns the sequence number.
+func (t Trailer) Seq() Seq { return Seq(t >> 8) }
+
+// Kind returns the kind.
+func (t Trailer) Kind() Kind { return Kind(t) }
+
+// TrailerBytes is the encoded length of a Trailer.
+const TrailerBytes = 8
+
+// InternalKey is a user key followed by its trailer, 8 bytes little-endian.
+// The order is user key ascending, then trailer descending: the newest version
+// of a key comes first. A valid InternalKey has at least TrailerBytes bytes.
+type InternalKey []byte
+
+// AppendInternalKey appends the internal key of user at t to dst.
+func AppendInternalKey(dst, user []byte, t Trailer) InternalKey {
+	dst = append(dst, user...)
+	return binary.LittleEndian.AppendUint64(dst, uint64(t))
+}
+
+// MakeInternalKey allocates an internal key.
+func MakeInternalKey(user []byte, seq Seq, kind Kind) InternalKey {
+	return AppendInternalKey(make([]byte, 0, len(user)+TrailerBytes), user, MakeTrailer(seq, kind))
+}
+
+// AppendSearchKey appends the key that sorts before every version of user with
+// a sequence number of seq or less, and after every newer one.
+func AppendSearchKey(dst, user []byte, seq Seq) InternalKey {
+	return AppendInternalKey(dst, user, MakeTrailer(seq, KindSeek))
+}
+
+// UserKey returns the user key; it shares the memory of k.
+func (k InternalKey) UserKey() []byte {
+	n := len(k) - TrailerBytes
+	return k[:n:n]
+}
+
+// Trailer returns the trailer.
+func (k InternalKey) Trailer() Trailer {
+	return Trailer(binary.LittleEndian.Uint64(k[len(k)-TrailerBytes:]))
+}
+
+// Seq returns the sequence number.
+func (k InternalKey) Seq() Seq { return k.Trailer().Seq() }
+
+// Kind returns the kind.
+func (k InternalKey) Kind() Kind { return k.Trailer().Kind() }
+
+// Clone returns a copy that shares no memory with k.
+func (k InternalKey) Clone() InternalKey { return bytes.Clone(k) }
+
+func (k InternalKey) String() string {
+	if len(k) < TrailerBytes {
+		return fmt.Sprintf("malformed internal key %x", []byte(k))
+	}
+	return fmt.Sprintf("%q#%d,%s", k.UserKey(), k.Seq(), k.Kind())
+}
+
+// Compare orders internal keys: user key ascending, then trailer descending.
+func Compare(a, b InternalKey) int {
+	an, bn := len(a)-TrailerBytes, len(b)-TrailerBytes
+	if c := bytes.Compare(a[:an], b[:bn]); c != 0 {
+		return c
+	}
+	at, bt := binary.LittleEndian.Uint64(a[an:]), binary.LittleEndian.Uint64(b[bn:])
+	switch {
+	case at > bt:
+		return -1
+	case at < bt:
+		return 1
+	}
+	return 0
+}
+
+// CheckInternalKey says what is wrong with a key that came from disk: too short
+// for a trailer, too long, or of a kind that this version does not know. The
+// latter wraps ErrIncompatible; the caller adds file and offset.
+func CheckInternalKey(k []byte) error {
+	if len(k) < TrailerBytes {
+		return fmt.Errorf("internal key of %d bytes is shorter than its trailer", len(k))
+	}
+	if len(k)-TrailerBytes > MaxKeyBytes {
+		return fmt.Errorf("key of %d bytes exceeds the limit of %d", len(k)-TrailerBytes, MaxKeyBytes)
+	}
+	if kind := InternalKey(k).Kind(); !kind.Known() {
+		return fmt.Errorf("%w: unknown operation kind (%s)", ErrIncompatible, kind)
+	}
+	return nil
+}

@@ -1,0 +1,326 @@
+package vfs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+
+	"lsmdb/internal/base"
+)
+
+// forEachFS runs a test of what FS promises on every implementation, each with a
+// directory of its own.
+func forEachFS(t *testing.T, test func(t *testing.T, fsys FS, dir string)) {
+	for name, fsys := range map[string]FS{
+		"OS":    OS,
+		"Mem":   NewMem(),
+		"Fault": NewFault(NewMem(), func(Op) error { return nil }),
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := "/test"
+			if fsys == OS {
+				dir = t.TempDir()
+			}
+			must(t, fsys.MkdirAll(dir))
+			test(t, fsys, dir)
+		})
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantErr(t testing.TB, what string, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Errorf("%s: %v, want %v", what, err, want)
+	}
+}
+
+// put makes a file, synced or not, in a directory that is not synced.
+func put(t testing.TB, fsys FS, name, text string, synced bool) {
+	t.Helper()
+	f, err := fsys.Create(name)
+	must(t, err)
+	_, err = f.WriteAt([]byte(text), 0)
+	must(t, err)
+	if synced {
+		must(t, f.Sync())
+	}
+	must(t, f.Close())
+}
+
+// get returns a file's text or the error in brackets.
+func get(fsys FS, name string) string {
+	f, err := fsys.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "(missing)"
+	}
+	if err != nil {
+		return fmt.Sprintf("(%v)", err)
+	}
+	defer f.Close()
+	return string(content(f))
+}
+
+func content(f File) []byte {
+	size, err := f.Size()
+	if err != nil {
+		return fmt.Appendf(nil, "(%v)", err)
+	}
+	p := make([]byte, size)
+	if n, err := f.ReadAt(p, 0); err != nil && err != io.EOF || n < len(p) {
+		return fmt.Appendf(nil, "(%d of %d bytes: %v)", n, size, err)
+	}
+	return p
+}
+
+func TestContents(t *testing.T) {
+	forEachFS(t, func(t *testing.T, fsys FS, dir string) {
+		f, err := fsys.Create(filepath.Join(dir, "f"))
+		must(t, err)
+		steps := []struct {
+			do   func() error
+			want string
+		}{
+			{func() error { return nil }, ""},
+			{func() error { _, err := f.WriteAt([]byte("hello"), 0); return err }, "hello"},
+			{func() error { _, err := f.WriteAt([]byte("HE"), 0); return err }, "HEllo"},
+			{func() error { _, err := f.WriteAt([]byte("!"), 7); return err }, "HEllo\x00\x00!"},
+			{func() error { return f.Truncate(3) }, "HEl"},
+			{func() error { return f.Truncate(6) }, "HEl\x00\x00\x00"},
+			{f.Sync, "HEl\x00\x00\x00"},
+			{func() error { _, err := f.WriteAt(nil, 100); return err }, "HEl\x00\x00\x00"},
+			{func() error { _, err := f.WriteAt([]byte("xyz"), 5); return err }, "HEl\x00\x00xyz"},
+			{func() error { return f.Truncate(0) }, ""},
+		}
+		for i, step := range steps {
+			must(t, step.do())
+			if got := string(content(f)); got != step.want {
+				t.Errorf("step %d: %q, want %q", i, got, step.want)
+			}
+		}
+		must(t, f.Close())
+	})
+}
+
+func TestReadAtEnds(t *testing.T) {
+	forEachFS(t, func(t *testing.T, fsys FS, dir string) {
+		name := filepath.Join(dir, "f")
+		put(t, fsys, name, "0123456789", true)
+		f, err := fsys.Open(name)
+		must(t, err)
+		defer f.Close()
+		for _, c := range []struct {
+			offset int64
+			length int
+			want   string
+			err    error
+		}{
+			{0, 10, "0123456789", nil},
+			{3, 4, "3456", nil},
+			{8, 4, "89", io.EOF},
+			{10, 1, "", io.EOF},
+			{1 << 40, 1, "", io.EOF},
+			{10, 0, "", nil},
+			{99, 0, "", nil},
+		} {
+			p := make([]byte, c.length)
+			n, err := f.ReadAt(p, c.offset)
+			if string(p[:n]) != c.want || err != c.err {
+				t.Errorf("ReadAt %d+%d: %q, %v; want %q, %v", c.offset, c.length, p[:n], err, c.want, c.err)
+			}
+		}
+		if _, err := f.ReadAt(make([]byte, 1), -1); err == nil || err == io.EOF {
+			t.Errorf("negative offset: %v", err)
+		}
+		if n, err := f.WriteAt([]byte("x"), 0); n != 0 || err == nil {
+			t.Errorf("write to a file opened for reading: %d, %v", n, err)
+		}
+		if err := f.Truncate(1); err == nil {
+			t.Error("truncated a file opened for reading")
+		}
+	})
+}
+
+func TestClosedFile(t *testing.T) {
+	forEachFS(t, func(t *testing.T, fsys FS, dir string) {
+		f, err := fsys.Create(filepath.Join(dir, "f"))
+		must(t, err)
+		must(t, f.Close())
+		_, err = f.ReadAt(make([]byte, 1), 0)
+		wantErr(t, "ReadAt", err, fs.ErrClosed)
+		_, err = f.WriteAt(make([]byte, 1), 0)
+		wantErr(t, "WriteAt", err, fs.ErrClosed)
+		_, err = f.Size()
+		wantErr(t, "Size", err, fs.ErrClosed)
+		wantErr(t, "Sync", f.Sync(), fs.ErrClosed)
+		wantErr(t, "Truncate", f.Truncate(0), fs.ErrClosed)
+		wantErr(t, "Close", f.Close(), fs.ErrClosed)
+	})
+}
+
+func TestNames(t *testing.T) {
+	forEachFS(t, func(t *testing.T, fsys FS, dir string) {
+		at := func(name string) string { return filepath.Join(dir, name) }
+		must(t, fsys.MkdirAll(at("sub/deep")))
+		must(t, fsys.MkdirAll(at("sub/deep"))) // again
+		put(t, fsys, at("b"), "B", false)
+		put(t, fsys, at("a"), "A", false)
+		put(t, fsys, at("sub/c"), "C", false)
+
+		_, err := fsys.Create(at("a"))
+		wantErr(t, "create twice", err, fs.ErrExist)
+		_, err = fsys.Create(at("none/a"))
+		wantErr(t, "create without directory", err, fs.ErrNotExist)
+		_, err = fsys.Open(at("none"))
+		wantErr(t, "open", err, fs.ErrNotExist)
+		_, err = fsys.Stat(at("none"))
+		wantErr(t, "stat", err, fs.ErrNotExist)
+		_, err = fsys.List(at("none"))
+		wantErr(t, "list", err, fs.ErrNotExist)
+		wantErr(t, "remove", fsys.Remove(at("none")), fs.ErrNotExist)
+		wantErr(t, "rename", fsys.Rename(at("none"), at("x")), fs.ErrNotExist)
+		wantErr(t, "rename away", fsys.Rename(at("a"), at("none/x")), fs.ErrNotExist)
+		wantErr(t, "sync of directory", fsys.SyncDir(at("none")), fs.ErrNotExist)
+		for what, err := range map[string]error{
+			"create over directory": second(fsys.Create(at("sub"))),
+			"open directory":        second(fsys.Open(at("sub"))),
+			"open below file":       second(fsys.Open(at("a/x"))),
+			"remove directory":      fsys.Remove(at("sub/deep")),
+			"rename over directory": fsys.Rename(at("a"), at("sub")),
+			"mkdir over file":       fsys.MkdirAll(at("a")),
+			"mkdir below file":      fsys.MkdirAll(at("a/x")),
+			"list file":             second(fsys.List(at("a"))),
+			"syncdir of file":       fsys.SyncDir(at("a")),
+			"lock directory":        second(fsys.Lock(at("sub"), true)),
+		} {
+			if err == nil {
+				t.Errorf("%s: no error", what)
+			}
+		}
+
+		wantNames(t, fsys, dir, "a", "b", "sub")
+		must(t, fsys.Rename(at("a"), at("a"))) // onto itself
+		must(t, fsys.Rename(at("a"), at("b")))
+		wantNames(t, fsys, dir, "b", "sub")
+		must(t, fsys.Rename(at("b"), at("sub/b")))
+		wantNames(t, fsys, dir, "sub")
+		wantNames(t, fsys, at("sub"), "b", "c", "deep")
+		must(t, fsys.Remove(at("sub/c")))
+		wantNames(t, fsys, at("sub"), "b", "deep")
+		must(t, fsys.SyncDir(dir))
+		if got := get(fsys, at("sub/b")); got != "A" {
+			t.Errorf("renamed file holds %q", got)
+		}
+		if info, err := fsys.Stat(at("sub/b")); info != (Info{SizeBytes: 1}) || err != nil {
+			t.Errorf("Stat of file: %+v, %v", info, err)
+		}
+		if info, err := fsys.Stat(at("sub")); !info.IsDir || err != nil {
+			t.Errorf("Stat of directory: %+v, %v", info, err)
+		}
+	})
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func wantNames(t *testing.T, fsys FS, dir string, want ...string) {
+	t.Helper()
+	if got, err := fsys.List(dir); !slices.Equal(got, want) || err != nil {
+		t.Errorf("List: %q, %v; want %q", got, err, want)
+	}
+}
+
+func TestLockRules(t *testing.T) {
+	forEachFS(t, func(t *testing.T, fsys FS, dir string) {
+		name := filepath.Join(dir, "LOCK")
+		_, err := fsys.Lock(name, true)
+		wantErr(t, "shared lock on a missing file", err, fs.ErrNotExist)
+		wantNames(t, fsys, dir)
+		_, err = fsys.Lock(filepath.Join(dir, "none", "LOCK"), false)
+		wantErr(t, "lock without directory", err, fs.ErrNotExist)
+
+		exclusive, err := fsys.Lock(name, false)
+		must(t, err)
+		_, err = fsys.Lock(name, false)
+		wantErr(t, "exclusive beside exclusive", err, base.ErrLocked)
+		_, err = fsys.Lock(name, true)
+		wantErr(t, "shared beside exclusive", err, base.ErrLocked)
+		must(t, exclusive.Close())
+		wantErr(t, "second Close", exclusive.Close(), fs.ErrClosed)
+
+		one, err := fsys.Lock(name, true)
+		must(t, err)
+		two, err := fsys.Lock(name, true)
+		must(t, err)
+		for _, closer := range []io.Closer{one, two} {
+			_, err = fsys.Lock(name, false)
+			wantErr(t, "exclusive beside shared", err, base.ErrLocked)
+			must(t, closer.Close())
+			wantErr(t, "second Close", closer.Close(), fs.ErrClosed)
+		}
+		wantNames(t, fsys, dir, "LOCK")
+		again, err := fsys.Lock(name, false)
+		must(t, err)
+		must(t, again.Close())
+	})
+}
+
+// TestParallel is for the race detector: one writer appends, readers see only what
+// was there before their Size, others change the directory and lock.
+func TestParallel(t *testing.T) {
+	forEachFS(t, func(t *testing.T, fsys FS, dir string) {
+		f, err := fsys.Create(filepath.Join(dir, "log"))
+		must(t, err)
+		defer f.Close()
+		var all sync.WaitGroup
+		var exclusive sync.Mutex // to see that Lock excludes
+		record := bytes.Repeat([]byte("r"), 700)
+		all.Go(func() {
+			for i := range int64(100) {
+				if _, err := f.WriteAt(record, i*700); err != nil {
+					t.Error(err)
+				}
+				if err := f.Sync(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		for worker := range 3 {
+			all.Go(func() {
+				for i := range 50 {
+					if p := content(f); len(bytes.Trim(p, "r")) > 0 {
+						t.Errorf("torn: %q", bytes.Trim(p, "r"))
+					}
+					name := filepath.Join(dir, fmt.Sprint(worker, "-", i))
+					put(t, fsys, name, name, true)
+					if err := errors.Join(fsys.Rename(name, name+"x"), fsys.SyncDir(dir), fsys.Remove(name+"x")); err != nil {
+						t.Error(err)
+					}
+					if lock, err := fsys.Lock(filepath.Join(dir, "LOCK"), false); err == nil {
+						if !exclusive.TryLock() {
+							t.Error("two hold the lock")
+							continue
+						}
+						exclusive.Unlock()
+						lock.Close()
+					} else if !errors.Is(err, base.ErrLocked) {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		all.Wait()
+		wantNames(t, fsys, dir, "LOCK", "log")
+	})
+}

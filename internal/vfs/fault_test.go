@@ -1,0 +1,219 @@
+package vfs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+
+	"lsmdb/internal/base"
+)
+
+var errInjected = errors.New("injected")
+
+// everything does each operation once, in the order of the list below.
+func everything(f *Fault) (errs []error) {
+	note := func(err error) { errs = append(errs, err) }
+	note(f.MkdirAll("/d"))
+	lock, err := f.Lock("/d/LOCK", false)
+	note(err)
+	file, err := f.Create("/d/f")
+	note(err)
+	note(second(file.WriteAt([]byte("hello"), 2)))
+	note(second(file.ReadAt(make([]byte, 3), 1)))
+	note(file.Truncate(6))
+	note(second(file.Size()))
+	note(file.Sync())
+	note(file.Close())
+	note(f.Rename("/d/f", "/d/g"))
+	note(f.SyncDir("/d"))
+	note(second(f.List("/d")))
+	note(second(f.Stat("/d/g")))
+	file, err = f.Open("/d/g")
+	note(err)
+	note(file.Close())
+	note(f.Remove("/d/g"))
+	note(lock.Close())
+	return errs
+}
+
+func TestFaultSeesEveryOperation(t *testing.T) {
+	var ops []string
+	f := NewFault(NewMem(), func(op Op) error {
+		ops = append(ops, fmt.Sprintf("%v %s>%s %d+%d", op.Kind, op.Name, op.NewName, op.Offset, op.Length))
+		return nil
+	})
+	for i, err := range everything(f) {
+		if err != nil {
+			t.Errorf("%s: %v", ops[i], err)
+		}
+	}
+	want := `mkdir /d> 0+0
+lock /d/LOCK> 0+0
+create /d/f> 0+0
+write /d/f> 2+5
+read /d/f> 1+3
+truncate /d/f> 6+0
+stat /d/f> 0+0
+sync /d/f> 0+0
+close /d/f> 0+0
+rename /d/f>/d/g 0+0
+syncdir /d> 0+0
+list /d> 0+0
+stat /d/g> 0+0
+open /d/g> 0+0
+close /d/g> 0+0
+remove /d/g> 0+0
+close /d/LOCK> 0+0`
+	if got := strings.Join(ops, "\n"); got != want {
+		t.Errorf("operations:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+// failing returns a file system on which one kind of operation gives err, once armed.
+func failing(under FS, kind OpKind, err error) (f *Fault, arm func()) {
+	armed := false
+	f = NewFault(under, func(op Op) error {
+		if armed && op.Kind == kind {
+			return err
+		}
+		return nil
+	})
+	return f, func() { armed = true }
+}
+
+// attempts has every kind of operation, and how to see that it happened.
+var attempts = map[OpKind]struct {
+	do   func(f *Fault, file File) error
+	done func(m *Mem, file File) bool
+}{
+	OpCreate:   {func(f *Fault, _ File) error { return second(f.Create("/new")) }, exists("/new")},
+	OpWrite:    {func(_ *Fault, file File) error { return second(file.WriteAt([]byte("xyz"), 0)) }, holds("/f", "xyzt")},
+	OpSync:     {func(_ *Fault, file File) error { return file.Sync() }, func(m *Mem, _ File) bool { return get(m.CrashClone(nil), "/f") == "text" }},
+	OpTruncate: {func(_ *Fault, file File) error { return file.Truncate(1) }, holds("/f", "t")},
+	OpRemove:   {func(f *Fault, _ File) error { return f.Remove("/f") }, holds("/f", "(missing)")},
+	OpRename:   {func(f *Fault, _ File) error { return f.Rename("/f", "/new") }, exists("/new")},
+	OpMkdir:    {func(f *Fault, _ File) error { return f.MkdirAll("/new") }, exists("/new")},
+	OpLock:     {func(f *Fault, _ File) error { return second(f.Lock("/new", false)) }, exists("/new")},
+	OpSyncDir: {func(f *Fault, _ File) error { return errors.Join(f.under.Remove("/f"), f.SyncDir("/")) },
+		func(m *Mem, _ File) bool { return get(m.CrashClone(nil), "/f") == "(missing)" }},
+	OpOpen: {func(f *Fault, _ File) error { return second(f.Open("/f")) }, nil},
+	OpRead: {func(_ *Fault, file File) error { return second(file.ReadAt(make([]byte, 1), 0)) }, nil},
+	OpList: {func(f *Fault, _ File) error { return second(f.List("/")) }, nil},
+	OpStat: {func(f *Fault, file File) error { _, err := f.Stat("/f"); return errors.Join(err, second(file.Size())) }, nil},
+	OpClose: {func(_ *Fault, file File) error { return file.Close() },
+		func(_ *Mem, file File) bool { return file.(*faultFile).under.(*memFile).closed.Load() }},
+}
+
+func exists(name string) func(*Mem, File) bool {
+	return func(m *Mem, _ File) bool { return get(m, name) != "(missing)" }
+}
+
+func holds(name, text string) func(*Mem, File) bool {
+	return func(m *Mem, _ File) bool { return get(m, name) == text }
+}
+
+func TestFaultOfEachKind(t *testing.T) {
+	for kind := OpCreate; kind <= OpMkdir; kind++ {
+		attempt, known := attempts[kind]
+		if !known {
+			t.Errorf("no attempt at %v", kind)
+			continue
+		}
+		for _, late := range []bool{false, true} {
+			m := NewMem()
+			var err error = errInjected
+			if late {
+				err = fmt.Errorf("wrapped: %w", &Late{errInjected})
+			}
+			f, arm := failing(m, kind, err)
+			file, err := f.Create("/f")
+			must(t, err)
+			must(t, second(file.WriteAt([]byte("text"), 0)))
+			must(t, m.SyncDir("/"))
+			arm()
+			wantErr(t, kind.String(), attempt.do(f, file), errInjected)
+			if attempt.done == nil {
+				continue
+			}
+			if want := late || kind == OpClose; attempt.done(m, file) != want {
+				t.Errorf("%v, late %v: happened is %v", kind, late, !want)
+			}
+		}
+	}
+}
+
+// TestLateLeavesNothingOpen: who got an error closes nothing.
+func TestLateLeavesNothingOpen(t *testing.T) {
+	m := NewMem()
+	f := NewFault(m, func(op Op) error {
+		if op.Kind == OpClose {
+			return nil
+		}
+		return &Late{errInjected}
+	})
+	wantErr(t, "create", second(f.Create("/f")), errInjected)
+	wantErr(t, "open", second(f.Open("/f")), errInjected)
+	wantErr(t, "lock", second(f.Lock("/LOCK", false)), errInjected)
+	if node, err := m.find("/f"); err != nil || node.handles != 0 || len(m.locks) != 0 {
+		t.Errorf("%d handles, %d locks, %v", node.handles, len(m.locks), err)
+	}
+	wantErr(t, "late error of its own", second(f.Create("/none/f")), errInjected)
+}
+
+func TestShortWrite(t *testing.T) {
+	for _, c := range []struct {
+		bytes int
+		want  string
+	}{{0, ""}, {2, "he"}, {5, "hello"}, {99, "hello"}, {-1, ""}} {
+		m := NewMem()
+		f, arm := failing(m, OpWrite, fmt.Errorf("wrapped: %w", &ShortWrite{Bytes: c.bytes, Err: base.ErrDiskFull}))
+		file, err := f.Create("/f")
+		must(t, err)
+		arm()
+		n, err := file.WriteAt([]byte("hello"), 0)
+		if got := get(m, "/f"); n != len(c.want) || got != c.want {
+			t.Errorf("%d bytes: %d, %q", c.bytes, n, got)
+		}
+		wantErr(t, "short write", err, base.ErrDiskFull)
+	}
+}
+
+func TestFaultPassesErrorsOn(t *testing.T) {
+	m := NewMem()
+	f := NewFault(m, func(Op) error { return nil })
+	lock, err := f.Lock("/LOCK", false)
+	must(t, err)
+	wantErr(t, "lock", second(f.Lock("/LOCK", true)), base.ErrLocked)
+	must(t, lock.Close())
+	put(t, f, "/f", "x", true)
+	file, err := f.Open("/f")
+	must(t, err)
+	wantErr(t, "read", second(file.ReadAt(make([]byte, 2), 0)), io.EOF)
+	m.SetLimit(1)
+	wantErr(t, "write", second(must2(f.Create("/g")).WriteAt([]byte("y"), 0)), base.ErrDiskFull)
+}
+
+func must2[T any](value T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return value
+}
+
+func TestOpNames(t *testing.T) {
+	for _, c := range []struct {
+		text fmt.Stringer
+		want string
+	}{{OpCreate, "create"}, {OpMkdir, "mkdir"}, {OpKind(-1), "operation -1"}, {OpMkdir + 1, "operation 14"}} {
+		if c.text.String() != c.want {
+			t.Errorf("%q, want %q", c.text, c.want)
+		}
+	}
+	for _, err := range []error{&Late{errInjected}, &ShortWrite{3, errInjected}} {
+		if !strings.Contains(err.Error(), "injected") {
+			t.Error(err)
+		}
+	}
+}

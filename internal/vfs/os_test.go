@@ -1,0 +1,124 @@
+//go:build darwin || dragonfly || freebsd || illumos || linux || netbsd || openbsd || windows
+
+package vfs
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"lsmdb/internal/base"
+)
+
+// wantModes compares the permissions of files; Windows has none.
+func wantModes(t *testing.T, want map[string]fs.FileMode) {
+	t.Helper()
+	if runtime.GOOS == "windows" {
+		return
+	}
+	for name, mode := range want {
+		info, err := os.Stat(name)
+		must(t, err)
+		if info.Mode().Perm() != mode {
+			t.Errorf("%s: mode %v, want %v", filepath.Base(name), info.Mode().Perm(), mode)
+		}
+	}
+}
+
+// makeAll uses every operation that makes something.
+func makeAll(dir string) error {
+	if err := OS.MkdirAll(filepath.Join(dir, "a", "b")); err != nil {
+		return err
+	}
+	f, err := OS.Create(filepath.Join(dir, "a", "b", "file"))
+	if err != nil {
+		return err
+	}
+	lock, err := OS.Lock(filepath.Join(dir, "a", "b", "LOCK"), false)
+	if err != nil {
+		return err
+	}
+	return errors.Join(lock.Close(), f.Close())
+}
+
+func madeModes(dir string) map[string]fs.FileMode {
+	return map[string]fs.FileMode{
+		filepath.Join(dir, "a"):              0o700,
+		filepath.Join(dir, "a", "b"):         0o700,
+		filepath.Join(dir, "a", "b", "file"): 0o600,
+		filepath.Join(dir, "a", "b", "LOCK"): 0o600,
+	}
+}
+
+func TestModes(t *testing.T) {
+	dir := t.TempDir()
+	must(t, makeAll(dir))
+	wantModes(t, madeModes(dir))
+}
+
+func TestExistingModesStay(t *testing.T) {
+	dir := t.TempDir()
+	lock := filepath.Join(dir, "LOCK")
+	must(t, os.Chmod(dir, 0o750))
+	must(t, os.WriteFile(lock, nil, 0o600))
+	must(t, os.Chmod(lock, 0o640))
+	must(t, OS.MkdirAll(dir))
+	l, err := OS.Lock(lock, false)
+	must(t, err)
+	must(t, l.Close())
+	wantModes(t, map[string]fs.FileMode{dir: 0o750, lock: 0o640})
+}
+
+// TestRestoreModeWithoutModes stands for file systems that refuse to change modes.
+func TestRestoreModeWithoutModes(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("no modes")
+	}
+	refused := errors.New("refused")
+	name := filepath.Join(t.TempDir(), "f")
+	must(t, os.WriteFile(name, nil, 0o600))
+	for mode, want := range map[fs.FileMode]error{0o600: nil, 0o755: nil, 0o400: refused, 0: refused} {
+		must(t, os.Chmod(name, mode))
+		info, err := os.Stat(name)
+		must(t, err)
+		got := restoreMode(info, fileMode, func(asked fs.FileMode) error {
+			if asked != fileMode {
+				t.Errorf("asked for %v", asked)
+			}
+			return refused
+		})
+		if got != want {
+			t.Errorf("mode %v: %v, want %v", mode, got, want)
+		}
+	}
+}
+
+func TestMkdirAllDanglingLink(t *testing.T) {
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink("nowhere", link); err != nil {
+		t.Skip(err)
+	}
+	wantErr(t, "MkdirAll", OS.MkdirAll(filepath.Join(link, "x")), fs.ErrExist)
+}
+
+func TestMapDiskFull(t *testing.T) {
+	if err := mapDiskFull(nil); err != nil {
+		t.Error(err)
+	}
+	other := &fs.PathError{Op: "write", Path: "f", Err: fs.ErrPermission}
+	if err := mapDiskFull(other); err != error(other) {
+		t.Errorf("another error became %v", err)
+	}
+	for _, cause := range diskFullCauses {
+		err := mapDiskFull(&fs.PathError{Op: "write", Path: "name", Err: cause})
+		wantErr(t, "class", err, base.ErrDiskFull)
+		wantErr(t, "cause", err, cause)
+		if !strings.Contains(err.Error(), "name") {
+			t.Errorf("%v does not name the file", err)
+		}
+	}
+}

@@ -1,0 +1,66 @@
+//go:build darwin || dragonfly || freebsd || illumos || linux || netbsd || openbsd
+
+package vfs
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"lsmdb/internal/base"
+)
+
+var diskFullCauses = []error{syscall.ENOSPC, syscall.EDQUOT}
+
+func setUmask(octal string) {
+	mask, err := strconv.ParseUint(octal, 8, 16)
+	if err != nil {
+		panic(err)
+	}
+	syscall.Umask(int(mask))
+}
+
+// TestUmask runs in processes of its own, because the umask is the whole process's.
+func TestUmask(t *testing.T) {
+	for _, umask := range []string{"000", "022", "077", "277", "777"} {
+		dir := t.TempDir()
+		if line := startChild(t, "make", dir, umask).line(); line != "made" {
+			t.Errorf("umask %s: %s", umask, line)
+		}
+		wantModes(t, madeModes(dir))
+	}
+}
+
+// TestNamedPipe hangs if a pipe that nobody writes to is opened.
+func TestNamedPipe(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Skip(err)
+	}
+	_, err := OS.Open(pipe)
+	wantErr(t, "open", err, errNotFile)
+	_, err = OS.Lock(pipe, true)
+	wantErr(t, "shared lock", err, errNotFile)
+	_, err = OS.Lock(pipe, false)
+	wantErr(t, "exclusive lock", err, errNotFile)
+}
+
+// TestFullDevice meets a real ENOSPC.
+func TestFullDevice(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("no /dev/full")
+	}
+	device, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
+	must(t, err)
+	defer device.Close()
+	n, err := osFile{device}.WriteAt([]byte("x"), 0)
+	wantErr(t, "write", err, base.ErrDiskFull)
+	wantErr(t, "write", err, syscall.ENOSPC)
+	if n != 0 || !strings.Contains(err.Error(), "/dev/full") {
+		t.Errorf("%d, %v", n, err)
+	}
+}
