@@ -1,0 +1,292 @@
+package wal
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"lsmdb/internal/base"
+	"lsmdb/internal/vfs"
+)
+
+const (
+	firstStepBytes = 64 << 10 // preallocation starts with this much
+	lastStepBytes  = 8 << 20  // and doubles up to this much at a time
+	maxWriteBytes  = 1 << 20  // a longer record takes several writes, so that the buffer stays small
+)
+
+// zeros is what preallocation writes and what "all zero" compares with. Nobody
+// ever changes it.
+var zeros [64 << 10]byte
+
+// Writer appends records to one log. It writes only into space that it has
+// filled with zeros before, so that syncing a record changes no metadata of the
+// file system and running out of space never tears a record.
+//
+// Invariants: logStart <= durable <= offset, and offset + endRoomBytes <=
+// reserved, so that a clean close needs no space. Every byte from offset to
+// reserved is zero in the file, unless err is set.
+type Writer struct {
+	file    vfs.File
+	name    string
+	segment uint64
+	binding binding
+
+	offset    int64 // behind the last record
+	durable   int64 // everything before it was synced
+	reserved  int64 // the file is written up to here, with records or zeros
+	stepBytes int64 // next step of preallocation
+
+	buffer []byte // the chunks of one write
+	err    error  // the first failed write or sync, or base.ErrClosed; final
+	closed bool
+}
+
+// NewWriter starts a log in the empty file f: it preallocates, writes the header
+// and syncs it. The entry in the directory is the caller's to sync; so is f to
+// close and to remove when NewWriter fails. name is for messages; segment is the
+// number that every checksum covers.
+func NewWriter(f vfs.File, name string, segment uint64, previous Previous) (*Writer, error) {
+	sizeBytes, err := f.Size()
+	if err != nil {
+		return nil, fmt.Errorf("size of log %s: %w", name, err)
+	}
+	if sizeBytes != 0 {
+		panic(fmt.Sprintf("invariant: new log %s has %d bytes already", name, sizeBytes))
+	}
+	w := &Writer{
+		file: f, name: name, segment: segment,
+		binding:   newBinding(segment),
+		stepBytes: firstStepBytes,
+		buffer:    make([]byte, 0, BlockBytes),
+	}
+	if err := w.Reserve(logHeaderBytes); err != nil {
+		return nil, err
+	}
+	chunk := w.buffer[:chunkHeaderBytes]
+	chunk = binary.LittleEndian.AppendUint32(chunk, formatVersion)
+	chunk = binary.LittleEndian.AppendUint64(chunk, previous.Segment)
+	chunk = binary.LittleEndian.AppendUint64(chunk, uint64(previous.End))
+	w.binding.seal(chunk, TypeHeader, 0)
+	if err := w.write(chunk, 0); err != nil {
+		return nil, err
+	}
+	w.offset = logStart
+	if err := w.Sync(); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// Segment returns the number of the log.
+func (w *Writer) Segment() uint64 { return w.segment }
+
+// Offset returns the logical end of the log: the offset behind the last record.
+func (w *Writer) Offset() int64 { return w.offset }
+
+// Durable returns the offset up to which the log has been synced.
+func (w *Writer) Durable() int64 { return w.durable }
+
+// ReservedBytes returns the size of the file, preallocated zeros included.
+func (w *Writer) ReservedBytes() int64 { return w.reserved }
+
+// Reserve ensures that a record of that many bytes lies in preallocated space,
+// so that appending it cannot run out of any. When it fails (base.ErrDiskFull or
+// other) only zeros have been written, and the writer stays usable.
+func (w *Writer) Reserve(payload int64) error {
+	if w.err != nil {
+		return w.err
+	}
+	need := recordLimit(w.offset, payload)
+	if need <= w.reserved {
+		return nil
+	}
+	target := max(need, w.reserved+w.stepBytes)
+	for w.reserved < target {
+		n, err := w.file.WriteAt(zeros[:min(int64(len(zeros)), target-w.reserved)], w.reserved)
+		w.reserved += int64(n)
+		if err == nil {
+			continue
+		}
+		w.stepBytes = firstStepBytes
+		if w.reserved >= need { // the step was too long, but the record fits
+			return nil
+		}
+		return fmt.Errorf("preallocate log %s at offset %d: %w", w.name, w.reserved, err)
+	}
+	w.stepBytes = min(2*w.stepBytes, lastStepBytes)
+	return nil
+}
+
+// recordLimit returns an offset that a record of payload bytes appended at
+// offset, and an End chunk behind it, cannot exceed.
+func recordLimit(offset, payload int64) int64 {
+	if payload < 0 {
+		panic(fmt.Sprintf("invariant: record of %d bytes", payload))
+	}
+	n := payload + maxLagBytes
+	chunks := n/fullPayloadBytes + 2
+	return chunkStart(offset) + n + chunks*chunkHeaderBytes + endRoomBytes
+}
+
+// Append writes one record, the concatenation of parts, with a single WriteAt
+// unless it is longer than 1 MiB. It reserves space itself where Reserve was not
+// called; a failure of that changes nothing. Any other failure is final: every
+// later call returns it.
+func (w *Writer) Append(parts ...[]byte) error {
+	if w.err != nil {
+		return w.err
+	}
+	left := int64(0)
+	for _, p := range parts {
+		left += int64(len(p))
+	}
+	if recordLimit(w.offset, left) > w.reserved {
+		if err := w.Reserve(left); err != nil {
+			return err
+		}
+	}
+	at := chunkStart(w.offset) // where the buffer goes
+	buffer := binary.AppendUvarint(w.buffer[:chunkHeaderBytes], uint64(at-w.durable))
+	room := BlockBytes - at%BlockBytes - int64(len(buffer))
+	if left > room {
+		return w.appendChunks(buffer, parts, at, left, room)
+	}
+	for _, p := range parts {
+		buffer = append(buffer, p...)
+	}
+	w.binding.seal(buffer, TypeFull, at)
+	if err := w.write(buffer, at); err != nil {
+		return err
+	}
+	w.offset = at + int64(len(buffer))
+	return nil
+}
+
+// appendChunks appends a record that needs several chunks. The buffer, which goes
+// to offset at, holds the beginning of the first one; left bytes are to come, room
+// of them in this chunk.
+func (w *Writer) appendChunks(buffer []byte, parts [][]byte, at, left, room int64) error {
+	rest := remainder{parts: parts}
+	t := TypeFirst
+	chunk := 0 // where the chunk being filled starts in the buffer
+	for {
+		n := min(left, room)
+		buffer = rest.take(buffer, n)
+		left -= n
+		if left == 0 {
+			t = TypeLast
+		}
+		w.binding.seal(buffer[chunk:], t, at+int64(chunk))
+		if left == 0 || len(buffer) > maxWriteBytes-BlockBytes {
+			if err := w.write(buffer, at); err != nil {
+				return err
+			}
+			at, buffer = at+int64(len(buffer)), buffer[:0]
+		}
+		if left == 0 {
+			w.offset = at
+			return nil
+		}
+		chunk = len(buffer)
+		buffer = append(buffer, zeros[:chunkHeaderBytes]...)
+		t, room = TypeMiddle, fullPayloadBytes
+	}
+}
+
+// remainder is what is left of the parts of a record.
+type remainder struct {
+	parts [][]byte
+	taken int // of the first part
+}
+
+// take moves the next n bytes to the end of dst.
+func (r *remainder) take(dst []byte, n int64) []byte {
+	for n > 0 {
+		part := r.parts[0][r.taken:]
+		if int64(len(part)) > n {
+			r.taken += int(n)
+			return append(dst, part[:n]...)
+		}
+		dst = append(dst, part...)
+		n -= int64(len(part))
+		r.parts, r.taken = r.parts[1:], 0
+	}
+	return dst
+}
+
+// write puts chunks at offset, behind the last record and inside what is reserved.
+func (w *Writer) write(chunks []byte, offset int64) error {
+	if end := offset + int64(len(chunks)); end > w.reserved || offset < w.offset {
+		panic(fmt.Sprintf("invariant: write to log %s from %d to %d, outside %d to %d", w.name, offset, end, w.offset, w.reserved))
+	}
+	w.buffer = chunks[:0] // it may have grown
+	if _, err := w.file.WriteAt(chunks, offset); err != nil {
+		w.err = fmt.Errorf("write to log %s at offset %d: %w", w.name, offset, err)
+		return w.err
+	}
+	return nil
+}
+
+// Sync makes every record durable that was appended before. It does nothing
+// where everything is durable already. A failure is final and never retried: after
+// it nobody knows what the disk holds.
+func (w *Writer) Sync() error {
+	if w.err != nil {
+		return w.err
+	}
+	if w.durable == w.offset {
+		return nil
+	}
+	if err := w.file.Sync(); err != nil {
+		w.err = fmt.Errorf("sync log %s: %w", w.name, err)
+		return w.err
+	}
+	w.durable = w.offset
+	return nil
+}
+
+// Finish closes the log properly: it syncs, writes the End chunk, cuts the
+// preallocated space, syncs again and closes the file. end is the offset behind
+// the End chunk. The file is closed also when Finish fails.
+func (w *Writer) Finish() (end int64, err error) {
+	err = w.Sync()
+	if err == nil {
+		err = w.writeEnd()
+	}
+	if closeErr := w.Close(); err == nil {
+		err = closeErr
+	}
+	return w.offset, err
+}
+
+func (w *Writer) writeEnd() error {
+	chunk := w.buffer[:chunkHeaderBytes]
+	at := chunkStart(w.offset)
+	w.binding.seal(chunk, TypeEnd, at)
+	if err := w.write(chunk, at); err != nil {
+		return err
+	}
+	w.offset = at + chunkHeaderBytes
+	if err := w.file.Truncate(w.offset); err != nil {
+		w.err = fmt.Errorf("cut log %s to %d bytes: %w", w.name, w.offset, err)
+		return w.err
+	}
+	w.reserved = w.offset
+	return w.Sync()
+}
+
+// Close closes the file without an End chunk and without a sync. Later calls
+// return nil; appending to a closed log fails with base.ErrClosed.
+func (w *Writer) Close() error {
+	if w.closed {
+		return nil
+	}
+	w.closed = true
+	if w.err == nil {
+		w.err = fmt.Errorf("log %s: %w", w.name, base.ErrClosed)
+	}
+	if err := w.file.Close(); err != nil {
+		return fmt.Errorf("close log %s: %w", w.name, err)
+	}
+	return nil
+}

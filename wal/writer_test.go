@@ -1,0 +1,357 @@
+package wal
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"slices"
+	"testing"
+
+	"lsmdb/internal/base"
+)
+
+// Every length around every border must come back, at every position in a block.
+func TestRoundTripAtBorders(t *testing.T) {
+	starts := []int{0, 1, 7, 20}
+	for back := range 40 {
+		starts = append(starts, 32768-27-8-back)
+	}
+	lengths := []int{0, 1, 6, 7, 8, 32768 - 27 - 8, 32760, 32761, 32762, 65600, 3 * 32768}
+	for _, start := range starts {
+		for _, length := range lengths {
+			f := &memoryFile{}
+			w := mustWriter(t, f)
+			want := [][]byte{noise(1, start), noise(2, length), noise(3, 5)}
+			for i, record := range want {
+				before := w.Offset()
+				mustDo(t, w.Append(record))
+				if i == 1 {
+					mustDo(t, w.Sync())
+				}
+				if w.Offset() < before+8+int64(len(record)) || w.Offset()+24 > w.ReservedBytes() {
+					t.Fatalf("start %d length %d: offset %d after %d, reserved %d", start, length, w.Offset(), before, w.ReservedBytes())
+				}
+			}
+			end := w.Offset()
+			o := readLog(f.data)
+			if o.err != nil || !slices.EqualFunc(o.records, want, bytes.Equal) || o.end != (End{Offset: end}) {
+				t.Fatalf("start %d length %d: %d records, end %+v want %d, error %v", start, length, len(o.records), o.end, end, o.err)
+			}
+		}
+	}
+}
+
+func TestPartsAreOneRecord(t *testing.T) {
+	f := &memoryFile{}
+	w := mustWriter(t, f)
+	record := noise(1, 100_000)
+	parts := [][]byte{nil, record[:1], record[1:20], {}, record[20:70_000], record[70_000:], nil}
+	before := slices.Clone(parts)
+	mustDo(t, w.Append(parts...))
+	mustDo(t, w.Append())
+	if !slices.EqualFunc(parts, before, bytes.Equal) {
+		t.Error("Append changed the caller's slice of parts")
+	}
+	o := readLog(f.data)
+	if len(o.records) != 2 || !bytes.Equal(o.records[0], record) || len(o.records[1]) != 0 {
+		t.Fatalf("%d records, error %v", len(o.records), o.err)
+	}
+}
+
+func TestOneWritePerRecord(t *testing.T) {
+	f := &memoryFile{}
+	w := mustWriter(t, f)
+	for _, tt := range []struct{ length, writes int }{{100, 1}, {40_000, 1}, {900_000, 1}, {5 << 20, 6}} {
+		mustDo(t, w.Reserve(int64(tt.length)))
+		before := f.writes
+		mustDo(t, w.Append(noise(1, tt.length)))
+		if got := f.writes - before; got != tt.writes {
+			t.Errorf("record of %d bytes took %d writes, want %d", tt.length, got, tt.writes)
+		}
+	}
+	if cap(w.buffer) > 2*maxWriteBytes {
+		t.Errorf("the buffer grew to %d bytes", cap(w.buffer))
+	}
+}
+
+func TestNumbersAndPrevious(t *testing.T) {
+	f := &memoryFile{}
+	previous := Previous{Segment: 1<<63 + 5, End: 1 << 50}
+	w, err := NewWriter(f, testName, 1<<64-1, previous)
+	mustDo(t, err)
+	if int64(len(f.data)) != w.ReservedBytes() || len(bytes.TrimRight(f.data[27:], "\x00")) != 0 {
+		t.Error("preallocated is something else than zeros")
+	}
+	if w.Segment() != 1<<64-1 || w.Offset() != 27 || w.Durable() != 27 || f.syncs != 1 {
+		t.Errorf("segment %d, offset %d, durable %d, syncs %d", w.Segment(), w.Offset(), w.Durable(), f.syncs)
+	}
+	r, err := Open(f, testName, 1<<64-1)
+	mustDo(t, err)
+	if r.Previous() != previous || r.Empty() {
+		t.Errorf("previous %+v, empty %t", r.Previous(), r.Empty())
+	}
+}
+
+func TestSyncAdvancesTheMark(t *testing.T) {
+	f := &memoryFile{}
+	w := mustWriter(t, f)
+	for want := range 3 {
+		mustDo(t, w.Append([]byte("x")))
+		if w.Durable() == w.Offset() {
+			t.Fatal("durable before the sync")
+		}
+		mustDo(t, w.Sync())
+		mustDo(t, w.Sync()) // nothing to do
+		if w.Durable() != w.Offset() || f.syncs != want+2 {
+			t.Fatalf("durable %d of %d after %d syncs", w.Durable(), w.Offset(), f.syncs)
+		}
+	}
+}
+
+func TestPreallocationGrowsInSteps(t *testing.T) {
+	w := mustWriter(t, &nowhere{})
+	var sizes []int64
+	for w.ReservedBytes() < 40<<20 {
+		sizes = append(sizes, w.ReservedBytes()>>10)
+		mustDo(t, w.Reserve(w.ReservedBytes()-w.Offset()))
+		w.offset = w.reserved - endRoomBytes // as if records had filled it
+	}
+	want := []int64{64, 192, 448, 960, 1984, 4032, 8128, 16320, 24512, 32704, 40896}
+	if !slices.Equal(sizes, want) {
+		t.Errorf("preallocated %d KiB, want %d", sizes, want)
+	}
+}
+
+func TestReserveCoversTheRecord(t *testing.T) {
+	for _, start := range []int{0, 5000, 32768 - 27 - 8 - 17, 32768 - 27 - 8 - 16} {
+		for _, length := range []int{0, 100, 32768, 65519, 1 << 20, 3<<20 + 11} {
+			f := &memoryFile{}
+			w := mustWriter(t, f)
+			mustDo(t, w.Append(noise(1, start)))
+			mustDo(t, w.Reserve(int64(length)))
+			reserved := w.ReservedBytes()
+			f.limitBytes = reserved // the disk is full from here on
+			mustDo(t, w.Append(noise(2, length)))
+			if w.ReservedBytes() != reserved {
+				t.Fatalf("start %d length %d: append reserved more", start, length)
+			}
+			end, err := w.Finish()
+			mustDo(t, err)
+			if o := readLog(f.data); len(o.records) != 2 || o.end != (End{Offset: end, Sealed: true}) {
+				t.Fatalf("start %d length %d: %d records, %+v, %v", start, length, len(o.records), o.end, o.err)
+			}
+		}
+	}
+}
+
+// A full disk tears nothing, and writing goes on when there is room again.
+func TestDiskFullWhilePreallocating(t *testing.T) {
+	f := &memoryFile{limitBytes: 100_000}
+	w := mustWriter(t, f)
+	mustDo(t, w.Append(noise(1, 40_000)))
+	// The step does not fit, the record does.
+	mustDo(t, w.Append(noise(2, 30_000)))
+	offset := w.Offset()
+	for range 3 {
+		err := w.Append(noise(3, 50_000))
+		if !errors.Is(err, base.ErrDiskFull) || w.Offset() != offset {
+			t.Fatalf("error %v, offset %d want %d", err, w.Offset(), offset)
+		}
+		if o := readLog(f.data); len(o.records) != 2 || o.end != (End{Offset: offset}) {
+			t.Fatalf("%d records, end %+v, error %v", len(o.records), o.end, o.err)
+		}
+	}
+	mustDo(t, w.Append(noise(4, 10)))
+	f.limitBytes = 0
+	mustDo(t, w.Append(noise(3, 50_000)))
+	if o := readLog(f.data); len(o.records) != 4 || o.err != nil {
+		t.Fatalf("%d records, error %v", len(o.records), o.err)
+	}
+}
+
+func TestDiskFullFromTheStart(t *testing.T) {
+	f := &memoryFile{limitBytes: 10}
+	if _, err := NewWriter(f, testName, testSegment, Previous{}); !errors.Is(err, base.ErrDiskFull) {
+		t.Fatalf("error %v", err)
+	}
+	if o := readLog(f.data); !o.empty || o.err != nil || o.end != (End{}) {
+		t.Fatalf("%+v", o)
+	}
+}
+
+var errBroken = errors.New("broken disk")
+
+func TestFailedWriteIsFinal(t *testing.T) {
+	for _, written := range []int{0, 1, 6, 7, 20} {
+		f := &memoryFile{}
+		w := mustWriter(t, f)
+		mustDo(t, w.Append([]byte("before")))
+		offset := w.Offset()
+		f.onWrite = func(int64, int) (int, error) { return written, errBroken }
+		first := w.Append(noise(1, 100))
+		f.onWrite = nil
+		_, finish := w.Finish()
+		for _, err := range []error{first, w.Append(nil), w.Sync(), w.Reserve(1), finish} {
+			if !errors.Is(err, errBroken) {
+				t.Errorf("error %v, want that of the first failure", err)
+			}
+		}
+		if w.Offset() != offset || f.syncs != 1 || !f.closed {
+			t.Errorf("offset %d want %d, syncs %d, closed %t", w.Offset(), offset, f.syncs, f.closed)
+		}
+		if o := readLog(f.data); len(o.records) != 1 || o.end != (End{Offset: offset, TornBytes: o.end.TornBytes}) {
+			t.Errorf("%d bytes written: %d records, %+v, %v", written, len(o.records), o.end, o.err)
+		}
+	}
+}
+
+// A long record that fails half way leaves a torn record and an unchanged end.
+func TestFailedLongWrite(t *testing.T) {
+	f := &memoryFile{}
+	w := mustWriter(t, f)
+	mustDo(t, w.Append([]byte("before")))
+	mustDo(t, w.Reserve(4<<20))
+	offset, writes := w.Offset(), 0
+	f.onWrite = func(_ int64, n int) (int, error) {
+		if writes++; writes == 3 {
+			return n / 2, errBroken
+		}
+		return n, nil
+	}
+	if err := w.Append(noise(1, 4<<20)); !errors.Is(err, errBroken) || w.Offset() != offset {
+		t.Fatalf("error %v, offset %d want %d", err, w.Offset(), offset)
+	}
+	if o := readLog(f.data); len(o.records) != 1 || o.end.Offset != offset || o.end.TornBytes < 2<<20 || o.err != nil {
+		t.Fatalf("%d records, %+v, %v", len(o.records), o.end, o.err)
+	}
+}
+
+func TestFailedSyncIsNotRetried(t *testing.T) {
+	f := &memoryFile{}
+	w := mustWriter(t, f)
+	mustDo(t, w.Append([]byte("x")))
+	f.syncErr = errBroken
+	first := w.Sync()
+	f.syncErr = nil
+	syncs := f.syncs
+	if !errors.Is(first, errBroken) || !errors.Is(w.Sync(), errBroken) || !errors.Is(w.Append(nil), errBroken) {
+		t.Error("a failed sync was forgotten")
+	}
+	if _, err := w.Finish(); !errors.Is(err, errBroken) || f.syncs != syncs || w.Durable() != 27 {
+		t.Errorf("Finish: %v; %d syncs after the failure, durable %d", err, f.syncs-syncs, w.Durable())
+	}
+	if o := readLog(f.data); o.end.Sealed {
+		t.Error("sealed after a failed sync")
+	}
+}
+
+func TestFinish(t *testing.T) {
+	f := &memoryFile{}
+	w := mustWriter(t, f)
+	mustDo(t, w.Append([]byte("x")))
+	offset := w.Offset()
+	end, err := w.Finish()
+	mustDo(t, err)
+	if end != offset+7 || int64(len(f.data)) != end || !f.closed || f.syncs != 3 {
+		t.Errorf("end %d, %d bytes, closed %t, %d syncs", end, len(f.data), f.closed, f.syncs)
+	}
+	_, again := w.Finish()
+	for _, err := range []error{again, w.Append(nil), w.Sync(), w.Reserve(1)} {
+		if !errors.Is(err, base.ErrClosed) {
+			t.Errorf("after Finish: %v, want ErrClosed", err)
+		}
+	}
+	mustDo(t, w.Close())
+}
+
+func TestFinishReportsEachFailure(t *testing.T) {
+	for name, sabotage := range map[string]func(*memoryFile){
+		"sync":  func(f *memoryFile) { f.syncErr = errBroken },
+		"write": func(f *memoryFile) { f.onWrite = func(int64, int) (int, error) { return 3, errBroken } },
+		"cut":   func(f *memoryFile) { f.cutErr = errBroken },
+	} {
+		f := &memoryFile{}
+		w := mustWriter(t, f)
+		mustDo(t, w.Append([]byte("x")))
+		sabotage(f)
+		if _, err := w.Finish(); !errors.Is(err, errBroken) || !f.closed {
+			t.Errorf("%s fails: error %v, closed %t", name, err, f.closed)
+		}
+		if o := readLog(f.data); o.err != nil || len(o.records) != 1 {
+			t.Errorf("%s fails: %d records, error %v", name, len(o.records), o.err)
+		}
+	}
+}
+
+func TestClose(t *testing.T) {
+	f := &memoryFile{}
+	w := mustWriter(t, f)
+	mustDo(t, w.Append([]byte("x")))
+	mustDo(t, w.Close())
+	mustDo(t, w.Close())
+	if err := w.Append(nil); !errors.Is(err, base.ErrClosed) || f.syncs != 1 {
+		t.Errorf("after Close: %v, %d syncs", err, f.syncs)
+	}
+	if o := readLog(f.data); len(o.records) != 1 || o.end.Sealed {
+		t.Errorf("%+v", o)
+	}
+	f = &memoryFile{}
+	w = mustWriter(t, f)
+	f.closed = true
+	if err := w.Close(); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("an error of closing the file was lost: %v", err)
+	}
+}
+
+func TestMisusePanics(t *testing.T) {
+	for name, misuse := range map[string]func(){
+		"file not empty":  func() { _, _ = NewWriter(&memoryFile{data: []byte{1}}, testName, 1, Previous{}) },
+		"negative length": func() { _ = mustWriter(t, &memoryFile{}).Reserve(-1) },
+		"write backwards": func() { _ = mustWriter(t, &memoryFile{}).write([]byte{1}, 26) },
+		"write beyond":    func() { _ = mustWriter(t, &memoryFile{}).write([]byte{1}, 1<<40) },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: no panic", name)
+				}
+			}()
+			misuse()
+		}()
+	}
+}
+
+// nowhere takes writes and keeps nothing, so that only the Writer is measured.
+type nowhere struct{ memoryFile }
+
+func (*nowhere) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
+func (*nowhere) Sync() error                            { return nil }
+
+func TestAppendDoesNotAllocate(t *testing.T) {
+	w := mustWriter(t, &nowhere{})
+	header, ops, long := make([]byte, 12), make([]byte, 130), make([]byte, 100_000)
+	mustDo(t, w.Append(long))
+	if n := testing.AllocsPerRun(1000, func() {
+		_ = w.Append(header, ops)
+		_ = w.Append(long)
+		_ = w.Sync()
+	}); n != 0 {
+		t.Errorf("%v allocations per append", n)
+	}
+}
+
+func BenchmarkAppend(b *testing.B) {
+	for name, length := range map[string]int{"130B": 130, "4KiB": 4096, "1MiB": 1 << 20} {
+		b.Run(name, func(b *testing.B) {
+			w := mustWriter(b, &nowhere{})
+			header, ops := make([]byte, 12), make([]byte, length)
+			b.SetBytes(int64(length + 12))
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := w.Append(header, ops); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
