@@ -1,0 +1,87 @@
+package sstable
+
+import (
+	"fmt"
+	"math/bits"
+
+	"lsmdb/internal/base"
+)
+
+// filter tells that a user key is certainly not in a table. It is a blocked Bloom
+// filter (Putze, Sanders, Singler 2007): one line of 64 bytes is chosen for each key,
+// which costs one cache miss, and within it the bits of a double hashing sequence
+// (Kirsch, Mitzenmacher 2006). The zero filter holds every key.
+//
+// Its payload is the lines, then kind u8 and probes u8.
+type filter struct {
+	lines  []byte
+	count  uint64 // of lines
+	probes uint32
+}
+
+const (
+	filterLineBytes    = 64
+	filterTrailerBytes = 2
+	filterKindBlocked  = 1
+	maxFilterProbes    = 16
+	maxFilterBits      = 64 // per key; more gains nothing
+)
+
+// buildFilter makes the payload of a filter over hashes with bitsPerKey bits each.
+func buildFilter(hashes []uint64, bitsPerKey int) []byte {
+	bitsPerKey = min(bitsPerKey, maxFilterBits)
+	lineBits := uint64(filterLineBytes * 8)
+	count := max(1, (uint64(len(hashes))*uint64(bitsPerKey)+lineBits-1)/lineBits)
+	// ln 2 probes per bit would be right for a plain Bloom filter; the uneven load of
+	// the lines makes slightly fewer better.
+	probes := max(1, min(maxFilterProbes, bitsPerKey*6/10))
+	payload := make([]byte, count*filterLineBytes, count*filterLineBytes+filterTrailerBytes)
+	f := filter{lines: payload, count: count, probes: uint32(probes)}
+	for _, hash := range hashes {
+		line, position, step := f.locate(hash)
+		for range f.probes {
+			line[position>>26] |= 1 << (position >> 23 & 7)
+			position += step
+		}
+	}
+	return append(payload, filterKindBlocked, byte(probes))
+}
+
+func decodeFilter(payload []byte) (filter, error) {
+	size := len(payload) - filterTrailerBytes
+	if size < filterLineBytes || size%filterLineBytes != 0 {
+		return filter{}, fmt.Errorf("filter of %d bytes does not hold whole lines", len(payload))
+	}
+	if kind := payload[size]; kind != filterKindBlocked {
+		return filter{}, fmt.Errorf("%w: unknown filter kind (%d)", base.ErrIncompatible, kind)
+	}
+	probes := payload[size+1]
+	if probes == 0 || probes > maxFilterProbes {
+		return filter{}, fmt.Errorf("filter with %d probes", probes)
+	}
+	return filter{lines: payload[:size], count: uint64(size / filterLineBytes), probes: uint32(probes)}, nil
+}
+
+// locate returns the line of a key and its bit sequence: nine leading bits of each
+// position number a bit of the line.
+func (f *filter) locate(hash uint64) (line []byte, position, step uint32) {
+	number, _ := bits.Mul64(hash, f.count)
+	mixed := hash * 0x9e3779b97f4a7c15
+	at := number * filterLineBytes
+	return f.lines[at : at+filterLineBytes], uint32(mixed), uint32(mixed>>32) | 1
+}
+
+// mayContain reports whether the key with that hash may be in the table.
+func (f *filter) mayContain(hash uint64) bool {
+	if f.count == 0 {
+		return true
+	}
+	line, position, step := f.locate(hash)
+	for range f.probes {
+		if line[position>>26]&(1<<(position>>23&7)) == 0 {
+			return false
+		}
+		position += step
+	}
+	return true
+}

@@ -1,0 +1,169 @@
+// Package sstable writes and reads tables: immutable files of sorted entries.
+//
+// A table is written once, front to back, by one Writer, and is read by any
+// number of goroutines through one Table, usually by way of a Handle that opens
+// it on first use. Its bytes never change after Finish, which is why readers
+// share decoded blocks without locks and may keep values as long as they like.
+//
+// Every byte of a file is covered by a checksum that is bound to the table's
+// identity and to the place of the bytes in it. What is read is what was written
+// there, or the read fails: with a *base.CorruptionError that names file and
+// offset, or with base.ErrIncompatible where a later version wrote something that
+// this one does not know.
+//
+// docs/format-table.md describes the format byte by byte.
+package sstable
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/golang/snappy"
+
+	"lsmdb/internal/base"
+)
+
+// BlockType says what a block holds. The numbers are part of the format; 0 stays
+// unused.
+type BlockType uint8
+
+const (
+	BlockData       BlockType = 1 // sorted entries
+	BlockIndex      BlockType = 2 // a separator and a length for each data block
+	BlockFilter     BlockType = 3 // Bloom filter over the user keys
+	BlockProperties BlockType = 4 // what the table holds, in figures
+	BlockDirectory  BlockType = 5 // where the other blocks lie
+
+	// BlockRangeDelete is reserved. A reader of this version refuses it by name.
+	BlockRangeDelete BlockType = 6
+)
+
+func (t BlockType) String() string {
+	switch t {
+	case BlockData:
+		return "data"
+	case BlockIndex:
+		return "index"
+	case BlockFilter:
+		return "filter"
+	case BlockProperties:
+		return "properties"
+	case BlockDirectory:
+		return "directory"
+	case BlockRangeDelete:
+		return "range-delete"
+	}
+	return fmt.Sprintf("type %d", uint8(t))
+}
+
+func (t BlockType) known() bool { return t >= BlockData && t <= BlockDirectory }
+
+// Compression is the sentinel that says how a block's payload is stored.
+type Compression uint8
+
+const (
+	CompressionNone   Compression = 0 // stored as it is
+	CompressionSnappy Compression = 1 // the block format of Snappy
+)
+
+func (c Compression) String() string {
+	switch c {
+	case CompressionNone:
+		return "none"
+	case CompressionSnappy:
+		return "snappy"
+	}
+	return fmt.Sprintf("compression %d", uint8(c))
+}
+
+const (
+	formatVersion = 1
+
+	// blockTrailerBytes ends each block: compression u8, type u8, CRC-32C u32.
+	blockTrailerBytes = 6
+
+	// maxPayloadBytes bounds what a block may claim to decompress to: the longest
+	// value, its key and room for a large configured block, with a wide margin.
+	maxPayloadBytes = 512 << 20
+
+	// maxExpansion is more than Snappy can expand: a copy of three bytes yields at
+	// most 64. A claim beyond it is damage, noticed before memory is allocated.
+	maxExpansion = 24
+)
+
+// Identity derives what a table is bound to from the database and the file number
+// it was written under. It is never 0, which stands for "do not check". The two
+// numbers go through the finalizer of SplitMix64 (Steele, Lea, Flood 2014), so that
+// neighbouring numbers have nothing in common.
+func Identity(databaseID, fileNumber uint64) uint64 {
+	mixed := mix64(databaseID + 0x9e3779b97f4a7c15)
+	mixed = mix64(mixed ^ (fileNumber + 0x9e3779b97f4a7c15))
+	if mixed == 0 {
+		return 1
+	}
+	return mixed
+}
+
+func mix64(x uint64) uint64 {
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// placeChecksum starts the checksum of the bytes at offset in the table identity,
+// so that bytes of another place or table never verify.
+func placeChecksum(identity uint64, offset int64) uint32 {
+	var place [16]byte
+	binary.LittleEndian.PutUint64(place[:8], identity)
+	binary.LittleEndian.PutUint64(place[8:], uint64(offset))
+	return base.Checksum(0, place[:])
+}
+
+// appendBlock appends a stored block: the payload and its trailer.
+func appendBlock(dst, stored []byte, t BlockType, c Compression, identity uint64, offset int64) []byte {
+	start := len(dst)
+	dst = append(dst, stored...)
+	dst = append(dst, byte(c), byte(t))
+	crc := base.Checksum(placeChecksum(identity, offset), dst[start:])
+	return binary.LittleEndian.AppendUint32(dst, crc)
+}
+
+// checkBlock verifies a stored block, trailer included, and splits off what is
+// stored in it.
+func checkBlock(raw []byte, want BlockType, identity uint64, offset int64) ([]byte, Compression, error) {
+	if len(raw) < blockTrailerBytes {
+		return nil, 0, fmt.Errorf("%s block of %d bytes is shorter than its trailer", want, len(raw))
+	}
+	covered := raw[:len(raw)-4]
+	stored := binary.LittleEndian.Uint32(raw[len(covered):])
+	if computed := base.Checksum(placeChecksum(identity, offset), covered); computed != stored {
+		return nil, 0, fmt.Errorf("%s block of %d bytes has checksum %08x, its content gives %08x", want, len(raw), stored, computed)
+	}
+	payload := covered[:len(covered)-2]
+	c, t := Compression(covered[len(payload)]), BlockType(covered[len(payload)+1])
+	switch {
+	case !t.known():
+		return nil, 0, fmt.Errorf("%w: unknown block type (%s)", base.ErrIncompatible, t)
+	case c > CompressionSnappy:
+		return nil, 0, fmt.Errorf("%w: unknown compression type (%s)", base.ErrIncompatible, c)
+	case t != want:
+		return nil, 0, fmt.Errorf("%s block where a %s block belongs", t, want)
+	}
+	return payload, c, nil
+}
+
+// decompress undoes c. The result shares memory with stored where nothing was
+// compressed; otherwise it lies in dst where that is large enough, or is new.
+func decompress(dst, stored []byte, c Compression) ([]byte, error) {
+	if c == CompressionNone {
+		return stored, nil
+	}
+	n, err := snappy.DecodedLen(stored)
+	if err != nil {
+		return nil, err
+	}
+	if n > maxPayloadBytes || int64(n) > maxExpansion*int64(len(stored)) {
+		return nil, fmt.Errorf("%d compressed bytes claim to hold %d", len(stored), n)
+	}
+	return snappy.Decode(dst[:cap(dst)], stored)
+}

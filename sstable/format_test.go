@@ -1,0 +1,53 @@
+package sstable
+
+import (
+	"bytes"
+	"encoding/hex"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"lsmdb/internal/base"
+)
+
+// listing reads the worked example of the format's page: lines of an offset and of
+// bytes, each followed by at least two spaces or the end of the line.
+func listing(t *testing.T) []byte {
+	page := string(must(os.ReadFile("../docs/format-table.md"))(t))
+	_, page, _ = strings.Cut(page, "```hex\n")
+	page, _, found := strings.Cut(page, "```")
+	if !found {
+		t.Fatal("the page has no listing")
+	}
+	var data []byte
+	line := regexp.MustCompile(`^([0-9a-f]{4})  ((?:[0-9a-f]{2} ?)+)(?:  .*)?$`)
+	for text := range strings.Lines(page) {
+		parts := line.FindStringSubmatch(strings.TrimRight(text, "\n"))
+		if parts == nil {
+			t.Fatalf("line %q", text)
+		}
+		if offset := must(strconv.ParseInt(parts[1], 16, 64))(t); offset != int64(len(data)) {
+			t.Fatalf("line %q stands at %x", text, len(data))
+		}
+		data = append(data, must(hex.DecodeString(strings.ReplaceAll(parts[2], " ", "")))(t)...)
+	}
+	return data
+}
+
+func TestWorkedExample(t *testing.T) {
+	items := model{set("apple", 2, "red"), tombstone("apple", 1), set("apricot", 3, "")}
+	o := WriterOptions{Identity: Identity(1, 3), FilterBitsPerKey: 10}
+	want, _ := write(t, items, o)
+	page := listing(t)
+	if !bytes.Equal(page, want) {
+		t.Fatalf("the page shows\n%s\nthe code writes\n%s", hex.Dump(page), hex.Dump(want))
+	}
+	table := open(t, page, ReaderOptions{Identity: o.Identity})
+	scan(t, table.NewIterator(IteratorOptions{}), items)
+	checkGet(t, table, items, base.AppendSearchKey(nil, []byte("apple"), 1))
+	if err := table.Verify(nil); err != nil {
+		t.Fatal(err)
+	}
+}

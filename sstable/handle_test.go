@@ -1,0 +1,304 @@
+package sstable
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"lsmdb/internal/base"
+	"lsmdb/internal/vfs"
+)
+
+// countingFile counts reads and tells of its closing.
+type countingFile struct {
+	vfs.File
+	reads  atomic.Int64
+	closes atomic.Int64
+	onRead func()
+}
+
+func (f *countingFile) ReadAt(p []byte, offset int64) (int, error) {
+	f.reads.Add(1)
+	if f.onRead != nil {
+		f.onRead()
+	}
+	return f.File.ReadAt(p, offset)
+}
+
+func (f *countingFile) Close() error {
+	f.closes.Add(1)
+	return f.File.Close()
+}
+
+// countingFS opens counting files.
+type countingFS struct {
+	vfs.FS
+	mu    sync.Mutex
+	files []*countingFile
+	fail  error
+}
+
+func (c *countingFS) Open(name string) (vfs.File, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.fail != nil {
+		return nil, c.fail
+	}
+	f, err := c.FS.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	counting := &countingFile{File: f}
+	c.files = append(c.files, counting)
+	return counting, nil
+}
+
+// tableFS holds tables of n items under the given names.
+func tableFS(t *testing.T, n int, names ...string) *countingFS {
+	data, _ := write(t, numbered(n), WriterOptions{BlockBytes: 1000, FilterBitsPerKey: 10})
+	mem := vfs.NewMem()
+	for _, name := range names {
+		f := must(mem.Create(name))(t)
+		if _, err := f.WriteAt(data, 0); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+	return &countingFS{FS: mem}
+}
+
+func TestHandleOpensOnce(t *testing.T) {
+	files := tableFS(t, 10, "a")
+	var open OpenFiles
+	h := NewHandle(files, "a", ReaderOptions{Identity: testIdentity}, &open)
+	if open.Len() != 0 {
+		t.Fatal("opened before use")
+	}
+	var group sync.WaitGroup
+	tables := make([]*Table, 16)
+	for i := range tables {
+		group.Go(func() {
+			table, err := h.Table()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			tables[i] = table
+			read(t, table, i%10)
+		})
+	}
+	group.Wait()
+	for _, table := range tables {
+		if table != tables[0] {
+			t.Fatal("two tables for one handle")
+		}
+	}
+	if len(files.files) != 1 || open.Len() != 1 {
+		t.Fatalf("%d opens, %d open files", len(files.files), open.Len())
+	}
+	if err := open.CloseAll(); err != nil || files.files[0].closes.Load() != 1 {
+		t.Fatal(err)
+	}
+}
+
+func TestHandleForgetsErrors(t *testing.T) {
+	files := tableFS(t, 10, "a")
+	var open OpenFiles
+	h := NewHandle(files, "a", ReaderOptions{Identity: testIdentity}, &open)
+	files.fail = errors.New("too many open files")
+	if _, err := h.Table(); !errors.Is(err, files.fail) {
+		t.Fatal(err)
+	}
+	files.fail = nil
+	table, err := h.Table()
+	if err != nil {
+		t.Fatal(err)
+	}
+	read(t, table, 3)
+
+	other := NewHandle(files, "a", ReaderOptions{Identity: 5}, &open)
+	if _, err := other.Table(); !errors.Is(err, base.ErrCorrupt) {
+		t.Fatalf("the wrong table's file: %v", err)
+	}
+	if open.Len() != 1 || files.files[1].closes.Load() != 1 {
+		t.Fatal("the file that did not open as a table was left open")
+	}
+	missing := NewHandle(files, "b", ReaderOptions{}, &open)
+	if _, err := missing.Table(); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	if err := open.CloseAll(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCloseAll(t *testing.T) {
+	files := tableFS(t, 10, "a", "b")
+	var open OpenFiles
+	cache := NewCache(1 << 20)
+	opened := NewHandle(files, "a", ReaderOptions{Cache: cache}, &open)
+	unopened := NewHandle(files, "b", ReaderOptions{Cache: cache}, &open)
+	table := must(opened.Table())(t)
+	read(t, table, 3)
+	it := table.NewIterator(IteratorOptions{})
+	if !it.First() {
+		t.Fatal(it.Err())
+	}
+	if open.CloseAll() != nil || open.CloseAll() != nil || open.Len() != 0 || files.files[0].closes.Load() != 1 {
+		t.Fatal("CloseAll left something open, or closed it twice")
+	}
+	for name, err := range map[string]error{
+		"cached get":     getError(table, 3),
+		"uncached get":   getError(table, 4),
+		"unopened table": func() error { _, err := unopened.Table(); return err }(),
+		"verify":         table.Verify(nil),
+		"next":           func() error { it.Next(); return it.Err() }(),
+		"first":          func() error { it.First(); return it.Err() }(),
+		"blocks": func() (first error) {
+			for _, err := range table.Blocks() {
+				return err
+			}
+			return nil
+		}(),
+	} {
+		if !errors.Is(err, base.ErrClosed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if m := cache.Metrics(); m.Blocks != 0 || m.UsedBytes != 0 {
+		t.Errorf("%+v", m)
+	}
+}
+
+func getError(table *Table, i int) error {
+	search := base.AppendSearchKey(nil, fmt.Appendf(nil, "%06d", i), base.MaxSeq)
+	_, _, _, err := table.Get(search, base.Hash(search.UserKey()))
+	return err
+}
+
+func TestReadUnderWayWhenClosed(t *testing.T) {
+	data, _ := write(t, numbered(10), WriterOptions{BlockBytes: 1000})
+	f := &countingFile{File: file(t, data)}
+	table := must(Open(f, "t.sst", ReaderOptions{}))(t)
+	f.onRead = func() { table.Close() }
+	if err := getError(table, 5); !errors.Is(err, base.ErrClosed) {
+		t.Fatal(err)
+	}
+}
+
+func TestRetire(t *testing.T) {
+	for _, openFirst := range []bool{true, false} {
+		files := tableFS(t, 10, "a")
+		var open OpenFiles
+		cache := NewCache(1 << 20)
+		h := NewHandle(files, "a", ReaderOptions{Cache: cache}, &open)
+		if openFirst {
+			table := must(h.Table())(t)
+			read(t, table, 3)
+			if cache.Metrics().Blocks != 1 {
+				t.Fatal("not cached")
+			}
+		}
+		h.Retire()
+		table := must(h.Table())(t)
+		for i := range 10 {
+			read(t, table, i)
+		}
+		scan(t, table.NewIterator(IteratorOptions{}), numbered(10))
+		if m := cache.Metrics(); m.Blocks != 0 || m.UsedBytes != 0 {
+			t.Fatalf("a retired table caches: %+v", m)
+		}
+		checkCache(t, cache)
+		if err := open.CloseAll(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// collect runs the garbage collector until done, which the test asserts that it
+// becomes.
+func collect(t *testing.T, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !done(); runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatal("the garbage collector did not get there")
+		}
+		runtime.GC()
+	}
+}
+
+func TestUnreachableHandleClosesItsFile(t *testing.T) {
+	files := tableFS(t, 10, "a")
+	var open OpenFiles
+	cache := NewCache(1 << 20)
+	table := must(NewHandle(files, "a", ReaderOptions{Cache: cache}, &open).Table())(t)
+	read(t, table, 3)
+	it := table.NewIterator(IteratorOptions{})
+	for range 3 { // the table keeps its handle, and so the file, alive
+		runtime.GC()
+	}
+	read(t, table, 4)
+	table = nil
+	for range 3 { // so does the iterator
+		runtime.GC()
+	}
+	if n := files.files[0].closes.Load(); n != 0 || open.Len() != 1 {
+		t.Fatal("closed while in use")
+	}
+	scan(t, it, numbered(10))
+	if cache.Metrics().Blocks == 0 {
+		t.Fatal("nothing cached")
+	}
+	it.Close()
+	collect(t, func() bool { return files.files[0].closes.Load() == 1 })
+	if m := cache.Metrics(); open.Len() != 0 || m.Blocks != 0 {
+		t.Fatalf("%d files listed, %+v", open.Len(), m)
+	}
+}
+
+func TestCleanupAndCloseAllMeet(t *testing.T) {
+	files := tableFS(t, 5, "a")
+	var open OpenFiles
+	cache := NewCache(1 << 20)
+	var group sync.WaitGroup
+	for worker := range 4 {
+		group.Go(func() {
+			for i := range 50 {
+				if worker == 0 && i == 25 {
+					if err := open.CloseAll(); err != nil {
+						t.Error(err)
+					}
+				}
+				h := NewHandle(files, "a", ReaderOptions{Cache: cache}, &open)
+				table, err := h.Table()
+				if err == nil {
+					err = getError(table, i%5)
+				}
+				if err != nil && !errors.Is(err, base.ErrClosed) {
+					t.Error(err)
+				}
+				if i%10 == 0 {
+					h.Retire()
+					runtime.GC()
+				}
+			}
+		})
+	}
+	group.Wait()
+	if err := open.CloseAll(); err != nil {
+		t.Fatal(err)
+	}
+	runtime.GC()
+	for i, f := range files.files {
+		collect(t, func() bool { return f.closes.Load() > 0 })
+		if n := f.closes.Load(); n != 1 {
+			t.Fatalf("file %d was closed %d times", i, n)
+		}
+	}
+	checkCache(t, cache)
+}

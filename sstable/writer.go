@@ -1,0 +1,272 @@
+package sstable
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/golang/snappy"
+
+	"lsmdb/internal/base"
+	"lsmdb/internal/vfs"
+)
+
+// Writer writes one table. It is used by one goroutine. The first error of the file
+// is returned by every later call; then the caller drops the Writer by Abort and
+// removes the file.
+type Writer struct {
+	file    vfs.File
+	name    string
+	options WriterOptions
+
+	block     blockBuilder
+	lastKey   base.InternalKey // the entry added last
+	pending   int64            // stored bytes of a finished block that has no index entry yet; 0: none
+	index     []byte           // index payload so far
+	hashes    []uint64         // of the distinct user keys
+	encoded   []byte           // scratch for compression
+	unwritten []byte           // blocks on their way to the file
+	offset    int64            // where the next block goes, unwritten ones counted
+	closed    bool
+	err       error
+
+	properties Properties
+}
+
+// WriterOptions says how a table is built.
+type WriterOptions struct {
+	Identity         uint64      // what its blocks are bound to; not 0
+	Compression      Compression // of data and index blocks; CompressionNone
+	FilterBitsPerKey int         // 10 gives about 1 % false positives; 0 or less: no filter
+	BlockBytes       int         // payload at which a data block is finished; 0: 4096; at most 16 MiB
+}
+
+const (
+	defaultBlockBytes = 4096
+	maxBlockBytes     = 16 << 20
+	writeBytes        = 256 << 10 // blocks go to the file in pieces of about this size
+)
+
+// NewWriter starts a table in the empty file f, which belongs to the Writer from now
+// on. The name is for errors only.
+func NewWriter(f vfs.File, name string, o WriterOptions) *Writer {
+	if o.Identity == 0 || o.Compression > CompressionSnappy || o.BlockBytes < 0 || o.BlockBytes > maxBlockBytes {
+		panic(fmt.Sprintf("invariant: table writer options %+v", o))
+	}
+	if o.BlockBytes == 0 {
+		o.BlockBytes = defaultBlockBytes
+	}
+	w := &Writer{file: f, name: name, options: o}
+	w.index = make([]byte, 4, 1024) // room for the number of blocks
+	return w
+}
+
+// Add appends an entry. Keys must ascend; one that does not is a bug of the caller
+// and panics. Key and value may be reused after the call.
+func (w *Writer) Add(key base.InternalKey, value []byte) error {
+	if w.err != nil || w.closed {
+		return w.failed()
+	}
+	shared, shadowed := w.checkEntry(key, value)
+	if w.block.count > 0 && w.block.sizeBytes()+w.block.entryBytes(key, value, shared) > int64(w.options.BlockBytes) {
+		if err := w.finishBlock(); err != nil {
+			return err
+		}
+	}
+	if w.pending > 0 {
+		user, trailer := separator(w.lastKey, key)
+		w.addIndexEntry(user, trailer)
+	}
+	w.block.add(key, value, shared)
+	if w.options.FilterBitsPerKey > 0 && !shadowed {
+		w.hashes = append(w.hashes, base.Hash(key.UserKey()))
+	}
+	w.properties.count(key, value, shadowed)
+	w.lastKey = append(w.lastKey[:0], key...)
+	return nil
+}
+
+// checkEntry asserts what Add demands. It returns the length of the user key's common
+// prefix with the one before, and whether the two are equal.
+func (w *Writer) checkEntry(key base.InternalKey, value []byte) (shared int, shadowed bool) {
+	if err := base.CheckInternalKey(key); err != nil || len(value) > base.MaxValueBytes {
+		panic(fmt.Sprintf("invariant: table entry with key of %d bytes and value of %d bytes: %v", len(key), len(value), err))
+	}
+	if key.Kind() == base.KindDelete && len(value) > 0 {
+		panic(fmt.Sprintf("invariant: tombstone %s has a value", key))
+	}
+	if w.properties.Entries == 0 {
+		return 0, false
+	}
+	last, user := w.lastKey.UserKey(), key.UserKey()
+	shared = commonPrefix(last, user)
+	shadowed = shared == len(last) && shared == len(user)
+	ascends := shared == len(last) && shared < len(user) ||
+		shared < len(last) && shared < len(user) && last[shared] < user[shared] ||
+		shadowed && w.lastKey.Trailer() > key.Trailer()
+	if !ascends {
+		panic(fmt.Sprintf("invariant: table entry %s after %s", key, w.lastKey))
+	}
+	return shared, shadowed
+}
+
+// SizeBytes estimates the size of the file if it were finished now.
+func (w *Writer) SizeBytes() int64 {
+	const fixedBytes = 512 // properties, directory, footer
+	size := w.offset + int64(len(w.index)) + fixedBytes
+	size += int64(len(w.hashes)) * int64(max(w.options.FilterBitsPerKey, 0)) / 8
+	if w.block.count > 0 {
+		size += w.block.sizeBytes()
+	}
+	return size
+}
+
+// Finish writes what is missing, syncs the file and closes it. The table is durable
+// once its directory is synced too. After an error the caller removes the file.
+func (w *Writer) Finish() (Properties, error) {
+	if w.err != nil || w.closed {
+		return Properties{}, w.failed()
+	}
+	err := w.writeTail()
+	if err == nil {
+		err = w.flush()
+	}
+	if err == nil {
+		err = w.fail("sync", w.file.Sync())
+	}
+	if closeErr := w.Abort(); err == nil {
+		err = w.fail("close", closeErr)
+	}
+	if err != nil {
+		return Properties{}, err
+	}
+	return w.properties, nil
+}
+
+// Abort closes the file without finishing the table. It is idempotent and does
+// nothing after Finish.
+func (w *Writer) Abort() error {
+	if w.closed {
+		return nil
+	}
+	w.closed = true
+	return w.file.Close()
+}
+
+// finishBlock stores the data block under construction. Its index entry waits for the
+// key that follows.
+func (w *Writer) finishBlock() error {
+	e, err := w.writeBlock(BlockData, w.block.finish(), true)
+	if err != nil {
+		return err
+	}
+	w.block.reset()
+	w.dropLargeBuffers()
+	w.properties.DataBlocks++
+	w.pending = e.length
+	return nil
+}
+
+// dropLargeBuffers gives back what a block with a very long value took.
+func (w *Writer) dropLargeBuffers() {
+	const keepBytes = 8 * writeBytes
+	if cap(w.block.buffer) > keepBytes {
+		w.block.buffer = nil
+	}
+	if cap(w.encoded) > keepBytes {
+		w.encoded = nil
+	}
+	if cap(w.unwritten) > keepBytes && len(w.unwritten) == 0 {
+		w.unwritten = nil
+	}
+}
+
+func (w *Writer) addIndexEntry(user []byte, trailer base.Trailer) {
+	w.index = appendIndexEntry(w.index, user, trailer, w.pending)
+	w.pending = 0
+}
+
+// writeTail writes everything that follows the data blocks.
+func (w *Writer) writeTail() error {
+	if w.block.count > 0 {
+		if err := w.finishBlock(); err != nil {
+			return err
+		}
+		w.addIndexEntry(w.lastKey.UserKey(), 0)
+		w.properties.Largest = bytes.Clone(w.lastKey)
+	}
+	w.properties.DataBytes = w.offset
+	var entries []byte
+	write := func(t BlockType, payload []byte, compress bool) (int64, error) {
+		e, err := w.writeBlock(t, payload, compress)
+		entries = appendDirectoryEntry(entries, t, e)
+		return e.length, err
+	}
+	var err error
+	if len(w.hashes) > 0 {
+		filter := buildFilter(w.hashes, w.options.FilterBitsPerKey)
+		if w.properties.FilterBytes, err = write(BlockFilter, filter, false); err != nil {
+			return err
+		}
+	}
+	binary.LittleEndian.PutUint32(w.index, uint32(w.properties.DataBlocks))
+	if w.properties.IndexBytes, err = write(BlockIndex, w.index, true); err != nil {
+		return err
+	}
+	if _, err = write(BlockProperties, w.properties.appendTo(nil), false); err != nil {
+		return err
+	}
+	where, err := w.writeBlock(BlockDirectory, entries, false)
+	if err != nil {
+		return err
+	}
+	w.unwritten = footer{directory: where, identity: w.options.Identity}.appendTo(w.unwritten, w.offset)
+	w.offset += footerBytes
+	w.properties.SizeBytes, w.properties.Identity = w.offset, w.options.Identity
+	return nil
+}
+
+// writeBlock stores a payload as the next block. Compression is kept only where it
+// saves enough to pay for undoing it at each read.
+func (w *Writer) writeBlock(t BlockType, payload []byte, compress bool) (extent, error) {
+	stored, c := payload, CompressionNone
+	if compress && w.options.Compression == CompressionSnappy && len(payload) <= maxPayloadBytes {
+		w.encoded = snappy.Encode(w.encoded[:cap(w.encoded)], payload)
+		const savesPercent = 12
+		if int64(len(w.encoded))*100 <= int64(len(payload))*(100-savesPercent) {
+			stored, c = w.encoded, CompressionSnappy
+		}
+	}
+	e := extent{offset: w.offset, length: int64(len(stored)) + blockTrailerBytes}
+	w.unwritten = appendBlock(w.unwritten, stored, t, c, w.options.Identity, w.offset)
+	w.offset = e.end()
+	if len(w.unwritten) < writeBytes {
+		return e, nil
+	}
+	return e, w.flush()
+}
+
+// flush writes the waiting blocks to the file.
+func (w *Writer) flush() error {
+	_, err := w.file.WriteAt(w.unwritten, w.offset-int64(len(w.unwritten)))
+	w.unwritten = w.unwritten[:0]
+	return w.fail("write", err)
+}
+
+// fail remembers the first error.
+func (w *Writer) fail(operation string, err error) error {
+	if err != nil && w.err == nil {
+		w.err = fmt.Errorf("%s table %s: %w", operation, w.name, err)
+	}
+	return w.err
+}
+
+func (w *Writer) failed() error {
+	if w.err != nil {
+		return w.err
+	}
+	return fmt.Errorf("table %s: %w", w.name, errWriterDone)
+}
+
+var errWriterDone = errors.New("writer is finished or aborted")
