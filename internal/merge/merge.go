@@ -1,0 +1,338 @@
+// Package merge walks several sorted iterators as one.
+//
+// The children come newest first. Entries appear in internal order; where two
+// children hold the very same internal key, both appear, the earlier child's
+// first. So (key, index of the child) is a total order, walked the same way in
+// both directions.
+//
+// Children may be memtables that grow while they are read. Turning round
+// therefore seeks every child around the current key and never trusts a position
+// taken earlier: an entry inserted meanwhile may appear, but never out of order.
+package merge
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"lsmdb/internal/base"
+)
+
+// Iterator is the merge of its children, itself a base.Iterator. It is used by
+// one goroutine at a time. An error of any child ends the walk: Valid turns
+// false and Err tells it; First, Last and the seeks try again.
+//
+// The children that stand on an entry form a binary heap whose root is the
+// current one. While one child keeps winning, as it does over a run of
+// neighbouring keys, a step costs one comparison, with the runner-up; a single
+// child costs none. Moves do not allocate.
+type Iterator struct {
+	children []child
+	heap     []entry
+	runner   int // heap index of the second best; 0: to be found
+	reverse  bool
+	flip     uint64 // all ones in reverse, so that ranks compare alike in both directions
+	err      error
+	previous []byte // last current key, kept for the order check of invariant builds
+}
+
+var _ base.Iterator = (*Iterator)(nil)
+
+// child is an iterator and the key it stands on while it is in the heap.
+type child struct {
+	iter base.Iterator
+	key  base.InternalKey
+}
+
+// entry is a child's place in the heap. rank is the first eight bytes of its user
+// key, so that most comparisons touch nothing but the heap.
+type entry struct {
+	rank  uint64
+	index int
+}
+
+// New returns the merge of children, newest first, unpositioned. The children
+// belong to it until Close.
+func New(children ...base.Iterator) *Iterator {
+	it := &Iterator{}
+	it.Reset(children)
+	return it
+}
+
+// Reset makes it the merge of other children, unpositioned, as New does but in
+// the memory it has. Former children that Close has not closed are the caller's
+// again.
+func (it *Iterator) Reset(children []base.Iterator) {
+	clear(it.children)
+	it.children = it.children[:0]
+	for _, c := range children {
+		it.children = append(it.children, child{iter: c})
+	}
+	if cap(it.heap) < len(children) {
+		it.heap = make([]entry, 0, len(children))
+	}
+	it.start(false)
+}
+
+// First moves to the first entry of all.
+func (it *Iterator) First() bool { return it.position(false, base.Iterator.First) }
+
+// Last moves to the last entry of all.
+func (it *Iterator) Last() bool { return it.position(true, base.Iterator.Last) }
+
+// SeekGE moves to the first entry at or after key.
+func (it *Iterator) SeekGE(key base.InternalKey) bool {
+	return it.position(false, func(c base.Iterator) bool { return c.SeekGE(key) })
+}
+
+// SeekLT moves to the last entry before key.
+func (it *Iterator) SeekLT(key base.InternalKey) bool {
+	return it.position(true, func(c base.Iterator) bool { return c.SeekLT(key) })
+}
+
+// Next moves to the following entry.
+func (it *Iterator) Next() bool {
+	if len(it.heap) == 0 || it.reverse && !it.turn(false) {
+		return false
+	}
+	return it.advance(it.children[it.heap[0].index].iter.Next())
+}
+
+// Prev moves to the preceding entry.
+func (it *Iterator) Prev() bool {
+	if len(it.heap) == 0 || !it.reverse && !it.turn(true) {
+		return false
+	}
+	return it.advance(it.children[it.heap[0].index].iter.Prev())
+}
+
+// Valid reports whether the iterator stands on an entry.
+func (it *Iterator) Valid() bool { return len(it.heap) > 0 }
+
+// Key returns the current internal key, nil when there is none.
+func (it *Iterator) Key() base.InternalKey {
+	if len(it.heap) == 0 {
+		return nil
+	}
+	return it.children[it.heap[0].index].key
+}
+
+// Value returns the current value, nil when there is none.
+func (it *Iterator) Value() []byte {
+	if len(it.heap) == 0 {
+		return nil
+	}
+	return it.children[it.heap[0].index].iter.Value()
+}
+
+// Err returns the error that ended the walk, nil at a plain end.
+func (it *Iterator) Err() error { return it.err }
+
+// Close closes every child and returns Err, joined with what closing found. The
+// iterator is then without children; Reset gives it new ones.
+func (it *Iterator) Close() error {
+	for i := range it.children {
+		// Most children return at Close the error that they already reported.
+		if err := it.children[i].iter.Close(); err != nil && !errors.Is(it.err, err) {
+			it.err = errors.Join(it.err, err)
+		}
+	}
+	clear(it.children)
+	it.children, it.heap = it.children[:0], it.heap[:0]
+	return it.err
+}
+
+// start empties the heap for a walk in the given direction.
+func (it *Iterator) start(reverse bool) {
+	it.heap, it.runner, it.err = it.heap[:0], 0, nil
+	it.reverse, it.flip = reverse, 0
+	if reverse {
+		it.flip = ^uint64(0)
+	}
+}
+
+// position moves every child and takes the best of them.
+func (it *Iterator) position(reverse bool, move func(base.Iterator) bool) bool {
+	it.start(reverse)
+	for i := range it.children {
+		if !it.admit(i, move(it.children[i].iter)) {
+			return false
+		}
+	}
+	it.build()
+	return len(it.heap) > 0
+}
+
+// admit takes child i into the heap's memory if it stands on an entry. It reports
+// false, ending the walk, when the child failed.
+func (it *Iterator) admit(i int, stands bool) bool {
+	c := &it.children[i]
+	if !stands {
+		err := c.iter.Err()
+		return err == nil || it.fail(err)
+	}
+	c.key = c.iter.Key()
+	it.heap = append(it.heap, entry{rank: it.rank(c.key), index: i})
+	return true
+}
+
+// turn changes the direction of the walk: the current child stays, every other
+// one moves to its nearest entry on the far side of the current key.
+func (it *Iterator) turn(reverse bool) bool {
+	current := it.heap[0].index
+	key := it.children[current].key
+	it.start(reverse)
+	it.admit(current, true)
+	for i := range it.children {
+		if i == current {
+			continue
+		}
+		if !it.admit(i, beyond(it.children[i].iter, key, i < current, reverse)) {
+			return false
+		}
+	}
+	it.build()
+	return true
+}
+
+// beyond moves c to its nearest entry past (key, current child). An equal key of
+// an earlier child lies before that, one of a later child after it.
+func beyond(c base.Iterator, key base.InternalKey, earlier, reverse bool) bool {
+	switch {
+	case reverse && !earlier:
+		return c.SeekLT(key)
+	case reverse:
+		if c.SeekGE(key) && base.Compare(c.Key(), key) == 0 {
+			return true
+		}
+		return c.Err() == nil && c.SeekLT(key)
+	case !earlier:
+		return c.SeekGE(key)
+	default:
+		if !c.SeekGE(key) || base.Compare(c.Key(), key) != 0 {
+			return c.Valid()
+		}
+		return c.Next()
+	}
+}
+
+// advance restores the heap after the root's child moved.
+func (it *Iterator) advance(stands bool) bool {
+	top := &it.heap[0]
+	c := &it.children[top.index]
+	if base.Invariants {
+		defer it.checkOrder(top.index)
+	}
+	if stands {
+		c.key = c.iter.Key()
+		top.rank = it.rank(c.key)
+		it.settle()
+		return true
+	}
+	if err := c.iter.Err(); err != nil {
+		return it.fail(err)
+	}
+	last := len(it.heap) - 1
+	it.heap[0] = it.heap[last]
+	it.heap = it.heap[:last]
+	it.sift(0)
+	return last > 0
+}
+
+// settle moves the root down if it lost its place. The runner-up is remembered
+// for as long as the root keeps winning.
+func (it *Iterator) settle() {
+	h := it.heap
+	if len(h) < 2 {
+		return
+	}
+	if it.runner == 0 {
+		it.runner = 1
+		if len(h) > 2 && it.less(h[2], h[1]) {
+			it.runner = 2
+		}
+	}
+	if r := it.runner; it.less(h[r], h[0]) {
+		h[0], h[r] = h[r], h[0]
+		it.sift(r)
+	}
+}
+
+// build orders the heap. turn relies on an entry that is smallest staying first.
+func (it *Iterator) build() {
+	for i := len(it.heap)/2 - 1; i >= 0; i-- {
+		it.sift(i)
+	}
+	if base.Invariants && len(it.heap) > 0 {
+		it.previous = append(it.previous[:0], it.Key()...)
+	}
+}
+
+// sift moves the entry at i down to where no child of it is smaller.
+func (it *Iterator) sift(i int) {
+	it.runner = 0
+	h := it.heap
+	if i >= len(h) {
+		return
+	}
+	moving := h[i]
+	for {
+		next := 2*i + 1
+		if next >= len(h) {
+			break
+		}
+		if right := next + 1; right < len(h) && it.less(h[right], h[next]) {
+			next = right
+		}
+		if !it.less(h[next], moving) {
+			break
+		}
+		h[i], i = h[next], next
+	}
+	h[i] = moving
+}
+
+// less reports whether a comes before b in the direction of the walk.
+func (it *Iterator) less(a, b entry) bool {
+	if a.rank != b.rank {
+		return a.rank < b.rank
+	}
+	return it.lessFully(a, b)
+}
+
+func (it *Iterator) lessFully(a, b entry) bool {
+	c := base.Compare(it.children[a.index].key, it.children[b.index].key)
+	if c == 0 {
+		c = a.index - b.index
+	}
+	return (c < 0) != it.reverse
+}
+
+// rank is the first eight bytes of the user key, zero padded. It reads them in one
+// load, as the trailer follows the user key, and drops what is not user key.
+func (it *Iterator) rank(key base.InternalKey) uint64 {
+	prefix := binary.BigEndian.Uint64(key)
+	if n := len(key) - base.TrailerBytes; n < 8 {
+		drop := uint(64 - 8*n)
+		prefix = prefix >> drop << drop
+	}
+	return prefix ^ it.flip
+}
+
+func (it *Iterator) fail(err error) bool {
+	it.heap, it.err = it.heap[:0], err
+	return false
+}
+
+// checkOrder panics if the walk stepped the wrong way, as it would over a child
+// that is out of order.
+func (it *Iterator) checkOrder(moved int) {
+	if len(it.heap) == 0 {
+		return
+	}
+	if c := base.Compare(it.previous, it.Key()); c != 0 && (c < 0) == it.reverse {
+		panic(fmt.Sprintf("invariant: merged keys out of order: %s, then %s after child %d moved",
+			base.InternalKey(it.previous), it.Key(), moved))
+	}
+	it.previous = append(it.previous[:0], it.Key()...)
+}

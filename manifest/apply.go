@@ -1,0 +1,176 @@
+package manifest
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Apply returns the Version that e makes of v, which it leaves alone. It refuses
+// an edit that removes what is not there, adds a number twice, describes an
+// impossible table, moves a table under another description, or breaks the order
+// of a level. Removals come before additions.
+func (v *Version) Apply(e *Edit) (*Version, error) {
+	next := &Version{Levels: v.Levels, ends: v.ends}
+	var changed [NumLevels]bool
+	removed, err := next.remove(e.Removed, &changed)
+	if err != nil {
+		return nil, err
+	}
+	if err := next.add(e.Added, removed, &changed); err != nil {
+		return nil, err
+	}
+	for level := 1; level < NumLevels; level++ {
+		if changed[level] || len(next.ends[level]) != len(next.Levels[level]) {
+			next.ends[level] = endPrefixes(next.Levels[level])
+		}
+	}
+	return next, nil
+}
+
+// remove takes tables out and returns them by number.
+func (v *Version) remove(tables []RemovedTable, changed *[NumLevels]bool) (map[uint64]*TableMeta, error) {
+	var wanted numberSet
+	for _, r := range tables {
+		if r.Level < 0 || r.Level >= NumLevels {
+			return nil, fmt.Errorf("edit removes table %d from level %d, which is out of range", r.Number, r.Level)
+		}
+		if !wanted.insert(r.Number) {
+			return nil, fmt.Errorf("edit removes table %d twice", r.Number)
+		}
+		changed[r.Level] = true
+	}
+	found := make(map[RemovedTable]*TableMeta, len(tables))
+	for level := range v.Levels {
+		if !changed[level] {
+			continue
+		}
+		kept := make([]*TableMeta, 0, len(v.Levels[level]))
+		for _, t := range v.Levels[level] {
+			if wanted.has(t.Number) {
+				found[RemovedTable{level, t.Number}] = t
+			} else {
+				kept = append(kept, t)
+			}
+		}
+		v.Levels[level] = kept
+	}
+	removed := make(map[uint64]*TableMeta, len(tables))
+	for _, r := range tables {
+		if found[r] == nil {
+			return nil, fmt.Errorf("edit removes table %d from level %d, where it is not", r.Number, r.Level)
+		}
+		removed[r.Number] = found[r]
+	}
+	return removed, nil
+}
+
+// add puts tables in; those among removed move.
+func (v *Version) add(tables []AddedTable, removed map[uint64]*TableMeta, changed *[NumLevels]bool) error {
+	var numbers numberSet
+	var added [NumLevels][]*TableMeta
+	for _, a := range tables {
+		if a.Level < 0 || a.Level >= NumLevels {
+			return fmt.Errorf("edit adds a table to level %d, which is out of range", a.Level)
+		}
+		if err := a.Meta.check(); err != nil {
+			return err
+		}
+		if !numbers.insert(a.Meta.Number) {
+			return fmt.Errorf("edit adds table %d twice", a.Meta.Number)
+		}
+		if before := removed[a.Meta.Number]; before != nil && !a.Meta.describesSame(before) {
+			return fmt.Errorf("edit moves table %d and changes it: %s, before %s", a.Meta.Number, a.Meta, before)
+		}
+		changed[a.Level] = true
+		added[a.Level] = append(added[a.Level], a.Meta)
+	}
+	if err := v.checkAbsent(numbers); err != nil {
+		return err
+	}
+	for level, tables := range added {
+		if len(tables) == 0 {
+			continue
+		}
+		slices.SortFunc(tables, levelOrder(level))
+		v.Levels[level] = mergeSorted(v.Levels[level], tables, levelOrder(level))
+		if err := checkLevel(level, v.Levels[level]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkAbsent refuses numbers that the Version already holds.
+func (v *Version) checkAbsent(numbers numberSet) error {
+	if len(numbers.held) == 0 {
+		return nil
+	}
+	for level, tables := range v.Levels {
+		for _, t := range tables {
+			if numbers.has(t.Number) {
+				return fmt.Errorf("edit adds table %d, which level %d holds already", t.Number, level)
+			}
+		}
+	}
+	return nil
+}
+
+// checkLevel checks the order between the sorted tables of a level.
+func checkLevel(level int, tables []*TableMeta) error {
+	if level == 0 {
+		return checkNewestFirst(tables)
+	}
+	for i := 1; i < len(tables); i++ {
+		if before, t := tables[i-1], tables[i]; before.sharesKeys(t) {
+			return fmt.Errorf("tables %d and %d overlap in level %d: %s to %s and %s to %s",
+				before.Number, t.Number, level, before.Smallest, before.Largest, t.Smallest, t.Largest)
+		}
+	}
+	return nil
+}
+
+// checkNewestFirst refuses tables of level 0 whose histories interleave while
+// they share keys: reading the newer one first could then find the older version.
+func checkNewestFirst(tables []*TableMeta) error {
+	for i, newer := range tables {
+		for _, older := range tables[i+1:] {
+			if older.LargestSeq < newer.SmallestSeq {
+				break // and so is everything after it, as the order is by LargestSeq
+			}
+			if newer.sharesKeys(older) {
+				return fmt.Errorf("tables %d and %d of level 0 share keys and sequence numbers: %d to %d and %d to %d",
+					newer.Number, older.Number, newer.SmallestSeq, newer.LargestSeq, older.SmallestSeq, older.LargestSeq)
+			}
+		}
+	}
+	return nil
+}
+
+// describesSame reports whether two descriptions record the same.
+func (t *TableMeta) describesSame(other *TableMeta) bool {
+	return t == other || string(t.appendTo(nil)) == string(other.appendTo(nil))
+}
+
+// numberSet holds the file numbers that one edit names. Nearly every table of a
+// Version lies outside their range, which spares it the look-up.
+type numberSet struct {
+	held      map[uint64]bool
+	low, high uint64
+}
+
+// insert reports false for a number that is held already.
+func (s *numberSet) insert(number uint64) bool {
+	if s.held == nil {
+		s.held, s.low, s.high = map[uint64]bool{}, number, number
+	}
+	if s.held[number] {
+		return false
+	}
+	s.held[number] = true
+	s.low, s.high = min(s.low, number), max(s.high, number)
+	return true
+}
+
+func (s *numberSet) has(number uint64) bool {
+	return number >= s.low && number <= s.high && s.held[number]
+}

@@ -1,0 +1,195 @@
+package manifest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"lsmdb/internal/base"
+	"lsmdb/internal/vfs"
+)
+
+// Current is what the file CURRENT says: which MANIFEST counts and, after a clean
+// close, where it and the last WAL segment end. The mark is taken back, by writing
+// CURRENT without it, before the first write of the next process.
+//
+// The file is text, one canonical form for each value:
+//
+//	lsmdb-current 1
+//	manifest 12
+//	clean 4242 14 8192
+//	checksum 1a2b3c4d
+//
+// The line "clean" may be missing. The last line holds the CRC-32C of everything
+// before it; so a file cut short anywhere, or changed, is noticed.
+type Current struct {
+	Manifest uint64
+	Clean    *CleanMark // nil: not closed cleanly
+}
+
+// CleanMark tells what a clean close left behind.
+type CleanMark struct {
+	ManifestEnd int64  // size of the MANIFEST, its end mark included
+	WAL         uint64 // the last WAL segment; 0: none was left
+	WALEnd      int64  // size of that segment, its end mark included
+}
+
+const (
+	currentVersion    = 1
+	currentLimitBytes = 4096 // no version of CURRENT is longer
+	currentTitle      = "lsmdb-current "
+	checksumTitle     = "checksum "
+	checksumLineBytes = len(checksumTitle) + 8 + 1
+)
+
+// ReadCurrent reads CURRENT in dir. fs.ErrNotExist passes through; anything but a
+// whole, unchanged file is a *base.CorruptionError; a newer version is
+// base.ErrIncompatible.
+func ReadCurrent(fs vfs.FS, dir string) (Current, error) {
+	path := filepath.Join(dir, base.CurrentName)
+	text, err := readSmall(fs, path)
+	if err != nil {
+		return Current{}, err
+	}
+	c, err := decodeCurrent(text)
+	if err != nil {
+		return Current{}, base.DamageAt(path, 0, err)
+	}
+	return c, nil
+}
+
+// WriteCurrent replaces CURRENT in dir, durably: after a failure or a crash it
+// holds either what it held or c. Once it returns nil it holds c.
+func WriteCurrent(fs vfs.FS, dir string, c Current) error {
+	text := c.encode()
+	if _, err := decodeCurrent(text); err != nil {
+		panic(fmt.Sprintf("invariant: CURRENT cannot hold %q: %v", text, err))
+	}
+	path := filepath.Join(dir, base.CurrentName)
+	temporary := path + ".tmp"
+	if err := writeWhole(fs, temporary, text); err != nil {
+		_ = fs.Remove(temporary) // best effort: the next call and the next open remove it too
+		return fmt.Errorf("write %s: %w", temporary, err)
+	}
+	if err := fs.Rename(temporary, path); err != nil {
+		_ = fs.Remove(temporary)
+		return fmt.Errorf("switch CURRENT: %w", err)
+	}
+	if err := fs.SyncDir(dir); err != nil {
+		return fmt.Errorf("switch CURRENT: %w", err)
+	}
+	return nil
+}
+
+// encode returns the text of the file.
+func (c Current) encode() []byte {
+	text := fmt.Appendf(nil, "%s%d\nmanifest %d\n", currentTitle, currentVersion, c.Manifest)
+	if m := c.Clean; m != nil {
+		text = fmt.Appendf(text, "clean %d %d %d\n", m.ManifestEnd, m.WAL, m.WALEnd)
+	}
+	return appendChecksumLine(text)
+}
+
+func appendChecksumLine(text []byte) []byte {
+	return fmt.Appendf(text, "%s%08x\n", checksumTitle, base.Checksum(0, text))
+}
+
+// decodeCurrent checks the checksum before anything else, so that damage never
+// passes for another version. Then only the exact text that encode gives counts.
+func decodeCurrent(text []byte) (Current, error) {
+	covered := text[:max(0, len(text)-checksumLineBytes)]
+	if !bytes.Equal(appendChecksumLine(bytes.Clone(covered)), text) {
+		return Current{}, errors.New("the checksum line is missing or does not fit")
+	}
+	lines := strings.SplitAfter(string(covered), "\n")
+	var version uint32
+	if _, err := fmt.Sscanf(lines[0], currentTitle+"%d\n", &version); err != nil {
+		return Current{}, fmt.Errorf("first line %q", lines[0])
+	}
+	if version > currentVersion {
+		return Current{}, fmt.Errorf("%w: version %d of CURRENT, newest known is %d", base.ErrIncompatible, version, currentVersion)
+	}
+	c := parseCurrent(lines[1:])
+	if !bytes.Equal(c.encode(), text) {
+		return Current{}, fmt.Errorf("not the text of a CURRENT: %q", covered)
+	}
+	return c, c.check()
+}
+
+// parseCurrent reads what it finds; that nothing else was there shows when the
+// result is encoded again.
+func parseCurrent(lines []string) (c Current) {
+	for _, line := range lines {
+		var mark CleanMark
+		if n, _ := fmt.Sscanf(line, "clean %d %d %d\n", &mark.ManifestEnd, &mark.WAL, &mark.WALEnd); n == 3 {
+			c.Clean = &mark
+		}
+		var number uint64
+		if n, _ := fmt.Sscanf(line, "manifest %d\n", &number); n == 1 {
+			c.Manifest = number
+		}
+	}
+	return c
+}
+
+// check says what is impossible about the numbers.
+func (c Current) check() error {
+	if err := checkFileNumber(c.Manifest); err != nil {
+		return fmt.Errorf("MANIFEST: %w", err)
+	}
+	m := c.Clean
+	if m == nil {
+		return nil
+	}
+	if m.ManifestEnd <= 0 || m.WALEnd < 0 || m.WAL >= MaxFileNumber || (m.WAL == 0) != (m.WALEnd == 0) {
+		return fmt.Errorf("clean mark with MANIFEST end %d, WAL %d and its end %d", m.ManifestEnd, m.WAL, m.WALEnd)
+	}
+	return nil
+}
+
+// readSmall reads a whole file of at most currentLimitBytes.
+func readSmall(fs vfs.FS, path string) ([]byte, error) {
+	file, err := fs.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open CURRENT: %w", err)
+	}
+	defer file.Close()
+	sizeBytes, err := file.Size()
+	if err != nil {
+		return nil, fmt.Errorf("size of %s: %w", path, err)
+	}
+	if sizeBytes > currentLimitBytes {
+		return nil, base.Corruptf(path, 0, "%d bytes, at most %d are possible", sizeBytes, currentLimitBytes)
+	}
+	text := make([]byte, sizeBytes)
+	if n, err := file.ReadAt(text, 0); n < len(text) && err != nil && err != io.EOF {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	return text, nil
+}
+
+// writeWhole writes a new file, in place of what an interrupted attempt left, and
+// makes its contents durable.
+func writeWhole(fs vfs.FS, path string, contents []byte) error {
+	if _, err := fs.Stat(path); err == nil {
+		if err := fs.Remove(path); err != nil {
+			return err
+		}
+	}
+	file, err := fs.Create(path)
+	if err != nil {
+		return err
+	}
+	if _, err := file.WriteAt(contents, 0); err != nil {
+		file.Close()
+		return err
+	}
+	if err := file.Sync(); err != nil {
+		file.Close()
+		return err
+	}
+	return file.Close()
+}

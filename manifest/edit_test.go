@@ -1,0 +1,247 @@
+package manifest
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"reflect"
+	"strings"
+	"testing"
+
+	"lsmdb/internal/base"
+	"lsmdb/sstable"
+)
+
+// anyEdit returns an edit that can be encoded, whether or not it could be applied.
+func anyEdit(rng *rand.Rand) *Edit {
+	e := &Edit{}
+	for _, scalar := range []*uint64{&e.DatabaseID, &e.NextFile, &e.OldestWAL, (*uint64)(&e.LastSeq)} {
+		if rng.IntN(2) == 0 {
+			*scalar = 1 + rng.Uint64()>>(9+rng.IntN(50))
+		}
+	}
+	for range rng.IntN(4) {
+		e.Removed = append(e.Removed, RemovedTable{rng.IntN(NumLevels), 1 + rng.Uint64N(MaxFileNumber-1)})
+	}
+	for range rng.IntN(4) {
+		from := 1 + base.Seq(rng.Uint64N(uint64(base.MaxSeq)))
+		meta := newMeta(1+rng.Uint64N(MaxFileNumber-1), strings.Repeat("a", rng.IntN(300)), "b\x00"+strings.Repeat("c", rng.IntN(300)), from, min(base.MaxSeq, from+base.Seq(rng.IntN(1000))))
+		meta.SizeBytes = 1 + rng.Int64N(math.MaxInt64)
+		e.Added = append(e.Added, AddedTable{rng.IntN(NumLevels), meta})
+	}
+	return e
+}
+
+func TestEditRoundTrip(t *testing.T) {
+	for seed := range uint64(300) {
+		e := anyEdit(rand.New(rand.NewPCG(seed, 2)))
+		encoded := e.AppendTo([]byte("before"))[len("before"):]
+		source := bytes.Clone(encoded)
+		decoded, err := DecodeEdit(source)
+		if err != nil {
+			t.Fatalf("seed %d: %v\n%s", seed, err, e)
+		}
+		clear(source) // the edit must not share it
+		if !reflect.DeepEqual(e, decoded) {
+			t.Fatalf("seed %d: decoded\n%s\nwant\n%s", seed, decoded, e)
+		}
+		for length := range encoded {
+			if short, err := DecodeEdit(encoded[:length]); err == nil && len(short.AppendTo(nil)) != length {
+				t.Fatalf("seed %d: %d of %d bytes decoded to %s", seed, length, len(encoded), short)
+			}
+		}
+	}
+}
+
+// field builds one encoded field from numbers and strings.
+func field(tag uint64, parts ...any) []byte {
+	return appendField(nil, tag, join(parts...))
+}
+
+// join encodes ints as uvarints, uint64s as eight bytes, keys with their length and
+// byte slices as they are.
+func join(parts ...any) (p []byte) {
+	for _, part := range parts {
+		switch part := part.(type) {
+		case int:
+			p = binary.AppendUvarint(p, uint64(part))
+		case uint64:
+			p = binary.LittleEndian.AppendUint64(p, part)
+		case base.InternalKey:
+			p = append(binary.AppendUvarint(p, uint64(len(part))), part...)
+		case []byte:
+			p = append(p, part...)
+		}
+	}
+	return p
+}
+
+func TestDecodeEditRefuses(t *testing.T) {
+	key := func(user string) base.InternalKey { return base.MakeInternalKey([]byte(user), 5, base.KindSet) }
+	huge := binary.AppendUvarint(nil, math.MaxUint64)
+	unknownKind := base.MakeInternalKey([]byte("b"), 5, base.KindRangeDelete)
+	cases := []struct {
+		want    string
+		encoded []byte
+	}{
+		{"tag is malformed", []byte{0x80}},
+		{"tag is malformed", []byte{0x81, 0x00, 0x01, 0x07}},
+		{"length is malformed", []byte{2, 0xff}},
+		{"exceeds what remains", []byte{2, 5, 1}},
+		{"exceeds what remains", join([]byte{2}, huge)},
+		{"unknown edit field with tag 7", field(7, 1)},
+		{"unknown edit field with tag 0", field(0, 1)},
+		{"unknown edit field with tag 18446744073709551615", field(math.MaxUint64)},
+		{"tag 2 follows one with tag 2", join(field(2, 9), field(2, 9))},
+		{"tag 1 follows one with tag 4", join(field(4, 9), field(1, 9))},
+		{"tag 5 follows one with tag 6", join(field(6, 1, 9, 100, uint64(1), key("a"), key("b"), 5, 5, 2, 0, 0), field(5, 1, 9))},
+		{"2 bytes too many", field(3, 9, 9, 9)},
+		{"is malformed", field(3)},
+		{"is malformed", field(3, []byte{0x89, 0x00})},
+		{"database id 0 is out of range", field(1, 0)},
+		{"next file number 0 is out of range", field(2, 0)},
+		{"next file number 18446744073709551615", field(2, huge)},
+		{"last sequence number 72057594037927936", field(3, binary.AppendUvarint(nil, 1<<56))},
+		{"oldest WAL number 0", field(4, 0)},
+		{"oldest WAL number 4611686018427387904", field(4, binary.AppendUvarint(nil, MaxFileNumber))},
+		{"level 7 is out of range", field(5, 7, 1)},
+		{"level 18446744073709551615", field(5, huge, 1)},
+		{"removed table 0", field(5, 1, 0)},
+		{"removed table 18446744073709551615", field(5, 1, huge)},
+		{"too many", field(5, 1, 9, 9)},
+		{"level 7 is out of range", field(6, 7, 9, 100, uint64(1), key("a"), key("b"), 5, 5, 2, 0, 0)},
+		{"file number 0 is out of range", field(6, 1, 0, 100, uint64(1), key("a"), key("b"), 5, 5, 2, 0, 0)},
+		{"file number 18446744073709551615", field(6, 1, huge, 100, uint64(1), key("a"), key("b"), 5, 5, 2, 0, 0)},
+		{"size of 0 bytes", field(6, 1, 9, 0, uint64(1), key("a"), key("b"), 5, 5, 2, 0, 0)},
+		{"size of -1 bytes", field(6, 1, 9, huge, uint64(1), key("a"), key("b"), 5, 5, 2, 0, 0)},
+		{"inverted", field(6, 1, 9, 100, uint64(1), key("b"), key("a"), 5, 5, 2, 0, 0)},
+		{"shorter than its trailer", field(6, 1, 9, 100, uint64(1), base.InternalKey("short"), key("a"), 5, 5, 2, 0, 0)},
+		{"smallest key of 18446744073709551615 bytes", field(6, 1, 9, 100, uint64(1), huge, key("a"), 5, 5, 2, 0, 0)},
+		{"unknown operation kind (range-delete)", field(6, 1, 9, 100, uint64(1), key("a"), unknownKind, 5, 5, 2, 0, 0)},
+		{"sequence numbers from 6 to 5", field(6, 1, 9, 100, uint64(1), key("a"), key("b"), 6, 5, 2, 0, 0)},
+		{"outside the sequence numbers", field(6, 1, 9, 100, uint64(1), key("a"), key("b"), 1, 4, 2, 0, 0)},
+		{"0 entries", field(6, 1, 9, 100, uint64(1), key("a"), key("b"), 5, 5, 0, 0, 0)},
+		{"3 deletes", field(6, 1, 9, 100, uint64(1), key("a"), key("b"), 5, 5, 2, 3, 0)},
+		{"2 shadowed", field(6, 1, 9, 100, uint64(1), key("a"), key("b"), 5, 5, 2, 0, 2)},
+		{"shadowed entries is malformed", field(6, 1, 9, 100, uint64(1), key("a"), key("b"), 5, 5, 2, 0)},
+		{"1 bytes too many", field(6, 1, 9, 100, uint64(1), key("a"), key("b"), 5, 5, 2, 0, 0, 0)},
+	}
+	for _, c := range cases {
+		e, err := DecodeEdit(c.encoded)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%x: got %v, %v; want an error with %q", c.encoded, e, err, c.want)
+			continue
+		}
+		if future := strings.Contains(c.want, "unknown"); errors.Is(err, base.ErrIncompatible) != future {
+			t.Errorf("%x: %v: is incompatible: %v", c.encoded, err, !future)
+		}
+	}
+}
+
+func TestMetaOf(t *testing.T) {
+	want := newMeta(12, "a", "b", 3, 9)
+	got := MetaOf(12, sstable.Properties{
+		SizeBytes: want.SizeBytes, Identity: want.Identity, Entries: want.Entries, Deletes: want.Deletes, Shadowed: want.Shadowed,
+		Smallest: want.Smallest, Largest: want.Largest, SmallestSeq: want.SmallestSeq, LargestSeq: want.LargestSeq,
+	})
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestEditString(t *testing.T) {
+	e := &Edit{NextFile: 7, LastSeq: 8, OldestWAL: 9, DatabaseID: 10, Removed: []RemovedTable{{1, 2}}, Added: []AddedTable{{3, newMeta(4, "a", "b", 5, 6)}}}
+	const want = `database 000000000000000a, next file 7, last sequence 8, oldest WAL 9
+remove from level 1 table 2
+add to level 3 table 4: 1004 bytes, identity 78dde6e5fd29f054, "a"#6,set to "b"#5,set, sequence 5 to 6, 10 entries, 2 deletes, 1 shadowed`
+	if got := e.String(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestStateApply checks the scalars; each case starts from the same state.
+func TestStateApply(t *testing.T) {
+	start := State{DatabaseID: 5, NextFile: 20, LastSeq: 100, OldestWAL: 10}
+	added := []AddedTable{{1, newMeta(30, "a", "b", 90, 150)}}
+	cases := []struct {
+		edit Edit
+		want string // the scalars, or part of an error
+	}{
+		{Edit{}, "5 20 100 10"},
+		{Edit{DatabaseID: 5, NextFile: 20, LastSeq: 100, OldestWAL: 10}, "5 20 100 10"},
+		{Edit{NextFile: 21, LastSeq: 101, OldestWAL: 11}, "5 21 101 11"},
+		{Edit{OldestWAL: 25}, "5 26 100 25"},
+		{Edit{Added: added}, "5 31 150 10"},
+		{Edit{Added: added, NextFile: 40, LastSeq: 160}, "5 40 160 10"},
+		{Edit{NextFile: 19}, "next file number goes back from 20 to 19"},
+		{Edit{LastSeq: 99}, "last sequence number goes back from 100 to 99"},
+		{Edit{OldestWAL: 9}, "oldest WAL goes back from 10 to 9"},
+		{Edit{DatabaseID: 6}, "database 0000000000000005 turns into 0000000000000006"},
+		{Edit{NextFile: MaxFileNumber + 1}, "out of range"},
+		{Edit{OldestWAL: MaxFileNumber}, "out of range"},
+		{Edit{LastSeq: base.MaxSeq + 1}, "out of range"},
+		{Edit{Removed: []RemovedTable{{1, 1}}}, "where it is not"},
+	}
+	for _, c := range cases {
+		got, err := start.Apply(&c.edit)
+		text := fmt.Sprint(got.DatabaseID, got.NextFile, got.LastSeq, got.OldestWAL)
+		if err != nil {
+			text = err.Error()
+		}
+		if !strings.Contains(text, c.want) {
+			t.Errorf("apply %s\ngave %s, want %s", &c.edit, text, c.want)
+		}
+	}
+}
+
+// TestSnapshotRebuilds takes a state to pieces and back, as a new MANIFEST does.
+func TestSnapshotRebuilds(t *testing.T) {
+	state := State{DatabaseID: 77, Version: &Version{}, NextFile: 3}
+	rng := rand.New(rand.NewPCG(4, 4))
+	m, number, seq := model{}, uint64(0), base.Seq(0)
+	for range 100 {
+		e := randomEdit(rng, m, &number, &seq)
+		next, err := state.Apply(e)
+		if err != nil {
+			continue
+		}
+		m, _ = m.apply(e)
+		state = next
+	}
+	rebuilt, err := State{}.Apply(state.Snapshot())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(m) == 0 || !reflect.DeepEqual(rebuilt, state) {
+		t.Errorf("rebuilt %s\nwant %s", rebuilt.Snapshot(), state.Snapshot())
+	}
+	if empty, err := (State{}).Apply(State{}.Snapshot()); err != nil || len(empty.Version.Levels[0]) != 0 {
+		t.Errorf("the zero state became %+v, %v", empty, err)
+	}
+}
+
+// FuzzDecodeEdit: whatever decodes has exactly one encoding, and applying it does
+// not panic.
+func FuzzDecodeEdit(f *testing.F) {
+	f.Add([]byte{})
+	for seed := range uint64(8) {
+		f.Add(anyEdit(rand.New(rand.NewPCG(seed, 3))).AppendTo(nil))
+	}
+	f.Fuzz(func(t *testing.T, p []byte) {
+		e, err := DecodeEdit(p)
+		if err != nil {
+			return
+		}
+		if again := e.AppendTo(nil); !bytes.Equal(again, p) {
+			t.Fatalf("%x decodes to %s and encodes to %x", p, e, again)
+		}
+		if state, err := (State{}).Apply(e); err == nil {
+			if _, err := (State{}).Apply(state.Snapshot()); err != nil {
+				t.Fatalf("snapshot of an accepted edit: %v", err)
+			}
+		}
+	})
+}

@@ -1,0 +1,165 @@
+package manifest
+
+import (
+	"sort"
+
+	"lsmdb/internal/base"
+	"lsmdb/sstable"
+)
+
+// LevelIterator walks the tables of one sorted level as one, opening a table when
+// the walk reaches it. An error ends the walk; First, Last and the seeks try
+// again. Its tables, and through them their Handles, stay reachable while it is
+// used.
+//
+// Invariant: valid means that open stands on an entry of tables[at].
+type LevelIterator struct {
+	tables  []*TableMeta
+	options sstable.IteratorOptions
+	open    *sstable.Iterator // over tables[at]; nil: none
+	at      int
+	valid   bool
+	closed  bool
+	err     error
+}
+
+var _ base.Iterator = (*LevelIterator)(nil)
+
+// NewLevelIterator returns an unpositioned iterator over tables, which are in
+// ascending order, share no keys, and have Handles.
+func NewLevelIterator(tables []*TableMeta, o sstable.IteratorOptions) *LevelIterator {
+	return &LevelIterator{tables: tables, options: o}
+}
+
+// First moves to the first entry of the level.
+func (it *LevelIterator) First() bool { return it.enter(0) && it.forward(it.open.First()) }
+
+// Last moves to the last entry of the level.
+func (it *LevelIterator) Last() bool {
+	return it.enter(len(it.tables)-1) && it.backward(it.open.Last())
+}
+
+// SeekGE moves to the first entry at or after key.
+func (it *LevelIterator) SeekGE(key base.InternalKey) bool {
+	at := sort.Search(len(it.tables), func(i int) bool { return base.Compare(it.tables[i].Largest, key) >= 0 })
+	return it.enter(at) && it.forward(it.open.SeekGE(key))
+}
+
+// SeekLT moves to the last entry before key.
+func (it *LevelIterator) SeekLT(key base.InternalKey) bool {
+	after := sort.Search(len(it.tables), func(i int) bool { return base.Compare(it.tables[i].Smallest, key) >= 0 })
+	return it.enter(after-1) && it.backward(it.open.SeekLT(key))
+}
+
+// Next moves to the following entry.
+func (it *LevelIterator) Next() bool {
+	if !it.valid {
+		return false
+	}
+	return it.open.Next() || it.forward(false)
+}
+
+// Prev moves to the preceding entry.
+func (it *LevelIterator) Prev() bool {
+	if !it.valid {
+		return false
+	}
+	return it.open.Prev() || it.backward(false)
+}
+
+// Valid reports whether the iterator stands on an entry.
+func (it *LevelIterator) Valid() bool { return it.valid }
+
+// Key returns the current internal key, nil when there is none.
+func (it *LevelIterator) Key() base.InternalKey {
+	if !it.valid {
+		return nil
+	}
+	return it.open.Key()
+}
+
+// Value returns the current value, nil when there is none.
+func (it *LevelIterator) Value() []byte {
+	if !it.valid {
+		return nil
+	}
+	return it.open.Value()
+}
+
+// Err returns the error that ended the walk, nil at a plain end.
+func (it *LevelIterator) Err() error { return it.err }
+
+// Close closes the open table's iterator and returns Err. It is idempotent; a
+// later seek fails with base.ErrClosed.
+func (it *LevelIterator) Close() error {
+	it.leave()
+	it.tables, it.closed = nil, true
+	return it.err
+}
+
+// forward reports whether the walk towards higher keys stands on an entry, going
+// on to the next tables while one has none left.
+func (it *LevelIterator) forward(stands bool) bool {
+	for !stands {
+		if !it.enterAfter(it.at + 1) {
+			return false
+		}
+		stands = it.open.First()
+	}
+	it.valid = true
+	return true
+}
+
+// backward is forward towards lower keys.
+func (it *LevelIterator) backward(stands bool) bool {
+	for !stands {
+		if !it.enterAfter(it.at - 1) {
+			return false
+		}
+		stands = it.open.Last()
+	}
+	it.valid = true
+	return true
+}
+
+// enterAfter enters another table, unless the open one ended with an error.
+func (it *LevelIterator) enterAfter(at int) bool {
+	if err := it.open.Err(); err != nil {
+		it.valid, it.err = false, err
+		return false
+	}
+	return it.enter(at)
+}
+
+// enter opens table at, which may lie outside the level, unpositioned. It keeps
+// the one that is open if it is the same.
+func (it *LevelIterator) enter(at int) bool {
+	it.valid, it.err = false, nil
+	if it.closed {
+		it.err = base.ErrClosed
+		return false
+	}
+	if at < 0 || at >= len(it.tables) {
+		return false
+	}
+	if it.open != nil && it.at == at {
+		return true
+	}
+	it.leave()
+	table, err := it.tables[at].Handle.Table()
+	if err != nil {
+		it.err = err
+		return false
+	}
+	it.at, it.open = at, table.NewIterator(it.options)
+	return true
+}
+
+// leave closes the open table's iterator.
+func (it *LevelIterator) leave() {
+	it.valid = false
+	if it.open != nil {
+		_ = it.open.Close() // repeats what its Err has told
+		it.open = nil
+	}
+}

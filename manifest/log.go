@@ -1,0 +1,129 @@
+package manifest
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"lsmdb/internal/base"
+	"lsmdb/internal/vfs"
+	"lsmdb/wal"
+)
+
+// Log writes one MANIFEST: a log whose first record is a snapshot and every
+// further one an edit. A MANIFEST is never appended to again once its process has
+// ended; the next one starts a new file. Log is used by one goroutine at a time.
+//
+// Invariant: everything appended is durable, so every record is proof that all
+// before it was.
+type Log struct {
+	writer *wal.Writer
+	number uint64
+	path   string
+	err    error // the first failure that was final
+}
+
+// CreateLog starts MANIFEST-number in dir with the snapshot of s. When it
+// returns, file and directory entry are durable, but CURRENT does not name the
+// file yet. When it fails the file is removed.
+func CreateLog(fs vfs.FS, dir string, number uint64, s State) (*Log, error) {
+	l := &Log{number: number, path: filepath.Join(dir, base.ManifestName(number))}
+	file, err := fs.Create(l.path)
+	if err != nil {
+		return nil, fmt.Errorf("create %s: %w", l.path, err)
+	}
+	if err := l.begin(fs, dir, file, s); err != nil {
+		if l.writer != nil {
+			l.writer.Close()
+		} else {
+			file.Close()
+		}
+		// The first error counts; a file that stays behind is nobody's and goes at
+		// the next open.
+		_ = fs.Remove(l.path)
+		return nil, fmt.Errorf("create %s: %w", l.path, err)
+	}
+	return l, nil
+}
+
+func (l *Log) begin(fs vfs.FS, dir string, file vfs.File, s State) (err error) {
+	if l.writer, err = wal.NewWriter(file, l.path, l.number, wal.Previous{}); err != nil {
+		return err
+	}
+	if err := l.writer.Append(encode(s.Snapshot())); err != nil {
+		return err
+	}
+	if err := l.writer.Sync(); err != nil {
+		return err
+	}
+	return fs.SyncDir(dir)
+}
+
+// Append makes e durable. An error that is base.ErrDiskFull means that there was
+// no room to prepare: nothing was written and the Log can be used on. Any other
+// error is final, is never base.ErrDiskFull, and comes again from every later
+// call: whether e is in the file is then unknown until it is read.
+func (l *Log) Append(e *Edit) error {
+	if l.err != nil {
+		return l.err
+	}
+	record := encode(e)
+	if err := l.writer.Reserve(int64(len(record))); err != nil {
+		if errors.Is(err, base.ErrDiskFull) {
+			return err
+		}
+		return l.fail("reserve", err)
+	}
+	if err := l.writer.Append(record); err != nil {
+		return l.fail("append", err)
+	}
+	if err := l.writer.Sync(); err != nil {
+		return l.fail("sync", err)
+	}
+	return nil
+}
+
+// SizeBytes returns the length of the log, without what is preallocated.
+func (l *Log) SizeBytes() int64 { return l.writer.Offset() }
+
+// Number returns the file number.
+func (l *Log) Number() uint64 { return l.number }
+
+// Finish ends the log with a clean-close mark, made durable, closes the file and
+// returns its size, which is what CURRENT's clean mark records. The file is closed
+// also when Finish fails.
+func (l *Log) Finish() (end int64, err error) {
+	if l.err != nil {
+		_ = l.writer.Close() // the first error says more
+		return 0, l.err
+	}
+	if end, err = l.writer.Finish(); err != nil {
+		return 0, l.fail("finish", err)
+	}
+	return end, nil
+}
+
+// Close closes the file without a mark. It is idempotent, and does nothing after
+// Finish.
+func (l *Log) Close() error { return l.writer.Close() }
+
+// fail makes err final. A full disk that shows at a write into prepared space is
+// not one that waiting cures, so the error must not look like it.
+func (l *Log) fail(operation string, err error) error {
+	if errors.Is(err, base.ErrDiskFull) {
+		l.err = fmt.Errorf("%s %s: %v", operation, l.path, err)
+	} else {
+		l.err = fmt.Errorf("%s %s: %w", operation, l.path, err)
+	}
+	return l.err
+}
+
+// encode returns the record of an edit. What could not be read back must not
+// reach the file, where it would make the database unreadable.
+func encode(e *Edit) []byte {
+	record := e.AppendTo(nil)
+	if _, err := DecodeEdit(record); err != nil {
+		panic(fmt.Sprintf("invariant: edit cannot be recorded: %v", err))
+	}
+	return record
+}

@@ -1,0 +1,109 @@
+package manifest
+
+import (
+	"bytes"
+	"fmt"
+
+	"lsmdb/internal/base"
+	"lsmdb/sstable"
+)
+
+// TableMeta describes one table file. It is immutable once in a Version; a table
+// that moves to another level keeps its TableMeta.
+type TableMeta struct {
+	Number                  uint64
+	SizeBytes               int64
+	Identity                uint64 // what the table's footer must carry
+	Smallest, Largest       base.InternalKey
+	SmallestSeq, LargestSeq base.Seq
+	Entries                 uint64
+	Deletes                 uint64 // entries that are deletes
+	Shadowed                uint64 // entries with a newer version of their key in the same table
+
+	// Handle opens the table. It is not recorded: whoever publishes the first
+	// Version that lists the table sets it before.
+	Handle *sstable.Handle
+}
+
+// MaxFileNumber bounds the numbers that a MANIFEST may name: every file's is
+// smaller, the next one to give out is at most this. It is out of reach of
+// counting, and leaves room to add without overflow.
+const MaxFileNumber = 1 << 62
+
+// MetaOf describes the table that has just been written under the given number.
+func MetaOf(number uint64, p sstable.Properties) *TableMeta {
+	return &TableMeta{
+		Number:      number,
+		SizeBytes:   p.SizeBytes,
+		Identity:    p.Identity,
+		Smallest:    p.Smallest,
+		Largest:     p.Largest,
+		SmallestSeq: p.SmallestSeq,
+		LargestSeq:  p.LargestSeq,
+		Entries:     p.Entries,
+		Deletes:     p.Deletes,
+		Shadowed:    p.Shadowed,
+	}
+}
+
+// endsBefore reports whether every key of the table lies before a lower bound.
+func (t *TableMeta) endsBefore(lower []byte) bool {
+	return lower != nil && bytes.Compare(t.Largest.UserKey(), lower) < 0
+}
+
+// startsAfter reports whether every key of the table lies after an upper bound.
+func (t *TableMeta) startsAfter(upper []byte) bool {
+	return upper != nil && bytes.Compare(t.Smallest.UserKey(), upper) > 0
+}
+
+// sharesKeys reports whether the bounds of two tables overlap.
+func (t *TableMeta) sharesKeys(other *TableMeta) bool {
+	return !t.endsBefore(other.Smallest.UserKey()) && !t.startsAfter(other.Largest.UserKey())
+}
+
+// check says what is impossible about a description.
+func (t *TableMeta) check() error {
+	if err := checkFileNumber(t.Number); err != nil {
+		return fmt.Errorf("table: %w", err)
+	}
+	if err := t.checkBounds(); err != nil {
+		return fmt.Errorf("table %d: %w", t.Number, err)
+	}
+	switch {
+	case t.SizeBytes <= 0:
+		return fmt.Errorf("table %d has a size of %d bytes", t.Number, t.SizeBytes)
+	case t.SmallestSeq == 0 || t.SmallestSeq > t.LargestSeq || t.LargestSeq > base.MaxSeq:
+		return fmt.Errorf("table %d has sequence numbers from %d to %d", t.Number, t.SmallestSeq, t.LargestSeq)
+	case t.Entries == 0 || t.Deletes > t.Entries || t.Shadowed >= t.Entries:
+		return fmt.Errorf("table %d has %d entries, %d deletes and %d shadowed", t.Number, t.Entries, t.Deletes, t.Shadowed)
+	}
+	return nil
+}
+
+func (t *TableMeta) checkBounds() error {
+	for _, key := range []base.InternalKey{t.Smallest, t.Largest} {
+		if err := base.CheckInternalKey(key); err != nil {
+			return err
+		}
+		if key.Seq() < t.SmallestSeq || key.Seq() > t.LargestSeq {
+			return fmt.Errorf("bound %s lies outside the sequence numbers from %d to %d", key, t.SmallestSeq, t.LargestSeq)
+		}
+	}
+	if base.Compare(t.Smallest, t.Largest) > 0 {
+		return fmt.Errorf("bounds %s to %s are inverted", t.Smallest, t.Largest)
+	}
+	return nil
+}
+
+func (t *TableMeta) String() string {
+	return fmt.Sprintf("table %d: %d bytes, identity %016x, %s to %s, sequence %d to %d, %d entries, %d deletes, %d shadowed",
+		t.Number, t.SizeBytes, t.Identity, t.Smallest, t.Largest, t.SmallestSeq, t.LargestSeq, t.Entries, t.Deletes, t.Shadowed)
+}
+
+// checkFileNumber says what is wrong with the number of a file.
+func checkFileNumber(number uint64) error {
+	if number == 0 || number >= MaxFileNumber {
+		return fmt.Errorf("file number %d is out of range", number)
+	}
+	return nil
+}

@@ -1,0 +1,142 @@
+// Package manifest knows which tables make up the database.
+//
+// A Version is the tree of tables at one instant, an Edit a change to it, and a
+// State a Version together with the counters that must outlive a process. Edits
+// are applied by pure functions that check every invariant and are made durable
+// in a Log, the file MANIFEST-n; Load reads it back. CURRENT names the log that
+// counts. docs/format-manifest.md describes both files.
+//
+// Invariants of a Version: every table number appears once; level 0 is ordered
+// newest first, and of two tables there that share user keys one is newer as a
+// whole; in a deeper level the tables are ordered by key and no two share a user
+// key.
+//
+// Versions, their tables and decoded edits are immutable once published and free
+// to share. A Log, a Reader and a LevelIterator are used by one goroutine at a
+// time.
+package manifest
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"slices"
+	"sort"
+
+	"lsmdb/internal/base"
+)
+
+// NumLevels is the number of levels of the tree. Level 0 receives flushes.
+const NumLevels = 7
+
+// Version is an immutable tree of tables. The zero Version is empty.
+type Version struct {
+	// Levels holds the tables of each level: level 0 newest first, every other one
+	// by ascending key.
+	Levels [NumLevels][]*TableMeta
+
+	// ends holds, for each level but 0, the prefixes of the tables' last user keys,
+	// so that Find reads one array instead of chasing pointers. Apply makes them.
+	ends [NumLevels][]uint64
+}
+
+// Find returns the table of a level other than 0 whose bounds enclose userKey,
+// nil when there is none. It does not allocate.
+func (v *Version) Find(level int, userKey []byte) *TableMeta {
+	tables := v.Levels[level]
+	at := v.firstNotBefore(level, userKey)
+	if at == len(tables) || bytes.Compare(tables[at].Smallest.UserKey(), userKey) > 0 {
+		return nil
+	}
+	return tables[at]
+}
+
+// Overlapping returns the tables of a level that hold user keys from lower to
+// upper, both included, in the order of the level. A nil bound is open; an empty
+// one is the empty key. The result may share the memory of the Version: it is not
+// to be changed.
+func (v *Version) Overlapping(level int, lower, upper []byte) []*TableMeta {
+	tables := v.Levels[level]
+	if level == 0 {
+		var found []*TableMeta
+		for _, t := range tables {
+			if !t.endsBefore(lower) && !t.startsAfter(upper) {
+				found = append(found, t)
+			}
+		}
+		return found
+	}
+	from := 0
+	if lower != nil {
+		from = v.firstNotBefore(level, lower)
+	}
+	tables = tables[from:]
+	count := sort.Search(len(tables), func(i int) bool { return tables[i].startsAfter(upper) })
+	return tables[:count:count]
+}
+
+// firstNotBefore returns the index of the first table of a level other than 0
+// that does not end before userKey.
+func (v *Version) firstNotBefore(level int, userKey []byte) int {
+	tables, ends := v.Levels[level], v.ends[level]
+	if len(ends) != len(tables) { // a Version that Apply did not make
+		ends = endPrefixes(tables)
+	}
+	prefix := prefixOf(userKey)
+	low, high := 0, len(ends)
+	for low < high {
+		middle := int(uint(low+high) >> 1)
+		end := ends[middle]
+		if end < prefix || end == prefix && bytes.Compare(tables[middle].Largest.UserKey(), userKey) < 0 {
+			low = middle + 1
+		} else {
+			high = middle
+		}
+	}
+	return low
+}
+
+// prefixOf returns the first eight bytes of a user key, zero padded. Keys with
+// different prefixes are ordered as these are.
+func prefixOf(userKey []byte) uint64 {
+	if len(userKey) >= 8 {
+		return binary.BigEndian.Uint64(userKey)
+	}
+	var padded [8]byte
+	copy(padded[:], userKey)
+	return binary.BigEndian.Uint64(padded[:])
+}
+
+// endPrefixes returns the prefixes that Find searches.
+func endPrefixes(tables []*TableMeta) []uint64 {
+	ends := make([]uint64, len(tables))
+	for i, t := range tables {
+		ends[i] = prefixOf(t.Largest.UserKey())
+	}
+	return ends
+}
+
+// levelOrder returns the order of tables in a level: newest first in level 0, by
+// key elsewhere.
+func levelOrder(level int) func(a, b *TableMeta) int {
+	if level == 0 {
+		return newestFirst
+	}
+	return func(a, b *TableMeta) int { return base.Compare(a.Smallest, b.Smallest) }
+}
+
+func newestFirst(a, b *TableMeta) int {
+	return cmp.Or(cmp.Compare(b.LargestSeq, a.LargestSeq), cmp.Compare(b.SmallestSeq, a.SmallestSeq), cmp.Compare(b.Number, a.Number))
+}
+
+// mergeSorted returns the tables of kept and added, both in the given order, in
+// that order.
+func mergeSorted(kept, added []*TableMeta, order func(a, b *TableMeta) int) []*TableMeta {
+	merged := make([]*TableMeta, 0, len(kept)+len(added))
+	for _, t := range added {
+		at, _ := slices.BinarySearchFunc(kept, t, order)
+		merged = append(append(merged, kept[:at]...), t)
+		kept = kept[at:]
+	}
+	return append(merged, kept...)
+}
