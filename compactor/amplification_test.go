@@ -1,0 +1,77 @@
+package compactor
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"lsmdb/internal/base"
+	"lsmdb/manifest"
+)
+
+// TestDeletingEverything: deletes take the data and then themselves away.
+func TestDeletingEverything(t *testing.T) {
+	w := newWorld(t, 1, 16<<10)
+	n := 0
+	next := func() string { n = (n + 1) % 20_000; return fmt.Sprintf("%08d", n*7919%20_000) }
+	for range 20_000 / 160 {
+		w.flush(160, next, 0)
+		w.settle(2)
+	}
+	before := treeBytes(w.version)
+	for range 20_000/160 + w.policy.L0Trigger {
+		w.flush(160, next, 1)
+		w.settle(2)
+	}
+	if after := treeBytes(w.version); after*20 > before {
+		t.Errorf("%d bytes before everything was deleted, %d after", before, after)
+	}
+	w.driveRange(Range{Through: base.MaxSeq}, false)
+	if after := treeBytes(w.version); after > 0 {
+		t.Errorf("%d bytes are left", after)
+	}
+	w.check()
+}
+
+func treeBytes(v *manifest.Version) (sum int64) {
+	for level := range v.Levels {
+		sum += levelBytes(v, level)
+	}
+	return sum
+}
+
+// TestWriteAmplification loads trees of many memtables and bounds what compaction
+// writes for each byte that was flushed.
+func TestWriteAmplification(t *testing.T) {
+	const entriesPerFlush, flushes = 160, 250
+	cases := []struct {
+		name  string
+		key   func(rng *rand.Rand, i int64) int64
+		limit float64
+	}{
+		{"sequential", func(_ *rand.Rand, i int64) int64 { return i }, 1.1},
+		{"random", func(rng *rand.Rand, _ int64) int64 { return rng.Int64N(1 << 40) }, 8},
+		{"overwrite", func(rng *rand.Rand, _ int64) int64 { return rng.Int64N(20_000) }, 7},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, 3, entriesPerFlush*toyEntryBytes)
+			i := int64(0)
+			next := func() string { i++; return fmt.Sprintf("%012d", c.key(w.rng, i)) }
+			for range flushes {
+				w.flush(entriesPerFlush, next, 0)
+				w.work(6*entriesPerFlush*toyEntryBytes, 2)
+				for len(w.version.Levels[0]) > w.policy.L0Limit {
+					w.work(entriesPerFlush*toyEntryBytes, 2)
+				}
+			}
+			w.settle(2)
+			w.checkShape()
+			amplification := float64(w.writtenBytes) / float64(w.flushedBytes)
+			t.Logf("%.2f bytes written per byte flushed, %d jobs, %d tables", amplification, w.jobs, len(w.tables))
+			if amplification > c.limit {
+				t.Errorf("%.2f bytes written per byte flushed, limit %.1f", amplification, c.limit)
+			}
+		})
+	}
+}

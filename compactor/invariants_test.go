@@ -1,0 +1,83 @@
+package compactor
+
+import (
+	"bytes"
+	"testing"
+
+	"lsmdb/manifest"
+)
+
+// checkJobs checks, without the picker's own means, that the running jobs are
+// sound and do not get into each other's way.
+func checkJobs(t *testing.T, v *manifest.Version, running []*Job, setAside map[uint64]bool) {
+	t.Helper()
+	users := make(map[uint64]*Job)
+	for _, job := range running {
+		checkJob(t, v, job)
+		for _, table := range job.tables() {
+			if other := users[table.Number]; other != nil {
+				t.Fatalf("table %d is part of %s and of %s", table.Number, other, job)
+			}
+			if users[table.Number] = job; setAside[table.Number] {
+				t.Fatalf("table %d, part of %s, is set aside", table.Number, job)
+			}
+		}
+	}
+	for i, a := range running {
+		for _, b := range running[:i] {
+			if a.Level == 0 && b.Level == 0 {
+				t.Fatalf("%s and %s both empty level 0", a, b)
+			}
+			if a.OutputLevel == b.OutputLevel && bytes.Compare(a.Lower, b.Upper) <= 0 && bytes.Compare(b.Lower, a.Upper) <= 0 {
+				t.Fatalf("%s and %s may write the same keys", a, b)
+			}
+		}
+	}
+}
+
+// checkJob checks that no newer version can sink below an older one.
+func checkJob(t *testing.T, v *manifest.Version, job *Job) {
+	t.Helper()
+	within := func(table *manifest.TableMeta, tables []*manifest.TableMeta) bool {
+		for _, o := range tables {
+			if o.Number == table.Number {
+				return true
+			}
+		}
+		return false
+	}
+	overlap := func(a, b *manifest.TableMeta) bool {
+		return bytes.Compare(a.Smallest.UserKey(), b.Largest.UserKey()) <= 0 &&
+			bytes.Compare(b.Smallest.UserKey(), a.Largest.UserKey()) <= 0
+	}
+	if len(job.Inputs) == 0 || job.OutputLevel < job.Level || job.OutputLevel == 0 || job.TableBytes <= 0 {
+		t.Fatalf("%s makes no sense", job)
+	}
+	for _, in := range job.Inputs {
+		if !within(in, v.Levels[job.Level]) {
+			t.Fatalf("%s: table %d is not in its level", job, in.Number)
+		}
+		for level := job.Level; level <= job.OutputLevel; level++ {
+			for _, o := range v.Levels[level] {
+				older := level > 0 || o.LargestSeq < in.LargestSeq
+				if older && overlap(in, o) && !within(o, job.tables()) {
+					t.Fatalf("%s overtakes table %d in level %d", job, o.Number, level)
+				}
+			}
+		}
+	}
+	for _, o := range job.Overlaps {
+		if !within(o, v.Levels[job.OutputLevel]) {
+			t.Fatalf("%s: table %d is not in the output level", job, o.Number)
+		}
+	}
+	for _, o := range v.Levels[job.OutputLevel] {
+		inRange := bytes.Compare(o.Largest.UserKey(), job.Lower) >= 0 && bytes.Compare(o.Smallest.UserKey(), job.Upper) <= 0
+		if inRange && !within(o, job.tables()) {
+			t.Fatalf("%s: outputs may overlap table %d", job, o.Number)
+		}
+	}
+	if job.Trivial && (len(job.Inputs) != 1 || len(job.Overlaps) != 0) {
+		t.Fatalf("%s cannot be trivial", job)
+	}
+}

@@ -1,0 +1,265 @@
+package compactor
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+
+	"lsmdb/internal/base"
+	"lsmdb/manifest"
+)
+
+// Pick returns the most useful job that can start now beside the running ones, or
+// nil. It is a pure function. Tables set aside are never part of a job.
+// oldestSnapshot is the lowest live snapshot, base.MaxSeq when there is none.
+//
+// Levels that are due come first, the most urgent before others; level 0 on a tie.
+// Only then come jobs that are good for space alone: tables that are mostly deletes
+// are pushed towards what they delete, and garbage at the bottom is rewritten.
+func Pick(p Policy, v *manifest.Version, running []*Job, setAside map[uint64]bool, oldestSnapshot base.Seq) *Job {
+	k := newPicker(p, v, running, setAside, oldestSnapshot)
+	for _, level := range k.due() {
+		if level > 0 {
+			if job := k.cheapest(level); job != nil {
+				return job
+			}
+			continue
+		}
+		job, waits := k.fromL0(nil)
+		if job != nil {
+			return job
+		}
+		if waits && !k.runningL0() {
+			k.reserved = k.targets.Base
+		}
+	}
+	if job := k.tombstones(); job != nil {
+		return job
+	}
+	return k.garbage()
+}
+
+// picker is one decision in progress.
+type picker struct {
+	policy         Policy
+	version        *manifest.Version
+	running        []*Job
+	setAside       map[uint64]bool
+	oldestSnapshot base.Seq
+
+	targets  Targets
+	busy     map[uint64]bool // tables of running jobs
+	reserved int             // level that level 0 waits for: nothing more is taken out of it; 0: none
+}
+
+func newPicker(p Policy, v *manifest.Version, running []*Job, setAside map[uint64]bool, oldestSnapshot base.Seq) *picker {
+	k := &picker{
+		policy: p, version: v, running: running, setAside: setAside, oldestSnapshot: oldestSnapshot,
+		targets: p.Targets(v),
+		busy:    make(map[uint64]bool),
+	}
+	for _, job := range running {
+		for _, t := range job.tables() {
+			k.busy[t.Number] = true
+		}
+	}
+	return k
+}
+
+// due lists the levels with a score of 1 and above, most urgent first.
+func (k *picker) due() []int {
+	var scores [manifest.NumLevels]float64
+	scores[0] = float64(len(k.version.Levels[0])) / float64(k.policy.L0Trigger)
+	for level := 1; level < bottom; level++ {
+		scores[level] = k.policy.score(k.targets, level, k.settledBytes(level))
+	}
+	var levels []int
+	for level, score := range scores {
+		if score >= 1 {
+			levels = append(levels, level)
+		}
+	}
+	slices.SortStableFunc(levels, func(a, b int) int { return cmp.Compare(scores[b], scores[a]) })
+	return levels
+}
+
+// settledBytes is the size of a level without what running jobs take out of it.
+func (k *picker) settledBytes(level int) int64 {
+	size := levelBytes(k.version, level)
+	for _, job := range k.running {
+		if job.Level == level && job.OutputLevel > level {
+			size -= totalBytes(job.Inputs)
+		}
+	}
+	return size
+}
+
+// cheapest moves the table of a level that overlaps least below for its size.
+func (k *picker) cheapest(level int) *Job {
+	if level == k.reserved {
+		return nil
+	}
+	var best *manifest.TableMeta
+	var bestRatio float64
+	below := k.version.Levels[level+1]
+	for _, t := range k.version.Levels[level] {
+		for len(below) > 0 && bytes.Compare(below[0].Largest.UserKey(), t.Smallest.UserKey()) < 0 {
+			below = below[1:]
+		}
+		var overlapBytes int64
+		for _, o := range below {
+			if bytes.Compare(o.Smallest.UserKey(), t.Largest.UserKey()) > 0 {
+				break
+			}
+			overlapBytes += o.SizeBytes
+		}
+		ratio := float64(overlapBytes) / float64(t.SizeBytes)
+		if (best == nil || ratio < bestRatio) && k.admits(k.build(level, level+1, []*manifest.TableMeta{t})) {
+			best, bestRatio = t, ratio
+		}
+	}
+	if best == nil {
+		return nil
+	}
+	job := k.grow(k.build(level, level+1, []*manifest.TableMeta{best}))
+	job.Reason = ReasonSize
+	if k.targets.Bytes[level] == 0 {
+		job.Reason = ReasonDrain
+	}
+	return job
+}
+
+// tombstones pushes down a table that is mostly deletes which every snapshot
+// agrees on: what they delete lies deeper and takes space until they arrive.
+func (k *picker) tombstones() *Job {
+	for level := bottom - 1; level >= 1; level-- {
+		if level == k.reserved {
+			continue
+		}
+		for _, t := range k.version.Levels[level] {
+			if t.Deletes == 0 || t.Deletes < t.Entries/2 || t.LargestSeq > k.oldestSnapshot || !k.free(t) || k.lowest(level, t) {
+				continue
+			}
+			if job := k.build(level, level+1, []*manifest.TableMeta{t}); k.admits(job) {
+				job.Reason = ReasonTombstones
+				return job
+			}
+		}
+	}
+	return nil
+}
+
+// garbage rewrites a table that nothing lies below and that holds entries which no
+// snapshot needs. All its entries are in the oldest stripe, so a rewrite is sure to
+// drop its shadowed entries and its deletes, and the result holds no garbage.
+func (k *picker) garbage() *Job {
+	for level := bottom; level >= 1; level-- {
+		if level == k.reserved {
+			continue
+		}
+		for _, t := range k.version.Levels[level] {
+			if garbage(t, k.oldestSnapshot) && k.free(t) && k.lowest(level, t) {
+				if job := k.rewrite(level, t); job != nil {
+					return job
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// rewrite builds the job that replaces a table in place.
+func (k *picker) rewrite(level int, t *manifest.TableMeta) *Job {
+	job := k.build(level, level, []*manifest.TableMeta{t})
+	if !k.admits(job) {
+		return nil
+	}
+	job.Reason = ReasonGarbage
+	return job
+}
+
+// lowest reports whether no deeper level overlaps the table.
+func (k *picker) lowest(level int, t *manifest.TableMeta) bool {
+	for deeper := level + 1; deeper <= bottom; deeper++ {
+		if len(k.version.Overlapping(deeper, t.Smallest.UserKey(), t.Largest.UserKey())) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// free reports whether a table may be part of a new job.
+func (k *picker) free(t *manifest.TableMeta) bool {
+	return !k.busy[t.Number] && !k.setAside[t.Number]
+}
+
+// admits reports whether the job can start now.
+func (k *picker) admits(job *Job) bool {
+	for _, t := range job.tables() {
+		if !k.free(t) {
+			return false
+		}
+	}
+	for _, other := range k.running {
+		if job.collides(other) {
+			return false
+		}
+	}
+	return true
+}
+
+// runningL0 reports whether a job empties level 0. There is never a second one: it
+// could overtake the first, and put newer versions below older ones.
+func (k *picker) runningL0() bool {
+	return slices.ContainsFunc(k.running, func(job *Job) bool { return job.Level == 0 })
+}
+
+// build makes the job that merges inputs into the output level.
+func (k *picker) build(level, outputLevel int, inputs []*manifest.TableMeta) *Job {
+	job := &Job{Level: level, OutputLevel: outputLevel, Inputs: inputs}
+	job.Lower, job.Upper = bounds(inputs)
+	if outputLevel > level {
+		job.Overlaps = k.version.Overlapping(outputLevel, job.Lower, job.Upper)
+		job.Lower, job.Upper = bounds(inputs, job.Overlaps)
+	}
+	job.TableBytes = k.policy.outputBytes(k.targets, outputLevel)
+	job.OverlapBytes = k.policy.overlapLimitBytes(job.TableBytes)
+	if outputLevel < bottom {
+		job.Grandparents = k.version.Overlapping(outputLevel+1, job.Lower, job.Upper)
+	}
+	job.Trivial = outputLevel > level && len(inputs) == 1 && len(job.Overlaps) == 0 &&
+		totalBytes(job.Grandparents) <= max(job.OverlapBytes, 2*k.policy.Multiplier*inputs[0].SizeBytes)
+	return job
+}
+
+// grow takes further tables of the input level along, as many as fit into the
+// range of the job's overlaps: these are rewritten anyway.
+func (k *picker) grow(job *Job) *Job {
+	if len(job.Overlaps) == 0 {
+		return job
+	}
+	inputs := k.version.Overlapping(job.Level, job.Lower, job.Upper)
+	if len(inputs) == len(job.Inputs) {
+		return job
+	}
+	larger := k.build(job.Level, job.OutputLevel, inputs)
+	if len(larger.Overlaps) > len(job.Overlaps) || larger.InputBytes() > k.policy.jobLimitBytes(job.TableBytes) || !k.admits(larger) {
+		return job
+	}
+	return larger
+}
+
+// bounds returns the smallest and the largest user key of some tables.
+func bounds(groups ...[]*manifest.TableMeta) (lower, upper []byte) {
+	for _, tables := range groups {
+		for _, t := range tables {
+			if lower == nil || bytes.Compare(t.Smallest.UserKey(), lower) < 0 {
+				lower = t.Smallest.UserKey()
+			}
+			if upper == nil || bytes.Compare(t.Largest.UserKey(), upper) > 0 {
+				upper = t.Largest.UserKey()
+			}
+		}
+	}
+	return lower, upper
+}

@@ -1,0 +1,118 @@
+package compactor
+
+import (
+	"lsmdb/internal/base"
+	"lsmdb/manifest"
+)
+
+const bottom = manifest.NumLevels - 1
+
+// Policy says what shape the tree should have. The zero Policy is not usable; make
+// one with NewPolicy and change fields before its first use.
+type Policy struct {
+	L0Trigger       int   // number of level-0 tables that makes their compaction due
+	L0Limit         int   // number of level-0 tables beyond which writers are held
+	BaseBytes       int64 // largest target size of the base level, the first one that level 0 is merged into
+	Multiplier      int64 // target size of a level over that of the level above
+	TableBytes      int64 // size of tables in the base level; doubles per level
+	TableLimitBytes int64 // up to this size
+}
+
+// The smallest sizes that still make a tree; memtables of tests come close.
+const (
+	minTableBytes = 4 << 10
+	minBaseBytes  = 16 << 10
+)
+
+// NewPolicy derives the default shape from the size of a memtable.
+func NewPolicy(memtableBytes int64) Policy {
+	return Policy{
+		L0Trigger:       4,
+		L0Limit:         20,
+		BaseBytes:       max(4*memtableBytes, minBaseBytes),
+		Multiplier:      10,
+		TableBytes:      max(memtableBytes/8, minTableBytes),
+		TableLimitBytes: max(memtableBytes, minTableBytes),
+	}
+}
+
+// Targets is the shape that a Version should have.
+type Targets struct {
+	Base  int                       // the level that level 0 is merged into, at least 1
+	Bytes [manifest.NumLevels]int64 // size of each level below level 0; 0: should be empty
+}
+
+// Targets derives the wanted sizes from the largest level: each level above gets
+// a fixed fraction of it, until the fraction fits into BaseBytes. So the bulk of
+// the data lies in the largest level whatever the size of the tree, and space and
+// write amplification stay put (the scheme is RocksDB's dynamic level bytes). A
+// level above the base that still holds tables is to be emptied, and until it is,
+// level 0 goes there: nothing may sink past older versions of its keys.
+func (p Policy) Targets(v *manifest.Version) Targets {
+	var t Targets
+	largest := p.BaseBytes
+	for level := 1; level <= bottom; level++ {
+		largest = max(largest, levelBytes(v, level))
+	}
+	t.Base = bottom
+	t.Bytes[bottom] = largest
+	for t.Base > 1 && t.Bytes[t.Base] > p.BaseBytes {
+		t.Base--
+		t.Bytes[t.Base] = t.Bytes[t.Base+1] / p.Multiplier
+	}
+	for level := 1; level < t.Base; level++ {
+		if len(v.Levels[level]) > 0 {
+			t.Base = level
+		}
+	}
+	return t
+}
+
+// outputBytes is the size at which tables written to level are cut. The doubling
+// counts from the topmost level that holds the base at this tree size.
+func (p Policy) outputBytes(t Targets, level int) int64 {
+	size := p.TableBytes
+	for above := t.Base; above < level && size < p.TableLimitBytes; above++ {
+		if t.Bytes[above] > 0 {
+			size *= 2
+		}
+	}
+	return min(size, p.TableLimitBytes)
+}
+
+// jobLimitBytes bounds the inputs that are added to a job because it is cheap to
+// take them along.
+func (p Policy) jobLimitBytes(tableBytes int64) int64 { return 16 * tableBytes }
+
+// overlapLimitBytes is how much of the level after next an output may overlap:
+// that is what compacting it once more will have to rewrite.
+func (p Policy) overlapLimitBytes(tableBytes int64) int64 { return p.Multiplier * tableBytes }
+
+// score says how urgent it is to take bytes out of a level below level 0: 1 and
+// above is due. A level that should be empty is due, but not urgent: only what
+// would be its target if it were the base makes it so.
+func (p Policy) score(t Targets, level int, bytes int64) float64 {
+	if bytes == 0 {
+		return 0
+	}
+	if t.Bytes[level] > 0 {
+		return float64(bytes) / float64(t.Bytes[level])
+	}
+	return max(1, float64(bytes)/float64(p.BaseBytes))
+}
+
+// garbage reports whether the table holds entries that no live snapshot needs:
+// shadowed versions, or deletes, which only go where nothing lies deeper.
+func garbage(t *manifest.TableMeta, oldestSnapshot base.Seq) bool {
+	return t.LargestSeq <= oldestSnapshot && (t.Deletes > 0 || t.Shadowed > 0)
+}
+
+func levelBytes(v *manifest.Version, level int) int64 { return totalBytes(v.Levels[level]) }
+
+func totalBytes(tables []*manifest.TableMeta) int64 {
+	var sum int64
+	for _, t := range tables {
+		sum += t.SizeBytes
+	}
+	return sum
+}

@@ -1,0 +1,123 @@
+package compactor
+
+import (
+	"bytes"
+	"slices"
+
+	"lsmdb/internal/base"
+	"lsmdb/manifest"
+)
+
+// Range is what a manual compaction is about: every entry with a user key from
+// Lower to Upper, both included, nil unbounded, and a sequence number up to
+// Through. What is written later does not prolong it.
+type Range struct {
+	Lower, Upper []byte
+	Through      base.Seq
+}
+
+// PickRange returns the next job of a manual compaction. It keeps no state: the
+// caller calls it with the newest Version until done. Done false without a job
+// means to call again when a running job, of whatever origin, is finished.
+//
+// Its jobs push the entries down, upper levels first, until one level holds all
+// of them and nothing lies below; then they rewrite there what holds garbage that no
+// snapshot needs. Each job moves an entry of the range deeper or drops one,
+// so this comes to an end whatever is written and compacted meanwhile. When done is
+// returned, what remains in other levels is held by tables set aside.
+func PickRange(p Policy, v *manifest.Version, running []*Job, setAside map[uint64]bool, oldestSnapshot base.Seq, r Range) (job *Job, done bool) {
+	k := newPicker(p, v, running, setAside, oldestSnapshot)
+	job, waits := k.fromL0(r.concerns)
+	if job == nil && !waits {
+		job, waits = k.fromRange(r)
+	}
+	if job == nil {
+		return nil, !waits
+	}
+	if job.Reason != ReasonGarbage {
+		job.Reason = ReasonManual
+	}
+	return job, false
+}
+
+// concerns reports whether the table may hold an entry of the range.
+func (r Range) concerns(t *manifest.TableMeta) bool {
+	return t.SmallestSeq <= r.Through && r.holds(t)
+}
+
+func (r Range) holds(t *manifest.TableMeta) bool {
+	return (r.Upper == nil || bytes.Compare(t.Smallest.UserKey(), r.Upper) <= 0) &&
+		(r.Lower == nil || bytes.Compare(t.Largest.UserKey(), r.Lower) >= 0)
+}
+
+// fromRange looks at the levels below level 0, top first. It does not go on to the
+// next while running jobs hold one up: what they write there would have to be
+// pushed down all over again.
+func (k *picker) fromRange(r Range) (job *Job, waits bool) {
+	last := k.lastLevel(r)
+	for level := 1; level <= last && !waits; level++ {
+		for _, t := range k.version.Overlapping(level, r.Lower, r.Upper) {
+			if !r.concerns(t) || (level == last && !garbage(t, k.oldestSnapshot)) {
+				continue
+			}
+			job, blocked := k.sink(level, last, t, r)
+			if job != nil {
+				return job, false
+			}
+			waits = waits || blocked
+		}
+	}
+	return nil, waits
+}
+
+// lastLevel is the deepest level with a table in the range. What lies in level 0
+// and waits there does not count.
+func (k *picker) lastLevel(r Range) int {
+	for level := bottom; level >= 1; level-- {
+		if len(k.version.Overlapping(level, r.Lower, r.Upper)) > 0 {
+			return level
+		}
+	}
+	return 0
+}
+
+// sink returns the job that takes the table, and perhaps its neighbours, out of a
+// level, or rewrites it in the last one. A table of the last level that reaches out
+// of the range, over deeper tables, cannot lose its deletes by a rewrite: it is
+// pushed down as well. blocked says that only running jobs prevent the job.
+func (k *picker) sink(level, last int, t *manifest.TableMeta, r Range) (job *Job, blocked bool) {
+	if level == last && k.lowest(level, t) {
+		job = k.rewrite(level, t)
+		return job, job == nil && !k.setAside[t.Number]
+	}
+	job = k.build(level, level+1, []*manifest.TableMeta{t})
+	if !k.admits(job) {
+		return nil, !k.stuck(job)
+	}
+	return k.grow(k.extend(job, r)), false
+}
+
+// stuck reports whether a job would need a table that is set aside.
+func (k *picker) stuck(job *Job) bool {
+	return slices.ContainsFunc(job.tables(), func(t *manifest.TableMeta) bool { return k.setAside[t.Number] })
+}
+
+// extend takes the tables that follow in the range along while the job stays within
+// its bound: one merge of neighbours rewrites the table below their border once.
+func (k *picker) extend(job *Job, r Range) *Job {
+	if job.Trivial {
+		return job
+	}
+	following := k.version.Overlapping(job.Level, job.Upper, r.Upper)
+	for _, t := range following {
+		if slices.Contains(job.Inputs, t) {
+			continue
+		}
+		larger := k.build(job.Level, job.OutputLevel, append(slices.Clone(job.Inputs), t))
+		if !r.concerns(t) || larger.InputBytes() > k.policy.jobLimitBytes(job.TableBytes) || !k.admits(larger) {
+			break
+		}
+		job = larger
+	}
+	return job
+}

@@ -1,0 +1,238 @@
+package compactor
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"lsmdb/internal/base"
+	"lsmdb/manifest"
+)
+
+var update = flag.Bool("update", false, "rewrite the expected outputs in testdata")
+
+// script is a situation that the picker is put into. Its text form is
+//
+//	L0 9:a-f#91-99 size=64 entries=10 deletes=1 shadowed=2
+//	...                     tables, newest first in level 0; sizes in KiB
+//	aside 9                 a table that is set aside
+//	snapshot 50             the oldest snapshot
+//	start                   pick a job, show it and let it run on
+//	range a c through=50    the same for a manual compaction; "-" is an open end
+//	apply                   finish all running jobs, inputs merged into one output each
+//	show                    the tables of the tree
+//	targets
+type script struct {
+	policy   Policy
+	version  *manifest.Version
+	running  []*Job
+	setAside map[uint64]bool
+	oldest   base.Seq
+	next     uint64
+	out      strings.Builder
+}
+
+// TestScripts runs testdata/*.txt. A file holds cases, each a comment, commands,
+// "----", the expected output and an empty line.
+func TestScripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no scripts", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) { runScriptFile(t, file) })
+	}
+}
+
+func runScriptFile(t *testing.T, file string) {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rewritten []string
+	for _, text := range strings.Split(strings.TrimSpace(string(content)), "\n\n") {
+		commands, want, _ := strings.Cut(text, "\n----")
+		want = strings.TrimPrefix(want, "\n")
+		got := runScript(t, commands)
+		if got != want && !*update {
+			t.Errorf("%s\ngot:\n%s\nwant:\n%s\n", commands, got, want)
+		}
+		rewritten = append(rewritten, strings.TrimSuffix(commands+"\n----\n"+got, "\n"))
+	}
+	if *update {
+		if err := os.WriteFile(file, []byte(strings.Join(rewritten, "\n\n")+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func runScript(t *testing.T, commands string) string {
+	s := &script{
+		policy:   NewPolicy(64 << 10),
+		version:  &manifest.Version{},
+		setAside: make(map[uint64]bool),
+		oldest:   base.MaxSeq,
+		next:     100,
+	}
+	for line := range strings.Lines(commands) {
+		fields := strings.Fields(line)
+		if len(fields) == 0 || strings.HasPrefix(fields[0], "#") {
+			continue
+		}
+		s.command(t, fields)
+	}
+	return strings.TrimSuffix(s.out.String(), "\n")
+}
+
+func (s *script) command(t *testing.T, fields []string) {
+	switch fields[0] {
+	case "aside":
+		s.setAside[parseNumber(t, fields[1])] = true
+	case "snapshot":
+		s.oldest = base.Seq(parseNumber(t, fields[1]))
+	case "start":
+		s.start(t, Pick(s.policy, s.version, s.running, s.setAside, s.oldest), true)
+	case "range":
+		r := Range{Lower: parseBound(fields[1]), Upper: parseBound(fields[2]), Through: base.MaxSeq}
+		if len(fields) > 3 {
+			r.Through = base.Seq(parseNumber(t, strings.TrimPrefix(fields[3], "through=")))
+		}
+		job, done := PickRange(s.policy, s.version, s.running, s.setAside, s.oldest, r)
+		s.start(t, job, done)
+	case "apply":
+		for _, job := range s.running {
+			s.finish(t, job)
+		}
+		s.running = nil
+	case "show":
+		s.show()
+	case "targets":
+		s.showTargets()
+	default:
+		s.addTables(t, fields)
+	}
+}
+
+// start shows a picked job in full.
+func (s *script) start(t *testing.T, job *Job, done bool) {
+	if job == nil {
+		fmt.Fprintln(&s.out, map[bool]string{true: "nothing to do", false: "wait"}[done])
+		return
+	}
+	fmt.Fprintf(&s.out, "%s, %s-%s, cut at %d KiB", job, job.Lower, job.Upper, job.TableBytes>>10)
+	if len(job.Grandparents) > 0 {
+		fmt.Fprintf(&s.out, ", grandparents %v", numbers(job.Grandparents))
+	}
+	fmt.Fprintln(&s.out)
+	s.running = append(s.running, job)
+	checkJobs(t, s.version, s.running, s.setAside)
+}
+
+// finish merges the inputs of a job into one table, without their garbage.
+func (s *script) finish(t *testing.T, job *Job) {
+	var outputs []*manifest.TableMeta
+	if !job.Trivial {
+		merged := *job.Inputs[0]
+		merged.SizeBytes, merged.Deletes, merged.Shadowed, merged.Number = 0, 0, 0, s.next
+		s.next++
+		for _, in := range job.tables() {
+			merged.SizeBytes += in.SizeBytes
+			merged.SmallestSeq = min(merged.SmallestSeq, in.SmallestSeq)
+			merged.LargestSeq = max(merged.LargestSeq, in.LargestSeq)
+		}
+		merged.Smallest = base.MakeInternalKey(job.Lower, merged.LargestSeq, base.KindSet)
+		merged.Largest = base.MakeInternalKey(job.Upper, merged.SmallestSeq, base.KindSet)
+		outputs = append(outputs, &merged)
+	}
+	s.apply(t, job.Edit(outputs))
+}
+
+func (s *script) apply(t *testing.T, e *manifest.Edit) {
+	v, err := s.version.Apply(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.version = v
+}
+
+func (s *script) show() {
+	for level, tables := range s.version.Levels {
+		if len(tables) == 0 {
+			continue
+		}
+		fmt.Fprintf(&s.out, "L%d", level)
+		for _, t := range tables {
+			fmt.Fprintf(&s.out, " %d:%s-%s(%d)", t.Number, t.Smallest.UserKey(), t.Largest.UserKey(), t.SizeBytes>>10)
+		}
+		fmt.Fprintln(&s.out)
+	}
+}
+
+func (s *script) showTargets() {
+	targets := s.policy.Targets(s.version)
+	fmt.Fprintf(&s.out, "base %d:", targets.Base)
+	for level, size := range targets.Bytes {
+		if size > 0 {
+			fmt.Fprintf(&s.out, " L%d %d KiB", level, size>>10)
+		}
+	}
+	fmt.Fprintln(&s.out)
+}
+
+// addTables reads one table: "L0 9:a-f#91-99 size=64 ...".
+func (s *script) addTables(t *testing.T, fields []string) {
+	level, err := strconv.Atoi(strings.TrimPrefix(fields[0], "L"))
+	if err != nil {
+		t.Fatalf("unknown command %q", fields[0])
+	}
+	number, rest, _ := strings.Cut(fields[1], ":")
+	keys, seqs, _ := strings.Cut(rest, "#")
+	lower, upper, _ := strings.Cut(keys, "-")
+	first, last, _ := strings.Cut(seqs, "-")
+	meta := &manifest.TableMeta{
+		Number:      parseNumber(t, number),
+		SizeBytes:   1 << 10,
+		SmallestSeq: base.Seq(parseNumber(t, first)),
+		LargestSeq:  base.Seq(parseNumber(t, last)),
+		Entries:     100,
+	}
+	meta.Smallest = base.MakeInternalKey([]byte(lower), meta.LargestSeq, base.KindSet)
+	meta.Largest = base.MakeInternalKey([]byte(upper), meta.SmallestSeq, base.KindSet)
+	for _, field := range fields[2:] {
+		name, value, _ := strings.Cut(field, "=")
+		n := parseNumber(t, value)
+		switch name {
+		case "size":
+			meta.SizeBytes = int64(n) << 10
+		case "entries":
+			meta.Entries = n
+		case "deletes":
+			meta.Deletes = n
+		case "shadowed":
+			meta.Shadowed = n
+		default:
+			t.Fatalf("unknown field %q", field)
+		}
+	}
+	s.apply(t, &manifest.Edit{Added: []manifest.AddedTable{{Level: level, Meta: meta}}})
+}
+
+func parseNumber(t *testing.T, s string) uint64 {
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// parseBound reads a user key, "-" for an open bound.
+func parseBound(s string) []byte {
+	if s == "-" {
+		return nil
+	}
+	return []byte(s)
+}

@@ -1,0 +1,148 @@
+// Package output turns a sorted stream of entries into table files: it decides
+// which versions must be kept (Retention) and writes the survivors to as many
+// tables as needed (Tables). Flushes and compactions share it.
+//
+// Invariants: all versions of a user key lie in one table, so the tables that one
+// Tables makes have disjoint ranges of user keys; a table that Finish returned is
+// durable, its directory entry included; whatever fails, no file stays behind.
+//
+// Nothing here is safe for concurrent use; each job makes its own.
+package output
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"lsmdb/internal/base"
+	"lsmdb/internal/vfs"
+	"lsmdb/manifest"
+	"lsmdb/sstable"
+)
+
+// ErrDirectorySync marks the failure to make the names of new tables durable. It
+// is not to be retried: what the directory holds on disk is unknown from then on.
+var ErrDirectorySync = errors.New("directory sync failed")
+
+// Environment is what a job needs to write tables.
+type Environment struct {
+	FS         vfs.FS
+	Dir        string        // directory of the database
+	NextNumber func() uint64 // a file number never given out before; safe for concurrent use
+	DatabaseID uint64
+	Writer     sstable.WriterOptions // Identity is set for each table
+}
+
+// Tables writes entries to new tables. Either Finish or Abort ends it; after an
+// error of Add, Abort must be called, and calling it always is harmless.
+type Tables struct {
+	env Environment
+	cut func(sizeBytes int64, next []byte) bool
+
+	writer *sstable.Writer // of the table under way; nil between tables
+	number uint64          // its file number
+	user   []byte          // user key of the last entry
+	made   []string        // path of every file created
+	done   []*manifest.TableMeta
+}
+
+// NewTables starts writing. cut is asked before the first entry of each user key
+// that could start another table, with the size of the table so far and that
+// user key, in ascending order; nil: everything goes into one table.
+func NewTables(env Environment, cut func(sizeBytes int64, next []byte) bool) *Tables {
+	return &Tables{env: env, cut: cut}
+}
+
+// Add writes the next entry; keys ascend strictly. Key and value may be reused
+// when it returns.
+func (t *Tables) Add(key base.InternalKey, value []byte) error {
+	user := key.UserKey()
+	if t.writer != nil && t.cut != nil && !bytes.Equal(user, t.user) && t.cut(t.writer.SizeBytes(), user) {
+		if err := t.finishTable(); err != nil {
+			return err
+		}
+	}
+	if t.writer == nil {
+		if err := t.startTable(); err != nil {
+			return err
+		}
+	}
+	if t.cut != nil {
+		t.user = append(t.user[:0], user...)
+	}
+	if err := t.writer.Add(key, value); err != nil {
+		return fmt.Errorf("write table %d: %w", t.number, err)
+	}
+	return nil
+}
+
+// Finish completes the last table and makes the names of all durable. Without
+// entries there are no tables. On an error every file is removed.
+func (t *Tables) Finish() ([]*manifest.TableMeta, error) {
+	err := t.finish()
+	if err != nil {
+		return nil, errors.Join(err, t.Abort())
+	}
+	t.made = nil
+	return t.done, nil
+}
+
+// Abort closes and removes every file made, unless Finish succeeded. The error
+// tells of files that could not be removed; the next open of the database does it.
+func (t *Tables) Abort() error {
+	if t.writer != nil {
+		_ = t.writer.Abort() // the file goes away: what closing says has no meaning
+		t.writer = nil
+	}
+	var failed error
+	for _, path := range t.made {
+		if err := t.env.FS.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+			failed = errors.Join(failed, err)
+		}
+	}
+	t.made, t.done = nil, nil
+	return failed
+}
+
+func (t *Tables) startTable() error {
+	t.number = t.env.NextNumber()
+	path := base.TablePath(t.env.Dir, t.number)
+	file, err := t.env.FS.Create(path)
+	if !errors.Is(err, fs.ErrExist) {
+		t.made = append(t.made, path) // also after an error: it may have come too late
+	}
+	if err != nil {
+		return fmt.Errorf("create table %d: %w", t.number, err)
+	}
+	options := t.env.Writer
+	options.Identity = sstable.Identity(t.env.DatabaseID, t.number)
+	t.writer = sstable.NewWriter(file, path, options)
+	return nil
+}
+
+// finishTable leaves the writer in place on an error, so that Abort closes it.
+func (t *Tables) finishTable() error {
+	properties, err := t.writer.Finish()
+	if err != nil {
+		return fmt.Errorf("finish table %d: %w", t.number, err)
+	}
+	t.writer = nil
+	t.done = append(t.done, manifest.MetaOf(t.number, properties))
+	return nil
+}
+
+func (t *Tables) finish() error {
+	if t.writer != nil {
+		if err := t.finishTable(); err != nil {
+			return err
+		}
+	}
+	if len(t.done) == 0 {
+		return nil
+	}
+	if err := t.env.FS.SyncDir(t.env.Dir); err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrDirectorySync, t.env.Dir, err)
+	}
+	return nil
+}

@@ -1,0 +1,299 @@
+package output
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"testing"
+
+	"lsmdb/internal/base"
+	"lsmdb/internal/vfs"
+	"lsmdb/manifest"
+	"lsmdb/sstable"
+)
+
+const dir = "/db"
+
+func newMem(t testing.TB) *vfs.Mem {
+	mem := vfs.NewMem()
+	if err := errors.Join(mem.MkdirAll(dir), mem.SyncDir("/")); err != nil {
+		t.Fatal(err)
+	}
+	return mem
+}
+
+func newEnvironment(fsys vfs.FS) Environment {
+	number := uint64(0)
+	return Environment{
+		FS: fsys, Dir: dir, DatabaseID: 77,
+		NextNumber: func() uint64 { number++; return number },
+		Writer:     sstable.WriterOptions{Compression: sstable.CompressionSnappy, FilterBitsPerKey: 10, BlockBytes: 512},
+	}
+}
+
+// someEntries has three versions of every second user key and one of the others.
+func someEntries(users int) (h history) {
+	for i := range users {
+		user := fmt.Appendf(nil, "key%06d", i)
+		for seq := 3 - 2*(i%2); seq >= 1; seq-- {
+			h = append(h, base.MakeInternalKey(user, base.Seq(seq), base.KindSet))
+		}
+	}
+	return h
+}
+
+func valueOf(k base.InternalKey) []byte {
+	return []byte(strings.Repeat(k.String(), 2))
+}
+
+// write feeds all entries and finishes; buffers are reused as iterators do it.
+func write(env Environment, h history, cut func(int64, []byte) bool) ([]*manifest.TableMeta, error) {
+	tables := NewTables(env, cut)
+	var key base.InternalKey
+	var value []byte
+	for _, k := range h {
+		key, value = append(key[:0], k...), append(value[:0], valueOf(k)...)
+		if err := tables.Add(key, value); err != nil {
+			return nil, errors.Join(err, tables.Abort())
+		}
+	}
+	return tables.Finish()
+}
+
+// read returns the entries of the tables in order, and checks every byte.
+func read(t *testing.T, fsys vfs.FS, metas []*manifest.TableMeta) (h history) {
+	t.Helper()
+	for _, m := range metas {
+		path := base.TablePath(dir, m.Number)
+		file, err := fsys.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		table, err := sstable.Open(file, path, sstable.ReaderOptions{SizeBytes: m.SizeBytes, Identity: sstable.Identity(77, m.Number)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := table.Verify(nil); err != nil {
+			t.Fatal(err)
+		}
+		it := table.NewIterator(sstable.IteratorOptions{})
+		for ok := it.First(); ok; ok = it.Next() {
+			h = append(h, it.Key().Clone())
+			if !bytes.Equal(it.Value(), valueOf(it.Key())) {
+				t.Fatalf("%s has value %q", it.Key(), it.Value())
+			}
+		}
+		if err := errors.Join(it.Close(), table.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return h
+}
+
+func listTables(t *testing.T, fsys vfs.FS) []string {
+	t.Helper()
+	names, err := fsys.List(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+func TestTablesCutBetweenUserKeys(t *testing.T) {
+	for _, tableBytes := range []int64{0, 1, 2000, 10_000, 1 << 40} {
+		mem := newMem(t)
+		entries := someEntries(500)
+		var asked []byte
+		metas, err := write(newEnvironment(mem), entries, func(sizeBytes int64, next []byte) bool {
+			if sizeBytes <= 0 || bytes.Compare(next, asked) <= 0 {
+				t.Fatalf("asked about %q after %q at %d bytes", next, asked, sizeBytes)
+			}
+			asked = bytes.Clone(next)
+			return sizeBytes >= tableBytes
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if few := len(metas) == 1; few != (tableBytes == 1<<40) || (tableBytes <= 1 && len(metas) != 500) {
+			t.Errorf("cut at %d bytes: %d tables", tableBytes, len(metas))
+		}
+		for i := 1; i < len(metas); i++ {
+			if bytes.Compare(metas[i-1].Largest.UserKey(), metas[i].Smallest.UserKey()) >= 0 {
+				t.Errorf("%s and %s share a user key", metas[i-1], metas[i])
+			}
+		}
+		// What Finish returned survives the loss of everything that was not synced.
+		after := mem.CrashClone(nil)
+		if got := read(t, after, metas); fmt.Sprint(got) != fmt.Sprint(entries) {
+			t.Errorf("cut at %d bytes: entries differ", tableBytes)
+		}
+		if names := listTables(t, after); len(names) != len(metas) {
+			t.Errorf("%d tables, files %v", len(metas), names)
+		}
+	}
+}
+
+func TestTablesWithoutCutMakesOne(t *testing.T) {
+	mem := newMem(t)
+	metas, err := write(newEnvironment(mem), someEntries(300), nil)
+	if err != nil || len(metas) != 1 {
+		t.Fatal(metas, err)
+	}
+	if m := metas[0]; m.Number != 1 || m.Entries != 600 || m.Shadowed != 300 || m.Identity != sstable.Identity(77, 1) {
+		t.Error(m)
+	}
+}
+
+func TestTablesWithoutEntries(t *testing.T) {
+	mem := newMem(t)
+	silent := vfs.NewFault(mem, func(op vfs.Op) error { return fmt.Errorf("unexpected %v", op) })
+	metas, err := write(newEnvironment(silent), nil, nil)
+	if err != nil || len(metas) != 0 || len(listTables(t, mem)) != 0 {
+		t.Error(metas, err, listTables(t, mem))
+	}
+}
+
+func TestAbortRemovesEverything(t *testing.T) {
+	mem := newMem(t)
+	tables := NewTables(newEnvironment(mem), func(sizeBytes int64, _ []byte) bool { return sizeBytes > 1000 })
+	for _, k := range someEntries(200) {
+		if err := tables.Add(k, valueOf(k)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(listTables(t, mem)); n < 3 {
+		t.Fatalf("%d files before Abort", n)
+	}
+	for range 2 {
+		if err := tables.Abort(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if names := listTables(t, mem); len(names) > 0 {
+		t.Error("left behind:", names)
+	}
+}
+
+func TestAbortAfterFinishKeepsTables(t *testing.T) {
+	mem := newMem(t)
+	tables := NewTables(newEnvironment(mem), nil)
+	key := someEntries(1)[0]
+	if err := tables.Add(key, valueOf(key)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tables.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	if err := tables.Abort(); err != nil || len(listTables(t, mem)) != 1 {
+		t.Error(err, listTables(t, mem))
+	}
+}
+
+func TestAbortNamesWhatItCannotRemove(t *testing.T) {
+	broken := errors.New("broken")
+	fault := vfs.NewFault(newMem(t), func(op vfs.Op) error {
+		if op.Kind == vfs.OpRemove || op.Kind == vfs.OpSync {
+			return fmt.Errorf("%v: %w", op.Kind, broken)
+		}
+		return nil
+	})
+	_, err := write(newEnvironment(fault), someEntries(5), nil)
+	if !errors.Is(err, broken) || !strings.Contains(err.Error(), "sync") || !strings.Contains(err.Error(), "remove") {
+		t.Error(err)
+	}
+}
+
+// TestFaultAtEveryOperation fails each operation in turn, in every way, and checks
+// that the failure is told and no file stays.
+func TestFaultAtEveryOperation(t *testing.T) {
+	broken := errors.New("broken")
+	ways := map[string]func(vfs.Op) error{
+		"before": func(vfs.Op) error { return broken },
+		"late":   func(vfs.Op) error { return &vfs.Late{Err: broken} },
+		"short":  func(op vfs.Op) error { return &vfs.ShortWrite{Bytes: op.Length / 2, Err: broken} },
+		"full":   func(vfs.Op) error { return fmt.Errorf("%w: %w", base.ErrDiskFull, broken) },
+	}
+	entries := someEntries(200)
+	cut := func(sizeBytes int64, _ []byte) bool { return sizeBytes > 4000 }
+	for name, fail := range ways {
+		for at := 0; ; at++ {
+			mem := newMem(t)
+			count := 0
+			var failed vfs.Op
+			fault := vfs.NewFault(mem, func(op vfs.Op) error {
+				if count++; count-1 != at || (name == "short" && op.Kind != vfs.OpWrite) {
+					return nil
+				}
+				failed = op
+				return fail(op)
+			})
+			metas, err := write(newEnvironment(fault), entries, cut)
+			if count <= at {
+				if at < 10 {
+					t.Errorf("only %d operations", at)
+				}
+				break
+			}
+			if failed.Name == "" {
+				continue // nothing was injected
+			}
+			if !errors.Is(err, broken) || metas != nil {
+				t.Errorf("%s: %v failed, but the result is %v, %v", name, failed, metas, err)
+			}
+			if names := listTables(t, mem); len(names) > 0 {
+				t.Errorf("%s: %v failed and left %v", name, failed, names)
+			}
+			if errors.Is(err, ErrDirectorySync) != (failed.Kind == vfs.OpSyncDir) || errors.Is(err, base.ErrDiskFull) != (name == "full") {
+				t.Errorf("%s: %v gave %v", name, failed, err)
+			}
+		}
+	}
+}
+
+func TestDiskFull(t *testing.T) {
+	mem := newMem(t)
+	metas, err := write(newEnvironment(mem), someEntries(200), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for limit := int64(0); limit < metas[0].SizeBytes; limit += metas[0].SizeBytes / 20 {
+		mem := newMem(t)
+		mem.SetLimit(limit + 1)
+		_, err := write(newEnvironment(mem), someEntries(200), nil)
+		if !errors.Is(err, base.ErrDiskFull) || len(listTables(t, mem)) > 0 {
+			t.Errorf("limit %d: %v, files %v", limit, err, listTables(t, mem))
+		}
+	}
+}
+
+func TestExistingFileIsNotTouched(t *testing.T) {
+	mem := newMem(t)
+	if _, err := mem.Create(base.TablePath(dir, 1)); err != nil {
+		t.Fatal(err)
+	}
+	_, err := write(newEnvironment(mem), someEntries(1), nil)
+	if !errors.Is(err, fs.ErrExist) || len(listTables(t, mem)) != 1 {
+		t.Error(err, listTables(t, mem))
+	}
+}
+
+func BenchmarkTables(b *testing.B) {
+	value := bytes.Repeat([]byte("half compressible "), 6)[:100]
+	mem := newMem(b)
+	env := newEnvironment(mem)
+	env.Writer.BlockBytes = 0
+	tables := NewTables(env, func(sizeBytes int64, _ []byte) bool { return sizeBytes > 8<<20 })
+	var key base.InternalKey
+	b.SetBytes(124)
+	for i := 0; b.Loop(); i++ {
+		key = base.AppendInternalKey(key[:0], fmt.Appendf(nil, "%016d", i), base.MakeTrailer(1, base.KindSet))
+		if err := tables.Add(key, value); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := tables.Abort(); err != nil {
+		b.Fatal(err)
+	}
+}
