@@ -62,7 +62,8 @@ func ReadCurrent(fs vfs.FS, dir string) (Current, error) {
 }
 
 // WriteCurrent replaces CURRENT in dir, durably: after a failure or a crash it
-// holds either what it held or c. Once it returns nil it holds c.
+// holds either what it held or c. Once it returns nil it holds c. After
+// base.ErrDiskFull it certainly holds what it held.
 func WriteCurrent(fs vfs.FS, dir string, c Current) error {
 	text := c.encode()
 	if _, err := decodeCurrent(text); err != nil {
@@ -76,10 +77,10 @@ func WriteCurrent(fs vfs.FS, dir string, c Current) error {
 	}
 	if err := fs.Rename(temporary, path); err != nil {
 		_ = fs.Remove(temporary)
-		return fmt.Errorf("switch CURRENT: %w", err)
+		return fmt.Errorf("switch CURRENT: %w", base.Final(err))
 	}
 	if err := fs.SyncDir(dir); err != nil {
-		return fmt.Errorf("switch CURRENT: %w", err)
+		return fmt.Errorf("switch CURRENT: %w", base.Final(err))
 	}
 	return nil
 }

@@ -25,7 +25,8 @@ type Log struct {
 
 // CreateLog starts MANIFEST-number in dir with the snapshot of s. When it
 // returns, file and directory entry are durable, but CURRENT does not name the
-// file yet. When it fails the file is removed.
+// file yet. When it fails the file is removed; base.ErrDiskFull then means that it
+// can be tried again.
 func CreateLog(fs vfs.FS, dir string, number uint64, s State) (*Log, error) {
 	l := &Log{number: number, path: filepath.Join(dir, base.ManifestName(number))}
 	file, err := fs.Create(l.path)
@@ -56,7 +57,7 @@ func (l *Log) begin(fs vfs.FS, dir string, file vfs.File, s State) (err error) {
 	if err := l.writer.Sync(); err != nil {
 		return err
 	}
-	return fs.SyncDir(dir)
+	return base.Final(fs.SyncDir(dir))
 }
 
 // Append makes e durable. An error that is base.ErrDiskFull means that there was
@@ -110,11 +111,7 @@ func (l *Log) Close() error { return l.writer.Close() }
 // fail makes err final. A full disk that shows at a write into prepared space is
 // not one that waiting cures, so the error must not look like it.
 func (l *Log) fail(operation string, err error) error {
-	if errors.Is(err, base.ErrDiskFull) {
-		l.err = fmt.Errorf("%s %s: %v", operation, l.path, err)
-	} else {
-		l.err = fmt.Errorf("%s %s: %w", operation, l.path, err)
-	}
+	l.err = fmt.Errorf("%s %s: %w", operation, l.path, base.Final(err))
 	return l.err
 }
 

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"lsmdb/internal/base"
@@ -108,8 +109,8 @@ func (w *Writer) Reserve(payload int64) error {
 			continue
 		}
 		w.stepBytes = firstStepBytes
-		if w.reserved >= need { // the step was too long, but the record fits
-			return nil
+		if w.reserved >= need && errors.Is(err, base.ErrDiskFull) {
+			return nil // the step was too long, but the record fits
 		}
 		return fmt.Errorf("preallocate log %s at offset %d: %w", w.name, w.reserved, err)
 	}

@@ -42,6 +42,22 @@ func Corruptf(file string, offset int64, format string, args ...any) error {
 	return &CorruptionError{File: file, Offset: offset, Detail: fmt.Sprintf(format, args...)}
 }
 
+// Final takes the promise out of an error that matches ErrDiskFull, that nothing
+// was written and that the same can be tried again, where it does not hold. The
+// result matches everything else that err matches.
+func Final(err error) error {
+	if errors.Is(err, ErrDiskFull) {
+		return finalError{err}
+	}
+	return err
+}
+
+type finalError struct{ cause error }
+
+func (e finalError) Error() string        { return e.cause.Error() }
+func (e finalError) Is(target error) bool { return target != ErrDiskFull && errors.Is(e.cause, target) }
+func (e finalError) As(target any) bool   { return errors.As(e.cause, target) }
+
 // DamageAt gives err, the finding of a decoder that knows no file, its place: a
 // format of the future stays ErrIncompatible, anything else becomes a
 // CorruptionError.
