@@ -1,0 +1,240 @@
+package stages
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"lsmdb/compactor"
+	"lsmdb/manifest"
+)
+
+// Compactor is the stage that keeps the tree in shape: it follows the versions
+// that the Keeper applies, picks jobs and hands them to workers.
+//
+//   - Owns: its picture of the tree, the running jobs, the tables set aside.
+//   - Sends to it: the Keeper (new versions; it also closes that inbox), callers
+//     (requests), its workers (results), anyone (nudges). It sends to no stage; its
+//     workers send proposals to the Keeper.
+//   - Blocks it: nothing but its own inboxes.
+//   - On an error of a job: no space is waited out, a damaged table is set aside,
+//     anything else is tried three times before it stops the database.
+//   - Drains by stopping its workers at their next block.
+type Compactor struct {
+	env       *Environment
+	snapshots *Snapshots
+	launch    func(name string, body func(context.Context) error, after func())
+	inbox     *Inbox[Applied]
+	keeper    *Inbox[*Proposal]  // its workers share it with the Flusher
+	requests  chan *rangeRequest // callers send and wait, the loop receives, nobody closes; no capacity: nothing is left behind
+	finished  chan finishedJob   // workers send, the loop receives, nobody closes; one place per worker, so a worker never waits
+	nudged    chan struct{}      // anyone sends without waiting, the loop receives, nobody closes; capacity 1 remembers it
+	stopping  chan struct{}      // the steward closes it: start no more jobs, stop the running ones
+	idle      chan struct{}      // the loop closes it when it is stopping and no worker is left
+	stuck     chan struct{}      // the loop closes it when a table was set aside: level 0 may never shrink again
+	jobs      jobCounter
+
+	newest      Applied
+	running     []*compactor.Job
+	setAside    map[uint64]bool     // damaged tables, by number
+	damage      map[uint64]error    // what is wrong with them
+	failing     map[uint64]*backOff // of jobs that failed, by their first input
+	resume      <-chan time.Time    // no job starts before it fires; nil: no reason to wait
+	pending     []*rangeRequest     // the first is under way
+	stopped     bool
+	settled     bool // idle is closed
+	stopWorkers context.CancelFunc
+}
+
+// rangeRequest asks for a manual compaction.
+type rangeRequest struct {
+	ctx    context.Context // of the caller: once it ends, nobody is interested any more
+	bounds compactor.Range
+	reply  chan error // the loop sends one answer, the caller receives; capacity 1, never closed
+}
+
+// finishedJob is a worker's report.
+type finishedJob struct {
+	job     *compactor.Job
+	applied Applied // the version with its outputs, where err is nil
+	err     error
+}
+
+func newCompactor(env *Environment, snapshots *Snapshots, inbox *Inbox[Applied], keeper *Inbox[*Proposal], v *manifest.Version) *Compactor {
+	return &Compactor{
+		env: env, snapshots: snapshots, inbox: inbox, keeper: keeper,
+		requests: make(chan *rangeRequest),
+		finished: make(chan finishedJob, env.Workers),
+		nudged:   make(chan struct{}, 1),
+		stopping: make(chan struct{}),
+		idle:     make(chan struct{}),
+		stuck:    make(chan struct{}),
+		newest:   Applied{Version: v},
+		setAside: make(map[uint64]bool),
+		damage:   make(map[uint64]error),
+		failing:  make(map[uint64]*backOff),
+	}
+}
+
+// run is the stage's loop. It ends when the Keeper has closed the inbox and no
+// worker is left.
+func (c *Compactor) run(ctx context.Context) error {
+	workers, stop := context.WithCancel(ctx)
+	defer stop()
+	c.stopWorkers = stop
+	inbox, stopping := c.inbox.ch, c.stopping
+	for inbox != nil || !c.settled {
+		c.dispatch(workers)
+		select {
+		case a, open := <-inbox:
+			start := time.Now()
+			if open {
+				c.observe(a)
+			} else {
+				inbox = nil
+			}
+			c.inbox.worked(1, start)
+		case f := <-c.finished:
+			if err := c.settle(ctx, f); err != nil {
+				return err
+			}
+		case r := <-c.requests:
+			c.pending = append(c.pending, r)
+		case <-c.nudged:
+		case <-c.resume:
+			c.resume = nil
+		case <-stopping:
+			stopping = nil
+			c.stopped = true
+			stop()
+		}
+		if c.stopped && len(c.running) == 0 {
+			c.settleIdle()
+		}
+	}
+	return nil
+}
+
+// settleIdle tells the steward that no worker is left.
+func (c *Compactor) settleIdle() {
+	if !c.settled {
+		c.settled = true
+		close(c.idle)
+	}
+}
+
+// observe notes a version. Workers and the Keeper report the same ones, in either
+// order.
+func (c *Compactor) observe(a Applied) {
+	if a.Generation > c.newest.Generation {
+		c.newest = a
+	}
+}
+
+// nudge makes the loop look for work again.
+func (c *Compactor) nudge() {
+	select {
+	case c.nudged <- struct{}{}:
+	default:
+	}
+}
+
+// dispatch starts jobs until no worker is free or nothing is left to do.
+func (c *Compactor) dispatch(ctx context.Context) {
+	for !c.stopped && ctx.Err() == nil && c.resume == nil && len(c.running) < c.env.Workers {
+		job := c.choose()
+		if job == nil {
+			return
+		}
+		c.running = append(c.running, job)
+		c.start(ctx, job)
+	}
+}
+
+// choose picks the next job. A manual compaction goes first; while it waits for
+// running jobs, only a level 0 that grows dangerous gets jobs of its own.
+func (c *Compactor) choose() *compactor.Job {
+	_, oldest := c.snapshots.Count()
+	for len(c.pending) > 0 {
+		r := c.pending[0]
+		job, done := compactor.PickRange(c.env.Policy, c.newest.Version, c.running, c.setAside, oldest, r.bounds)
+		if job != nil && r.ctx.Err() == nil {
+			return job
+		}
+		if !done && r.ctx.Err() == nil {
+			if len(c.newest.Version.Levels[0]) < c.env.Policy.L0Limit/2 {
+				return nil
+			}
+			break
+		}
+		r.reply <- c.damageWithin(r.bounds)
+		c.pending = c.pending[1:]
+	}
+	return compactor.Pick(c.env.Policy, c.newest.Version, c.running, c.setAside, oldest)
+}
+
+// damageWithin returns what prevented a manual compaction from being complete: the
+// damage of the tables in its range that are set aside.
+func (c *Compactor) damageWithin(r compactor.Range) error {
+	var all []error
+	for level := range c.newest.Version.Levels {
+		for _, t := range c.newest.Version.Overlapping(level, r.Lower, r.Upper) {
+			all = append(all, c.damage[t.Number])
+		}
+	}
+	return errors.Join(all...)
+}
+
+// settle notes the end of a job. An error means that the database must stop.
+func (c *Compactor) settle(ctx context.Context, f finishedJob) error {
+	c.running = slices.DeleteFunc(c.running, func(j *compactor.Job) bool { return j == f.job })
+	switch {
+	case f.err == nil:
+		c.observe(f.applied)
+		for _, t := range f.job.Inputs {
+			delete(c.failing, t.Number)
+		}
+		return nil
+	case ctx.Err() != nil || c.stopped:
+		return nil
+	}
+	if damaged := f.job.Damaged(f.err); len(damaged) > 0 {
+		c.putAside(damaged, f)
+		return nil
+	}
+	retry := c.failing[f.job.Inputs[0].Number]
+	if retry == nil {
+		retry = newBackOff()
+		c.failing[f.job.Inputs[0].Number] = retry
+	}
+	if !retry.after(f.err) {
+		return f.err
+	}
+	c.jobs.retried()
+	c.env.Logger.Error().Err(f.err).Stringer("job", f.job).Dur("retry_in", retry.delay).Msg("compaction failed")
+	c.resume = time.After(retry.delay)
+	return nil
+}
+
+// putAside excludes damaged tables from compaction. They stay in the tree, so what
+// can still be read in them is read, and nothing in them is ever dropped.
+func (c *Compactor) putAside(tables []uint64, f finishedJob) {
+	if len(c.setAside) == 0 {
+		close(c.stuck)
+	}
+	for _, number := range tables {
+		c.setAside[number] = true
+		c.damage[number] = f.err
+	}
+	c.jobs.setAside(len(c.setAside))
+	c.env.Logger.Error().Err(f.err).Uints64("tables", tables).Msg("damaged tables are set aside, compaction goes on without them")
+}
+
+// refuse answers the requests that were not finished.
+func (c *Compactor) refuse(cause error) {
+	for _, r := range c.pending {
+		r.reply <- cause
+	}
+	c.pending = nil
+}

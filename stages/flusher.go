@@ -1,0 +1,171 @@
+package stages
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"lsmdb/flusher"
+	"lsmdb/internal/base"
+	"lsmdb/internal/output"
+	"lsmdb/manifest"
+)
+
+// Flusher is the stage that turns sealed memtables into tables of level 0, in
+// the order in which they were sealed.
+//
+//   - Owns: the table files being built.
+//   - Sends to it: the Writer, which also closes its inbox. A full inbox is what
+//     blocks the Writer.
+//   - Blocks it: the file system; the Keeper's answer; a level 0 that is too full,
+//     until compaction has caught up (this is how a slow Compactor reaches writers).
+//   - On an error: no space is waited out, other errors are tried three times.
+//   - Drains by flushing what is queued. It gives up at once on a disk that is full
+//     during shutdown: the WAL still holds everything.
+type Flusher struct {
+	env       *Environment
+	snapshots *Snapshots
+	inbox     *Inbox[Sealed]
+	keeper    *Inbox[*Proposal] // shared with the compaction workers
+	closing   <-chan struct{}   // closed by Close before it waits for anything
+	stuck     <-chan struct{}   // closed by the Compactor when level 0 cannot shrink any more
+	jobs      jobCounter
+
+	waiter *Commit // of the memtable in hand, not answered yet; nil: none
+}
+
+// run is the stage's loop.
+func (f *Flusher) run(ctx context.Context) error {
+	for s := range f.inbox.ch {
+		start := time.Now()
+		err := f.handle(ctx, s)
+		f.inbox.worked(1, start)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// handle flushes one memtable, answers its waiter, and holds the next one back
+// while level 0 is too full.
+func (f *Flusher) handle(ctx context.Context, s Sealed) error {
+	var verdict verdict
+	var err error
+	f.waiter = s.waiter
+	if s.Memtable != nil {
+		verdict, err = f.flush(ctx, s)
+	}
+	f.answer(err)
+	if err != nil || verdict.hold == nil {
+		return err
+	}
+	start := time.Now()
+	select {
+	case <-verdict.hold:
+	case <-f.stuck:
+	case <-f.closing:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	f.env.Logger.Info().Dur("waited", time.Since(start)).Msg("level 0 was full: flushing waited for compaction")
+	return nil
+}
+
+// answer tells the waiter of the memtable in hand, if there is one, the outcome.
+func (f *Flusher) answer(err error) {
+	if f.waiter != nil {
+		f.waiter.answer(refused(err))
+		f.waiter = nil
+	}
+}
+
+// flush repeats attempts until one succeeds or the error is one to give up on.
+func (f *Flusher) flush(ctx context.Context, s Sealed) (verdict, error) {
+	retry := newBackOff()
+	for {
+		v, err := f.attempt(ctx, s)
+		if err == nil {
+			return v, nil
+		}
+		if wait := retry.after(err); !wait || context.Cause(ctx) != nil {
+			return verdict{}, err
+		}
+		f.jobs.retried()
+		f.env.Logger.Error().Err(err).Dur("retry_in", retry.delay).Msg("flush failed")
+		select {
+		case <-time.After(retry.delay):
+		case <-f.closing:
+			if errors.Is(err, base.ErrDiskFull) {
+				return verdict{}, err
+			}
+		case <-ctx.Done():
+			return verdict{}, context.Cause(ctx)
+		}
+	}
+}
+
+// attempt writes the memtable to a table and has the Keeper add it to the tree.
+func (f *Flusher) attempt(ctx context.Context, s Sealed) (verdict, error) {
+	job := f.jobs.begin()
+	tables, err := flusher.Run(ctx, f.env.Output(), s.Memtable.NewIterator(), f.snapshots.List())
+	if err != nil {
+		f.jobs.failed(job)
+		return verdict{}, fmt.Errorf("flushing a memtable of WAL segment %d: %w", s.Segment, err)
+	}
+	edit := &manifest.Edit{OldestWAL: s.Next}
+	for _, t := range tables {
+		edit.Added = append(edit.Added, manifest.AddedTable{Level: 0, Meta: t})
+	}
+	v := f.env.propose(ctx, f.keeper, &Proposal{Edit: edit, Flushed: s.Memtable, Segment: s.Segment})
+	if v.err != nil {
+		f.jobs.failed(job)
+		return verdict{}, v.err
+	}
+	done := f.jobs.finish(job, JobResult{EntriesIn: uint64(s.Memtable.Len()), Outputs: tables})
+	f.env.Logger.Info().Int64("memtable_bytes", s.Memtable.UsedBytes()).Uint64("segment", s.Segment).
+		Uint64("table_bytes", done.BytesWritten).Dur("took", done.Took).Msg("memtable flushed")
+	return v, nil
+}
+
+// refuse answers the waiters of what is in hand (after a panic) and still queued
+// after the stage failed.
+func (f *Flusher) refuse(cause error) {
+	f.answer(cause)
+	for s := range f.inbox.ch {
+		if s.waiter != nil {
+			s.waiter.answer(refused(cause))
+		}
+	}
+}
+
+// backOff decides whether and when a failed job is tried again. A full disk is
+// waited out for ever; other errors get three tries in all, but a directory whose sync
+// failed none.
+type backOff struct {
+	delay    time.Duration
+	failures int // in a row, other than a full disk
+}
+
+const (
+	firstBackOff   = 50 * time.Millisecond
+	longestBackOff = 5 * time.Second
+	maxTries       = 3
+)
+
+func newBackOff() *backOff { return &backOff{} }
+
+// after notes an error and reports whether to try again after delay.
+func (b *backOff) after(err error) bool {
+	if errors.Is(err, output.ErrDirectorySync) {
+		return false
+	}
+	if !errors.Is(err, base.ErrDiskFull) {
+		if b.failures++; b.failures >= maxTries {
+			return false
+		}
+	}
+	b.delay = min(max(2*b.delay, firstBackOff), longestBackOff)
+	return true
+}

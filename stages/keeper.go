@@ -1,0 +1,280 @@
+package stages
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"lsmdb/internal/base"
+	"lsmdb/manifest"
+	"lsmdb/memtable"
+)
+
+// Keeper is the stage that keeps the tree: it writes every change to the
+// MANIFEST, publishes the resulting version, and says what became obsolete.
+//
+//   - Owns: the MANIFEST, CURRENT, the current state.
+//   - Sends to it: the Flusher and the compaction workers. The steward closes its
+//     inbox when the last of them has ended.
+//   - Blocks it: the file system; the inboxes of the Compactor and the Sweeper,
+//     which never send to a stage and so always come back to them.
+//   - On an error of MANIFEST, CURRENT or directory: returns it. What was proposed
+//     may or may not be in the MANIFEST, so nothing is deleted any more.
+//   - Drains by applying what is queued; then it marks CURRENT as cleanly closed
+//     and closes the inboxes of Compactor and Sweeper.
+type Keeper struct {
+	env       *Environment
+	published *Published
+	inbox     *Inbox[*Proposal]
+	compactor *Inbox[Applied]  // the Keeper is its only sender
+	sweeper   *Inbox[Obsolete] // the Keeper is its only sender
+
+	state      manifest.State
+	generation uint64 // counts versions
+	log        *manifest.Log
+	bound      int64 // the MANIFEST is rewritten when it is larger
+
+	hold     chan struct{} // not nil while level 0 is too full; closed when it no longer is
+	held     atomic.Bool   // hold != nil, for Metrics
+	logBytes atomic.Int64  // size of the MANIFEST, for Metrics
+
+	// clean tells where the WAL ended, once the Writer has ended in good order.
+	clean func() (CleanEnd, bool)
+}
+
+// Proposal is the message that asks the Keeper to change the tree.
+type Proposal struct {
+	Edit    *manifest.Edit
+	Flushed *memtable.Memtable // whose entries the added tables hold; leaves the read state. nil for a compaction
+	Segment uint64             // the WAL segment that Flushed made obsolete; 0: none
+
+	// reply carries the one verdict, from the Keeper to the proposer. Capacity 1, so
+	// answering never blocks. Nobody closes it.
+	reply chan verdict
+}
+
+// verdict answers a proposal.
+type verdict struct {
+	err       error // why the edit was not applied
+	unwritten bool  // it certainly is not in the MANIFEST either: the tables it adds are nobody's
+	applied   Applied
+	hold      <-chan struct{} // for flushes: wait for this before the next one; nil: go on
+}
+
+// Applied is the message that tells the Compactor of a new version. Generations
+// count up, so whoever hears of two knows the newer.
+type Applied struct {
+	Version    *manifest.Version
+	Generation uint64
+}
+
+// propose sends a proposal and waits for the verdict, no longer than ctx. Where
+// the verdict is that nothing was written, the tables that the edit adds are
+// removed. Otherwise the MANIFEST may list them, whatever the error is.
+func (e *Environment) propose(ctx context.Context, keeper *Inbox[*Proposal], p *Proposal) verdict {
+	p.reply = make(chan verdict, 1)
+	var v verdict
+	if err := keeper.send(ctx, p); err != nil {
+		v = verdict{err: err, unwritten: true}
+	} else {
+		select {
+		case v = <-p.reply:
+		case <-ctx.Done():
+			v.err = context.Cause(ctx)
+		}
+	}
+	if v.unwritten {
+		e.removeTables(p.Edit)
+	}
+	return v
+}
+
+// run is the stage's loop. It watches ctx too, because after a failure its
+// senders leave without its inbox being closed.
+func (k *Keeper) run(ctx context.Context) error {
+	for {
+		select {
+		case p, open := <-k.inbox.ch:
+			if !open {
+				return k.finish()
+			}
+			start := time.Now()
+			if err := k.handle(ctx, p); err != nil {
+				return err
+			}
+			k.inbox.worked(1, start)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// handle applies one proposal. An error ends the stage.
+func (k *Keeper) handle(ctx context.Context, p *Proposal) error {
+	v, obsolete, err := k.apply(p)
+	if err != nil {
+		return err
+	}
+	if v.err != nil {
+		p.reply <- v
+		return nil
+	}
+	if err := k.compactor.send(ctx, v.applied); err != nil {
+		return err
+	}
+	k.holdBack()
+	if p.Flushed != nil && k.hold != nil {
+		v.hold = k.hold
+	}
+	p.reply <- v
+	for _, o := range obsolete {
+		if err := k.sweeper.send(ctx, o); err != nil {
+			return err
+		}
+	}
+	return k.rewrite(ctx)
+}
+
+// apply writes the edit, publishes what it makes of the tree, and lists what
+// nothing needs any more.
+func (k *Keeper) apply(p *Proposal) (verdict, []Obsolete, error) {
+	edit := p.Edit
+	edit.NextFile = k.env.Numbers.Peek()
+	for _, a := range edit.Added {
+		edit.LastSeq = max(edit.LastSeq, a.Meta.LargestSeq)
+	}
+	edit.LastSeq = max(edit.LastSeq, k.state.LastSeq)
+	previous := k.state.Version
+	next, err := k.state.Apply(edit)
+	if err != nil {
+		return verdict{}, nil, fmt.Errorf("invariant: the tree refuses its own edit: %w", err)
+	}
+	if err := k.log.Append(edit); err != nil {
+		if errors.Is(err, base.ErrDiskFull) {
+			return verdict{err: err, unwritten: true}, nil, nil
+		}
+		return verdict{}, nil, fmt.Errorf("writing the MANIFEST: %w", err)
+	}
+	for _, a := range edit.Added {
+		k.env.Attach(a.Meta)
+	}
+	k.state = next
+	k.generation++
+	k.logBytes.Store(k.log.SizeBytes())
+	k.published.advance(next.Version, p.Flushed)
+	return verdict{applied: Applied{next.Version, k.generation}}, k.obsolete(p, previous), nil
+}
+
+// obsolete lists the files that p made superfluous: tables it removed without
+// adding them elsewhere, and the WAL segment of a flushed memtable.
+func (k *Keeper) obsolete(p *Proposal, previous *manifest.Version) []Obsolete {
+	kept := make(map[uint64]bool, len(p.Edit.Added))
+	for _, a := range p.Edit.Added {
+		kept[a.Meta.Number] = true
+	}
+	var list []Obsolete
+	for _, r := range p.Edit.Removed {
+		if kept[r.Number] {
+			continue
+		}
+		for _, t := range previous.Levels[r.Level] {
+			if t.Number == r.Number {
+				t.Handle.Retire()
+				list = append(list, Obsolete{Name: base.TableName(t.Number), Table: t.Handle})
+			}
+		}
+	}
+	if p.Segment != 0 {
+		list = append(list, Obsolete{Name: base.WALName(p.Segment)})
+	}
+	return list
+}
+
+// holdBack decides whether flushes must wait for level 0 to shrink.
+func (k *Keeper) holdBack() {
+	full := len(k.state.Version.Levels[0]) >= k.env.Policy.L0Limit
+	switch {
+	case full && k.hold == nil:
+		k.hold = make(chan struct{})
+	case !full && k.hold != nil:
+		close(k.hold)
+		k.hold = nil
+	}
+	k.held.Store(full)
+}
+
+// rewrite replaces a MANIFEST that outgrew its bound by a snapshot of the state.
+// A full disk is no reason to stop: the old one still serves.
+func (k *Keeper) rewrite(ctx context.Context) error {
+	if k.log.SizeBytes() <= k.bound {
+		return nil
+	}
+	number := k.env.Numbers.Next()
+	k.state.NextFile = max(k.state.NextFile, k.env.Numbers.Peek())
+	log, err := manifest.CreateLog(k.env.FS, k.env.Dir, number, k.state)
+	if errors.Is(err, base.ErrDiskFull) {
+		return k.postpone(err)
+	}
+	if err != nil {
+		return fmt.Errorf("rewriting the MANIFEST: %w", err)
+	}
+	err = manifest.WriteCurrent(k.env.FS, k.env.Dir, manifest.Current{Manifest: number})
+	if errors.Is(err, base.ErrDiskFull) {
+		return errors.Join(k.postpone(err), log.Close(), k.sweeper.send(ctx, Obsolete{Name: base.ManifestName(number)}))
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("switching CURRENT: %w", err), log.Close())
+	}
+	old := k.log
+	k.setLog(log)
+	if err := old.Close(); err != nil {
+		return fmt.Errorf("closing the old MANIFEST: %w", err)
+	}
+	return k.sweeper.send(ctx, Obsolete{Name: base.ManifestName(old.Number())})
+}
+
+// postpone goes on with a MANIFEST that there was no room to rewrite.
+func (k *Keeper) postpone(err error) error {
+	k.env.Logger.Warn().Err(err).Msg("the MANIFEST is not rewritten now")
+	k.bound *= 2
+	return nil
+}
+
+// setLog makes log the MANIFEST and bounds its growth.
+func (k *Keeper) setLog(log *manifest.Log) {
+	k.log = log
+	k.bound = ManifestBound(log.SizeBytes())
+	k.logBytes.Store(log.SizeBytes())
+}
+
+// ManifestBound is the size at which a MANIFEST that began with snapshotBytes is
+// rewritten: the edits then outweigh the snapshot several times, so rewriting
+// costs little beside writing them.
+func ManifestBound(snapshotBytes int64) int64 { return 4*snapshotBytes + 64<<10 }
+
+// release closes the MANIFEST's file where finish did not. Every edit in it is
+// durable, so an error here changes nothing.
+func (k *Keeper) release() { _ = k.log.Close() }
+
+// finish ends the MANIFEST of an orderly shutdown. The clean-close mark comes
+// last: it tells the next open where MANIFEST and WAL must end.
+func (k *Keeper) finish() error {
+	end, err := k.log.Finish()
+	if err != nil {
+		return fmt.Errorf("finishing the MANIFEST: %w", err)
+	}
+	closed, ok := k.clean()
+	if !ok {
+		return nil
+	}
+	current := manifest.Current{
+		Manifest: k.log.Number(),
+		Clean:    &manifest.CleanMark{ManifestEnd: end, WAL: closed.Segment, WALEnd: closed.Offset},
+	}
+	if err := manifest.WriteCurrent(k.env.FS, k.env.Dir, current); err != nil {
+		return fmt.Errorf("marking the database as cleanly closed: %w", err)
+	}
+	return nil
+}

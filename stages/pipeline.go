@@ -1,0 +1,316 @@
+// Package stages holds every goroutine of the engine. A stage is a struct with a
+// typed inbox and one loop; it owns what it mutates, receives messages and sends
+// messages, and shares nothing else but immutable values published atomically.
+//
+//	callers ──Commit──▶ Writer ──Sealed──▶ Flusher ──Proposal──▶ Keeper ──Applied──▶ Compactor
+//	                                                   ▲           └────Obsolete──▶ Sweeper
+//	                                 compaction worker ┘
+//
+// Blocking sends go down one order only: Writer, Flusher, compaction worker,
+// Keeper, then the Compactor's loop and the Sweeper. The last two never send to a
+// stage, so they always come back to their inbox, and no cycle of waiting can
+// form. What flows upward is a reply on a message's own channel of capacity 1, a
+// channel closed once, or a state published atomically.
+//
+// The first error that a stage returns, or its panic, cancels all stages with that
+// cause. Every write then fails with the cause; reads go on from the last
+// published state.
+package stages
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"lsmdb/compactor"
+	"lsmdb/internal/base"
+	"lsmdb/manifest"
+	"lsmdb/memtable"
+	"lsmdb/wal"
+)
+
+// Capacities of the inboxes.
+const (
+	// A burst of this many clients queues without blocking. More would only hide
+	// back-pressure and hold more memory.
+	writerCapacity = 256
+	// One memtable may wait while one is being flushed and one is being filled:
+	// enough to hide a slow flush, and a bound on memory.
+	flusherCapacity = 1
+	// The Keeper answers each proposal before its sender makes another.
+	keeperCapacity = 8
+	// The Compactor and the Sweeper fall behind in bursts; that must not hold up
+	// the Keeper, which flushes wait for.
+	compactorCapacity = 64
+	sweeperCapacity   = 1024
+)
+
+// Start describes what recovery hands to the pipeline.
+type Start struct {
+	State    manifest.State
+	Manifest *manifest.Log // its state is State
+	Log      *wal.Writer   // the first segment, empty
+	Active   *memtable.Memtable
+}
+
+// Pipeline is the running stages of one open database.
+type Pipeline struct {
+	Published
+	Snapshots
+
+	env       *Environment
+	writer    *Writer
+	flusher   *Flusher
+	keeper    *Keeper
+	compactor *Compactor
+	sweeper   *Sweeper
+	door      *door
+
+	group  *errgroup.Group
+	ctx    context.Context // ends with the cause when a stage fails
+	cancel context.CancelCauseFunc
+
+	// closing is closed by Close, once. The steward, the Flusher and the Compactor
+	// wait for it.
+	closing   chan struct{}
+	closeOnce sync.Once
+
+	// Each is closed when its stage has ended; the steward waits for them.
+	writerDone  chan struct{}
+	flusherDone chan struct{}
+}
+
+// New starts the stages.
+func New(env *Environment, start Start) *Pipeline {
+	p := assemble(env, start)
+	p.launch("writer", p.writer.run, func() {
+		p.writer.release()
+		p.writer.answer(p.Refusal())
+		close(p.flusher.inbox.ch)
+		close(p.writerDone)
+	})
+	p.launch("flusher", p.flusher.run, func() {
+		p.flusher.refuse(p.Refusal())
+		close(p.flusherDone)
+	})
+	p.launch("keeper", p.keeper.run, func() {
+		p.keeper.release()
+		close(p.compactor.inbox.ch)
+		close(p.sweeper.inbox.ch)
+	})
+	p.launch("compactor", p.compactor.run, func() {
+		p.compactor.refuse(p.Refusal())
+		p.compactor.settleIdle()
+	})
+	p.launch("sweeper", p.sweeper.run, func() {})
+	p.launch("steward", p.steward, func() {})
+	return p
+}
+
+// assemble makes the stages and joins them by their inboxes.
+func assemble(env *Environment, start Start) *Pipeline {
+	p := &Pipeline{
+		env:         env,
+		door:        newDoor(),
+		closing:     make(chan struct{}),
+		writerDone:  make(chan struct{}),
+		flusherDone: make(chan struct{}),
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	p.group, p.ctx = errgroup.WithContext(ctx)
+	p.cancel = cancel
+	p.Publish(ReadState{Active: start.Active, Version: start.State.Version}, start.State.LastSeq)
+
+	commits := newInbox[*Commit](writerCapacity)
+	sealed := newInbox[Sealed](flusherCapacity)
+	proposals := newInbox[*Proposal](keeperCapacity)
+	applied := newInbox[Applied](compactorCapacity)
+	obsolete := newInbox[Obsolete](sweeperCapacity)
+
+	p.writer = &Writer{
+		env: env, published: &p.Published, inbox: commits, flusher: sealed,
+		log: start.Log, active: start.Active, next: start.State.LastSeq + 1,
+	}
+	p.compactor = newCompactor(env, &p.Snapshots, applied, proposals, start.State.Version)
+	p.compactor.launch = p.launch
+	p.flusher = &Flusher{
+		env: env, snapshots: &p.Snapshots, inbox: sealed, keeper: proposals,
+		closing: p.closing, stuck: p.compactor.stuck,
+	}
+	p.keeper = &Keeper{
+		env: env, published: &p.Published, inbox: proposals, compactor: applied, sweeper: obsolete,
+		state: start.State, clean: p.cleanEnd,
+	}
+	p.writer.count(func(*WriterStats) {}) // Metrics may ask before the first write
+	p.keeper.setLog(start.Manifest)
+	p.sweeper = &Sweeper{env: env, inbox: obsolete}
+	return p
+}
+
+// launch runs body as a goroutine of the group. A panic becomes an error. On an
+// error everything is cancelled before after runs, which settles what the stage
+// leaves behind.
+func (p *Pipeline) launch(stage string, body func(context.Context) error, after func()) {
+	p.group.Go(func() error {
+		err := p.guard(stage, body)
+		if err != nil {
+			p.fail(stage, err)
+		}
+		after()
+		return err
+	})
+}
+
+// guard turns a panic of body into an error that carries the stack.
+func (p *Pipeline) guard(stage string, body func(context.Context) error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic in stage %s: %v\n%s", stage, r, debug.Stack())
+		}
+	}()
+	return body(p.ctx)
+}
+
+// fail cancels all stages with err, unless something failed before.
+func (p *Pipeline) fail(stage string, err error) {
+	if p.ctx.Err() == nil {
+		p.env.Logger.Error().Str("stage", stage).Err(err).Msg("the database is read-only from now on")
+	}
+	p.cancel(err)
+}
+
+// steward ends the stages in order, upstream first, when Close asks for it or a
+// stage failed. After a failure it also answers the commits nobody else can.
+func (p *Pipeline) steward(ctx context.Context) error {
+	select {
+	case <-p.closing:
+	case <-ctx.Done():
+	}
+	p.door.shut()
+	close(p.writer.inbox.ch)
+	<-p.writerDone
+	for c := range p.writer.inbox.ch {
+		c.answer(p.Refusal())
+	}
+	<-p.flusherDone
+	close(p.compactor.stopping)
+	<-p.compactor.idle
+	if ctx.Err() == nil {
+		close(p.keeper.inbox.ch)
+	}
+	return nil
+}
+
+// cleanEnd tells the Keeper, which outlives the Writer, where the WAL ended.
+func (p *Pipeline) cleanEnd() (CleanEnd, bool) {
+	return p.writer.closed, p.ctx.Err() == nil && p.writer.closed.Segment != 0
+}
+
+// Enqueue sends a commit to the Writer, waiting for room until ctx ends. Once it
+// returned nil, exactly one answer will come, unless the commit is abandoned.
+func (p *Pipeline) Enqueue(ctx context.Context, c *Commit) error {
+	entered, err := p.door.enter(ctx, p.writer.inbox, c)
+	if !entered {
+		return p.Refusal()
+	}
+	return err
+}
+
+// Flush seals the active memtable and waits until it and all before it are in
+// tables.
+func (p *Pipeline) Flush(ctx context.Context) error {
+	c := NewCommit()
+	c.seal = true
+	if err := p.Enqueue(ctx, c); err != nil {
+		return err
+	}
+	select {
+	case err := <-c.reply:
+		return err
+	case <-ctx.Done():
+		c.Abandon()
+		return ctx.Err()
+	}
+}
+
+// Compact merges everything whose user key lies between lower and upper
+// (inclusive; nil: unbounded) down into one level.
+func (p *Pipeline) Compact(ctx context.Context, lower, upper []byte) error {
+	r := &rangeRequest{
+		ctx:    ctx,
+		bounds: compactor.Range{Lower: lower, Upper: upper, Through: p.Visible()},
+		reply:  make(chan error, 1),
+	}
+	select {
+	case p.compactor.requests <- r:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-p.closing:
+		return p.Refusal()
+	case <-p.ctx.Done():
+		return p.Refusal()
+	}
+	select {
+	case err := <-r.reply:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Acquire registers a snapshot of what is visible now.
+func (p *Pipeline) Acquire() *Snapshot { return p.acquire(p.Visible) }
+
+// Release ends a snapshot; what only it needed may be compacted away.
+func (p *Pipeline) Release(s *Snapshot) {
+	p.release(s)
+	p.compactor.nudge()
+}
+
+// Failed returns the error that stopped the stages, nil while they run or after an
+// orderly Close.
+func (p *Pipeline) Failed() error {
+	if p.ctx.Err() == nil {
+		return nil
+	}
+	if cause := context.Cause(p.ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// Refusal is the error of a write that the pipeline no longer takes.
+func (p *Pipeline) Refusal() error {
+	if cause := p.Failed(); cause != nil {
+		return refused(cause)
+	}
+	return base.ErrClosed
+}
+
+// refused wraps the cause of a failure for callers: the database is read-only now,
+// and this is why. A nil cause is no refusal.
+func refused(cause error) error {
+	switch {
+	case cause == nil:
+		return nil
+	case errors.Is(cause, base.ErrReadOnly):
+		return cause
+	}
+	return fmt.Errorf("%w after a failure: %w", base.ErrReadOnly, cause)
+}
+
+// Close ends the stages in order and waits for them. It returns the error that
+// stopped them before, or that stopping met. It is idempotent.
+func (p *Pipeline) Close() error {
+	p.closeOnce.Do(func() { close(p.closing) })
+	err := p.group.Wait()
+	if cause := p.Failed(); cause != nil {
+		return cause
+	}
+	p.cancel(context.Canceled)
+	return err
+}

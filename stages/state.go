@@ -1,0 +1,83 @@
+package stages
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"lsmdb/internal/base"
+	"lsmdb/manifest"
+	"lsmdb/memtable"
+)
+
+// ReadState is everything a reader searches, newest first: the active memtable,
+// the sealed ones, the tree. It is immutable; only the active memtable still
+// grows, and readers bound what they see of it by a sequence number.
+type ReadState struct {
+	Active  *memtable.Memtable
+	Sealed  []*memtable.Memtable // newest first
+	Version *manifest.Version
+}
+
+// Published is what readers see of the pipeline. They load the state first and
+// the visible sequence number second: then the state holds every version that
+// this number, or any later one, can ask for. (The other way round a compaction
+// could remove a version between the two loads.) Should the memtable be rotated
+// between the loads, the reader sees the instant of the rotation.
+type Published struct {
+	state   atomic.Pointer[ReadState]
+	visible atomic.Uint64
+
+	// replacing makes the two writers of state, the Writer's rotation and the
+	// Keeper's edits, apply their change to each other's latest result.
+	replacing sync.Mutex
+}
+
+// Publish starts with a state in which everything up to visible can be read.
+func (p *Published) Publish(s ReadState, visible base.Seq) {
+	p.state.Store(&s)
+	p.visible.Store(uint64(visible))
+}
+
+// State returns the current read state.
+func (p *Published) State() *ReadState { return p.state.Load() }
+
+// Visible returns the sequence number of the newest visible write.
+func (p *Published) Visible() base.Seq { return base.Seq(p.visible.Load()) }
+
+// replace publishes what change makes of the current state.
+func (p *Published) replace(change func(ReadState) ReadState) {
+	p.replacing.Lock()
+	defer p.replacing.Unlock()
+	next := change(*p.state.Load())
+	p.state.Store(&next)
+}
+
+// rotate publishes active as the active memtable. The previous one becomes the
+// newest sealed one, or is dropped where it holds nothing.
+func (p *Published) rotate(active *memtable.Memtable) {
+	p.replace(func(s ReadState) ReadState {
+		if !s.Active.Empty() {
+			s.Sealed = append([]*memtable.Memtable{s.Active}, s.Sealed...)
+		}
+		s.Active = active
+		return s
+	})
+}
+
+// advance publishes a version, and in the same instant drops the memtable whose
+// entries it now holds (nil: none).
+func (p *Published) advance(v *manifest.Version, flushed *memtable.Memtable) {
+	p.replace(func(s ReadState) ReadState {
+		s.Version = v
+		if flushed != nil {
+			kept := make([]*memtable.Memtable, 0, len(s.Sealed))
+			for _, m := range s.Sealed {
+				if m != flushed {
+					kept = append(kept, m)
+				}
+			}
+			s.Sealed = kept
+		}
+		return s
+	})
+}

@@ -1,0 +1,86 @@
+package stages
+
+import (
+	"path/filepath"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"context"
+
+	"lsmdb/sstable"
+)
+
+// Sweeper is the stage that deletes files which no durable state names any more.
+//
+//   - Owns: deletions and their pace: one file at a time, giving way in between.
+//   - Sends to it: the Keeper, which also closes its inbox.
+//   - Blocks it: the file system. It sends to nobody.
+//   - On an error: logs it and keeps the file in mind for the end; what is still
+//     there then, the next open removes.
+//   - Drains by deleting what is queued; after a failure it deletes nothing more.
+type Sweeper struct {
+	env     *Environment
+	inbox   *Inbox[Obsolete]
+	failed  []string // could not be deleted yet
+	deleted atomic.Int64
+	pending atomic.Int64
+}
+
+// Obsolete is the message that names a file to delete, without directory.
+type Obsolete struct {
+	Name  string
+	Table *sstable.Handle // of a table: nil for other files
+}
+
+// run is the stage's loop.
+func (s *Sweeper) run(ctx context.Context) error {
+	for o := range s.inbox.ch {
+		if ctx.Err() != nil {
+			continue
+		}
+		start := time.Now()
+		s.sweep(o)
+		s.inbox.worked(1, start)
+		runtime.Gosched()
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	again := s.failed
+	s.failed = nil
+	for _, name := range again {
+		s.remove(name)
+	}
+	return nil
+}
+
+// sweep deletes one file. Readers of older versions may still need a table: an
+// open file outlives its name, so it is opened first if it never was.
+func (s *Sweeper) sweep(o Obsolete) {
+	if o.Table != nil {
+		if _, err := o.Table.Table(); err != nil {
+			s.env.Logger.Warn().Str("file", o.Name).Err(err).Msg("an obsolete table stays: it cannot be opened for its last readers")
+			s.keep(o.Name)
+			return
+		}
+	}
+	s.remove(o.Name)
+}
+
+func (s *Sweeper) remove(name string) {
+	if err := s.env.FS.Remove(filepath.Join(s.env.Dir, name)); err != nil {
+		s.env.Logger.Warn().Str("file", name).Err(err).Msg("an obsolete file could not be deleted yet")
+		s.keep(name)
+		return
+	}
+	s.deleted.Add(1)
+	s.pending.Store(int64(len(s.failed)))
+	s.env.Logger.Debug().Str("file", name).Msg("obsolete file deleted")
+}
+
+// keep notes a file for a last try when the stage ends.
+func (s *Sweeper) keep(name string) {
+	s.failed = append(s.failed, name)
+	s.pending.Store(int64(len(s.failed)))
+}

@@ -1,0 +1,58 @@
+package stages
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+
+	"lsmdb/compactor"
+	"lsmdb/manifest"
+)
+
+// start hands a job to a worker of its own: a goroutine that runs the job,
+// proposes its edit to the Keeper and reports. Whatever happens to it, a panic
+// included, it reports exactly once.
+func (c *Compactor) start(ctx context.Context, job *compactor.Job) {
+	version := c.newest.Version
+	report := finishedJob{job: job, err: errors.New("the worker ended without a result")}
+	c.launch("compaction worker", func(context.Context) error {
+		report.applied, report.err = c.work(ctx, job, version)
+		return nil
+	}, func() { c.finished <- report })
+}
+
+// work carries a job out. The snapshots are listed after the inputs were chosen, so
+// one that is missing here sees nothing older than the inputs' newest versions.
+func (c *Compactor) work(ctx context.Context, job *compactor.Job, version *manifest.Version) (Applied, error) {
+	began := c.jobs.begin()
+	result, edit, err := c.execute(ctx, job, version)
+	if err != nil {
+		c.jobs.failed(began)
+		return Applied{}, err
+	}
+	v := c.env.propose(ctx, c.keeper, &Proposal{Edit: edit})
+	if v.err != nil {
+		c.jobs.failed(began)
+		return Applied{}, v.err
+	}
+	done := c.jobs.finish(began, result)
+	c.env.Logger.Info().Stringer("job", job).Uint64("read_bytes", done.BytesRead).Uint64("written_bytes", done.BytesWritten).
+		Uint64("entries_in", done.EntriesIn).Uint64("entries_out", done.EntriesOut).Dur("took", done.Took).Msg("compacted")
+	return v.applied, nil
+}
+
+// execute runs the job, unless it is a mere move, and makes its edit.
+func (c *Compactor) execute(ctx context.Context, job *compactor.Job, version *manifest.Version) (JobResult, *manifest.Edit, error) {
+	result := JobResult{Level: job.OutputLevel, Moved: job.Trivial}
+	if job.Trivial {
+		return result, job.Edit(nil), nil
+	}
+	outputs, stats, err := job.Run(ctx, c.env.Output(), c.snapshots.List(), version, runtime.Gosched)
+	if err != nil {
+		return result, nil, fmt.Errorf("compacting (%s): %w", job, err)
+	}
+	result.Outputs = outputs
+	result.BytesRead, result.EntriesIn = uint64(stats.BytesRead), uint64(stats.EntriesIn)
+	return result, job.Edit(outputs), nil
+}

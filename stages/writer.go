@@ -1,0 +1,392 @@
+package stages
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"lsmdb/internal/base"
+	"lsmdb/memtable"
+	"lsmdb/wal"
+)
+
+// maxGroupBytes bounds the payload of a commit group: large enough to amortise a
+// sync, small enough that the first member does not wait long for the last.
+const maxGroupBytes = 1 << 20
+
+// Writer is the stage through which every write passes, one group at a time.
+//
+//   - Owns: the WAL, the active memtable (as its only writer), the next sequence
+//     number.
+//   - Sends to it: callers, through the door. The steward closes its inbox.
+//   - Blocks it: the file system, and the Flusher's full inbox. The latter is the
+//     back-pressure that callers feel.
+//   - On an error of the WAL: answers the group in hand and returns. What it
+//     wrote is then indeterminate, and nothing is written after it.
+//   - Drains by writing everything that is queued, then finishes the WAL.
+type Writer struct {
+	env       *Environment
+	published *Published
+	inbox     *Inbox[*Commit] // capacity: a burst of clients queues without waiting
+	flusher   *Inbox[Sealed]  // the Writer is its only sender
+
+	log    *wal.Writer
+	active *memtable.Memtable
+	next   base.Seq
+
+	group  []*Commit // the group in hand
+	parts  [][]byte  // its WAL record
+	header []byte    // first part
+
+	// statsMu lets Metrics copy stats; the Writer takes it once per group.
+	statsMu sync.Mutex
+	stats   WriterStats
+
+	closed CleanEnd // set when the WAL was finished; read after the Writer ended
+}
+
+// WriterStats counts the Writer's work.
+type WriterStats struct {
+	Commits, Groups, Operations uint64
+	UserBytes                   uint64 // keys and values
+	LogBytes                    uint64 // written to all segments, without preallocation
+	Syncs, Rotations, Stalls    uint64
+	SyncTime, StallTime         time.Duration
+	Stalled                     bool // waiting for the Flusher right now
+	Segment                     uint64
+	Offset, Durable, Reserved   int64 // in the segment
+}
+
+// CleanEnd tells where an orderly shutdown left the WAL.
+type CleanEnd struct {
+	Segment uint64
+	Offset  int64
+}
+
+// Sealed is the message that hands a full memtable to the Flusher.
+type Sealed struct {
+	Memtable *memtable.Memtable // nil: nothing to flush, only a waiter to answer
+	Segment  uint64             // the WAL segment that feeds it, obsolete once it is flushed
+	Next     uint64             // the segment of the next memtable
+	waiter   *Commit            // answered when this memtable and all before it are in tables; may be nil
+}
+
+// run is the stage's loop.
+func (w *Writer) run(ctx context.Context) error {
+	for first := range w.inbox.ch {
+		start := time.Now()
+		w.collect(first)
+		n := len(w.group)
+		if err := w.write(ctx); err != nil {
+			return err
+		}
+		w.inbox.worked(n, start)
+	}
+	return w.finish(ctx)
+}
+
+// collect makes a group of first and what else waits. A commit that seals ends
+// its group.
+func (w *Writer) collect(first *Commit) {
+	w.group = append(w.group[:0], first)
+	limit := min(maxGroupBytes, w.env.MemtableBytes/4)
+	size, last := first.PayloadBytes, first
+	for size < limit && !last.seal {
+		select {
+		case c, open := <-w.inbox.ch:
+			if !open {
+				return
+			}
+			w.group = append(w.group, c)
+			size += c.PayloadBytes
+			last = c
+		default:
+			return
+		}
+	}
+}
+
+// write makes the group in hand part of the history and answers its members. An
+// error ends the stage; refusals that leave the database sound do not.
+func (w *Writer) write(ctx context.Context) error {
+	if err := context.Cause(ctx); err != nil {
+		w.answer(refused(err))
+		return nil
+	}
+	refusal, err := w.makeRoom(ctx)
+	if err != nil {
+		w.answer(refused(err))
+		return err
+	}
+	if refusal != nil {
+		w.answer(refusal)
+		return nil
+	}
+	if w.takeMembers(); len(w.group) == 0 {
+		return nil
+	}
+	if err := w.commit(); err != nil {
+		w.answer(refused(err))
+		return err
+	}
+	return w.acknowledge(ctx)
+}
+
+// answer sends err to every member of the group. Members that were abandoned get
+// an answer that nobody reads.
+func (w *Writer) answer(err error) {
+	for _, c := range w.group {
+		c.answer(err)
+	}
+	clear(w.group)
+	w.group = w.group[:0]
+}
+
+// makeRoom ensures that memtable and WAL have room for the group, rotating if
+// necessary. Nothing of the group is written yet, so its members may still
+// abandon it while a full Flusher makes them wait here.
+func (w *Writer) makeRoom(ctx context.Context) (refusal, fatal error) {
+	var count, payload, logBytes int64
+	for _, c := range w.group {
+		count += int64(c.Count)
+		payload += c.PayloadBytes
+		logBytes += int64(len(c.Ops))
+	}
+	if count == 0 {
+		return nil, nil
+	}
+	footprint := memtable.FootprintBytes(count, payload)
+	if !w.active.Fits(footprint) {
+		if refusal, fatal = w.replaceActive(ctx, footprint); refusal != nil || fatal != nil {
+			return refusal, fatal
+		}
+	}
+	if err := w.log.Reserve(base.GroupHeaderBytes + logBytes); err != nil {
+		return refuseIfFull("preparing the WAL", err)
+	}
+	return nil, nil
+}
+
+// refuseIfFull tells a full disk, which refuses the group but passes, from
+// errors that end the stage.
+func refuseIfFull(doing string, err error) (refusal, fatal error) {
+	err = fmt.Errorf("%s: %w", doing, err)
+	if errors.Is(err, base.ErrDiskFull) {
+		return err, nil
+	}
+	return nil, err
+}
+
+// replaceActive puts a memtable with room for footprint bytes in the place of
+// the active one.
+func (w *Writer) replaceActive(ctx context.Context, footprint int64) (refusal, fatal error) {
+	if w.active.Empty() {
+		w.active = memtable.New(footprint)
+		w.published.rotate(w.active)
+		return nil, nil
+	}
+	return w.rotate(ctx, footprint, nil)
+}
+
+// rotate seals the active memtable: it makes the segment durable, opens the
+// next, publishes the new read state and only then sends the sealed memtable on.
+//
+// The old segment is synced before the next one exists, so a segment that has a
+// successor has no torn tail: recovery may take any damage in it for what it is.
+func (w *Writer) rotate(ctx context.Context, footprint int64, waiter *Commit) (refusal, fatal error) {
+	if err := w.syncLog(); err != nil {
+		return nil, err
+	}
+	next, err := NewSegment(w.env, wal.Previous{Segment: w.log.Segment(), End: w.log.Offset()})
+	if err != nil {
+		return refuseIfFull("opening a WAL segment", err)
+	}
+	if err := w.log.Close(); err != nil {
+		return nil, errors.Join(fmt.Errorf("closing WAL segment %d: %w", w.log.Segment(), base.Final(err)), next.Close())
+	}
+	sealed := Sealed{Memtable: w.active, Segment: w.log.Segment(), Next: next.Segment(), waiter: waiter}
+	w.log = next
+	w.active = memtable.New(max(w.env.MemtableBytes, footprint))
+	w.published.rotate(w.active)
+	w.count(func(s *WriterStats) { s.Rotations++ })
+	return w.handOn(ctx, sealed), nil
+}
+
+// handOn sends a sealed memtable to the Flusher. While that has to wait, writers
+// are stalled, and everybody can see it.
+func (w *Writer) handOn(ctx context.Context, s Sealed) (refusal error) {
+	if w.flusher.trySend(s) {
+		return nil
+	}
+	start := time.Now()
+	w.count(func(s *WriterStats) { s.Stalls++; s.Stalled = true })
+	w.env.Logger.Info().Int("queued", len(w.flusher.ch)).Msg("writers are held back until a memtable is flushed")
+	err := w.flusher.send(ctx, s)
+	waited := time.Since(start)
+	w.count(func(s *WriterStats) { s.Stalled = false; s.StallTime += waited })
+	w.env.Logger.Info().Dur("waited", waited).Msg("writers go on")
+	if err != nil {
+		return refused(err)
+	}
+	return nil
+}
+
+// takeMembers claims the members that were not abandoned.
+func (w *Writer) takeMembers() {
+	kept := w.group[:0]
+	for _, c := range w.group {
+		if c.take() {
+			kept = append(kept, c)
+		}
+	}
+	w.group = kept
+}
+
+// commit appends the group to the WAL as one record, syncs if a member asked for
+// it, inserts into the memtable and makes it visible, in this order.
+func (w *Writer) commit() error {
+	header := base.GroupHeader{First: w.next}
+	w.parts = append(w.parts[:0], nil)
+	durable := false
+	var payload int64
+	for _, c := range w.group {
+		header.Count += c.Count
+		payload += c.PayloadBytes
+		durable = durable || c.Sync
+		if c.Count > 0 {
+			w.parts = append(w.parts, c.Ops)
+		}
+	}
+	before := w.log.Offset()
+	if header.Count > 0 {
+		w.header = header.AppendTo(w.header[:0])
+		w.parts[0] = w.header
+		if err := w.log.Append(w.parts...); err != nil {
+			return fmt.Errorf("writing WAL segment %d: %w", w.log.Segment(), base.Final(err))
+		}
+	}
+	if durable {
+		if err := w.syncLog(); err != nil {
+			return err
+		}
+	}
+	clear(w.parts) // a large batch must not stay reachable from here
+	w.insert()
+	w.published.visible.Store(uint64(w.next - 1))
+	w.count(func(s *WriterStats) {
+		s.Commits += uint64(len(w.group))
+		s.Groups++
+		s.Operations += uint64(header.Count)
+		s.UserBytes += uint64(payload)
+		s.LogBytes += uint64(w.log.Offset() - before)
+	})
+	return nil
+}
+
+// syncLog makes the segment durable, unless it is already.
+func (w *Writer) syncLog() error {
+	if w.log.Durable() == w.log.Offset() {
+		return nil
+	}
+	start := time.Now()
+	if err := w.log.Sync(); err != nil {
+		return fmt.Errorf("syncing WAL segment %d: %w", w.log.Segment(), base.Final(err))
+	}
+	took := time.Since(start)
+	w.count(func(s *WriterStats) { s.Syncs++; s.SyncTime += took })
+	return nil
+}
+
+// insert puts the group's operations into the memtable.
+func (w *Writer) insert() {
+	for _, c := range w.group {
+		for ops := c.Ops; len(ops) > 0; w.next++ {
+			op, rest, err := base.DecodeOp(ops)
+			if err != nil {
+				panic(fmt.Sprintf("invariant: a batch made by this process is malformed: %v", err))
+			}
+			w.active.Insert(op.Key, op.Value, w.next, op.Kind)
+			ops = rest
+		}
+	}
+}
+
+// acknowledge answers the members. A member that seals is the last one: it goes
+// to the Flusher, behind the memtable that ends with it.
+func (w *Writer) acknowledge(ctx context.Context) error {
+	last := w.group[len(w.group)-1]
+	if !last.seal {
+		w.answer(nil)
+		return nil
+	}
+	for _, c := range w.group[:len(w.group)-1] {
+		c.answer(nil)
+	}
+	w.group = append(w.group[:0], last)
+	var refusal, fatal error
+	if w.active.Empty() {
+		refusal = w.handOn(ctx, Sealed{waiter: last})
+	} else {
+		refusal, fatal = w.rotate(ctx, 0, last)
+	}
+	w.group = w.group[:0]
+	if err := errors.Join(refusal, refused(fatal)); err != nil {
+		last.answer(err)
+	}
+	return fatal
+}
+
+// finish ends the WAL of an orderly shutdown with its clean-close mark.
+func (w *Writer) finish(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	end, err := w.log.Finish()
+	if err != nil {
+		return fmt.Errorf("finishing WAL segment %d: %w", w.log.Segment(), base.Final(err))
+	}
+	w.closed = CleanEnd{Segment: w.log.Segment(), Offset: end}
+	return nil
+}
+
+// release closes the WAL's file where finish did not. Everything acknowledged was
+// written before, so an error here changes nothing.
+func (w *Writer) release() { _ = w.log.Close() }
+
+// count changes the statistics and notes where the WAL stands.
+func (w *Writer) count(change func(*WriterStats)) {
+	w.statsMu.Lock()
+	defer w.statsMu.Unlock()
+	change(&w.stats)
+	w.stats.Segment = w.log.Segment()
+	w.stats.Offset, w.stats.Durable, w.stats.Reserved = w.log.Offset(), w.log.Durable(), w.log.ReservedBytes()
+}
+
+// snapshotStats returns the statistics; any goroutine may call it.
+func (w *Writer) snapshotStats() WriterStats {
+	w.statsMu.Lock()
+	defer w.statsMu.Unlock()
+	return w.stats
+}
+
+// NewSegment creates a WAL segment that follows previous, durable in its
+// directory. On an error nothing is left of it.
+func NewSegment(env *Environment, previous wal.Previous) (*wal.Writer, error) {
+	number := env.Numbers.Next()
+	path := base.WALPath(env.Dir, number)
+	file, err := env.FS.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	log, err := wal.NewWriter(file, path, number, previous)
+	if err == nil {
+		// A failed directory sync is final: it must not look like a full disk.
+		if err = env.FS.SyncDir(env.Dir); err == nil {
+			return log, nil
+		}
+		err = fmt.Errorf("syncing %s: %w", env.Dir, base.Final(err))
+	}
+	return nil, errors.Join(err, file.Close(), env.FS.Remove(path))
+}
