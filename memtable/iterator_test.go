@@ -2,6 +2,7 @@ package memtable
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -171,7 +172,7 @@ func TestIteratorClose(t *testing.T) {
 	it := m.NewIterator()
 	it.First()
 	key, value := it.Key(), it.Value()
-	if it.Close() != nil || it.Close() != nil || it.Err() != nil || it.Valid() || it.Next() || it.Prev() {
+	if errors.Join(it.Close(), it.Close()) != nil || it.Err() != nil || it.Valid() || it.Next() || it.Prev() {
 		t.Fatal("a closed iterator moves or fails")
 	}
 	if string(key.UserKey()) != "a" || string(value) != "1" {

@@ -1,7 +1,6 @@
 package vfs
 
 import (
-	"errors"
 	"fmt"
 	"io"
 )
@@ -9,7 +8,7 @@ import (
 // Fault is a file system that fails on demand: it asks a function before every
 // operation on another file system and returns its error instead of acting. It is
 // as concurrent as that function, which is called from all goroutines that act and
-// may block them.
+// may block them. A lock passes through once it is taken.
 type Fault struct {
 	under  FS
 	inject func(Op) error
@@ -29,36 +28,28 @@ type Op struct {
 }
 
 // OpKind says what an operation does.
-type OpKind int
+type OpKind string
 
-// The operations. OpStat is also a file's Size, OpClose also giving a lock up.
+// The operations. OpStat is also a file's Size.
 const (
-	OpCreate OpKind = iota
-	OpOpen
-	OpRead
-	OpWrite
-	OpSync
-	OpTruncate
-	OpClose
-	OpRemove
-	OpRename
-	OpList
-	OpStat
-	OpSyncDir
-	OpLock
-	OpMkdir
+	OpCreate   OpKind = "create"
+	OpOpen     OpKind = "open"
+	OpRead     OpKind = "read"
+	OpWrite    OpKind = "write"
+	OpSync     OpKind = "sync"
+	OpTruncate OpKind = "truncate"
+	OpClose    OpKind = "close"
+	OpRemove   OpKind = "remove"
+	OpRename   OpKind = "rename"
+	OpList     OpKind = "list"
+	OpStat     OpKind = "stat"
+	OpSyncDir  OpKind = "syncdir"
+	OpLock     OpKind = "lock"
+	OpMkdir    OpKind = "mkdir"
 )
 
-var opNames = [...]string{"create", "open", "read", "write", "sync", "truncate", "close",
-	"remove", "rename", "list", "stat", "syncdir", "lock", "mkdir"}
-
 // String returns the name of the operation.
-func (k OpKind) String() string {
-	if k < 0 || int(k) >= len(opNames) {
-		return fmt.Sprintf("operation %d", int(k))
-	}
-	return opNames[k]
-}
+func (k OpKind) String() string { return string(k) }
 
 // ShortWrite makes an OpWrite write its first Bytes bytes and then fail with Err.
 type ShortWrite struct {
@@ -68,65 +59,51 @@ type ShortWrite struct {
 
 func (s *ShortWrite) Error() string { return fmt.Sprintf("after %d bytes: %v", s.Bytes, s.Err) }
 
-// Unwrap returns Err.
-func (s *ShortWrite) Unwrap() error { return s.Err }
-
 // Late makes an operation happen and then fail with Err, as a sync may that
 // fails although the data has arrived.
 type Late struct{ Err error }
 
 func (l *Late) Error() string { return fmt.Sprintf("too late: %v", l.Err) }
 
-// Unwrap returns Err.
-func (l *Late) Unwrap() error { return l.Err }
-
-// before asks inject. With act false the operation is not to be done; err, where it
-// is not nil, is the answer in both cases.
-func (f *Fault) before(op Op) (act bool, err error) {
-	err = f.inject(op)
-	if late, ok := errors.AsType[*Late](err); ok {
-		return true, late.Err
+// do asks inject and acts unless the answer forbids it.
+func (f *Fault) do(op Op, act func() error) error {
+	injected := f.inject(op)
+	late, isLate := injected.(*Late)
+	switch {
+	case injected == nil:
+		return act()
+	case isLate:
+		act() // its own error would only stand beside the injected one
+		return late.Err
+	case op.Kind == OpClose:
+		act() // a close that fails has closed nevertheless, as close(2) has
 	}
-	// A close that fails has closed nevertheless, as close(2) has.
-	return err == nil || op.Kind == OpClose, err
+	return injected
 }
 
-// do runs an operation that returns nothing but an error.
-func (f *Fault) do(op Op, action func() error) error {
-	_, err := fetch(f, op, func() (struct{}, error) { return struct{}{}, action() })
-	return err
-}
-
-// fetch runs an operation that returns something. The result of one that fails
-// late is closed if it can be: nobody would.
-func fetch[T any](f *Fault, op Op, action func() (T, error)) (T, error) {
-	var none T
-	act, injected := f.before(op)
-	if !act {
-		return none, injected
-	}
-	result, err := action()
-	if injected == nil {
+// fetch is do for an operation that returns something, which an injected error keeps
+// from the caller: it is closed, for nobody else would.
+func fetch[T any](f *Fault, op Op, act func() (T, error)) (T, error) {
+	var result, none T
+	var own error
+	err := f.do(op, func() error { result, own = act(); return own })
+	if err == own {
 		return result, err
 	}
-	if closer, ok := any(result).(io.Closer); ok && err == nil {
-		return none, errors.Join(injected, closer.Close())
+	if opened, ok := any(result).(io.Closer); ok {
+		opened.Close() // as nothing was done with it
 	}
-	return none, injected
+	return none, err
 }
 
 // Create implements FS.
-func (f *Fault) Create(name string) (File, error) {
-	return fetch(f, Op{Kind: OpCreate, Name: name}, func() (File, error) { return f.file(name, f.under.Create) })
-}
+func (f *Fault) Create(name string) (File, error) { return f.file(OpCreate, name, f.under.Create) }
 
 // Open implements FS.
-func (f *Fault) Open(name string) (File, error) {
-	return fetch(f, Op{Kind: OpOpen, Name: name}, func() (File, error) { return f.file(name, f.under.Open) })
-}
+func (f *Fault) Open(name string) (File, error) { return f.file(OpOpen, name, f.under.Open) }
 
-func (f *Fault) file(name string, open func(string) (File, error)) (File, error) {
-	file, err := open(name)
+func (f *Fault) file(kind OpKind, name string, open func(string) (File, error)) (File, error) {
+	file, err := fetch(f, Op{Kind: kind, Name: name}, func() (File, error) { return open(name) })
 	if err != nil {
 		return nil, err
 	}
@@ -166,24 +143,7 @@ func (f *Fault) SyncDir(dir string) error {
 
 // Lock implements FS.
 func (f *Fault) Lock(name string, shared bool) (io.Closer, error) {
-	return fetch(f, Op{Kind: OpLock, Name: name}, func() (io.Closer, error) {
-		lock, err := f.under.Lock(name, shared)
-		if err != nil {
-			return nil, err
-		}
-		return &faultLock{fault: f, name: name, under: lock}, nil
-	})
-}
-
-// faultLock asks before it is given up.
-type faultLock struct {
-	fault *Fault
-	name  string
-	under io.Closer
-}
-
-func (l *faultLock) Close() error {
-	return l.fault.do(Op{Kind: OpClose, Name: l.name}, l.under.Close)
+	return fetch(f, Op{Kind: OpLock, Name: name}, func() (io.Closer, error) { return f.under.Lock(name, shared) })
 }
 
 // faultFile asks before every operation on a file.
@@ -199,17 +159,11 @@ func (f *faultFile) ReadAt(p []byte, offset int64) (int, error) {
 }
 
 func (f *faultFile) WriteAt(p []byte, offset int64) (int, error) {
-	act, injected := f.fault.before(Op{Kind: OpWrite, Name: f.name, Offset: offset, Length: len(p)})
-	if short, ok := errors.AsType[*ShortWrite](injected); ok {
-		act, injected = true, short.Err
-		p = p[:min(max(short.Bytes, 0), len(p))]
-	}
-	if !act {
-		return 0, injected
-	}
-	n, err := f.under.WriteAt(p, offset)
-	if injected != nil {
-		err = injected
+	op := Op{Kind: OpWrite, Name: f.name, Offset: offset, Length: len(p)}
+	n, err := fetch(f.fault, op, func() (int, error) { return f.under.WriteAt(p, offset) })
+	if short, ok := err.(*ShortWrite); ok {
+		n, _ = f.under.WriteAt(p[:min(short.Bytes, len(p))], offset)
+		err = short.Err
 	}
 	return n, err
 }

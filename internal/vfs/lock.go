@@ -6,186 +6,137 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"time"
-	"unicode"
 
 	"lsmdb/internal/base"
 )
 
-// lockRegistry holds the file locks of this process. It stands before the
-// kernel's locks for what those cannot do everywhere: tell two users within one
-// process apart, also where the second comes by another path. Each file is open
-// at most once: where the kernel's locks belong to the process, closing a second
-// descriptor would drop the lock of the first.
-//
-// The kernel drops the locks of a process that ends, so no lock is ever stale. The
-// file stays: unlinking it would let two processes lock two files of one name.
-type lockRegistry struct {
-	mu   sync.Mutex // makes "look, ask the kernel, note" one step; nothing waits for a lock under it
-	held []*heldLock
+// lockTable has the locks that this process holds on the files of one file system.
+// F identifies a file, under whatever name.
+type lockTable[F any] struct {
+	same func(a, b F) bool
+	mu   sync.Mutex // makes "look and note" one step; nothing waits for a lock under it
+	held []*heldLock[F]
 }
 
-// processLocks is one per process because the kernel's locks are.
-var processLocks lockRegistry
-
-// heldLock is one file that is locked.
-type heldLock struct {
-	path    string      // absolute, symbolic links resolved
-	info    fs.FileInfo // knows the file under other names: hard links, bind mounts, other case
-	file    *os.File
-	shared  bool
-	holders int // 1 if exclusive
+// heldLock is one entry of the table: a lock until it is closed.
+type heldLock[F any] struct {
+	table  *lockTable[F]
+	file   F
+	shared bool
 }
 
-// lockHolder is what Lock returns: one holder's part in a heldLock.
-type lockHolder struct {
-	registry *lockRegistry
-	lock     *heldLock // nil once closed; guarded by registry.mu
-}
-
-// lock implements FS.Lock for the operating system.
-func (r *lockRegistry) lock(name string, shared bool) (io.Closer, error) {
-	path, err := resolvePath(name)
-	if err != nil {
-		return nil, err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	l := r.find(path)
-	if l != nil && !(shared && l.shared) {
-		return nil, lockedError(name, fmt.Sprintf("this process, pid %d", os.Getpid()))
-	}
-	if l == nil {
-		if l, err = takeLock(path, shared); err != nil {
-			return nil, err
-		}
-		r.held = append(r.held, l)
-	}
-	l.holders++
-	return &lockHolder{registry: r, lock: l}, nil
-}
-
-func (r *lockRegistry) find(path string) *heldLock {
-	info, err := os.Stat(path) // not open: see lockRegistry
-	for _, l := range r.held {
-		if l.path == path || err == nil && os.SameFile(l.info, info) {
-			return l
+// take enters a lock beside which all others on that file are shared as well.
+func (t *lockTable[F]) take(name string, file F, shared bool) (io.Closer, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, other := range t.held {
+		if t.same(other.file, file) && !(shared && other.shared) {
+			return nil, lockedError(name, fmt.Sprintf("this process, pid %d", os.Getpid()))
 		}
 	}
-	return nil
+	l := &heldLock[F]{table: t, file: file, shared: shared}
+	t.held = append(t.held, l)
+	return l, nil
 }
 
 // Close gives the lock up. A second Close fails with fs.ErrClosed.
-func (h *lockHolder) Close() error {
-	r := h.registry
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	l := h.lock
-	if l == nil {
+func (l *heldLock[F]) Close() error {
+	l.table.mu.Lock()
+	defer l.table.mu.Unlock()
+	i := slices.Index(l.table.held, l)
+	if i < 0 {
 		return fs.ErrClosed
 	}
-	h.lock = nil
-	l.holders--
-	if l.holders > 0 {
-		return nil
-	}
-	r.held = slices.DeleteFunc(r.held, func(other *heldLock) bool { return other == l })
-	if !l.shared {
-		l.file.Truncate(0) // as in writeHolder
-	}
-	// Unlocked first: a child between fork and exec has a copy of the descriptor,
-	// which would keep the lock beyond a mere close.
-	return errors.Join(unlockFile(l.file), l.file.Close())
-}
-
-// resolvePath gives one name to all paths of a file. What cannot be resolved is
-// left to the open that follows, whose error is clearer.
-func resolvePath(name string) (string, error) {
-	path, err := filepath.Abs(name)
-	if err != nil {
-		return "", err
-	}
-	if resolved, err := filepath.EvalSymlinks(path); err == nil {
-		return resolved, nil
-	}
-	if dir, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
-		return filepath.Join(dir, filepath.Base(path)), nil
-	}
-	return path, nil
-}
-
-// takeLock locks a file that this process does not hold yet.
-func takeLock(path string, shared bool) (*heldLock, error) {
-	file, err := openLockFile(path, shared)
-	if err != nil {
-		return nil, err
-	}
-	taken, err := lockFile(file, shared)
-	if err != nil {
-		err = fmt.Errorf("lock %s: %w", path, err)
-	} else if !taken {
-		err = lockedError(path, readHolder(file, shared))
-	}
-	info, statErr := file.Stat()
-	if err = errors.Join(err, statErr); err != nil {
-		file.Close() // nothing was written; err says more
-		return nil, err
-	}
-	if !shared {
-		writeHolder(file)
-	}
-	return &heldLock{path: path, info: info, file: file, shared: shared}, nil
-}
-
-// openLockFile opens read-only for a shared lock, which must write nothing.
-func openLockFile(path string, shared bool) (*os.File, error) {
-	if shared {
-		return openExisting(path, os.O_RDONLY)
-	}
-	file, err := openExisting(path, os.O_RDWR)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return file, err
-	}
-	file, err = createFile(path)
-	if errors.Is(err, fs.ErrExist) { // another process was faster
-		return openExisting(path, os.O_RDWR)
-	}
-	return file, err
-}
-
-// writeHolder notes in the file who holds it exclusively. It only serves messages:
-// a full disk must not keep a database from being opened, so errors do not count.
-func writeHolder(file *os.File) {
-	host, _ := os.Hostname()
-	text := fmt.Sprintf("pid %d\nhost %s\nsince %s\n", os.Getpid(), host, time.Now().UTC().Format(time.RFC3339))
-	if file.Truncate(0) == nil {
-		file.WriteAt([]byte(text), 0)
-	}
-}
-
-// readHolder says who keeps this process from the lock. Shared holders leave no
-// note, and one of an exclusive holder that was killed may stand: whether a
-// shared lock can be had tells them apart.
-func readHolder(file *os.File, shared bool) string {
-	if !shared {
-		if readers, err := lockFile(file, true); readers && err == nil {
-			unlockFile(file)
-			return "another process, for reading"
-		}
-	}
-	var text [256]byte
-	n, _ := file.ReadAt(text[:], 0)
-	lines := strings.FieldsFunc(string(text[:n]), func(r rune) bool { return !unicode.IsPrint(r) })
-	if len(lines) == 0 || !strings.HasPrefix(lines[0], "pid ") {
-		return "another process"
-	}
-	return strings.Join(lines, ", ")
+	l.table.held = slices.Delete(l.table.held, i, i+1)
+	return nil
 }
 
 func lockedError(name, holder string) error {
 	return fmt.Errorf("%w: %s is held by %s", base.ErrLocked, name, holder)
+}
+
+// processLocks stands before the kernel's locks, which need not tell two users
+// within one process apart.
+var processLocks = lockTable[fs.FileInfo]{same: os.SameFile}
+
+// osLock is a lock of the kernel. The kernel drops the locks of a process that ends,
+// so none is ever stale. The file stays: unlinking it would let two processes lock
+// two files of one name.
+type osLock struct {
+	entry io.Closer // in processLocks
+	file  *os.File
+}
+
+// Lock opens read-only for a shared lock, which must write nothing.
+func (osFS) Lock(name string, shared bool) (io.Closer, error) {
+	flags := os.O_RDWR | os.O_CREATE
+	if shared {
+		flags = os.O_RDONLY
+	}
+	file, err := os.OpenFile(name, flags, 0o600)
+	if err != nil {
+		return nil, mapDiskFull(err)
+	}
+	entry, err := lockOpen(file, shared)
+	if err != nil {
+		file.Close() // nothing was written; err says more
+		return nil, err
+	}
+	return osLock{entry, file}, nil
+}
+
+// lockOpen locks a file for this process and then for the kernel.
+func lockOpen(file *os.File, shared bool) (io.Closer, error) {
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	entry, err := processLocks.take(file.Name(), info, shared)
+	if err != nil {
+		return nil, err
+	}
+	if err = lockFile(file, shared); err == nil {
+		if !shared {
+			noteHolder(file)
+		}
+		return entry, nil
+	}
+	entry.Close()
+	if matchesAny(err, lockTaken) {
+		return nil, lockedError(file.Name(), readHolder(file))
+	}
+	return nil, pathError("lock", file.Name(), err)
+}
+
+// Close unlocks first: a child between fork and exec has a copy of the descriptor,
+// which would keep the lock beyond a mere close.
+func (l osLock) Close() error {
+	if err := l.entry.Close(); err != nil {
+		return err
+	}
+	l.file.Truncate(0) // as in noteHolder; a shared lock's file is read-only and stays as it is
+	return errors.Join(unlockFile(l.file), l.file.Close())
+}
+
+// noteHolder notes in the file who has it exclusively. It only serves messages: a
+// full disk must not keep a database from being opened, so errors do not count.
+func noteHolder(file *os.File) {
+	host, _ := os.Hostname()
+	file.Truncate(0)
+	fmt.Fprintf(file, "pid %d, host %s, since %s\n", os.Getpid(), host, time.Now().UTC().Format(time.RFC3339))
+}
+
+// readHolder says what is known of another process that has the lock. A shared holder
+// leaves no note and does not remove that of an exclusive one that was killed before.
+func readHolder(file *os.File) string {
+	var note [256]byte
+	n, _ := file.ReadAt(note[:], 0)
+	if n == 0 {
+		return "another process"
+	}
+	return fmt.Sprintf("another process; the last for writing: %q", strings.TrimSpace(string(note[:n])))
 }

@@ -2,7 +2,6 @@ package vfs
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"io/fs"
 	"sync"
@@ -10,14 +9,14 @@ import (
 )
 
 const (
-	pageBytes    = 4096
-	sectorBytes  = 512     // what a disk writes whole or not at all
-	maxFileBytes = 1 << 36 // bounds the page table
+	pageBytes   = 4096
+	sectorBytes = 512 // what a disk writes whole or not at all
 )
 
-// page is a piece of a file. A nil *page is all zeros.
+// page is a piece of a file.
 type page [pageBytes]byte
 
+// zeros is what a missing page reads as.
 var zeros page
 
 func orZeros(p *page) *page {
@@ -27,126 +26,74 @@ func orZeros(p *page) *page {
 	return p
 }
 
-// contents are the bytes of a file: pages behind a table, so that growing copies no
-// bytes, and zeros, as a log is preallocated with, take none. What the last Sync made
-// durable is kept beside them by copying a page when it is first changed after.
+// contents are the bytes of a file: pages by offset/pageBytes, so that growing copies
+// no bytes, and zeros, as a log is preallocated with, take none. A page that is in
+// both maps is durable and never changed: the file gets one of its own in its place.
 type contents struct {
 	mu          sync.RWMutex
-	pages       []*page // bytes behind size are zeros
+	pages       map[int64]*page // bytes behind size are zeros
 	size        int64
-	durableSize int64         // size at the last Sync
-	lowSize     int64         // smallest size since then
-	before      map[int]*page // pages changed since then, as they were
-	spare       *page         // one that before needed until the last Sync
+	durable     map[int64]*page // as of the last Sync
+	durableSize int64
+	lowSize     int64   // the smallest size since then
+	changed     []int64 // where pages and durable differ
+	spare       *page   // one that Sync replaced: a log synced after every write allocates nothing
+	cloned      bool    // a clone has pages of durable, which are never spare
 }
 
-func (c *contents) sizeNow() int64 {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return c.size
-}
-
-// page returns page i for reading.
-func (c *contents) page(i int) *page {
-	if i < len(c.pages) {
-		return c.pages[i]
+func (c *contents) read(p []byte, offset int64) {
+	for len(p) > 0 {
+		n := copy(p, orZeros(c.pages[offset/pageBytes])[offset%pageBytes:])
+		p, offset = p[n:], offset+int64(n)
 	}
-	return nil
-}
-
-// durablePage returns page i as of the last Sync.
-func (c *contents) durablePage(i int) *page {
-	if old, changed := c.before[i]; changed {
-		return old
-	}
-	if int64(i)*pageBytes < c.durableSize {
-		return c.page(i)
-	}
-	return nil
-}
-
-// save keeps page i as it is for a crash, if it is durable and was not changed yet.
-func (c *contents) save(i int) (saved bool) {
-	if int64(i)*pageBytes >= c.durableSize {
-		return false
-	}
-	if _, changed := c.before[i]; changed {
-		return false
-	}
-	if c.before == nil {
-		c.before = make(map[int]*page)
-	}
-	c.before[i] = c.page(i)
-	return true
-}
-
-// own returns page i for writing.
-func (c *contents) own(i int) *page {
-	saved := c.save(i)
-	if i >= len(c.pages) {
-		c.pages = append(c.pages, make([]*page, i+1-len(c.pages))...)
-	}
-	switch old := c.pages[i]; {
-	case old == nil:
-		c.pages[i] = new(page)
-	case saved:
-		fresh := c.spare
-		if c.spare = nil; fresh == nil {
-			fresh = new(page)
-		}
-		*fresh = *old
-		c.pages[i] = fresh
-	}
-	return c.pages[i]
-}
-
-func (c *contents) read(p []byte, offset int64) (n int, err error) {
-	if left := max(0, c.size-offset); int64(len(p)) > left {
-		p, err = p[:left], io.EOF
-	}
-	for n < len(p) {
-		at := offset + int64(n)
-		n += copy(p[n:], orZeros(c.page(int(at / pageBytes)))[at%pageBytes:])
-	}
-	return n, err
 }
 
 func (c *contents) write(p []byte, offset int64) {
 	c.size = max(c.size, offset+int64(len(p)))
 	for len(p) > 0 {
-		i, at := int(offset/pageBytes), int(offset%pageBytes)
-		n := min(len(p), pageBytes-at)
-		if c.page(i) != nil || !bytes.Equal(p[:n], zeros[:n]) {
+		i, at := offset/pageBytes, offset%pageBytes
+		n := min(len(p), int(pageBytes-at))
+		if c.pages[i] != nil || !bytes.Equal(p[:n], zeros[:n]) {
 			copy(c.own(i)[at:], p[:n])
 		}
 		p, offset = p[n:], offset+int64(n)
 	}
 }
 
+// own returns page i for writing.
+func (c *contents) own(i int64) *page {
+	p := c.pages[i]
+	if p == nil || p == c.durable[i] {
+		fresh := c.spare
+		if fresh == nil || c.cloned {
+			fresh = new(page)
+		}
+		*fresh = *orZeros(p)
+		p, c.pages[i], c.spare = fresh, fresh, nil
+		c.changed = append(c.changed, i)
+	}
+	return p
+}
+
 func (c *contents) truncate(size int64) {
-	keep := int((size + pageBytes - 1) / pageBytes)
-	for i := keep; i < len(c.pages); i++ {
-		c.save(i)
-		c.pages[i] = nil
+	for i := range c.pages {
+		if i*pageBytes >= size {
+			delete(c.pages, i)
+			c.changed = append(c.changed, i)
+		} else if tail := size - i*pageBytes; tail < pageBytes && size < c.size {
+			clear(c.own(i)[tail:])
+		}
 	}
-	if tail := int(size % pageBytes); tail > 0 && c.page(keep-1) != nil && size < c.size {
-		clear(c.own(keep - 1)[tail:])
-	}
-	c.pages = c.pages[:min(keep, len(c.pages))]
-	c.size = size
-	c.lowSize = min(c.lowSize, size)
+	c.size, c.lowSize = size, min(c.lowSize, size)
 }
 
 func (c *contents) sync() {
-	c.durableSize, c.lowSize = c.size, c.size
-	if len(c.before) > 16 {
-		c.before = nil
-		return
+	for _, i := range c.changed {
+		if c.durable[i] != c.pages[i] { // else i was listed twice
+			c.spare, c.durable[i] = c.durable[i], c.pages[i]
+		}
 	}
-	for _, old := range c.before { // a log that is synced after every write needs no allocation
-		c.spare = old
-	}
-	clear(c.before)
+	c.changed, c.durableSize, c.lowSize = c.changed[:0], c.size, c.size
 }
 
 // memFile implements File.
@@ -158,97 +105,53 @@ type memFile struct {
 	closed   atomic.Bool
 }
 
-var (
-	errOffset   = errors.New("negative offset or size")
-	errTooLarge = errors.New("file too large")
-)
-
 func (f *memFile) ReadAt(p []byte, offset int64) (int, error) {
-	if f.closed.Load() {
-		return 0, pathError("read", f.name, fs.ErrClosed)
-	}
-	if offset < 0 {
-		return 0, pathError("read", f.name, errOffset)
-	}
-	if len(p) == 0 {
-		return 0, nil // behind the end as well, as from the operating system
-	}
 	f.node.mu.RLock()
 	defer f.node.mu.RUnlock()
-	return f.node.read(p, offset)
+	if err := f.check(offset, len(p)); err != nil {
+		return 0, pathError("read", f.name, err)
+	}
+	n := int(max(0, min(int64(len(p)), f.node.size-offset)))
+	f.node.read(p[:n], offset)
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
 }
 
 func (f *memFile) WriteAt(p []byte, offset int64) (n int, err error) {
-	err = f.change("write", offset, int64(len(p)), func(end int64) error {
+	err = f.change("write", offset, len(p), func(c *contents) error {
 		if len(p) == 0 {
-			return nil
+			return nil // behind the end as well
 		}
-		growth := max(0, end-f.node.size)
-		taken := f.mem.take(growth)
-		n = int(max(0, int64(len(p))-(growth-taken)))
-		if n == 0 {
-			f.mem.usedBytes.Add(-taken) // it was for a gap
-			return noRoom("write", f.name)
+		if err := f.mem.resize(max(0, offset+int64(len(p))-c.size)); err != nil {
+			return err
 		}
-		f.node.write(p[:n], offset)
-		if n < len(p) {
-			return noRoom("write", f.name)
-		}
+		c.write(p, offset)
+		n = len(p)
 		return nil
 	})
 	return n, err
 }
 
 func (f *memFile) Truncate(size int64) error {
-	return f.change("truncate", size, 0, func(size int64) error {
-		growth := size - f.node.size
-		if taken := f.mem.take(growth); growth > taken {
-			f.mem.usedBytes.Add(-taken)
-			return noRoom("truncate", f.name)
+	return f.change("truncate", size, 0, func(c *contents) error {
+		if err := f.mem.resize(size - c.size); err != nil {
+			return err
 		}
-		f.mem.usedBytes.Add(min(0, growth))
-		f.node.truncate(size)
+		c.truncate(size)
 		return nil
 	})
 }
 
-// change runs act with the locks and after the checks that changing a file up to
-// offset+length needs.
-func (f *memFile) change(operation string, offset, length int64, act func(end int64) error) error {
-	f.mem.mu.RLock()
-	defer f.mem.mu.RUnlock()
-	f.node.mu.Lock()
-	defer f.node.mu.Unlock()
-	switch {
-	case f.closed.Load():
-		return pathError(operation, f.name, fs.ErrClosed)
-	case !f.writable:
-		return pathError(operation, f.name, fs.ErrPermission)
-	case offset < 0:
-		return pathError(operation, f.name, errOffset)
-	case offset > maxFileBytes-length:
-		return pathError(operation, f.name, errTooLarge)
-	}
-	return act(offset + length)
-}
-
 func (f *memFile) Sync() error {
-	f.mem.mu.RLock()
-	defer f.mem.mu.RUnlock()
-	if f.closed.Load() {
-		return pathError("sync", f.name, fs.ErrClosed)
-	}
-	f.node.mu.Lock()
-	defer f.node.mu.Unlock()
-	f.node.sync()
-	return nil
+	return f.change("sync", 0, 0, func(c *contents) error { c.sync(); return nil })
 }
 
 func (f *memFile) Size() (int64, error) {
-	if f.closed.Load() {
-		return 0, pathError("size", f.name, fs.ErrClosed)
-	}
-	return f.node.sizeNow(), nil
+	f.node.mu.RLock()
+	defer f.node.mu.RUnlock()
+	return f.node.size, pathError("size", f.name, f.check(0, 0))
 }
 
 func (f *memFile) Close() error {
@@ -257,7 +160,33 @@ func (f *memFile) Close() error {
 	if f.closed.Swap(true) {
 		return pathError("close", f.name, fs.ErrClosed)
 	}
-	f.node.handles--
 	f.mem.release(f.node)
+	return nil
+}
+
+// change lets act change the contents, which no other access and no crash sees half
+// done. Only who may write may sync, as on Windows.
+func (f *memFile) change(operation string, offset int64, length int, act func(*contents) error) error {
+	f.mem.mu.RLock()
+	defer f.mem.mu.RUnlock()
+	f.node.mu.Lock()
+	defer f.node.mu.Unlock()
+	err := f.check(offset, length)
+	if err == nil && !f.writable {
+		err = fs.ErrPermission
+	}
+	if err == nil {
+		err = act(f.node.contents)
+	}
+	return pathError(operation, f.name, err)
+}
+
+func (f *memFile) check(offset int64, length int) error {
+	if f.closed.Load() {
+		return fs.ErrClosed
+	}
+	if offset < 0 || offset+int64(length) < 0 {
+		return fs.ErrInvalid
+	}
 	return nil
 }

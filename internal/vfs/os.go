@@ -3,11 +3,10 @@ package vfs
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"runtime"
+	"slices"
 	"syscall"
 
 	"lsmdb/internal/base"
@@ -16,127 +15,28 @@ import (
 // OS is the file system of the operating system.
 var OS FS = osFS{}
 
-// Nobody but the owner reads a database.
-const (
-	fileMode fs.FileMode = 0o600
-	dirMode  fs.FileMode = 0o700
-)
-
 // osFS implements FS by package os, which repeats calls that a signal interrupted.
 type osFS struct{}
 
 func (osFS) Create(name string) (File, error) {
-	f, err := createFile(name)
-	if err != nil {
-		return nil, err
-	}
-	return osFile{f}, nil
+	return openFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 }
 
-// createFile makes a new file of mode 0600. A umask can only take bits away; where
-// it took some of the owner's, they come back, or the next open would fail.
-func createFile(name string) (*os.File, error) {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, fileMode)
+func (osFS) Open(name string) (File, error) { return openFile(name, os.O_RDONLY) }
+
+func openFile(name string, flags int) (File, error) {
+	f, err := os.OpenFile(name, flags, 0o600)
 	if err != nil {
 		return nil, mapDiskFull(err)
 	}
-	info, err := f.Stat()
-	if err == nil {
-		err = restoreMode(info, fileMode, f.Chmod)
-	}
-	if err != nil {
-		return nil, errors.Join(mapDiskFull(err), f.Close(), os.Remove(name))
-	}
-	return f, nil
-}
-
-// restoreMode sets the permissions of what info describes and this process has
-// just made. Some file systems have no permissions to set: they refuse, which
-// matters only if the owner is locked out.
-func restoreMode(info fs.FileInfo, want fs.FileMode, chmod func(fs.FileMode) error) error {
-	have := info.Mode()
-	if runtime.GOOS == "windows" || have.Perm() == want {
-		return nil
-	}
-	err := chmod(have&^fs.ModePerm | want)
-	if err != nil && have&want != want {
-		return err
-	}
-	return nil
-}
-
-func (osFS) Open(name string) (File, error) {
-	f, err := openExisting(name, os.O_RDONLY)
-	if err != nil {
-		return nil, err
-	}
 	return osFile{f}, nil
 }
 
-// openExisting opens a file but nothing else that may bear its name: opening a
-// named pipe would wait for ever.
-func openExisting(name string, flag int) (*os.File, error) {
-	info, err := os.Stat(name)
-	if err != nil {
-		return nil, err
-	}
-	const others = fs.ModeDir | fs.ModeNamedPipe | fs.ModeSocket | fs.ModeDevice | fs.ModeCharDevice
-	if info.Mode()&others != 0 {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: errNotFile}
-	}
-	return os.OpenFile(name, flag, 0)
-}
+func (osFS) Remove(name string) error { return mapDiskFull(os.Remove(name)) }
 
-var errNotFile = errors.New("not a file")
+func (osFS) Rename(oldname, newname string) error { return mapDiskFull(os.Rename(oldname, newname)) }
 
-func (osFS) Remove(name string) error {
-	// os.Remove would take an empty directory as well.
-	if info, err := os.Lstat(name); err == nil && info.IsDir() {
-		return &fs.PathError{Op: "remove", Path: name, Err: errNotFile}
-	}
-	return mapDiskFull(os.Remove(name))
-}
-
-func (osFS) Rename(oldname, newname string) error {
-	return mapDiskFull(os.Rename(oldname, newname))
-}
-
-// MkdirAll differs from os.MkdirAll in that a strict umask does not break it.
-// Directories that exist keep their mode.
-func (o osFS) MkdirAll(dir string) error {
-	dir = filepath.Clean(dir)
-	info, err := os.Stat(dir)
-	if err == nil && !info.IsDir() {
-		return &fs.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
-	}
-	if err == nil || !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if parent := filepath.Dir(dir); parent != dir {
-		if err := o.MkdirAll(parent); err != nil {
-			return err
-		}
-	}
-	return mkdir(dir)
-}
-
-func mkdir(dir string) error {
-	made := os.Mkdir(dir, dirMode)
-	if made != nil && !errors.Is(made, fs.ErrExist) {
-		return mapDiskFull(made)
-	}
-	info, err := os.Stat(dir)
-	if made != nil {
-		if err == nil && info.IsDir() {
-			return nil // another process was faster
-		}
-		return made
-	}
-	if err != nil {
-		return err
-	}
-	return restoreMode(info, dirMode, func(mode fs.FileMode) error { return os.Chmod(dir, mode) })
-}
+func (osFS) MkdirAll(dir string) error { return mapDiskFull(os.MkdirAll(dir, 0o700)) }
 
 func (osFS) List(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir) // sorted
@@ -166,11 +66,7 @@ func (osFS) SyncDir(dir string) error {
 	if err != nil {
 		return err
 	}
-	info, err := f.Stat()
-	switch {
-	case err == nil && !info.IsDir():
-		err = &fs.PathError{Op: "syncdir", Path: dir, Err: syscall.ENOTDIR}
-	case err == nil && runtime.GOOS != "windows":
+	if runtime.GOOS != "windows" {
 		err = f.Sync()
 	}
 	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
@@ -179,26 +75,20 @@ func (osFS) SyncDir(dir string) error {
 	return mapDiskFull(errors.Join(err, f.Close()))
 }
 
-func (osFS) Lock(name string, shared bool) (io.Closer, error) {
-	return processLocks.lock(name, shared)
-}
-
 // osFile implements File.
-type osFile struct{ file *os.File }
-
-func (f osFile) ReadAt(p []byte, offset int64) (int, error) { return f.file.ReadAt(p, offset) }
+type osFile struct{ *os.File }
 
 func (f osFile) WriteAt(p []byte, offset int64) (int, error) {
-	n, err := f.file.WriteAt(p, offset)
+	n, err := f.File.WriteAt(p, offset)
 	return n, mapDiskFull(err)
 }
 
-func (f osFile) Sync() error               { return mapDiskFull(syncData(f.file)) }
-func (f osFile) Truncate(size int64) error { return mapDiskFull(f.file.Truncate(size)) }
-func (f osFile) Close() error              { return mapDiskFull(f.file.Close()) }
+func (f osFile) Sync() error               { return mapDiskFull(syncData(f.File)) }
+func (f osFile) Truncate(size int64) error { return mapDiskFull(f.File.Truncate(size)) }
+func (f osFile) Close() error              { return mapDiskFull(f.File.Close()) }
 
 func (f osFile) Size() (int64, error) {
-	info, err := f.file.Stat()
+	info, err := f.Stat()
 	if err != nil {
 		return 0, err
 	}
@@ -207,8 +97,20 @@ func (f osFile) Size() (int64, error) {
 
 // mapDiskFull makes the system's ways of saying "no room" match base.ErrDiskFull.
 func mapDiskFull(err error) error {
-	if err == nil || !isDiskFull(err) {
+	if !matchesAny(err, diskFull) {
 		return err
 	}
 	return fmt.Errorf("%w: %w", base.ErrDiskFull, err)
+}
+
+func matchesAny(err error, targets []error) bool {
+	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
+}
+
+// pathError says what failed. nil stays nil.
+func pathError(operation, name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &fs.PathError{Op: operation, Path: name, Err: err}
 }

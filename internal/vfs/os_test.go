@@ -73,38 +73,6 @@ func TestExistingModesStay(t *testing.T) {
 	wantModes(t, map[string]fs.FileMode{dir: 0o750, lock: 0o640})
 }
 
-// TestRestoreModeWithoutModes stands for file systems that refuse to change modes.
-func TestRestoreModeWithoutModes(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("no modes")
-	}
-	refused := errors.New("refused")
-	name := filepath.Join(t.TempDir(), "f")
-	must(t, os.WriteFile(name, nil, 0o600))
-	for mode, want := range map[fs.FileMode]error{0o600: nil, 0o755: nil, 0o400: refused, 0: refused} {
-		must(t, os.Chmod(name, mode))
-		info, err := os.Stat(name)
-		must(t, err)
-		got := restoreMode(info, fileMode, func(asked fs.FileMode) error {
-			if asked != fileMode {
-				t.Errorf("asked for %v", asked)
-			}
-			return refused
-		})
-		if got != want {
-			t.Errorf("mode %v: %v, want %v", mode, got, want)
-		}
-	}
-}
-
-func TestMkdirAllDanglingLink(t *testing.T) {
-	link := filepath.Join(t.TempDir(), "link")
-	if err := os.Symlink("nowhere", link); err != nil {
-		t.Skip(err)
-	}
-	wantErr(t, "MkdirAll", OS.MkdirAll(filepath.Join(link, "x")), fs.ErrExist)
-}
-
 func TestMapDiskFull(t *testing.T) {
 	if err := mapDiskFull(nil); err != nil {
 		t.Error(err)
@@ -113,7 +81,7 @@ func TestMapDiskFull(t *testing.T) {
 	if err := mapDiskFull(other); err != error(other) {
 		t.Errorf("another error became %v", err)
 	}
-	for _, cause := range diskFullCauses {
+	for _, cause := range diskFull {
 		err := mapDiskFull(&fs.PathError{Op: "write", Path: "name", Err: cause})
 		wantErr(t, "class", err, base.ErrDiskFull)
 		wantErr(t, "cause", err, cause)

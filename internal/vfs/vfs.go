@@ -4,9 +4,7 @@
 // and one that injects faults into another.
 package vfs
 
-import (
-	"io"
-)
+import "io"
 
 // FS is a file system. Names are paths of the operating system's form. All
 // methods may be called concurrently. Errors match fs.ErrNotExist and

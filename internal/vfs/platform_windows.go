@@ -1,27 +1,27 @@
 package vfs
 
 import (
-	"errors"
 	"os"
 
 	"golang.org/x/sys/windows"
+)
+
+var (
+	diskFull  = []error{windows.ERROR_DISK_FULL, windows.ERROR_HANDLE_DISK_FULL, windows.ERROR_DISK_QUOTA_EXCEEDED}
+	lockTaken = []error{windows.ERROR_LOCK_VIOLATION, windows.ERROR_IO_PENDING}
 )
 
 // lockedRange is the byte that is locked, far behind the contents: Windows denies
 // other processes the bytes themselves, and they want to read who holds the lock.
 func lockedRange() *windows.Overlapped { return &windows.Overlapped{OffsetHigh: 1 << 30} }
 
-// lockFile takes LockFileEx without waiting. It reports false where another holds it.
-func lockFile(f *os.File, shared bool) (taken bool, err error) {
+// lockFile takes LockFileEx without waiting.
+func lockFile(f *os.File, shared bool) error {
 	flags := uint32(windows.LOCKFILE_FAIL_IMMEDIATELY)
 	if !shared {
 		flags |= windows.LOCKFILE_EXCLUSIVE_LOCK
 	}
-	err = windows.LockFileEx(windows.Handle(f.Fd()), flags, 0, 1, 0, lockedRange())
-	if errors.Is(err, windows.ERROR_LOCK_VIOLATION) || errors.Is(err, windows.ERROR_IO_PENDING) {
-		return false, nil
-	}
-	return err == nil, err
+	return windows.LockFileEx(windows.Handle(f.Fd()), flags, 0, 1, 0, lockedRange())
 }
 
 func unlockFile(f *os.File) error {

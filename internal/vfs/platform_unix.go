@@ -1,0 +1,38 @@
+//go:build darwin || dragonfly || freebsd || illumos || linux || netbsd || openbsd
+
+package vfs
+
+import (
+	"errors"
+	"os"
+	"syscall"
+)
+
+var (
+	diskFull  = []error{syscall.ENOSPC, syscall.EDQUOT}
+	lockTaken = []error{syscall.EWOULDBLOCK}
+)
+
+// lockFile takes flock(2) without waiting. Descriptors of package os are closed on
+// exec, so children do not inherit it.
+func lockFile(f *os.File, shared bool) error {
+	if shared {
+		return flock(f, syscall.LOCK_SH|syscall.LOCK_NB)
+	}
+	return flock(f, syscall.LOCK_EX|syscall.LOCK_NB)
+}
+
+func unlockFile(f *os.File) error { return flock(f, syscall.LOCK_UN) }
+
+func flock(f *os.File, how int) error {
+	return retryInterrupted(func() error { return syscall.Flock(int(f.Fd()), how) })
+}
+
+// retryInterrupted calls again for as long as a signal interrupts.
+func retryInterrupted(call func() error) error {
+	for {
+		if err := call(); !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+	}
+}
