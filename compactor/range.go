@@ -14,6 +14,7 @@ import (
 type Range struct {
 	Lower, Upper []byte
 	Through      base.Seq
+	Before       uint64 // first file number that did not exist when the compaction was asked for
 }
 
 // PickRange returns the next job of a manual compaction. It keeps no state: the
@@ -22,8 +23,9 @@ type Range struct {
 //
 // Its jobs push the entries down, upper levels first, until one level holds all
 // of them and nothing lies below; then they rewrite there what holds garbage that no
-// snapshot needs. Each job moves an entry of the range deeper or drops one,
-// so this comes to an end whatever is written and compacted meanwhile. When done is
+// snapshot needs. Each job moves an entry of the range deeper, drops one, or
+// replaces a table that is older than the compaction, so this comes to an end
+// whatever is written and compacted meanwhile. When done is
 // returned, what remains in other levels is held by tables set aside.
 func PickRange(p Policy, v *manifest.Version, running []*Job, setAside map[uint64]bool, oldestSnapshot base.Seq, r Range) (job *Job, done bool) {
 	k := newPicker(p, v, running, setAside, oldestSnapshot)
@@ -57,7 +59,7 @@ func (k *picker) fromRange(r Range) (job *Job, waits bool) {
 	last := k.lastLevel(r)
 	for level := 1; level <= last && !waits; level++ {
 		for _, t := range k.version.Overlapping(level, r.Lower, r.Upper) {
-			if !r.concerns(t) || (level == last && !garbage(t, k.oldestSnapshot)) {
+			if !r.concerns(t) || (level == last && !k.mayShrink(t, r)) {
 				continue
 			}
 			job, blocked := k.sink(level, last, t, r)
@@ -68,6 +70,13 @@ func (k *picker) fromRange(r Range) (job *Job, waits bool) {
 		}
 	}
 	return nil, waits
+}
+
+// mayShrink reports whether rewriting a table of the last level is worth it: it
+// holds garbage for certain, or it may hold some between the open snapshots and
+// was not rewritten for this compaction yet.
+func (k *picker) mayShrink(t *manifest.TableMeta, r Range) bool {
+	return garbage(t, k.oldestSnapshot) || (t.Number < r.Before && (t.Deletes > 0 || t.Shadowed > 0))
 }
 
 // lastLevel is the deepest level with a table in the range. What lies in level 0

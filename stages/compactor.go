@@ -35,16 +35,16 @@ type Compactor struct {
 	stuck     chan struct{}      // the loop closes it when a table was set aside: level 0 may never shrink again
 	jobs      jobCounter
 
-	newest      Applied
-	running     []*compactor.Job
-	setAside    map[uint64]bool     // damaged tables, by number
-	damage      map[uint64]error    // what is wrong with them
-	failing     map[uint64]*backOff // of jobs that failed, by their first input
-	resume      <-chan time.Time    // no job starts before it fires; nil: no reason to wait
-	pending     []*rangeRequest     // the first is under way
-	stopped     bool
-	settled     bool // idle is closed
-	stopWorkers context.CancelFunc
+	newest   Applied
+	running  []*compactor.Job
+	setAside map[uint64]bool     // damaged tables, by number
+	damage   map[uint64]error    // what is wrong with them
+	failing  map[uint64]*backOff // of jobs that failed, by their first input
+	resume   <-chan time.Time    // no job starts before it fires; nil: no reason to wait
+	pending  []*rangeRequest     // the first is under way
+	serving  int                 // running jobs that serve requests
+	stopped  bool
+	settled  bool // idle is closed
 }
 
 // rangeRequest asks for a manual compaction.
@@ -57,6 +57,7 @@ type rangeRequest struct {
 // finishedJob is a worker's report.
 type finishedJob struct {
 	job     *compactor.Job
+	manual  bool    // it served a request
 	applied Applied // the version with its outputs, where err is nil
 	err     error
 }
@@ -82,24 +83,19 @@ func newCompactor(env *Environment, snapshots *Snapshots, inbox *Inbox[Applied],
 func (c *Compactor) run(ctx context.Context) error {
 	workers, stop := context.WithCancel(ctx)
 	defer stop()
-	c.stopWorkers = stop
 	inbox, stopping := c.inbox.ch, c.stopping
 	for inbox != nil || !c.settled {
 		c.dispatch(workers)
 		select {
 		case a, open := <-inbox:
-			start := time.Now()
-			if open {
-				c.observe(a)
-			} else {
-				inbox = nil
-			}
-			c.inbox.worked(1, start)
+			inbox = c.receive(inbox, a, open)
 		case f := <-c.finished:
 			if err := c.settle(ctx, f); err != nil {
 				return err
 			}
 		case r := <-c.requests:
+			// Whoever asks may have flushed before: that version waits in the inbox.
+			inbox = c.catchUp(inbox)
 			c.pending = append(c.pending, r)
 		case <-c.nudged:
 		case <-c.resume:
@@ -111,6 +107,31 @@ func (c *Compactor) run(ctx context.Context) error {
 		}
 		if c.stopped && len(c.running) == 0 {
 			c.settleIdle()
+		}
+	}
+	return nil
+}
+
+// receive handles one message, or the end, of the inbox; it returns what to receive
+// from next.
+func (c *Compactor) receive(inbox chan Applied, a Applied, open bool) chan Applied {
+	if !open {
+		return nil
+	}
+	start := time.Now()
+	c.observe(a)
+	c.inbox.worked(1, start)
+	return inbox
+}
+
+// catchUp handles everything that waits in the inbox.
+func (c *Compactor) catchUp(inbox chan Applied) chan Applied {
+	for inbox != nil {
+		select {
+		case a, open := <-inbox:
+			inbox = c.receive(inbox, a, open)
+		default:
+			return inbox
 		}
 	}
 	return nil
@@ -143,35 +164,40 @@ func (c *Compactor) nudge() {
 // dispatch starts jobs until no worker is free or nothing is left to do.
 func (c *Compactor) dispatch(ctx context.Context) {
 	for !c.stopped && ctx.Err() == nil && c.resume == nil && len(c.running) < c.env.Workers {
-		job := c.choose()
+		job, manual := c.choose()
 		if job == nil {
 			return
 		}
 		c.running = append(c.running, job)
-		c.start(ctx, job)
+		if manual {
+			c.serving++
+		}
+		c.start(ctx, job, manual)
 	}
 }
 
 // choose picks the next job. A manual compaction goes first; while it waits for
 // running jobs, only a level 0 that grows dangerous gets jobs of its own.
-func (c *Compactor) choose() *compactor.Job {
+func (c *Compactor) choose() (job *compactor.Job, manual bool) {
 	_, oldest := c.snapshots.Count()
 	for len(c.pending) > 0 {
 		r := c.pending[0]
 		job, done := compactor.PickRange(c.env.Policy, c.newest.Version, c.running, c.setAside, oldest, r.bounds)
-		if job != nil && r.ctx.Err() == nil {
-			return job
+		abandoned := r.ctx.Err() != nil
+		if job != nil && !abandoned {
+			return job, true
 		}
-		if !done && r.ctx.Err() == nil {
+		// The tree may be done before the last worker has reported what it did to it.
+		if (!done || c.serving > 0) && !abandoned {
 			if len(c.newest.Version.Levels[0]) < c.env.Policy.L0Limit/2 {
-				return nil
+				return nil, false
 			}
 			break
 		}
 		r.reply <- c.damageWithin(r.bounds)
 		c.pending = c.pending[1:]
 	}
-	return compactor.Pick(c.env.Policy, c.newest.Version, c.running, c.setAside, oldest)
+	return compactor.Pick(c.env.Policy, c.newest.Version, c.running, c.setAside, oldest), false
 }
 
 // damageWithin returns what prevented a manual compaction from being complete: the
@@ -189,6 +215,9 @@ func (c *Compactor) damageWithin(r compactor.Range) error {
 // settle notes the end of a job. An error means that the database must stop.
 func (c *Compactor) settle(ctx context.Context, f finishedJob) error {
 	c.running = slices.DeleteFunc(c.running, func(j *compactor.Job) bool { return j == f.job })
+	if f.manual {
+		c.serving--
+	}
 	switch {
 	case f.err == nil:
 		c.observe(f.applied)

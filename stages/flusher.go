@@ -57,9 +57,12 @@ func (f *Flusher) handle(ctx context.Context, s Sealed) error {
 	if s.Memtable != nil {
 		verdict, err = f.flush(ctx, s)
 	}
-	f.answer(err)
-	if err != nil || verdict.hold == nil {
-		return err
+	if err != nil {
+		return err // the waiter is answered by refuse, when no stage goes on any more
+	}
+	f.answer(nil)
+	if verdict.hold == nil {
+		return nil
 	}
 	start := time.Now()
 	select {
@@ -129,7 +132,7 @@ func (f *Flusher) attempt(ctx context.Context, s Sealed) (verdict, error) {
 	return v, nil
 }
 
-// refuse answers the waiters of what is in hand (after a panic) and still queued
+// refuse answers the waiters of what is in hand and of what is still queued
 // after the stage failed.
 func (f *Flusher) refuse(cause error) {
 	f.answer(cause)

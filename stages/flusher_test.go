@@ -149,6 +149,8 @@ func TestFlusherKeepsProposedTables(t *testing.T) {
 			if err := <-ended; !errors.Is(err, cause) {
 				t.Errorf("ended with %v", err)
 			}
+			close(f.inbox.ch)
+			f.refuse(cause) // as the pipeline does, once nothing goes on any more
 			if err := waiter.Wait(); !errors.Is(err, cause) || !errors.Is(err, base.ErrReadOnly) {
 				t.Errorf("the waiter got %v", err)
 			}
@@ -192,16 +194,18 @@ func TestFlusherTriesThreeTimes(t *testing.T) {
 				if n := len(r.traced("create")); n != c.tries || time.Since(began) != time.Duration(c.tries/2)*150*time.Millisecond {
 					t.Errorf("%d tries in %v", n, time.Since(began))
 				}
-				if err := waiter.Wait(); !errors.Is(err, base.ErrReadOnly) {
-					t.Errorf("the waiter got %v", err)
+				if len(waiter.reply) > 0 {
+					t.Error("the waiter was told of the failure before the other stages were stopped")
 				}
 				if got := r.names(base.FileTable); len(got) > 0 {
 					t.Errorf("left %v", got)
 				}
 				close(f.inbox.ch)
 				f.refuse(errBroken)
-				if err := queued.Wait(); !errors.Is(err, base.ErrReadOnly) || !errors.Is(err, errBroken) {
-					t.Errorf("who queued got %v", err)
+				for _, c := range []*Commit{waiter, queued} {
+					if err := c.Wait(); !errors.Is(err, base.ErrReadOnly) || !errors.Is(err, errBroken) {
+						t.Errorf("a waiter got %v", err)
+					}
 				}
 			})
 		})
@@ -253,9 +257,12 @@ func TestFlusherStopsWaiting(t *testing.T) {
 				time.Sleep(time.Minute)
 				began := time.Now()
 				how(closing, cancel)
-				if err := <-ended; err == nil || time.Since(began) != 0 {
+				err := <-ended
+				if err == nil || time.Since(began) != 0 {
 					t.Errorf("ended after %v with %v", time.Since(began), err)
 				}
+				close(f.inbox.ch)
+				f.refuse(err)
 				if waiter.Wait() == nil {
 					t.Error("the waiter heard nothing of it")
 				}

@@ -242,7 +242,7 @@ func (p *Pipeline) Flush(ctx context.Context) error {
 func (p *Pipeline) Compact(ctx context.Context, lower, upper []byte) error {
 	r := &rangeRequest{
 		ctx:    ctx,
-		bounds: compactor.Range{Lower: lower, Upper: upper, Through: p.Visible()},
+		bounds: compactor.Range{Lower: lower, Upper: upper, Through: p.Visible(), Before: p.env.Numbers.Peek()},
 		reply:  make(chan error, 1),
 	}
 	select {

@@ -13,9 +13,9 @@ import (
 // start hands a job to a worker of its own: a goroutine that runs the job,
 // proposes its edit to the Keeper and reports. Whatever happens to it, a panic
 // included, it reports exactly once.
-func (c *Compactor) start(ctx context.Context, job *compactor.Job) {
+func (c *Compactor) start(ctx context.Context, job *compactor.Job, manual bool) {
 	version := c.newest.Version
-	report := finishedJob{job: job, err: errors.New("the worker ended without a result")}
+	report := finishedJob{job: job, manual: manual, err: errors.New("the worker ended without a result")}
 	c.launch("compaction worker", func(context.Context) error {
 		report.applied, report.err = c.work(ctx, job, version)
 		return nil
