@@ -1,0 +1,62 @@
+//go:build !race
+
+package db
+
+import (
+	"fmt"
+	"testing"
+)
+
+// TestAllocations: the hot paths allocate nothing. (The race detector allocates.)
+func TestAllocations(t *testing.T) {
+	d, err := Open("", &Options{InMemory: true, Durability: NoSync})
+	must(t, err)
+	defer d.Close()
+	value := make([]byte, 100)
+	key := func(i int) []byte { return fmt.Appendf(nil, "key%06d", i) }
+	for i := range 5000 {
+		must(t, d.Put(key(i), value))
+	}
+	must(t, d.Flush(t.Context()))
+	for i := range 1000 {
+		must(t, d.Put(key(2*i), value))
+	}
+	memory, table, miss := key(2), key(4001), key(999_999)
+	buffer := make([]byte, 0, 1000)
+	snapshot, err := d.NewSnapshot()
+	must(t, err)
+	defer snapshot.Close()
+	forward, err := d.NewIterator(nil)
+	must(t, err)
+	defer forward.Close()
+	backward, err := d.NewIterator(nil)
+	must(t, err)
+	defer backward.Close()
+	if !forward.First() || !backward.Last() {
+		t.Fatal(forward.Err(), backward.Err())
+	}
+	for _, c := range []struct {
+		what    string
+		allowed float64
+		do      func()
+	}{
+		{"Put", 0, func() { d.Put(memory, value) }},
+		{"Delete", 0, func() { d.Delete(miss) }},
+		{"AppendValue from a memtable", 0, func() { buffer, _ = d.AppendValue(buffer[:0], memory) }},
+		{"AppendValue from a table", 0, func() { buffer, _ = d.AppendValue(buffer[:0], table) }},
+		{"AppendValue of a missing key", 0, func() { buffer, _ = d.AppendValue(buffer[:0], miss) }},
+		{"Has", 0, func() { d.Has(table) }},
+		{"Snapshot.AppendValue", 0, func() { buffer, _ = snapshot.AppendValue(buffer[:0], table) }},
+		{"Get", 1, func() { d.Get(table) }}, // the copy
+		{"Next", 0, func() { forward.Next() }},
+		{"Prev", 0, func() { backward.Prev() }},
+		{"SeekGE", 0, func() { forward.SeekGE(table) }},
+		{"SeekLT", 0, func() { backward.SeekLT(table) }},
+	} {
+		c.do() // buffers may grow once
+		// AllocsPerRun counts everybody: what a block read allocates averages out.
+		if n := testing.AllocsPerRun(2000, c.do); n > c.allowed {
+			t.Errorf("%s allocates %v times, allowed are %v", c.what, n, c.allowed)
+		}
+	}
+}

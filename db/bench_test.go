@@ -1,0 +1,143 @@
+package db
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
+
+const benchmarkKeys = 200_000
+
+func benchmarkKey(dst []byte, i int) []byte { return fmt.Appendf(dst[:0], "key%013d", i) }
+
+func benchmarkDB(b *testing.B) *DB {
+	b.Helper()
+	d, err := Open(b.TempDir(), &Options{Durability: NoSync})
+	must(b, err)
+	b.Cleanup(func() { must(b, d.Close()) })
+	return d
+}
+
+// loadedDB holds benchmarkKeys keys with values of 100 bytes, all in tables.
+func loadedDB(b *testing.B) *DB {
+	b.Helper()
+	d := benchmarkDB(b)
+	value := make([]byte, 100)
+	batch := d.NewBatch()
+	var key []byte
+	for i := range benchmarkKeys {
+		key = benchmarkKey(key, i)
+		must(b, batch.Put(key, value))
+		if batch.Len() == 1000 {
+			must(b, d.Apply(b.Context(), batch))
+			batch.Reset()
+		}
+	}
+	must(b, d.Compact(b.Context(), nil, nil))
+	return d
+}
+
+func BenchmarkPutSequential(b *testing.B) { benchmarkPut(b, func(i int) int { return i }) }
+
+func BenchmarkPutRandom(b *testing.B) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	benchmarkPut(b, func(int) int { return rng.IntN(1 << 30) })
+}
+
+func benchmarkPut(b *testing.B, next func(i int) int) {
+	d := benchmarkDB(b)
+	value := make([]byte, 100)
+	var key []byte
+	b.ReportAllocs()
+	b.SetBytes(116)
+	for i := 0; b.Loop(); i++ {
+		key = benchmarkKey(key, next(i))
+		if err := d.Put(key, value); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkBatch100(b *testing.B) {
+	d := benchmarkDB(b)
+	value := make([]byte, 100)
+	batch := d.NewBatch()
+	var key []byte
+	b.ReportAllocs()
+	b.SetBytes(100 * 116)
+	for i := 0; b.Loop(); i++ {
+		batch.Reset()
+		for j := range 100 {
+			key = benchmarkKey(key, i*100+j)
+			batch.Put(key, value)
+		}
+		if err := d.Apply(b.Context(), batch); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkGetHit(b *testing.B) { benchmarkGet(b, 0) }
+
+func BenchmarkGetMiss(b *testing.B) { benchmarkGet(b, 1) }
+
+// benchmarkGet looks up keys that exist, or ones that lie between them.
+func benchmarkGet(b *testing.B, suffix int) {
+	d := loadedDB(b)
+	rng := rand.New(rand.NewPCG(1, 2))
+	var key, value []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		key = benchmarkKey(key, rng.IntN(benchmarkKeys))
+		key = append(key, "x"[:suffix]...)
+		var err error
+		if value, err = d.AppendValue(value[:0], key); (err == nil) != (suffix == 0) {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkGetHitParallel(b *testing.B) {
+	d := loadedDB(b)
+	b.ReportAllocs()
+	b.RunParallel(func(p *testing.PB) {
+		rng := rand.New(rand.NewPCG(1, rand.Uint64()))
+		var key, value []byte
+		for p.Next() {
+			key = benchmarkKey(key, rng.IntN(benchmarkKeys))
+			var err error
+			if value, err = d.AppendValue(value[:0], key); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+}
+
+func BenchmarkNext(b *testing.B) {
+	benchmarkMove(b, func(it *Iterator) bool { return it.Next() || it.First() })
+}
+
+func BenchmarkPrev(b *testing.B) {
+	benchmarkMove(b, func(it *Iterator) bool { return it.Prev() || it.Last() })
+}
+
+func BenchmarkSeek(b *testing.B) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	var key []byte
+	benchmarkMove(b, func(it *Iterator) bool {
+		key = benchmarkKey(key, rng.IntN(benchmarkKeys))
+		return it.SeekGE(key)
+	})
+}
+
+func benchmarkMove(b *testing.B, move func(*Iterator) bool) {
+	it, err := loadedDB(b).NewIterator(nil)
+	must(b, err)
+	defer it.Close()
+	b.ReportAllocs()
+	for b.Loop() {
+		if !move(it) {
+			b.Fatal(it.Err())
+		}
+	}
+}

@@ -1,0 +1,207 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"lsmdb/internal/vfs"
+)
+
+// openDescriptors counts the files this process has open; 0 where that cannot be told.
+func openDescriptors() int {
+	entries, _ := os.ReadDir("/proc/self/fd")
+	return len(entries)
+}
+
+// TestCloseUnderLoad closes a database that everybody uses. Every call returns
+// ErrClosed from then on, what was acknowledged is there at the next open, and no
+// goroutine and no descriptor is left.
+func TestCloseUnderLoad(t *testing.T) {
+	runtime.GC()
+	goroutines, descriptors := runtime.NumGoroutine(), openDescriptors()
+	for round := range 3 {
+		dir := t.TempDir()
+		d, err := Open(dir, &Options{MemtableBytes: 16 << 10, Durability: NoSync})
+		must(t, err)
+		l := &load{d: d}
+		l.start(t)
+		for d.Metrics().Writes.Commits < uint64(200+500*round) {
+			runtime.Gosched()
+		}
+		var closers sync.WaitGroup
+		for range 3 {
+			closers.Go(func() {
+				if err := d.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		closers.Wait()
+		everyCallIsRefused(t, d)
+		l.all.Wait()
+		d, err = Open(dir, &Options{MemtableBytes: 16 << 10, ReadOnly: true})
+		must(t, err)
+		for g := range l.written {
+			for i := range int(l.written[g].Load()) {
+				if ok, err := d.Has(fmt.Appendf(nil, "%d/%06d", g, i)); !ok || err != nil {
+					t.Fatalf("write %d of goroutine %d was acknowledged: %v, %v", i, g, ok, err)
+				}
+			}
+		}
+		must(t, d.Close())
+	}
+	for deadline := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > goroutines && time.Now().Before(deadline); {
+		runtime.Gosched()
+	}
+	if n := runtime.NumGoroutine(); n > goroutines {
+		stacks := make([]byte, 1<<16)
+		t.Errorf("%d goroutines, %d before:\n%s", n, goroutines, stacks[:runtime.Stack(stacks, true)])
+	}
+	if n := openDescriptors(); n > descriptors {
+		t.Errorf("%d descriptors are open, %d before", n, descriptors)
+	}
+}
+
+// load uses a database in every way until it is closed.
+type load struct {
+	d       *DB
+	all     sync.WaitGroup
+	written [4]atomic.Int64 // acknowledged, by goroutine
+}
+
+func (l *load) start(t *testing.T) {
+	ctx := context.Background()
+	untilClosed := func(what string, body func(i int) error) {
+		l.all.Go(func() {
+			var err error
+			for i := 0; err == nil; i++ {
+				err = body(i)
+			}
+			if !errors.Is(err, ErrClosed) {
+				t.Errorf("%s ended with %v", what, err)
+			}
+		})
+	}
+	for g := range l.written {
+		untilClosed("Put", func(i int) error {
+			err := l.d.Put(fmt.Appendf(nil, "%d/%06d", g, i), make([]byte, 200))
+			if err == nil {
+				l.written[g].Add(1)
+			}
+			return err
+		})
+	}
+	untilClosed("Submit", func(i int) error {
+		b := l.d.NewBatch()
+		b.Put([]byte("submitted"), nil)
+		p, err := l.d.Submit(ctx, b)
+		if err != nil {
+			return err
+		}
+		return p.Wait(ctx)
+	})
+	untilClosed("Get", func(i int) error {
+		_, err := l.d.Get(fmt.Appendf(nil, "0/%06d", i%1000))
+		if errors.Is(err, ErrNotFound) {
+			err = nil
+		}
+		return err
+	})
+	untilClosed("iterator", func(i int) error {
+		it, err := l.d.NewIterator(nil)
+		if err != nil {
+			return err
+		}
+		for ok := it.Last(); ok; ok = it.Prev() {
+		}
+		return it.Close()
+	})
+	untilClosed("snapshot", func(i int) error {
+		s, err := l.d.NewSnapshot()
+		if err != nil {
+			return err
+		}
+		_, err = s.Has([]byte("submitted"))
+		return errors.Join(err, s.Close())
+	})
+	untilClosed("Flush", func(int) error { return l.d.Flush(ctx) })
+	untilClosed("Compact", func(int) error { return l.d.Compact(ctx, nil, nil) })
+	untilClosed("Sync", func(int) error { return l.d.Sync(ctx) })
+}
+
+// everyCallIsRefused calls everything on a closed database.
+func everyCallIsRefused(t *testing.T, d *DB) {
+	t.Helper()
+	ctx := t.Context()
+	b := d.NewBatch()
+	must(t, b.Put([]byte("k"), nil))
+	_, get := d.Get(nil)
+	_, appended := d.AppendValue(nil, nil)
+	_, has := d.Has(nil)
+	_, iterator := d.NewIterator(nil)
+	_, snapshot := d.NewSnapshot()
+	_, submit := d.Submit(ctx, b)
+	for what, err := range map[string]error{
+		"Put": d.Put(nil, nil), "Delete": d.Delete(nil), "Apply": d.Apply(ctx, b), "Submit": submit, "Sync": d.Sync(ctx),
+		"Get": get, "AppendValue": appended, "Has": has, "NewIterator": iterator, "NewSnapshot": snapshot,
+		"Flush": d.Flush(ctx), "Compact": d.Compact(ctx, nil, nil),
+	} {
+		wantErr(t, what+" after Close", err, ErrClosed)
+	}
+	must(t, d.Close())
+	d.Metrics()
+}
+
+// TestReadersOutliveClose: the next move or call says ErrClosed; what was shown last
+// stays readable.
+func TestReadersOutliveClose(t *testing.T) {
+	m := newMachine(vfs.NewMem())
+	d := m.open(t)
+	fillTables(t, d, 100)
+	must(t, d.Put([]byte("z"), []byte("memory")))
+	first, err := d.NewIterator(nil)
+	must(t, err)
+	last, err := d.NewIterator(nil)
+	must(t, err)
+	fresh, err := d.NewIterator(nil)
+	must(t, err)
+	s, err := d.NewSnapshot()
+	must(t, err)
+	first.First()
+	last.Last()
+	key, value := first.Key(), first.Value()
+	must(t, d.Close())
+	if string(first.Key()) != "table00000" || string(last.Value()) != "memory" || first.Err() != nil {
+		t.Errorf("after Close: %q, %q", first.Key(), last.Value())
+	}
+	for what, move := range map[string]func() bool{
+		"Next": first.Next, "Prev": last.Prev, "First": fresh.First, "Last": fresh.Last,
+		"SeekGE": func() bool { return fresh.SeekGE(nil) }, "SeekLT": func() bool { return fresh.SeekLT([]byte("z")) },
+	} {
+		if move() {
+			t.Errorf("%s after Close succeeded", what)
+		}
+	}
+	for _, it := range []*Iterator{first, last, fresh} {
+		wantErr(t, "iterator", it.Err(), ErrClosed)
+		wantErr(t, "Close of an iterator", it.Close(), ErrClosed)
+		must(t, it.Close())
+		wantErr(t, "closed iterator", it.Err(), ErrClosed)
+	}
+	if string(key) != "table00000" || len(value) < 200 {
+		t.Errorf("what was shown changed: %q", key)
+	}
+	_, err = s.Get([]byte("z"))
+	wantErr(t, "snapshot", err, ErrClosed)
+	_, err = s.NewIterator(nil)
+	wantErr(t, "snapshot", err, ErrClosed)
+	must(t, s.Close())
+	must(t, s.Close())
+}

@@ -1,0 +1,114 @@
+// Package db is the public API of lsmdb: an embedded, ordered, crash-safe
+// key-value store.
+//
+// A DB is safe for concurrent use. Writes are messages to a pipeline of stages
+// (package stages); reads look at an immutable state that the stages publish and
+// never wait for them.
+package db
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"lsmdb/stages"
+)
+
+// DB is an open database. All its methods may be called concurrently, also while
+// it is being closed; on a closed database they return ErrClosed.
+type DB struct {
+	dir     string
+	options Options
+	opened  time.Time
+	env     *stages.Environment
+	lock    io.Closer
+
+	pipeline  *stages.Pipeline  // nil if the database was opened read-only
+	published *stages.Published // what readers see
+	recovery  RecoveryMetrics
+
+	closed    atomic.Bool
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// Open opens the database in dir, creating it (directory mode 0700, files 0600) if
+// there is none, and recovers what an unclean end left. A nil opts means the
+// defaults.
+//
+// Errors: ErrLocked while somebody else has it open, *CorruptionError for a file
+// that is damaged or missing, ErrIncompatible for files of a newer version,
+// ErrDiskFull, fs.ErrNotExist (with ReadOnly or MustExist), and what the file
+// system reports. A failed Open changes nothing that a later one needs.
+func Open(dir string, opts *Options) (*DB, error) {
+	options, err := opts.resolved()
+	if err != nil {
+		return nil, err
+	}
+	if options.InMemory {
+		dir = "memory"
+	}
+	o := newOpening(dir, options)
+	d, err := o.run()
+	if err != nil {
+		o.abandon()
+		options.Logger.Error().Str("dir", dir).Err(err).Msg("open failed")
+		return nil, err
+	}
+	return d, nil
+}
+
+// Flush writes what is in memory to tables and waits for that. Ctx bounds the
+// wait; the work itself goes on.
+func (d *DB) Flush(ctx context.Context) error {
+	if err := d.writable(); err != nil {
+		return err
+	}
+	return d.pipeline.Flush(ctx)
+}
+
+// Compact merges everything between start and end (both included; nil: unbounded)
+// into one sorted run, dropping deleted and overwritten entries that no snapshot
+// needs. What is written meanwhile is not waited for. If ctx ends, the compaction
+// stops between two jobs.
+//
+// A damaged table is left as it is; its *CorruptionError is returned after the rest
+// was compacted.
+func (d *DB) Compact(ctx context.Context, start, end []byte) error {
+	if err := d.Flush(ctx); err != nil {
+		return err
+	}
+	return d.pipeline.Compact(ctx, start, end)
+}
+
+func (d *DB) writable() error {
+	switch {
+	case d.closed.Load():
+		return ErrClosed
+	case d.pipeline == nil:
+		return ErrReadOnly
+	}
+	return nil
+}
+
+// Close finishes the writes that are queued, makes all of them durable, stops every
+// goroutine and closes every file. Iterators and snapshots that are still open
+// return ErrClosed from then on. If a failure had stopped the database, Close
+// returns its cause. Close is idempotent: later calls wait for the first and
+// return the same.
+func (d *DB) Close() error {
+	d.closeOnce.Do(func() {
+		d.closed.Store(true)
+		var errs []error
+		if d.pipeline != nil {
+			errs = append(errs, d.pipeline.Close())
+		}
+		errs = append(errs, d.env.Files.CloseAll(), d.lock.Close())
+		d.closeErr = errors.Join(errs...)
+		d.options.Logger.Info().Str("dir", d.dir).Err(d.closeErr).Msg("closed")
+	})
+	return d.closeErr
+}

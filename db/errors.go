@@ -1,0 +1,39 @@
+package db
+
+import "lsmdb/internal/base"
+
+// What a caller can test for with errors.Is.
+var (
+	// ErrNotFound: the key has no value.
+	ErrNotFound = base.ErrNotFound
+	// ErrClosed: the database, iterator or snapshot is closed.
+	ErrClosed = base.ErrClosed
+	// ErrLocked: another process, or this one, has the database open.
+	ErrLocked = base.ErrLocked
+	// ErrReadOnly: the database was opened read-only, or turned read-only after a
+	// failure, whose cause is wrapped as well.
+	ErrReadOnly = base.ErrReadOnly
+	// ErrCorrupt: a file is damaged; errors.As with *CorruptionError says where.
+	ErrCorrupt = base.ErrCorrupt
+	// ErrKeyTooLarge: a key is longer than MaxKeyBytes.
+	ErrKeyTooLarge = base.ErrKeyTooLarge
+	// ErrValueTooLarge: a value is longer than MaxValueBytes.
+	ErrValueTooLarge = base.ErrValueTooLarge
+	// ErrBatchTooLarge: a batch is longer than MaxBatchBytes.
+	ErrBatchTooLarge = base.ErrBatchTooLarge
+	// ErrDiskFull: there is no room. Nothing of the write was stored; writes succeed
+	// again once there is room.
+	ErrDiskFull = base.ErrDiskFull
+	// ErrIncompatible: a file was written by a newer version.
+	ErrIncompatible = base.ErrIncompatible
+)
+
+// CorruptionError says which file is damaged, and where.
+type CorruptionError = base.CorruptionError
+
+// Limits. Beyond them a call fails before any state changes.
+const (
+	MaxKeyBytes   = base.MaxKeyBytes
+	MaxValueBytes = base.MaxValueBytes
+	MaxBatchBytes = base.MaxBatchBytes
+)

@@ -1,0 +1,214 @@
+package db_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"time"
+
+	"lsmdb/db"
+)
+
+// openExample opens a database that lives in memory only, so that the examples
+// leave nothing behind.
+func openExample() *db.DB {
+	d, err := db.Open("", &db.Options{InMemory: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	return d
+}
+
+func Example() {
+	dir, err := os.MkdirTemp("", "lsmdb-example-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+
+	d, err := db.Open(dir, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer d.Close()
+	if err := d.Put([]byte("hello"), []byte("world")); err != nil {
+		log.Fatal(err) // when Put returns nil, the write survives a power failure
+	}
+	value, err := d.Get([]byte("hello"))
+	fmt.Printf("%s %v\n", value, err)
+
+	_, err = d.Get([]byte("nothing"))
+	fmt.Println(errors.Is(err, db.ErrNotFound))
+	// Output:
+	// world <nil>
+	// true
+}
+
+func ExampleDB_Put_durability() {
+	d := openExample()
+	defer d.Close()
+	// Fast: survives a killed process, but perhaps not a power failure.
+	d.Put([]byte("a"), []byte("1"), db.NoSync)
+	d.Put([]byte("b"), []byte("2"), db.NoSync)
+	// One fsync makes both durable.
+	fmt.Println(d.Sync(context.Background()))
+	// Output: <nil>
+}
+
+func ExampleDB_AppendValue() {
+	d := openExample()
+	defer d.Close()
+	d.Put([]byte("a"), []byte("apple"))
+	d.Put([]byte("b"), []byte("banana"))
+	buffer := make([]byte, 0, 64) // used again and again: no allocation
+	for _, key := range []string{"a", "b"} {
+		var err error
+		if buffer, err = d.AppendValue(buffer[:0], []byte(key)); err != nil {
+			log.Fatal(err)
+		}
+		fmt.Printf("%s\n", buffer)
+	}
+	// Output:
+	// apple
+	// banana
+}
+
+func ExampleBatch() {
+	d := openExample()
+	defer d.Close()
+	d.Put([]byte("alice"), []byte("100"))
+
+	b := d.NewBatch()
+	b.Put([]byte("alice"), []byte("70"))
+	b.Put([]byte("bob"), []byte("30"))
+	b.Delete([]byte("carol"))
+	if err := d.Apply(context.Background(), b); err != nil { // all or nothing
+		log.Fatal(err)
+	}
+	alice, _ := d.Get([]byte("alice"))
+	bob, _ := d.Get([]byte("bob"))
+	fmt.Printf("%d operations: alice %s, bob %s\n", b.Len(), alice, bob)
+	// Output: 3 operations: alice 70, bob 30
+}
+
+func ExampleIterator_All() {
+	d := openExample()
+	defer d.Close()
+	for _, word := range []string{"pear", "apple", "plum", "peach", "cherry"} {
+		d.Put([]byte(word), fmt.Append(nil, len(word)))
+	}
+	it, err := d.NewIterator(&db.IterOptions{Prefix: []byte("p")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer it.Close()
+	for key, value := range it.All() {
+		fmt.Printf("%s=%s ", key, value)
+	}
+	fmt.Println(it.Err())
+	for key := range it.Backward() {
+		fmt.Printf("%s ", key)
+	}
+	fmt.Println(it.Err())
+	// Output:
+	// peach=5 pear=4 plum=4 <nil>
+	// plum pear peach <nil>
+}
+
+func ExampleIterator_SeekGE() {
+	d := openExample()
+	defer d.Close()
+	for i := range 10 {
+		d.Put(fmt.Appendf(nil, "%02d", i*10), nil)
+	}
+	it, err := d.NewIterator(&db.IterOptions{Lower: []byte("20"), Upper: []byte("80")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer it.Close()
+	for ok := it.SeekGE([]byte("45")); ok; ok = it.Next() {
+		fmt.Printf("%s ", it.Key())
+	}
+	for ok := it.SeekLT([]byte("45")); ok; ok = it.Prev() {
+		fmt.Printf("%s ", it.Key())
+	}
+	fmt.Println(it.Err())
+	// Output: 50 60 70 40 30 20 <nil>
+}
+
+func ExampleSnapshot() {
+	d := openExample()
+	defer d.Close()
+	d.Put([]byte("k"), []byte("before"))
+	s, err := d.NewSnapshot()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer s.Close()
+	d.Put([]byte("k"), []byte("after"))
+	d.Compact(context.Background(), nil, nil)
+
+	then, _ := s.Get([]byte("k"))
+	now, _ := d.Get([]byte("k"))
+	fmt.Printf("%s, %s\n", then, now)
+	// Output: before, after
+}
+
+func ExampleDB_Submit() {
+	d := openExample()
+	defer d.Close()
+	ctx := context.Background()
+	var pending []*db.Pending
+	for i := range 100 { // all under way at once: they share fsyncs
+		b := d.NewBatch()
+		b.Put(fmt.Appendf(nil, "key%d", i), nil)
+		p, err := d.Submit(ctx, b)
+		if err != nil {
+			log.Fatal(err)
+		}
+		pending = append(pending, p)
+	}
+	for _, p := range pending {
+		if err := p.Wait(ctx); err != nil {
+			log.Fatal(err)
+		}
+	}
+	fmt.Println(d.Has([]byte("key99")))
+	// Output: true <nil>
+}
+
+func ExampleDB_Apply_context() {
+	d := openExample()
+	defer d.Close()
+	b := d.NewBatch()
+	b.Put([]byte("k"), []byte("v"))
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // bounds the wait behind back-pressure
+	defer cancel()
+	fmt.Println(d.Apply(ctx, b))
+	cancel()
+	fmt.Println(d.Apply(ctx, b)) // nothing is stored
+	// Output:
+	// <nil>
+	// context canceled
+}
+
+func ExampleDB_Metrics() {
+	d := openExample()
+	defer d.Close()
+	for i := range 1000 {
+		d.Put(fmt.Appendf(nil, "key%d", i), make([]byte, 100), db.NoSync)
+	}
+	d.Compact(context.Background(), nil, nil)
+	m := d.Metrics()
+	tables, _ := m.Tables()
+	fmt.Println(m.Writes.Operations, "operations,", tables, "table,", m.ReadAmplification(), "runs")
+	for _, stage := range m.Stages {
+		fmt.Print(stage.Name, " ")
+	}
+	fmt.Println()
+	// Output:
+	// 1000 operations, 1 table, 2 runs
+	// writer flusher keeper compactor sweeper
+}

@@ -1,0 +1,190 @@
+package db
+
+import (
+	"time"
+
+	"lsmdb/manifest"
+)
+
+// Metrics is a picture of the database at one moment. Counters count since Open;
+// sizes are in bytes. It marshals to JSON with durations in nanoseconds.
+type Metrics struct {
+	Uptime   time.Duration   `json:"uptime_ns"`
+	Sequence uint64          `json:"sequence"`          // of the newest visible write
+	Failure  string          `json:"failure,omitempty"` // why the database turned read-only; empty while all is well
+	Levels   []LevelMetrics  `json:"levels"`            // level 0 first
+	Stages   []StageMetrics  `json:"stages"`            // in the order of the pipeline
+	Memtable MemtableMetrics `json:"memtable"`
+	Writes   WriteMetrics    `json:"writes"`
+	WAL      WALMetrics      `json:"wal"`
+	Flush    JobMetrics      `json:"flush"`
+	Compact  JobMetrics      `json:"compact"`
+	Stalls   StallMetrics    `json:"stalls"`
+	Reads    ReadMetrics     `json:"reads"`
+	Cache    CacheMetrics    `json:"cache"`
+	Filter   FilterMetrics   `json:"filter"`
+	Snapshot SnapshotMetrics `json:"snapshots"`
+	Files    FileMetrics     `json:"files"`
+	Recovery RecoveryMetrics `json:"recovery"`
+}
+
+// LevelMetrics describes one level of the tree.
+type LevelMetrics struct {
+	Level        int    `json:"level"`
+	Tables       int    `json:"tables"`
+	Bytes        int64  `json:"bytes"`
+	Entries      uint64 `json:"entries"`
+	Deletes      uint64 `json:"deletes"`       // tombstones among the entries
+	BytesWritten uint64 `json:"bytes_written"` // into this level, by flushes and compactions
+	BytesRead    uint64 `json:"bytes_read"`    // by compactions whose outputs went to this level
+	Jobs         uint64 `json:"jobs"`          // that wrote to this level
+	Moves        uint64 `json:"moves"`         // tables that came down without being rewritten
+}
+
+// StageMetrics describes one stage of the pipeline and its mailbox.
+type StageMetrics struct {
+	Name     string        `json:"name"`
+	Depth    int           `json:"depth"`      // messages waiting
+	Capacity int           `json:"capacity"`   // messages that may wait
+	Messages uint64        `json:"messages"`   // received
+	Blocked  time.Duration `json:"blocked_ns"` // time senders waited because the mailbox was full
+	Busy     time.Duration `json:"busy_ns"`    // time the stage spent on messages, its own waiting for others included
+}
+
+// MemtableMetrics describes what is held in memory only (and in the WAL).
+type MemtableMetrics struct {
+	ActiveBytes int64 `json:"active_bytes"`
+	ActiveCount int64 `json:"active_entries"`
+	Sealed      int   `json:"sealed"` // memtables waiting for the flusher or in it
+	SealedBytes int64 `json:"sealed_bytes"`
+	SealedCount int64 `json:"sealed_entries"`
+}
+
+// WriteMetrics counts what callers wrote.
+type WriteMetrics struct {
+	Commits    uint64 `json:"commits"` // Put, Delete, Apply, Submit, Sync and Flush calls
+	Groups     uint64 `json:"groups"`  // they were merged into, each one WAL record at most
+	Operations uint64 `json:"operations"`
+	UserBytes  uint64 `json:"user_bytes"` // keys and values
+}
+
+// WALMetrics describes the write-ahead log.
+type WALMetrics struct {
+	Segment       uint64        `json:"segment"`        // number of the segment being written
+	OffsetBytes   int64         `json:"offset_bytes"`   // written in it
+	DurableBytes  int64         `json:"durable_bytes"`  // known to be fsynced in it
+	ReservedBytes int64         `json:"reserved_bytes"` // preallocated in it
+	BytesWritten  uint64        `json:"bytes_written"`  // in all segments, without preallocation
+	Syncs         uint64        `json:"syncs"`
+	SyncTime      time.Duration `json:"sync_ns"`
+	Rotations     uint64        `json:"rotations"`
+}
+
+// JobMetrics counts background jobs: flushes or compactions.
+type JobMetrics struct {
+	Jobs         uint64        `json:"jobs"`
+	Running      int           `json:"running"`
+	Moves        uint64        `json:"moves"` // tables moved down without being rewritten
+	BytesRead    uint64        `json:"bytes_read"`
+	BytesWritten uint64        `json:"bytes_written"`
+	EntriesIn    uint64        `json:"entries_in"`
+	EntriesOut   uint64        `json:"entries_out"`
+	Time         time.Duration `json:"time_ns"`
+	Retries      uint64        `json:"retries"`   // attempts that failed and were repeated
+	SetAside     int           `json:"set_aside"` // damaged tables that compaction leaves alone
+}
+
+// StallMetrics says how long writers were held back, and by which stage.
+type StallMetrics struct {
+	Count  uint64        `json:"count"`
+	Time   time.Duration `json:"time_ns"`
+	Behind string        `json:"behind,omitempty"` // the stage that writers wait for now: flusher, or compactor where level 0 is full
+}
+
+// ReadMetrics counts what reading cost. Cache hits cost nothing here.
+type ReadMetrics struct {
+	BlocksRead uint64 `json:"blocks_read"` // from table files, by reads and compactions
+	BytesRead  uint64 `json:"bytes_read"`
+}
+
+// CacheMetrics describes the block cache.
+type CacheMetrics struct {
+	Capacity  int64  `json:"capacity_bytes"`
+	Used      int64  `json:"used_bytes"`
+	Blocks    int    `json:"blocks"`
+	Hits      uint64 `json:"hits"`
+	Misses    uint64 `json:"misses"`
+	Evictions uint64 `json:"evictions"`
+}
+
+// FilterMetrics tells what the Bloom filters are worth.
+type FilterMetrics struct {
+	Checks         uint64 `json:"checks"`
+	Negatives      uint64 `json:"negatives"`       // tables that were not read thanks to a filter
+	FalsePositives uint64 `json:"false_positives"` // tables that were read in vain
+}
+
+// SnapshotMetrics describes the open snapshots.
+type SnapshotMetrics struct {
+	Open   int    `json:"open"`
+	Oldest uint64 `json:"oldest"` // its sequence number; 0 when none is open
+}
+
+// FileMetrics describes the directory as the database sees it.
+type FileMetrics struct {
+	OpenTables      int    `json:"open_tables"`
+	ObsoleteDeleted uint64 `json:"obsolete_deleted"`
+	ObsoletePending int    `json:"obsolete_pending"`
+	ManifestBytes   int64  `json:"manifest_bytes"`
+}
+
+// RecoveryMetrics tells what Open found.
+type RecoveryMetrics struct {
+	Created       bool          `json:"created"`        // the directory held no database before
+	CleanClose    bool          `json:"clean_close"`    // the last use ended with Close
+	Segments      int           `json:"segments"`       // WAL segments replayed
+	Commits       uint64        `json:"commits"`        // commit groups replayed
+	Operations    uint64        `json:"operations"`     // operations replayed
+	Bytes         int64         `json:"bytes"`          // WAL bytes replayed
+	TornBytes     int64         `json:"torn_bytes"`     // bytes of an unfinished write that were cut off
+	TablesWritten int           `json:"tables_written"` // tables made of what was replayed
+	FilesRemoved  int           `json:"files_removed"`  // left over and unlisted
+	Time          time.Duration `json:"time_ns"`
+}
+
+// Tables returns the number of tables in all levels and their bytes.
+func (m *Metrics) Tables() (count int, sizeBytes int64) {
+	for _, l := range m.Levels {
+		count += l.Tables
+		sizeBytes += l.Bytes
+	}
+	return count, sizeBytes
+}
+
+// WriteAmplification is the bytes written to WAL and tables for each byte that
+// callers wrote since Open; 0 before the first write.
+func (m *Metrics) WriteAmplification() float64 {
+	if m.Writes.UserBytes == 0 {
+		return 0
+	}
+	return float64(m.WAL.BytesWritten+m.Flush.BytesWritten+m.Compact.BytesWritten) / float64(m.Writes.UserBytes)
+}
+
+// ReadAmplification is the number of sorted runs that a read of an absent key
+// without filters would look into: memtables, tables of level 0 and each
+// populated deeper level.
+func (m *Metrics) ReadAmplification() int {
+	runs := 1 + m.Memtable.Sealed
+	for _, l := range m.Levels {
+		switch {
+		case l.Level == 0:
+			runs += l.Tables
+		case l.Tables > 0:
+			runs++
+		}
+	}
+	return runs
+}
+
+// NumLevels is the number of levels of the tree.
+const NumLevels = manifest.NumLevels

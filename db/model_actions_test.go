@@ -1,0 +1,311 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+)
+
+// key draws from a small set: empty, short, long, binary ones.
+func (r *modelRun) key() string {
+	switch n := r.rng.IntN(r.keys); n {
+	case 0:
+		return ""
+	case 1:
+		return strings.Repeat("\xff", 1+r.rng.IntN(3))
+	case 2:
+		return strings.Repeat("k", MaxKeyBytes)
+	case 3:
+		return "k\x00"
+	default:
+		return fmt.Sprintf("k%0*d", 1+n%4*2, n)
+	}
+}
+
+// value makes one that no other is equal to, from empty to larger than a memtable.
+func (r *modelRun) value() string {
+	r.values++
+	size := 0
+	switch n := r.rng.IntN(100); {
+	case n < 8:
+	case n < 60:
+		size = r.rng.IntN(60)
+	case n < 90:
+		size = r.rng.IntN(1000)
+	case n < 98:
+		size = 4000 + r.rng.IntN(5000)
+	default:
+		size = 10000 + r.rng.IntN(60000)
+	}
+	v := fmt.Sprintf("%d,", r.values)
+	if size == 0 {
+		return ""
+	}
+	if r.rng.IntN(2) == 0 {
+		return v + strings.Repeat("x", size)
+	}
+	b := make([]byte, size)
+	for i := range b {
+		b[i] = byte(r.rng.Uint32())
+	}
+	return v + string(b)
+}
+
+// durability draws what the next write asks for, and how to say so.
+func (r *modelRun) durability() (Durability, []Durability) {
+	switch r.rng.IntN(8) {
+	case 0:
+		return Sync, []Durability{Sync}
+	case 1:
+		return r.db.options.Durability, nil
+	}
+	return NoSync, []Durability{NoSync}
+}
+
+// write puts or deletes a few keys, one by one.
+func (r *modelRun) write() {
+	for range 1 + r.rng.IntN(25) {
+		o := operation{key: r.key(), delete: r.rng.IntN(4) == 0}
+		d, w := r.durability()
+		key := []byte(o.key)
+		if o.delete {
+			r.check(r.db.Delete(key, w...))
+		} else {
+			o.value = r.value()
+			value := []byte(o.value)
+			r.check(r.db.Put(key, value, w...))
+			clobber(value)
+		}
+		clobber(key)
+		r.h.add(commit{o}, d)
+	}
+}
+
+// clobber spoils an argument that was given back: nobody may look at it any more.
+func clobber(p []byte) {
+	for i := range p {
+		p[i] = 0xee
+	}
+}
+
+// fill fills a batch, often with the same key again.
+func (r *modelRun) fill(b *Batch) commit {
+	var c commit
+	for range r.rng.IntN(12) {
+		o := operation{key: r.key(), delete: r.rng.IntN(4) == 0}
+		if len(c) > 0 && r.rng.IntN(4) == 0 {
+			o.key = c[len(c)-1].key
+		}
+		if o.delete {
+			r.check(b.Delete([]byte(o.key)))
+		} else {
+			o.value = r.value()
+			r.check(b.Put([]byte(o.key), []byte(o.value)))
+		}
+		c = append(c, o)
+	}
+	return c
+}
+
+func (r *modelRun) batch() {
+	b := r.db.NewBatch()
+	for range 1 + r.rng.IntN(3) {
+		c := r.fill(b)
+		for range 1 + r.rng.IntN(2) { // the same batch may be applied again
+			d, w := r.durability()
+			r.check(r.db.Apply(context.Background(), b, w...))
+			r.h.add(c, d)
+		}
+		b.Reset()
+	}
+}
+
+// cancelled applies a batch whose context ends at any time: it is there whole, or
+// the context's error says that it is not.
+func (r *modelRun) cancelled() {
+	b := r.db.NewBatch()
+	c := r.fill(b)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	early := r.rng.IntN(2) == 0
+	if early {
+		cancel()
+	}
+	go func() { cancel(); close(done) }()
+	d, w := r.durability()
+	err := r.db.Apply(ctx, b, w...)
+	<-done
+	switch {
+	case err == nil && !early:
+		r.h.add(c, d)
+	case !errors.Is(err, context.Canceled):
+		r.check(fmt.Errorf("Apply with a cancelled context: %v", err))
+	}
+}
+
+// modelPending is a batch that was submitted.
+type modelPending struct {
+	*Pending
+	durable Durability
+	index   int // of the commit behind it
+}
+
+// submitSome submits batches, which from then on are history that may or may not
+// have happened yet.
+func (r *modelRun) submitSome() []modelPending {
+	var all []modelPending
+	for range r.rng.IntN(20) {
+		b := r.db.NewBatch()
+		c := r.fill(b)
+		d, w := r.durability()
+		p, err := r.db.Submit(context.Background(), b, w...)
+		r.check(err)
+		r.h.add(c, NoSync)
+		all = append(all, modelPending{p, d, len(r.h.commits)})
+	}
+	return all
+}
+
+func (r *modelRun) submit() {
+	for _, p := range r.submitSome() {
+		r.check(p.Wait(context.Background()))
+		if p.durable == Sync {
+			r.h.durable = p.index
+		}
+	}
+}
+
+// reader is what a database and a snapshot have in common.
+type reader interface {
+	Get(key []byte) ([]byte, error)
+	AppendValue(dst, key []byte) ([]byte, error)
+	Has(key []byte) (bool, error)
+	NewIterator(o *IterOptions) (*Iterator, error)
+}
+
+func (r *modelRun) get() { r.read(r.db, r.h.now) }
+
+// read looks one key up in every way.
+func (r *modelRun) read(from reader, v view) {
+	key := r.key()
+	want, exists := v[key]
+	k := []byte(key)
+	got, err := from.Get(k)
+	has, hasErr := from.Has(k)
+	appended, appendErr := from.AppendValue([]byte("dst"), k)
+	clobber(k)
+	r.check(hasErr)
+	if !exists {
+		if !errors.Is(err, ErrNotFound) || !errors.Is(appendErr, ErrNotFound) || has || string(appended) != "dst" {
+			r.check(fmt.Errorf("key %s is not there, but: Get %s, %v; Has %v; AppendValue %s, %v",
+				short(key), short(string(got)), err, has, short(string(appended)), appendErr))
+		}
+		return
+	}
+	r.check(errors.Join(err, appendErr))
+	if string(got) != want || got == nil || !has || string(appended) != "dst"+want {
+		r.check(fmt.Errorf("key %s: Get %s, Has %v, AppendValue %s; want %s", short(key), short(string(got)), has, short(string(appended)), short(want)))
+	}
+}
+
+func (r *modelRun) iterOptions() *IterOptions {
+	o := &IterOptions{}
+	n := r.rng.IntN(16)
+	if n&1 != 0 {
+		o.Lower = []byte(r.key())
+	}
+	if n&2 != 0 {
+		o.Upper = []byte(r.key())
+	}
+	if n&12 == 12 {
+		o.Prefix = []byte(r.key())
+		o.Prefix = o.Prefix[:min(len(o.Prefix), r.rng.IntN(4))]
+	}
+	if n == 4 {
+		return nil
+	}
+	return o
+}
+
+func (r *modelRun) iterate(from reader, v view) {
+	o := r.iterOptions()
+	it, err := from.NewIterator(o)
+	r.check(err)
+	m := newModelIterator(it, maps.Clone(v), o)
+	if o != nil {
+		clobber(o.Lower)
+		clobber(o.Upper)
+		clobber(o.Prefix)
+	}
+	r.iterators = append(r.iterators, m)
+}
+
+func (r *modelRun) newIterator() { r.iterate(r.db, r.h.now) }
+
+func (r *modelRun) moveIterators() {
+	for range min(len(r.iterators), 3) {
+		it := r.iterators[r.rng.IntN(len(r.iterators))]
+		for range 1 + r.rng.IntN(8) {
+			r.check(it.move("flgsnnnnppppp"[r.rng.IntN(13)], r.key()))
+		}
+	}
+}
+
+func (r *modelRun) newSnapshot() {
+	s, err := r.db.NewSnapshot()
+	r.check(err)
+	r.snapshots = append(r.snapshots, modelSnapshot{s, maps.Clone(r.h.now)})
+}
+
+func (r *modelRun) readSnapshot() {
+	if len(r.snapshots) == 0 {
+		return
+	}
+	s := r.snapshots[r.rng.IntN(len(r.snapshots))]
+	for range 5 {
+		r.read(s, s.view)
+	}
+	if r.rng.IntN(6) == 0 {
+		r.iterate(s, s.view)
+	}
+}
+
+// release closes the oldest of what is held. Nobody moves an iterator any more once
+// it is closed, but it may well outlive its snapshot.
+func (r *modelRun) release() {
+	if len(r.iterators) > 2 {
+		r.check(r.iterators[0].scan())
+		r.check(r.iterators[0].Close())
+		r.iterators = r.iterators[1:]
+	}
+	if len(r.snapshots) > 1 {
+		r.check(r.snapshots[0].Close())
+		r.snapshots = r.snapshots[1:]
+	}
+}
+
+func (r *modelRun) flush() { r.check(r.db.Flush(context.Background())); r.h.durable = len(r.h.commits) }
+
+func (r *modelRun) compact() {
+	var start, end []byte
+	if r.rng.IntN(3) > 0 {
+		start = []byte(r.key())
+	}
+	if r.rng.IntN(3) > 0 {
+		end = []byte(r.key())
+	}
+	r.check(r.db.Compact(context.Background(), start, end))
+	r.h.durable = len(r.h.commits)
+}
+
+func (r *modelRun) sync() { r.check(r.db.Sync(context.Background())); r.h.durable = len(r.h.commits) }
+
+func (r *modelRun) scan() {
+	it, err := r.db.NewIterator(nil)
+	r.check(err)
+	m := newModelIterator(it, r.h.now, nil)
+	r.check(m.scan())
+	r.check(m.Close())
+}

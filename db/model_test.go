@@ -1,0 +1,244 @@
+package db
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+
+	"lsmdb/internal/vfs"
+)
+
+var (
+	modelSeeds = flag.Int("lsmdb.seeds", 9, "how many seeds the model test runs")
+	modelSeed  = flag.Uint64("lsmdb.seed", 0, "run the model test with this seed only")
+	modelSteps = flag.Int("lsmdb.steps", 500, "steps of the model test for each seed")
+)
+
+// TestModel does random things to a database and to a model of it. Memtables are so
+// small that flushes, compactions, moves and rewrites go on all the time; again and
+// again the database is closed, killed, or loses its power.
+func TestModel(t *testing.T) {
+	var happened modelTally
+	for i := range *modelSeeds {
+		seed := uint64(i) + 1
+		if *modelSeed != 0 {
+			seed = *modelSeed
+		}
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			r := &modelRun{t: t, tally: &happened, rng: rand.New(rand.NewPCG(seed, 0)), dir: "/base/db", mem: vfs.NewMem()}
+			r.fs = r.mem
+			if seed%7 == 0 {
+				r.dir, r.mem, r.fs = t.TempDir(), nil, vfs.OS
+			}
+			r.keys = []int{40, 200, 2000}[seed%3]
+			r.run()
+		})
+		if *modelSeed != 0 {
+			return
+		}
+	}
+	t.Logf("%+v", happened)
+	if h := happened; *modelSeeds >= 8 && (h.flushes == 0 || h.compactions == 0 || h.moves == 0 || h.replayed == 0 || h.torn == 0 || h.stalls == 0 || h.levels < 3) {
+		t.Error("something that this test is for never happened")
+	}
+}
+
+// modelTally counts what happened behind the scenes.
+type modelTally struct {
+	flushes, compactions, moves, replayed, stalls uint64
+	torn                                          int64
+	levels                                        int // in use at the same time
+}
+
+func (h *modelTally) add(m Metrics) {
+	h.flushes += m.Flush.Jobs
+	h.compactions += m.Compact.Jobs
+	h.moves += m.Compact.Moves
+	h.replayed += m.Recovery.Operations
+	h.stalls += m.Stalls.Count
+	h.torn += m.Recovery.TornBytes
+	used := 0
+	for _, l := range m.Levels {
+		used += min(l.Tables, 1)
+	}
+	h.levels = max(h.levels, used)
+}
+
+// modelRun is the test of one seed.
+type modelRun struct {
+	t     testing.TB
+	tally *modelTally
+	rng   *rand.Rand
+	dir   string
+	fs    vfs.FS
+	mem   *vfs.Mem // the same; nil: the operating system's
+	keys  int      // different keys
+
+	db        *DB
+	dead      *atomic.Bool // stops every operation on files
+	h         history
+	step      int
+	values    int
+	iterators []*modelIterator
+	snapshots []modelSnapshot
+}
+
+type modelSnapshot struct {
+	*Snapshot
+	view view
+}
+
+func (r *modelRun) check(err error) {
+	r.t.Helper()
+	if err != nil {
+		r.t.Fatalf("step %d: %v", r.step, err)
+	}
+}
+
+func (r *modelRun) run() {
+	r.h = history{now: view{}, start: view{}}
+	r.open()
+	actions := []struct {
+		weight int
+		do     func()
+	}{
+		{40, r.write}, {12, r.batch}, {4, r.cancelled}, {6, r.submit}, {60, r.get}, {10, r.newIterator}, {90, r.moveIterators},
+		{5, r.newSnapshot}, {30, r.readSnapshot}, {8, r.release}, {4, r.flush}, {2, r.compact}, {3, r.sync}, {2, r.scan},
+		{1, r.closeCleanly}, {1, r.kill}, {2, r.crash},
+	}
+	total := 0
+	for _, a := range actions {
+		total += a.weight
+	}
+	for r.step = range *modelSteps {
+		n := r.rng.IntN(total)
+		for _, a := range actions {
+			if n -= a.weight; n < 0 {
+				a.do()
+				break
+			}
+		}
+	}
+	r.scan()
+	r.closeCleanly()
+	r.check(r.db.Close())
+}
+
+// options draws how the database is opened next; every format must be readable
+// under all of them.
+func (r *modelRun) options() *Options {
+	r.dead = new(atomic.Bool)
+	dead := r.dead
+	return &Options{
+		Durability:       Durability(r.rng.IntN(2)),
+		MemtableBytes:    []int64{1, 16 << 10, 40 << 10}[r.rng.IntN(3)],
+		CacheBytes:       []int64{-1, 20 << 10, 0}[r.rng.IntN(3)],
+		FilterBitsPerKey: []int{-1, 0, 3}[r.rng.IntN(3)],
+		Compression:      Compression(r.rng.IntN(2)),
+		fs: vfs.NewFault(r.fs, func(vfs.Op) error {
+			if dead.Load() {
+				return errDead
+			}
+			return nil
+		}),
+	}
+}
+
+var errDead = errors.New("the process was killed")
+
+// open opens the database and compares it with the history, of which nothing may
+// be missing.
+func (r *modelRun) open() { r.reopen(len(r.h.commits)) }
+
+// reopen opens the database after its first `certain` commits at least must have
+// survived. Sometimes somebody looks at it without changing it before.
+func (r *modelRun) reopen(certain int) {
+	r.t.Helper()
+	var before view
+	if r.rng.IntN(2) == 0 && len(r.h.commits) > 0 {
+		d, err := Open(r.dir, &Options{MemtableBytes: 1, ReadOnly: true, fs: r.fs})
+		r.check(err)
+		before = contents(r.t, d)
+		r.check(d.Close())
+	}
+	var err error
+	r.db, err = Open(r.dir, r.options())
+	r.check(err)
+	found := contents(r.t, r.db)
+	if before != nil {
+		r.check(differ(before, found))
+	}
+	r.check(r.h.reopened(certain, r.db.Metrics().Sequence, found))
+}
+
+// forget ends what reads the database; with the database gone it must say so.
+func (r *modelRun) forget(gone bool) {
+	r.tally.add(r.db.Metrics())
+	for _, it := range r.iterators {
+		if gone && (it.Next() || !errors.Is(it.Err(), ErrClosed)) {
+			r.check(fmt.Errorf("iterator after Close: %v", it.Err()))
+		}
+		it.Close()
+	}
+	for _, s := range r.snapshots {
+		if _, err := s.Get([]byte("k")); gone && !errors.Is(err, ErrClosed) {
+			r.check(fmt.Errorf("snapshot after Close: %v", err))
+		}
+		r.check(s.Close())
+	}
+	r.iterators, r.snapshots = nil, nil
+}
+
+func (r *modelRun) closeCleanly() {
+	after := r.rng.IntN(2) == 0
+	if !after {
+		r.forget(false)
+	}
+	r.check(r.db.Close())
+	r.forget(after)
+	r.open()
+	if r.h.startAt > 0 && !r.db.Metrics().Recovery.CleanClose {
+		r.check(errors.New("the clean close was not noticed"))
+	}
+}
+
+// kill stops the process: everything acknowledged survives, however it was written.
+func (r *modelRun) kill() {
+	certain := len(r.h.commits)
+	r.submitSome()
+	r.dead.Store(true)
+	r.db.Close()
+	r.forget(true)
+	r.reopen(certain)
+}
+
+// crash takes the power away.
+func (r *modelRun) crash() {
+	if r.mem == nil {
+		r.kill()
+		return
+	}
+	pending := r.submitSome()
+	certain := r.h.durable
+	for _, p := range pending {
+		select {
+		case <-p.Done():
+			if p.durable == Sync {
+				certain = p.index
+			}
+		default:
+		}
+	}
+	seed := r.rng.Uint64()
+	clone := r.mem.CrashClone(rand.New(rand.NewPCG(seed, 1)))
+	if seed%4 == 0 {
+		clone = r.mem.CrashClone(nil)
+	}
+	r.check(r.db.Close())
+	r.forget(true)
+	r.mem, r.fs = clone, clone
+	r.reopen(certain)
+}

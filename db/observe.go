@@ -1,0 +1,104 @@
+package db
+
+import (
+	"time"
+
+	"lsmdb/sstable"
+	"lsmdb/stages"
+)
+
+// Metrics returns a picture of the database. It is cheap, blocks no stage, and may
+// be called at any time, also after Close.
+func (d *DB) Metrics() Metrics {
+	state := d.published.State()
+	m := Metrics{
+		Uptime:   time.Since(d.opened),
+		Sequence: uint64(d.published.Visible()),
+		Levels:   make([]LevelMetrics, NumLevels),
+		Memtable: MemtableMetrics{
+			ActiveBytes: state.Active.UsedBytes(),
+			ActiveCount: state.Active.Len(),
+			Sealed:      len(state.Sealed),
+		},
+		Recovery: d.recovery,
+		Files:    FileMetrics{OpenTables: d.env.Files.Len()},
+	}
+	for _, sealed := range state.Sealed {
+		m.Memtable.SealedBytes += sealed.UsedBytes()
+		m.Memtable.SealedCount += sealed.Len()
+	}
+	for i := range m.Levels {
+		level := &m.Levels[i]
+		level.Level = i
+		for _, t := range state.Version.Levels[i] {
+			level.Tables++
+			level.Bytes += t.SizeBytes
+			level.Entries += t.Entries
+			level.Deletes += t.Deletes
+		}
+	}
+	m.Cache = cacheMetrics(d.env.Cache)
+	reads := d.env.Stats.Metrics()
+	m.Reads = ReadMetrics{BlocksRead: reads.BlocksRead, BytesRead: reads.BytesRead}
+	m.Filter = FilterMetrics{
+		Checks: reads.FilterChecks, Negatives: reads.FilterNegatives, FalsePositives: reads.FilterFalsePositives,
+	}
+	if d.pipeline != nil {
+		d.addPipeline(&m)
+	}
+	return m
+}
+
+func cacheMetrics(cache *sstable.Cache) CacheMetrics {
+	if cache == nil {
+		return CacheMetrics{}
+	}
+	c := cache.Metrics()
+	return CacheMetrics{
+		Capacity: c.CapacityBytes, Used: c.UsedBytes, Blocks: c.Blocks,
+		Hits: c.Hits, Misses: c.Misses, Evictions: c.Evictions,
+	}
+}
+
+// addPipeline fills in what the stages count.
+func (d *DB) addPipeline(m *Metrics) {
+	p := d.pipeline.Metrics()
+	for _, t := range p.Traffic {
+		m.Stages = append(m.Stages, StageMetrics{
+			Name: t.Stage, Depth: t.Depth, Capacity: t.Capacity,
+			Messages: t.Messages, Blocked: t.Blocked, Busy: t.Busy,
+		})
+	}
+	w := p.Writer
+	m.Writes = WriteMetrics{Commits: w.Commits, Groups: w.Groups, Operations: w.Operations, UserBytes: w.UserBytes}
+	m.WAL = WALMetrics{
+		Segment: w.Segment, OffsetBytes: w.Offset, DurableBytes: w.Durable, ReservedBytes: w.Reserved,
+		BytesWritten: w.LogBytes, Syncs: w.Syncs, SyncTime: w.SyncTime, Rotations: w.Rotations,
+	}
+	m.Flush, m.Compact = jobMetrics(p.Flush), jobMetrics(p.Compact)
+	m.Stalls = StallMetrics{Count: w.Stalls, Time: w.StallTime}
+	if w.Stalled {
+		m.Stalls.Behind = "flusher"
+		if p.Level0Full {
+			m.Stalls.Behind = "compactor"
+		}
+	}
+	for i, t := range p.Levels {
+		level := &m.Levels[i]
+		level.Jobs, level.Moves = t.Jobs, t.Moves
+		level.BytesRead, level.BytesWritten = t.BytesRead, t.BytesWritten
+	}
+	m.Snapshot = SnapshotMetrics{Open: p.Snapshots, Oldest: p.OldestSnapshot}
+	m.Files.ObsoleteDeleted, m.Files.ObsoletePending = p.Deleted, p.Pending
+	m.Files.ManifestBytes = p.ManifestBytes
+	if err := d.pipeline.Failed(); err != nil {
+		m.Failure = err.Error()
+	}
+}
+
+func jobMetrics(s stages.JobStats) JobMetrics {
+	return JobMetrics{
+		Jobs: s.Jobs, Running: s.Running, Moves: s.Moves, BytesRead: s.BytesRead, BytesWritten: s.BytesWritten,
+		EntriesIn: s.EntriesIn, EntriesOut: s.EntriesOut, Time: s.Time, Retries: s.Retries, SetAside: s.SetAside,
+	}
+}

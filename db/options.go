@@ -1,0 +1,152 @@
+package db
+
+import (
+	"fmt"
+	"math"
+	"runtime"
+
+	"github.com/rs/zerolog"
+
+	"lsmdb/internal/vfs"
+	"lsmdb/memtable"
+	"lsmdb/sstable"
+)
+
+// Durability says when a write is acknowledged.
+type Durability int
+
+const (
+	// Sync acknowledges a write when the write-ahead log is fsynced. The write, and
+	// every one before it, then survives a power failure.
+	Sync Durability = iota
+	// NoSync acknowledges a write when the operating system has it (write(2)
+	// returned). It then survives a killed process. A power failure may take the
+	// newest such writes: always a suffix of the history, never part of a batch.
+	NoSync
+)
+
+// Compression says how blocks of tables are stored.
+type Compression int
+
+const (
+	// Snappy compresses every block where that saves at least an eighth.
+	Snappy Compression = iota
+	// NoCompression stores blocks as they are.
+	NoCompression
+)
+
+// Options configures a database. The zero value, like a nil pointer, means the
+// defaults. Open copies it; changing it later has no effect.
+type Options struct {
+	// Durability of writes that do not choose their own. Default: Sync.
+	Durability Durability
+
+	// MemtableBytes is the size at which a memtable is sealed and flushed. Up to
+	// four may exist while writers are held back. The sizes of tables and levels
+	// follow from it. Default: 64 MiB; anything below 16 KiB counts as that.
+	MemtableBytes int64
+
+	// CacheBytes bounds the block cache, counting blocks as they lie in memory.
+	// Indexes and filters of tables are kept beside it. Default: 64 MiB; negative:
+	// no cache.
+	CacheBytes int64
+
+	// FilterBitsPerKey is the size of the Bloom filters. 10 lets about one miss in
+	// a hundred through. Default: 10; negative: no filters. It applies to tables
+	// written from now on.
+	FilterBitsPerKey int
+
+	// Compression of tables written from now on. Default: Snappy.
+	Compression Compression
+
+	// InMemory keeps everything in memory and touches no directory; the directory
+	// given to Open is ignored, and the data is gone after Close. Default: false.
+	InMemory bool
+
+	// ReadOnly writes nothing at all to the directory: a write-ahead log is
+	// replayed in memory. Any number of read-only users may open a database at the
+	// same time, but none beside a writer. Default: false.
+	ReadOnly bool
+
+	// MustExist makes it an error (fs.ErrNotExist) to open a directory without a
+	// database, instead of creating one. Default: false; implied by ReadOnly.
+	MustExist bool
+
+	// Logger receives events: recovery, flushes, compactions, stalls, errors.
+	// Default: none.
+	Logger zerolog.Logger
+
+	fs vfs.FS // of tests; nil: the operating system's, or memory
+}
+
+// Defaults of Options.
+const (
+	DefaultMemtableBytes    = 64 << 20
+	DefaultCacheBytes       = 64 << 20
+	DefaultFilterBitsPerKey = 10
+)
+
+const (
+	minMemtableBytes    = 16 << 10
+	maxFilterBitsPerKey = 64
+)
+
+// resolved returns a copy in which every default is filled in, or says what is
+// wrong. Memtable sizes beyond what the platform can address are refused here.
+func (o *Options) resolved() (Options, error) {
+	var r Options
+	r.Logger = zerolog.Nop()
+	if o != nil {
+		r = *o
+	}
+	if r.MemtableBytes == 0 {
+		r.MemtableBytes = DefaultMemtableBytes
+	}
+	if r.CacheBytes == 0 {
+		r.CacheBytes = DefaultCacheBytes
+	}
+	if r.FilterBitsPerKey == 0 {
+		r.FilterBitsPerKey = DefaultFilterBitsPerKey
+	}
+	switch {
+	case r.MemtableBytes < 0 || r.MemtableBytes > memtable.MaxArenaBytes()/2:
+		return r, fmt.Errorf("lsmdb: Options.MemtableBytes is %d, must lie between 1 and %d", r.MemtableBytes, memtable.MaxArenaBytes()/2)
+	case r.FilterBitsPerKey > maxFilterBitsPerKey:
+		return r, fmt.Errorf("lsmdb: Options.FilterBitsPerKey is %d, must be at most %d", r.FilterBitsPerKey, maxFilterBitsPerKey)
+	case r.Durability != Sync && r.Durability != NoSync:
+		return r, fmt.Errorf("lsmdb: Options.Durability is %d, must be Sync or NoSync", r.Durability)
+	case r.Compression != Snappy && r.Compression != NoCompression:
+		return r, fmt.Errorf("lsmdb: Options.Compression is %d, must be Snappy or NoCompression", r.Compression)
+	case r.InMemory && r.ReadOnly:
+		return r, fmt.Errorf("lsmdb: Options.InMemory and ReadOnly exclude each other")
+	}
+	r.MemtableBytes = max(r.MemtableBytes, minMemtableBytes)
+	if r.fs == nil {
+		r.fs = vfs.OS
+		if r.InMemory {
+			r.fs = vfs.NewMem()
+		}
+	}
+	return r, nil
+}
+
+// tableOptions says how tables are written.
+func (o *Options) tableOptions() sstable.WriterOptions {
+	w := sstable.WriterOptions{Compression: sstable.CompressionSnappy, FilterBitsPerKey: max(o.FilterBitsPerKey, 0)}
+	if o.Compression == NoCompression {
+		w.Compression = sstable.CompressionNone
+	}
+	return w
+}
+
+// blockCache makes the block cache, nil where there is to be none.
+func (o *Options) blockCache() *sstable.Cache {
+	if o.CacheBytes < 0 {
+		return nil
+	}
+	return sstable.NewCache(min(o.CacheBytes, math.MaxInt64/2))
+}
+
+// compactionWorkers leaves half of the processors to everybody else, but always
+// allows two: a long compaction deep in the tree must not delay level 0.
+func compactionWorkers() int { return max(2, min(runtime.GOMAXPROCS(0)/2, 8)) }
