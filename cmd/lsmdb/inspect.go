@@ -1,0 +1,171 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"lsmdb/internal/base"
+	"lsmdb/internal/vfs"
+)
+
+func newInspect(c *console) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "inspect wal|table|manifest FILE",
+		Short: "Print what a file holds, also of a database that does not open",
+		Long: `Print what one file of a database holds. No other file is needed, no lock is
+taken, nothing is written. Of a damaged file everything is printed that can be
+read, and every damage with its offset; the exit code is 1 then.
+
+` + exitHelp(exitOK, exitFailure, exitUsage, exitNewer, exitInterrupted),
+		Example: `  lsmdb inspect wal mydata/000002.wal
+  lsmdb inspect table mydata/000003.sst --entries --limit 0
+  lsmdb inspect manifest mydata/MANIFEST-000001
+  lsmdb inspect manifest mydata/CURRENT`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			return usagef("inspect what? wal, table or manifest; not %q", args[0])
+		},
+		RunE: func(*cobra.Command, []string) error { return usagef("inspect what? wal, table or manifest") },
+	}
+	cmd.AddCommand(newInspectWAL(c), newInspectTable(c), newInspectManifest(c))
+	return cmd
+}
+
+// inspection is what the three inspect commands share: a bounded list of lines,
+// with damage among them that is always printed.
+type inspection struct {
+	console *console
+	form    textForm
+	limit   int
+	number  uint64
+
+	listed  int
+	omitted int
+	damages int
+}
+
+func (n *inspection) addFlags(cmd *cobra.Command) {
+	cmd.Flags().IntVarP(&n.limit, "limit", "n", 100, "list at most so many lines (0: no limit); damage is always listed")
+	cmd.Flags().BoolVarP(&n.form.hex, "hex", "x", false, "print keys and values in hexadecimal")
+	cmd.Flags().BoolVarP(&n.form.base64, "base64", "b", false, "print keys and values in base64")
+	cmd.MarkFlagsMutuallyExclusive("hex", "base64")
+}
+
+// addNumberFlag is for the logs, whose checksums cover the file's number.
+func (n *inspection) addNumberFlag(cmd *cobra.Command) {
+	cmd.Flags().Uint64Var(&n.number, "number", 0, "the file's number, where its name does not tell; the checksums depend on it")
+}
+
+// open opens a file of a kind and settles its number.
+func (n *inspection) open(path string, want base.FileType, example string) (vfs.File, error) {
+	info, err := vfs.OS.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.IsDir {
+		return nil, usagef("%s is a directory; inspect looks into one file", path)
+	}
+	kind, number := base.ParseFileName(filepath.Base(path))
+	if kind == want && n.number == 0 {
+		n.number = number
+	}
+	if n.number == 0 && want != base.FileTable {
+		return nil, usagef("%s is not named like %s, so its number is not known: give it with --number", path, example)
+	}
+	return vfs.OS.Open(path)
+}
+
+// item lists one thing as a line of text, or as object where --json wants one.
+func (n *inspection) item(object map[string]any, format string, args ...any) {
+	if n.limit > 0 && n.listed >= n.limit {
+		n.omitted++
+		return
+	}
+	n.listed++
+	n.always(object, format, args...)
+}
+
+// always is item without the limit.
+func (n *inspection) always(object map[string]any, format string, args ...any) {
+	if n.console.json {
+		n.console.printJSON(object)
+		return
+	}
+	n.console.printf(format+"\n", args...)
+}
+
+// damage lists something that could not be read. It returns the error when it is
+// none of the file's contents but of reading it.
+func (n *inspection) damage(err error) error {
+	var corrupt *base.CorruptionError
+	switch {
+	case errors.As(err, &corrupt):
+		n.damages++
+		place := "somewhere"
+		if corrupt.Offset >= 0 {
+			place = fmt.Sprintf("at offset %d", corrupt.Offset)
+		}
+		n.always(map[string]any{"type": "damage", "offset": corrupt.Offset, "detail": corrupt.Detail},
+			"%s %s: %s", n.console.outInk().bad("damage"), place, corrupt.Detail)
+		return nil
+	case errors.Is(err, base.ErrIncompatible):
+		n.damages++
+		n.always(map[string]any{"type": "incompatible", "detail": plain(err)}, "%s %s", n.console.outInk().bad("incompatible"), plain(err))
+		return nil
+	}
+	return err
+}
+
+// end prints what was left out, then the verdict, and returns the command's error.
+func (n *inspection) end(verdict string) error {
+	if n.omitted > 0 {
+		n.always(map[string]any{"type": "omitted", "lines": n.omitted},
+			"%s", n.console.outInk().faint(fmt.Sprintf("... and %s (--limit 0 lists all)", plural(n.omitted, "line more", "lines more"))))
+	}
+	n.always(map[string]any{"type": "verdict", "verdict": verdict, "damages": n.damages}, "\n%s", verdict)
+	if n.damages > 0 {
+		return errShown
+	}
+	return nil
+}
+
+// previewBytes is how much of a key or value a line shows.
+const previewBytes = 48
+
+// key shows a key, shortened where it is very long.
+func (n *inspection) key(key []byte) string { return n.preview(key, 4*previewBytes) }
+
+// value shows the start of a value and its length.
+func (n *inspection) value(value []byte) string {
+	return fmt.Sprintf("%s  %s", n.preview(value, previewBytes), n.console.outInk().faint("("+plural(len(value), "byte", "bytes")+")"))
+}
+
+func (n *inspection) preview(p []byte, limit int) string {
+	if len(p) <= limit {
+		return n.form.format(p)
+	}
+	cut := limit
+	for cut > limit-utf8.UTFMax && !utf8.RuneStart(p[cut]) { // not through a character
+		cut--
+	}
+	return n.form.format(p[:cut]) + "..."
+}
+
+// jsonFields adds bytes to an object in the form that load uses.
+func jsonFields(object map[string]any, name string, p []byte) {
+	field := appendJSONField(nil, name, p)
+	var decoded map[string]any
+	if err := json.Unmarshal(append(append([]byte{'{'}, field...), '}'), &decoded); err != nil {
+		panic("invariant: appendJSONField writes JSON: " + err.Error())
+	}
+	for k, v := range decoded {
+		object[k] = v
+	}
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// untilInterrupted returns a context that SIGINT, SIGTERM or SIGHUP cancels. Only
+// the first signal is caught: a second one ends the process as usual.
+func untilInterrupted(parent context.Context) (ctx context.Context, stop context.CancelFunc) {
+	ctx, stop = signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}
+
+// untilUnread returns a context that ends when nobody reads the output any more
+// ("| head"). Until stop, that does not end the process, so that it can clean up.
+func untilUnread(parent context.Context) (ctx context.Context, stop context.CancelFunc) {
+	return signal.NotifyContext(parent, syscall.SIGPIPE)
+}
+
+// interruptibleReader lets a reader of a pipe or a terminal be left while it
+// waits for input: Read returns ctx's error as soon as ctx ends. The abandoned
+// read stays behind until the process ends or input arrives; nobody waits for it.
+type interruptibleReader struct {
+	ctx    context.Context
+	chunks <-chan chunk // from the reading goroutine, which closes it; capacity 1: one chunk ahead
+	rest   []byte
+	err    error
+}
+
+type chunk struct {
+	bytes []byte
+	err   error
+}
+
+func newInterruptibleReader(ctx context.Context, from io.Reader) *interruptibleReader {
+	chunks := make(chan chunk, 1)
+	var reading errgroup.Group
+	reading.Go(func() error {
+		defer close(chunks)
+		for {
+			buffer := make([]byte, 64<<10)
+			n, err := from.Read(buffer)
+			select {
+			case chunks <- chunk{buffer[:n], err}:
+			case <-ctx.Done():
+				return nil
+			}
+			if err != nil {
+				return nil
+			}
+		}
+	})
+	return &interruptibleReader{ctx: ctx, chunks: chunks}
+}
+
+// Read implements io.Reader.
+func (r *interruptibleReader) Read(p []byte) (int, error) {
+	for len(r.rest) == 0 {
+		if r.err != nil {
+			return 0, r.err
+		}
+		select { // what has arrived comes first
+		case next := <-r.chunks:
+			r.rest, r.err = next.bytes, next.err
+			continue
+		default:
+		}
+		select {
+		case next := <-r.chunks:
+			r.rest, r.err = next.bytes, next.err
+		case <-r.ctx.Done():
+			r.err = r.ctx.Err()
+		}
+	}
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
+}

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"lsmdb/db"
+	"lsmdb/internal/base"
+)
+
+// access says what a command wants from a database.
+type access int
+
+const (
+	reading  access = iota // must exist; nothing is written to the directory
+	writing                // must exist
+	creating               // is created where it is missing
+)
+
+// open opens the database in dir. tune, if not nil, adjusts the options. The
+// library would create a database among somebody's files and make missing
+// parents; a command line, where names are mistyped, refuses both.
+func (c *console) open(dir string, how access, tune func(*db.Options)) (*db.DB, error) {
+	if err := checkDirectory(dir, how); err != nil {
+		return nil, err
+	}
+	options := &db.Options{
+		MemtableBytes: c.memtableBytes,
+		ReadOnly:      how == reading,
+		MustExist:     how != creating,
+		Logger:        c.logger(),
+	}
+	if tune != nil {
+		tune(options)
+	}
+	database, err := db.Open(dir, options)
+	if err != nil {
+		return nil, explainOpen(dir, err)
+	}
+	return database, nil
+}
+
+// closing closes a database at the end of a command and keeps the first error.
+func closing(database *db.DB, err *error) {
+	if closeErr := database.Close(); *err == nil {
+		*err = closeErr
+	}
+}
+
+// checkDirectory answers the mistakes that a look at the directory reveals.
+func checkDirectory(dir string, how access) error {
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && how != creating:
+		return failf(exitNoDatabase, "no such directory: %s", dir)
+	case errors.Is(err, fs.ErrNotExist):
+		return checkParent(dir)
+	case err != nil:
+		return err
+	case !info.IsDir():
+		return &failure{code: exitNoDatabase, sentence: dir + " is a file; a database is a directory", hint: inspectHint(dir)}
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	ours, stranger := sortOut(entries)
+	switch {
+	case ours:
+		return checkKinship(dir)
+	case stranger != "":
+		return failf(exitNoDatabase, "%s holds something else (for example %s), not an lsmdb database", dir, stranger)
+	case how != creating:
+		return failf(exitNoDatabase, "%s is empty, there is no database in it", dir)
+	}
+	return nil
+}
+
+func checkParent(dir string) error {
+	parent := filepath.Dir(filepath.Clean(dir))
+	if info, err := os.Stat(parent); err != nil || !info.IsDir() {
+		return &failure{code: exitNoDatabase, sentence: "no such directory: " + parent,
+			hint: "the directory of a database is created where it is missing, its parent is not"}
+	}
+	return nil
+}
+
+// sortOut tells whether a directory has files of a database, and names a file
+// that is none of ours. A lone LOCK or temporary is what a creation that was
+// interrupted leaves behind: neither the one nor the other.
+func sortOut(entries []fs.DirEntry) (ours bool, stranger string) {
+	for _, entry := range entries {
+		switch kind, _ := base.ParseFileName(entry.Name()); kind {
+		case base.FileOther:
+			if stranger == "" {
+				stranger = entry.Name()
+			}
+		case base.FileLock, base.FileTemporary:
+		default:
+			ours = true
+		}
+	}
+	return ours, stranger
+}
+
+// checkKinship recognises the directories of LevelDB, RocksDB and Pebble, whose
+// file names are like ours.
+func checkKinship(dir string) error {
+	current, err := os.ReadFile(filepath.Join(dir, base.CurrentName))
+	if err == nil && len(current) < 64 && len(current) > 9 && string(current[:9]) == "MANIFEST-" {
+		return failf(exitNoDatabase, "%s holds something else: it looks like a LevelDB or RocksDB database", dir)
+	}
+	return nil
+}
+
+// inspectHint is what to do with a file of a database.
+func inspectHint(path string) string {
+	switch kind, _ := base.ParseFileName(filepath.Base(path)); kind {
+	case base.FileWAL:
+		return fmt.Sprintf("to look into it: lsmdb inspect wal %s", path)
+	case base.FileTable:
+		return fmt.Sprintf("to look into it: lsmdb inspect table %s", path)
+	case base.FileManifest:
+		return fmt.Sprintf("to look into it: lsmdb inspect manifest %s", path)
+	}
+	return ""
+}
+
+// explainOpen puts the directory into the errors that do not name it.
+func explainOpen(dir string, err error) error {
+	switch {
+	case errors.Is(err, db.ErrLocked):
+		return &failure{code: exitInUse, cause: err,
+			sentence: dir + " is in use: " + strings.TrimPrefix(plain(err), plain(db.ErrLocked)+": "),
+			hint:     "only one process at a time may have a database open for writing; several may read it"}
+	case errors.Is(err, fs.ErrNotExist) && !errors.Is(err, db.ErrCorrupt):
+		return &failure{code: exitNoDatabase, cause: err, sentence: fmt.Sprintf("no database in %s: %s", dir, plain(err))}
+	}
+	return err
+}

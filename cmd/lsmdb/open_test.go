@@ -1,0 +1,174 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"lsmdb/internal/base"
+)
+
+// everyCommand is a command line of each subcommand that opens a database.
+func everyCommand(dir string) map[string][]string {
+	return map[string][]string{
+		"put": {"put", dir, "k", "v"}, "get": {"get", dir, "k"}, "delete": {"delete", dir, "k"}, "scan": {"scan", dir},
+		"load": {"load", dir}, "dump": {"dump", dir}, "stats": {"stats", dir}, "compact": {"compact", dir},
+		"verify": {"verify", dir}, "shell": {"shell", dir},
+	}
+}
+
+// creates says which subcommands make a database.
+func creates(name string) bool { return name == "put" || name == "load" || name == "shell" }
+
+func TestNoSuchDirectory(t *testing.T) {
+	for name, args := range everyCommand(filepath.Join(t.TempDir(), "none")) {
+		if !creates(name) {
+			fail(t, exitNoDatabase, []string{"no such directory", "none"}, "", args...)
+		}
+	}
+	// The parent is not made, so that a mistyped path does not become directories.
+	for name, args := range everyCommand(filepath.Join(t.TempDir(), "none", "db")) {
+		if creates(name) {
+			fail(t, exitNoDatabase, []string{"no such directory", "its parent is not"}, "", args...)
+		}
+	}
+}
+
+func TestDirectoryWithSomethingElse(t *testing.T) {
+	dir := t.TempDir()
+	stranger := filepath.Join(dir, "holiday.jpg")
+	if err := os.WriteFile(stranger, []byte("picture"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range everyCommand(dir) {
+		fail(t, exitNoDatabase, []string{"holds something else", "holiday.jpg"}, "", args...)
+	}
+	if names, err := os.ReadDir(dir); err != nil || len(names) != 1 {
+		t.Errorf("the directory was changed: %v, %v", names, err)
+	}
+	for _, args := range everyCommand(stranger) {
+		fail(t, exitNoDatabase, []string{"is a file"}, "", args...)
+	}
+}
+
+func TestEmptyDirectory(t *testing.T) {
+	for name := range everyCommand("") {
+		dir := t.TempDir()
+		args := everyCommand(dir)[name]
+		if creates(name) {
+			succeed(t, "", args...)
+		} else {
+			fail(t, exitNoDatabase, []string{"is empty"}, "", args...)
+		}
+	}
+}
+
+// A creation that was interrupted left LOCK behind, and nothing else.
+func TestHalfMadeDirectory(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, base.LockName), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fail(t, exitNoDatabase, []string{"there is no database in it"}, "", "get", dir, "k")
+	succeed(t, "", "put", dir, "k", "v")
+}
+
+func TestForeignDatabase(t *testing.T) {
+	dir := t.TempDir()
+	for name, content := range map[string]string{"CURRENT": "MANIFEST-000004\n", "LOCK": "", "MANIFEST-000004": "x", "000003.log": "x"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, args := range everyCommand(dir) {
+		fail(t, exitNoDatabase, []string{"LevelDB"}, "", args...)
+	}
+}
+
+func TestFileOfDatabaseAsDirectory(t *testing.T) {
+	dir := filledDatabase(t, "a", "1")
+	fail(t, exitNoDatabase, []string{"is a file", "lsmdb inspect table"}, "", "get", fileLike(t, dir, "*.sst"), "a")
+	fail(t, exitNoDatabase, []string{"lsmdb inspect manifest"}, "", "get", fileLike(t, dir, "MANIFEST-*"), "a")
+	fail(t, exitNoDatabase, []string{"lsmdb inspect wal"}, "", "get", fileLike(t, dir, "*.wal"), "a")
+}
+
+func TestLockedDatabase(t *testing.T) {
+	dir := filledDatabase(t, "k", "v")
+	openHere(t, dir)
+	for _, args := range everyCommand(dir) {
+		fail(t, exitInUse, []string{dir + " is in use", fmt.Sprint(os.Getpid()), "several may read"}, "", args...)
+	}
+}
+
+// Readers share a database.
+func TestReadersTogether(t *testing.T) {
+	dir := filledDatabase(t, "k", "v")
+	got := succeed(t, "get k\n", "shell", dir, "--read-only")
+	if !strings.HasPrefix(got, "v  (") {
+		t.Errorf("got %q", got)
+	}
+	got = succeed(t, "", "get", dir, "k")
+	if got != "v\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestNewerDatabase(t *testing.T) {
+	dir := filledDatabase(t, "k", "v")
+	text := "lsmdb-current 99\nsomething else 12\n"
+	text += fmt.Sprintf("checksum %08x\n", base.Checksum(0, []byte(text)))
+	if err := os.WriteFile(filepath.Join(dir, base.CurrentName), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, args := range everyCommand(dir) {
+		if name != "verify" {
+			fail(t, exitNewer, []string{"newer version of lsmdb", "99"}, "", args...)
+		}
+	}
+	got := execute(t, "", "verify", dir)
+	if got.code != exitFailure || !strings.Contains(got.out, "CURRENT") || !strings.Contains(got.out, "99") {
+		t.Errorf("verify: %+v", got)
+	}
+}
+
+func TestCorruptDatabase(t *testing.T) {
+	dir := filledDatabase(t, "k", "v")
+	damage(t, fileLike(t, dir, "MANIFEST-*"), 40)
+	for name, args := range everyCommand(dir) {
+		if name != "verify" {
+			fail(t, exitFailure, []string{"the database is damaged", "MANIFEST-", "at offset 27", "lsmdb verify", "lsmdb inspect"}, "", args...)
+		}
+	}
+	// Data files without CURRENT: never create over somebody's data.
+	dir = filledDatabase(t, "k", "v")
+	if err := os.Remove(filepath.Join(dir, base.CurrentName)); err != nil {
+		t.Fatal(err)
+	}
+	for name, args := range everyCommand(dir) {
+		if name != "verify" {
+			fail(t, exitFailure, []string{"CURRENT"}, "", args...)
+		}
+	}
+}
+
+// Reading works where nothing may be written.
+func TestReadOnlyDirectory(t *testing.T) {
+	dir := filledDatabase(t, "k", "v")
+	if err := os.Chmod(dir, 0o500); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Chmod(dir, 0o700)
+	for _, args := range [][]string{{"get", dir, "k"}, {"scan", dir}, {"dump", dir}, {"stats", dir}, {"verify", dir}} {
+		succeed(t, "", args...)
+	}
+	probe := filepath.Join(dir, "probe")
+	if err := os.WriteFile(probe, nil, 0o600); err == nil {
+		os.Remove(probe)
+		return // the mode does not bind this user; TestExplain covers the sentence
+	}
+	for _, args := range [][]string{{"put", dir, "k", "v"}, {"delete", dir, "k"}, {"compact", dir}, {"put", filepath.Join(dir, "sub"), "k", "v"}} {
+		fail(t, exitFailure, []string{"permission denied", "check the owner and the mode"}, "", args...)
+	}
+}
