@@ -10,22 +10,17 @@ import (
 	"lsmdb/internal/base"
 )
 
-// block is a data block in memory: the payload as it was written, checked as far as
-// searching it needs. It is immutable but for the reference bit, and shared by
-// everyone who reads it.
+// block is a data or index block in memory. It is checked and decoded once, when it
+// is loaded, into a form in which every entry lies in one piece; so what searches and
+// walks it does arithmetic, meets no errors and goes backward as easily as forward. A
+// block is immutable but for the reference bit, and shared by everyone who reads it.
 //
-// A payload holds entries, then the offset of every restart point, then their
-// number. An entry is
-//
-//	shared uvarint | unshared uvarint | value length uvarint |
-//	rest of the user key | trailer u64 | value
-//
-// where shared counts the bytes that its user key has in common with the user key
-// before. The trailer is never shared, so that a search compares user keys piece by
-// piece and reads sequence numbers where they lie. At a restart point shared is 0.
+// A search compares eight bytes of each key, taken behind the prefix that all of them
+// share, and looks at a whole key only where these are equal.
 type block struct {
-	entries  []byte
-	restarts []byte // u32 each
+	data   []byte   // the shared prefix; then for each entry the rest of its user key, trailer and value
+	table  []uint64 // for n entries: n heads, n+1 places
+	prefix int      // length of the shared prefix
 
 	// referenced is set by every hit and taken back by the cache, which spares a
 	// block once for it. It is written only when it changes, so that hits by several
@@ -33,159 +28,261 @@ type block struct {
 	referenced atomic.Bool
 }
 
-// maxIntervalEntries is the longest run of entries from one restart point to the
-// next. Moving backward decodes one run, so it bounds the memory of that.
-const maxIntervalEntries = 16
+// count returns the number of entries.
+func (b *block) count() int { return len(b.table) / 2 }
 
-// init makes b the block with the given payload.
-func (b *block) init(payload []byte) error {
-	if len(payload) < 4 {
-		return fmt.Errorf("data block of %d bytes has no restart points", len(payload))
-	}
-	end := len(payload) - 4
-	count := binary.LittleEndian.Uint32(payload[end:])
-	if count == 0 || uint64(count) > uint64(end)/4 {
-		return fmt.Errorf("data block of %d bytes claims %d restart points", len(payload), count)
-	}
-	b.entries, b.restarts = payload[:end-4*int(count)], payload[end-4*int(count):end]
-	last := -1
-	for i := 0; i < b.restartCount(); i++ {
-		at := binary.LittleEndian.Uint32(b.restarts[4*i:])
-		if uint64(at) >= uint64(len(b.entries)) || int(at) <= last || i == 0 && at != 0 {
-			return fmt.Errorf("restart point %d at %d is out of place", i, at)
+// place returns where in data entry i starts and where its value does. Behind the last
+// entry it returns where that ends.
+func (b *block) place(i int) (start, value uint32) {
+	p := b.table[b.count()+i]
+	return uint32(p >> 32), uint32(p)
+}
+
+// rest returns the key of entry i without the shared prefix. It is an internal key in
+// form, and sorts as the whole key among those with the prefix.
+func (b *block) rest(i int) base.InternalKey {
+	start, value := b.place(i)
+	return base.InternalKey(b.data[start:value:value])
+}
+
+// value returns the value of entry i.
+func (b *block) value(i int) []byte {
+	_, value := b.place(i)
+	end, _ := b.place(i + 1)
+	return b.data[value:end:end]
+}
+
+// appendKey appends the key of entry i to dst.
+func (b *block) appendKey(dst []byte, i int) base.InternalKey {
+	return append(append(dst, b.data[:b.prefix]...), b.rest(i)...)
+}
+
+// find returns the number of the first entry at or after search; count() if there is
+// none.
+func (b *block) find(search base.InternalKey) int {
+	if !bytes.HasPrefix(search.UserKey(), b.data[:b.prefix]) {
+		if bytes.Compare(search.UserKey(), b.data[:b.prefix]) < 0 {
+			return 0
 		}
-		last = int(at)
+		return b.count()
 	}
-	return nil
-}
-
-func (b *block) restartCount() int { return len(b.restarts) / 4 }
-
-func (b *block) restart(i int) int { return int(binary.LittleEndian.Uint32(b.restarts[4*i:])) }
-
-// memoryBytes is what b takes in memory, with what a cache needs to remember it.
-func (b *block) memoryBytes() int64 {
-	const overheadBytes = 256
-	return int64(cap(b.entries)) + overheadBytes
-}
-
-// entry is the decoded head of an entry. Its user key's own part is
-// entries[body:trailer], its value entries[value:end].
-type entry struct {
-	shared               int
-	body, trailer, value int
-	end                  int
-}
-
-// parse decodes the entry at offset at, which lies within the entries.
-func (b *block) parse(at int) (e entry, ok bool) {
-	p := b.entries
-	if len(p)-at >= 3 && p[at]|p[at+1]|p[at+2] < 0x80 {
-		e.shared, e.body = int(p[at]), at+3
-		e.trailer = e.body + int(p[at+1])
-		e.value = e.trailer + base.TrailerBytes
-		e.end = e.value + int(p[at+2])
-		return e, e.end <= len(p)
-	}
-	return b.parseLong(at)
-}
-
-func (b *block) parseLong(at int) (e entry, ok bool) {
-	p := b.entries[at:]
-	var fields [3]uint64
-	for i, limit := range [3]uint64{base.MaxKeyBytes, base.MaxKeyBytes, base.MaxValueBytes} {
-		n, width := binary.Uvarint(p)
-		if width <= 0 || n > limit {
-			return e, false
-		}
-		fields[i], p = n, p[width:]
-	}
-	if fields[1]+base.TrailerBytes+fields[2] > uint64(len(p)) {
-		return e, false
-	}
-	e.shared, e.body = int(fields[0]), len(b.entries)-len(p)
-	e.trailer = e.body + int(fields[1])
-	e.value = e.trailer + base.TrailerBytes
-	e.end = e.value + int(fields[2])
-	return e, true
-}
-
-func (b *block) trailerAt(at int) base.Trailer {
-	return base.Trailer(binary.LittleEndian.Uint64(b.entries[at:]))
-}
-
-func malformedEntry(at int) error {
-	return fmt.Errorf("entry at %d of its block is malformed", at)
-}
-
-// seekRestart returns the number of the last restart point whose key is before
-// search, or -1 where none is.
-func (b *block) seekRestart(search base.InternalKey) (int, error) {
-	user, trailer := search.UserKey(), search.Trailer()
-	low, high := 0, b.restartCount()
+	wanted := search[b.prefix:]
+	wantedHead := head(wanted)
+	heads := b.table[:b.count()]
+	low, high := 0, len(heads)
 	for low < high {
 		middle := int(uint(low+high) / 2)
-		at := b.restart(middle)
-		e, ok := b.parse(at)
-		if !ok || e.shared != 0 {
-			return 0, malformedEntry(at)
-		}
-		c := bytes.Compare(b.entries[e.body:e.trailer], user)
-		if c < 0 || c == 0 && b.trailerAt(e.trailer) > trailer {
+		if h := heads[middle]; h < wantedHead || h == wantedHead && base.Compare(b.rest(middle), wanted) < 0 {
 			low = middle + 1
 		} else {
 			high = middle
 		}
 	}
-	return low - 1, nil
+	return low
 }
 
 // get finds the newest version of search's user key that is not newer than search.
-// It compares keys where they lie: matched is the number of bytes that the entry
-// before has in common with the user key. An entry that shares more than that with
-// its predecessor differs from the user key in the same place, so is before it too.
-func (b *block) get(search base.InternalKey) (value []byte, trailer base.Trailer, found bool, err error) {
-	restart, err := b.seekRestart(search)
-	if err != nil {
-		return nil, 0, false, err
+func (b *block) get(search base.InternalKey) (value []byte, trailer base.Trailer, found bool) {
+	i := b.find(search)
+	if i == b.count() || !bytes.HasPrefix(search.UserKey(), b.data[:b.prefix]) {
+		return nil, 0, false
 	}
-	user := search.UserKey()
-	matched, before := 0, 0 // before: length of the user key of the entry before
-	for at := b.restart(max(restart, 0)); at < len(b.entries); {
-		e, ok := b.parse(at)
-		if !ok || e.shared > before {
-			return nil, 0, false, malformedEntry(at)
+	key := b.rest(i)
+	if !bytes.Equal(key.UserKey(), search[b.prefix:].UserKey()) {
+		return nil, 0, false
+	}
+	return b.value(i), key.Trailer(), true
+}
+
+// memoryBytes is what b takes in memory, with what a cache needs to remember it.
+func (b *block) memoryBytes() int64 {
+	const overheadBytes = 256
+	return int64(cap(b.data)) + 8*int64(cap(b.table)) + overheadBytes
+}
+
+// head returns the first eight bytes of a key's user key, big-endian and padded with
+// zeros: keys sort as their heads do where these differ.
+func head(key base.InternalKey) uint64 {
+	h := binary.BigEndian.Uint64(key)
+	if n := len(key) - base.TrailerBytes; n < 8 {
+		h &= ^uint64(0) << (64 - 8*n)
+	}
+	return h
+}
+
+// maxIntervalEntries is the longest run of entries from one restart point to the
+// next. It bounds what prefixes can save, and so what a block can grow to in memory.
+const maxIntervalEntries = 16
+
+// entry is the decoded head of an entry in a payload, which holds entries, then the
+// offset of every restart point as u32, then their number as u32. An entry is
+//
+//	shared uvarint | unshared uvarint | value length uvarint |
+//	rest of the user key | trailer u64 | value
+//
+// where shared counts the bytes that its user key has in common with the user key
+// before. The trailer is never shared. At a restart point shared is 0.
+type entry struct {
+	shared int
+	body   int // the rest of the user key is payload[body:trailer]
+	value  int
+	end    int
+}
+
+func (e *entry) trailer() int { return e.value - base.TrailerBytes }
+
+func (e *entry) userBytes() int { return e.shared + e.trailer() - e.body }
+
+// parse decodes the entry at offset at of p.
+func parse(p []byte, at int) (e entry, ok bool) {
+	if len(p)-at >= 3 && p[at]|p[at+1]|p[at+2] < 0x80 {
+		e.shared, e.body = int(p[at]), at+3
+		e.value = e.body + int(p[at+1]) + base.TrailerBytes
+		e.end = e.value + int(p[at+2])
+		return e, e.end <= len(p)
+	}
+	return parseLong(p, at)
+}
+
+func parseLong(p []byte, at int) (e entry, ok bool) {
+	var fields [3]uint64
+	for i, limit := range [3]uint64{base.MaxKeyBytes, base.MaxKeyBytes, base.MaxValueBytes} {
+		n, width := binary.Uvarint(p[at:])
+		if width <= 0 || n > limit {
+			return e, false
 		}
-		before = e.shared + e.trailer - e.body
-		if e.shared <= matched {
-			rest := user[e.shared:]
-			n := commonPrefix(b.entries[e.body:e.trailer], rest)
-			matched = e.shared + n
-			switch {
-			case n == len(rest) && before == len(user):
-				trailer = b.trailerAt(e.trailer)
-				if trailer <= search.Trailer() {
-					return b.found(e, at)
-				}
-			case n == len(rest), e.body+n < e.trailer && b.entries[e.body+n] > rest[n]:
-				return nil, 0, false, nil
+		fields[i], at = n, at+width
+	}
+	if fields[1]+base.TrailerBytes+fields[2] > uint64(len(p)-at) {
+		return e, false
+	}
+	e.shared, e.body = int(fields[0]), at
+	e.value = at + int(fields[1]) + base.TrailerBytes
+	e.end = e.value + int(fields[2])
+	return e, true
+}
+
+// shape is what the check of a payload finds out for the decoding.
+type shape struct {
+	entries   []byte // of the payload
+	count     int
+	prefix    int // bytes that all user keys share
+	dataBytes int // length of the data of the block
+}
+
+// decode makes b the block with the given payload. It keeps none of that, unless the
+// payload is longer than the buffers that are used again. Memory of b is reused, so b
+// must not be shared already.
+func (b *block) decode(payload []byte, t BlockType) error {
+	s, err := check(payload, t)
+	if err != nil {
+		return err
+	}
+	b.fill(s)
+	return nil
+}
+
+// check checks everything that a payload can tell by itself except the order of its
+// keys.
+func check(payload []byte, t BlockType) (s shape, err error) {
+	entries, restarts, err := splitRestarts(payload)
+	if err != nil {
+		return s, err
+	}
+	s = shape{entries: entries, prefix: base.MaxKeyBytes}
+	var first []byte // user key
+	dataBytes, userBytes, run := int64(0), 0, maxIntervalEntries
+	for at := 0; at < len(entries); s.count++ {
+		e, ok := parse(entries, at)
+		if !ok || e.shared > userBytes || e.userBytes() > base.MaxKeyBytes {
+			return s, fmt.Errorf("entry at %d of its block is malformed", at)
+		}
+		if kind := base.Kind(entries[e.trailer()]); t == BlockData && !kind.Known() {
+			return s, fmt.Errorf("entry at %d of its block: %w: unknown operation kind (%s)", at, base.ErrIncompatible, kind)
+		}
+		if len(restarts) > 0 && uint64(at) == uint64(binary.LittleEndian.Uint32(restarts)) {
+			if e.shared != 0 {
+				return s, fmt.Errorf("entry at %d is a restart point but shares %d bytes", at, e.shared)
 			}
+			user := entries[e.body:e.trailer()]
+			if s.count == 0 {
+				first = user
+			}
+			s.prefix = min(s.prefix, commonPrefix(first, user))
+			restarts, run = restarts[4:], 0
 		}
+		if run++; run > maxIntervalEntries {
+			return s, fmt.Errorf("more than %d entries after a restart point, at %d of the block", maxIntervalEntries, at)
+		}
+		if run > 1 {
+			s.prefix = min(s.prefix, e.shared)
+		}
+		userBytes = e.userBytes()
+		dataBytes += int64(userBytes + e.end - e.trailer())
 		at = e.end
 	}
-	return nil, 0, false, nil
-}
-
-func (b *block) found(e entry, at int) (value []byte, trailer base.Trailer, found bool, err error) {
-	trailer = b.trailerAt(e.trailer)
-	if !trailer.Kind().Known() {
-		return nil, 0, false, unknownKind(trailer.Kind(), at)
+	dataBytes -= int64(s.prefix) * int64(s.count-1)
+	switch {
+	case len(restarts) > 0:
+		return s, fmt.Errorf("restart point at %d is not where an entry starts", binary.LittleEndian.Uint32(restarts))
+	case s.count == 0 && t == BlockData:
+		return s, fmt.Errorf("data block without entries")
+	case s.count == 0:
+		return shape{}, nil
+	case dataBytes > maxPayloadBytes:
+		return s, fmt.Errorf("block holds entries of %d bytes", dataBytes)
 	}
-	return b.entries[e.value:e.end:e.end], trailer, true, nil
+	s.dataBytes = int(dataBytes)
+	return s, nil
 }
 
-func unknownKind(kind base.Kind, at int) error {
-	return fmt.Errorf("entry at %d of its block: %w: unknown operation kind (%s)", at, base.ErrIncompatible, kind)
+// splitRestarts splits a payload into entries and restart points.
+func splitRestarts(payload []byte) (entries, restarts []byte, err error) {
+	end := len(payload) - 4
+	if end < 0 {
+		return nil, nil, fmt.Errorf("block of %d bytes has no restart points", len(payload))
+	}
+	count := binary.LittleEndian.Uint32(payload[end:])
+	if uint64(count) > uint64(end)/4 {
+		return nil, nil, fmt.Errorf("block of %d bytes claims %d restart points", len(payload), count)
+	}
+	return payload[:end-4*int(count)], payload[end-4*int(count) : end], nil
+}
+
+// fill decodes the entries of a payload that was checked.
+func (b *block) fill(s shape) {
+	b.prefix = s.prefix
+	if cap(b.table) < 2*s.count+1 {
+		b.table = make([]uint64, 2*s.count+1)
+	}
+	b.table = b.table[:2*s.count+1]
+	if s.count == 1 && s.dataBytes > maxReusedBytes { // a long value, which need not be copied
+		e, _ := parse(s.entries, 0)
+		b.data = s.entries[e.body:e.end:e.end]
+		copy(b.table, []uint64{0, uint64(s.prefix)<<32 | uint64(e.value-e.body), uint64(len(b.data)) << 32})
+		return
+	}
+	data := resize(b.data, int64(s.dataBytes))[:0]
+	before := 0 // where the entry before starts
+	for i, at := 0, 0; i < s.count; i++ {
+		e, _ := parse(s.entries, at)
+		if i == 0 {
+			data = append(data, s.entries[e.body:e.body+s.prefix]...)
+		}
+		start := len(data)
+		if more := e.shared - s.prefix; more >= 0 {
+			data = append(data, data[before:before+more]...)
+			data = append(data, s.entries[e.body:e.end]...)
+		} else { // a restart point, which repeats the prefix
+			data = append(data, s.entries[e.body+s.prefix:e.end]...)
+		}
+		value := len(data) - (e.end - e.value)
+		b.table[i] = head(data[start:value])
+		b.table[s.count+i] = uint64(start)<<32 | uint64(value)
+		before, at = start, e.end
+	}
+	b.table[2*s.count] = uint64(len(data)) << 32
+	b.data = data
 }
 
 // commonPrefix returns the length of the longest common prefix of a and b.
@@ -201,48 +298,4 @@ func commonPrefix(a, b []byte) int {
 		i++
 	}
 	return i
-}
-
-// blockBuilder assembles the payload of one data block after the other.
-type blockBuilder struct {
-	buffer   []byte
-	restarts []uint32
-	count    int
-}
-
-// entryBytes bounds what an entry adds to the block. shared is the length of the
-// prefix that its user key has in common with the one before.
-func (b *blockBuilder) entryBytes(key base.InternalKey, value []byte, shared int) int64 {
-	const lengthsAndRestart = 3 + 3 + 5 + 4
-	return lengthsAndRestart + int64(len(key)-shared) + int64(len(value))
-}
-
-func (b *blockBuilder) sizeBytes() int64 {
-	return int64(len(b.buffer)) + 4*int64(len(b.restarts)+1)
-}
-
-func (b *blockBuilder) add(key base.InternalKey, value []byte, shared int) {
-	if b.count%maxIntervalEntries == 0 {
-		b.restarts = append(b.restarts, uint32(len(b.buffer)))
-		shared = 0
-	}
-	b.count++
-	b.buffer = binary.AppendUvarint(b.buffer, uint64(shared))
-	b.buffer = binary.AppendUvarint(b.buffer, uint64(len(key)-base.TrailerBytes-shared))
-	b.buffer = binary.AppendUvarint(b.buffer, uint64(len(value)))
-	b.buffer = append(b.buffer, key[shared:]...)
-	b.buffer = append(b.buffer, value...)
-}
-
-// finish returns the payload, valid until reset.
-func (b *blockBuilder) finish() []byte {
-	for _, at := range b.restarts {
-		b.buffer = binary.LittleEndian.AppendUint32(b.buffer, at)
-	}
-	b.buffer = binary.LittleEndian.AppendUint32(b.buffer, uint32(len(b.restarts)))
-	return b.buffer
-}
-
-func (b *blockBuilder) reset() {
-	b.buffer, b.restarts, b.count = b.buffer[:0], b.restarts[:0], 0
 }

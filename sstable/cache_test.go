@@ -98,22 +98,49 @@ func TestCacheGivesASecondChance(t *testing.T) {
 	checkCache(t, cache)
 }
 
+// TestCacheSparesOnlySoMany fills a cache with referenced blocks. The next insertion
+// spares the oldest of them up to the limit, then drops one whose bit is set.
 func TestCacheSparesOnlySoMany(t *testing.T) {
-	cache := NewCache(100_000)
+	cache := NewCache(1 << 20)
 	table := numberedTable(t, 200, ReaderOptions{Cache: cache})
-	for i := range 80 {
-		read(t, table, i)
-		read(t, table, i)
+	for range 2 {
+		for i := range 80 {
+			read(t, table, i)
+		}
 	}
-	before := cache.Metrics()
+	cache.capacityBytes = cache.usedBytes
 	read(t, table, 150)
-	if after := cache.Metrics(); after.Evictions == before.Evictions && after.Blocks == before.Blocks {
-		t.Fatalf("no room was made: %+v", after)
+	for i := range 80 {
+		b := table.source.cached(i)
+		if (b == nil) != (i == secondChances) || b != nil && b.referenced.Load() != (i > secondChances) {
+			t.Errorf("block %d: cached %v", i, b != nil)
+		}
 	}
-	for i := range 200 {
-		read(t, table, i)
+	if m := cache.Metrics(); m.Evictions != 1 || m.Blocks != 80 {
+		t.Fatalf("%+v", m)
 	}
 	checkCache(t, cache)
+}
+
+// TestIteratorLeavesReferencesAlone reads cached blocks with and without the wish to
+// leave the cache as it is.
+func TestIteratorLeavesReferencesAlone(t *testing.T) {
+	cache := NewCache(1 << 20)
+	table := numberedTable(t, 10, ReaderOptions{Cache: cache})
+	for i := range 10 {
+		read(t, table, i)
+	}
+	for _, noFill := range []bool{true, false} {
+		scan(t, table.NewIterator(IteratorOptions{NoFill: noFill}), numbered(10))
+		for i := range 10 {
+			if table.source.cached(i).referenced.Load() == noFill {
+				t.Fatalf("NoFill %v: block %d referenced is %v", noFill, i, noFill)
+			}
+		}
+		if hits := cache.Metrics().Hits; (hits == 0) != noFill {
+			t.Fatalf("NoFill %v: %d hits", noFill, hits)
+		}
+	}
 }
 
 func TestCacheLeavesHugeBlocksAlone(t *testing.T) {

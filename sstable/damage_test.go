@@ -137,7 +137,7 @@ func TestEveryTruncationIsFound(t *testing.T) {
 func TestErrorNamesFileAndOffset(t *testing.T) {
 	data, m := smallTable(t)
 	table := open(t, data, ReaderOptions{})
-	second := table.index.extent(1)
+	second := table.index.extent(1, 1)
 	data[second.offset+3] ^= 1
 	table = open(t, data, ReaderOptions{Cache: NewCache(1 << 20)})
 	var corrupt *base.CorruptionError
@@ -158,7 +158,7 @@ func TestErrorNamesFileAndOffset(t *testing.T) {
 func TestSwappedBlocksAreFound(t *testing.T) {
 	data, p := write(t, numbered(3), WriterOptions{BlockBytes: 1000})
 	table := open(t, data, ReaderOptions{})
-	a, b := table.index.extent(0), table.index.extent(1)
+	a, b := table.index.extent(0, 0), table.index.extent(1, 1)
 	if a.length != b.length || p.DataBlocks != 3 {
 		t.Fatal("blocks differ in length")
 	}
@@ -179,8 +179,13 @@ func TestSwappedBlocksAreFound(t *testing.T) {
 func TestSwappedFilesAreFound(t *testing.T) {
 	a, _ := write(t, numbered(3), WriterOptions{BlockBytes: 1000, Identity: Identity(1, 10)})
 	b, _ := write(t, numbered(3), WriterOptions{BlockBytes: 1000, Identity: Identity(1, 11)})
-	if _, err := Open(bytesFile{data: a}, "t.sst", ReaderOptions{Identity: Identity(1, 11)}); !errors.Is(err, base.ErrCorrupt) {
-		t.Fatal(err)
+	for want, data := range map[string][]byte{
+		"another table's file": a, "too short for a table": a[:footerBytes-1], "no magic number": a[:footerBytes],
+	} {
+		_, err := Open(bytesFile{data: data}, "t.sst", ReaderOptions{Identity: Identity(1, 11)})
+		if !errors.Is(err, base.ErrCorrupt) || !strings.Contains(err.Error(), want) {
+			t.Fatalf("%v, want %q", err, want)
+		}
 	}
 	copy(b, a[:1000]) // the first block of another table
 	if err := getError(open(t, b, ReaderOptions{Identity: Identity(1, 11)}), 0); !errors.Is(err, base.ErrCorrupt) {
@@ -221,7 +226,7 @@ func reseal(data []byte, e extent, change func(stored []byte)) []byte {
 	data = bytes.Clone(data)
 	covered := data[e.offset : e.end()-4]
 	change(covered)
-	identity := binary.LittleEndian.Uint64(data[len(data)-footerBytes+16:])
+	identity := binary.LittleEndian.Uint64(data[len(data)-footerBytes+8:])
 	binary.LittleEndian.PutUint32(data[e.end()-4:], base.Checksum(placeChecksum(identity, e.offset), covered))
 	return data
 }
@@ -232,7 +237,7 @@ func TestTheFutureIsRefusedByName(t *testing.T) {
 	block := func(kind BlockType, change func(p []byte)) []byte { return reseal(data, at[kind], change) }
 	footerAt := int64(len(data) - footerBytes)
 	version := bytes.Clone(data)
-	version[footerAt+24] = 9
+	version[footerAt+16] = 9
 	crc := base.Checksum(placeChecksum(testIdentity, footerAt), version[footerAt:footerAt+footerCoveredBytes])
 	binary.LittleEndian.PutUint32(version[footerAt+footerCoveredBytes:], crc)
 	for name, c := range map[string]struct {
@@ -242,8 +247,7 @@ func TestTheFutureIsRefusedByName(t *testing.T) {
 		"kind":        {block(BlockData, func(p []byte) { p[4] = byte(base.KindMerge) }), "unknown operation kind (merge)"},
 		"block type":  {block(BlockData, func(p []byte) { p[len(p)-1] = 77 }), "unknown block type (type 77)"},
 		"compression": {block(BlockData, func(p []byte) { p[len(p)-2] = 7 }), "unknown compression type (compression 7)"},
-		"index":       {block(BlockIndex, func(p []byte) { p[len(p)-1] = 6 }), "unknown block type (range-delete)"},
-		"directory":   {block(BlockDirectory, func(p []byte) { p[0] = 6 }), "unknown block type (range-delete)"},
+		"index":       {block(BlockIndex, func(p []byte) { p[len(p)-1] = 5 }), "unknown block type (range-delete)"},
 		"filter":      {block(BlockFilter, func(p []byte) { p[len(p)-4] = 2 }), "unknown filter kind (2)"},
 		"version":     {version, "table format version 9"},
 	} {
@@ -264,16 +268,19 @@ func TestVerifyFindsWhatChecksumsDoNot(t *testing.T) {
 		want   string
 	}{
 		"key order":     {BlockData, func(p []byte) { p[3] = 'b' }, "follows"},
-		"separator":     {BlockIndex, func(p []byte) { p[len(p)-3] = 'a' }, "separator"},
+		"separator":     {BlockIndex, func(p []byte) { p[3] = 'a' }, "between the separators"},
 		"filter":        {BlockFilter, func(p []byte) { clear(p[:64]) }, "missing from the filter"},
 		"properties":    {BlockProperties, func(p []byte) { p[2] = 2 }, "properties"},
-		"block count":   {BlockIndex, func(p []byte) { p[0] = 2 }, "index"},
-		"restart":       {BlockData, func(p []byte) { p[len(p)-10]++ }, "restart"},
+		"block count":   {BlockProperties, func(p []byte) { p[bytes.Index(p, []byte("\x0a\x08"))+2] = 2 }, "the index of 1"},
+		"index entry":   {BlockIndex, func(p []byte) { p[1] = 100 }, "malformed"},
+		"block length":  {BlockIndex, func(p []byte) { p[13]-- }, "index covers"},
+		"restart":       {BlockData, func(p []byte) { p[len(p)-10]++ }, "restart point"},
 		"entry":         {BlockData, func(p []byte) { p[1] = 100 }, "malformed"},
 		"other block":   {BlockIndex, func(p []byte) { p[len(p)-1] = byte(BlockData) }, "data block where"},
 		"tombstone":     {BlockData, func(p []byte) { p[4] = byte(base.KindDelete) }, "has a value"},
 		"first shares":  {BlockData, func(p []byte) { p[0] = 1 }, "malformed"},
 		"snappy length": {BlockIndex, func(p []byte) { p[len(p)-2] = 1; copy(p, "\xff\xff\xff\xff\x07") }, "claim to hold"},
+		"snappy":        {BlockIndex, func(p []byte) { p[len(p)-2] = 1; copy(p, "\x05\xff\xff") }, "corrupt input"},
 	} {
 		err := exercise(t, reseal(data, at[c.kind], c.change), ReaderOptions{}, nil)
 		if !errors.Is(err, base.ErrCorrupt) || !strings.Contains(err.Error(), c.want) {
@@ -291,7 +298,7 @@ func TestMalformedBlocksNeverPanic(t *testing.T) {
 	for _, sound := range [][]byte{data, plain} {
 		at := parts(t, sound)
 		for i := range 1500 {
-			kind := BlockType(1 + i%5)
+			kind := BlockType(1 + i%4)
 			exercise(t, reseal(sound, at[kind], func(p []byte) {
 				for range 1 + rng.IntN(3) {
 					p[rng.IntN(len(p))] = byte(rng.Uint32() >> rng.IntN(8))
@@ -319,7 +326,7 @@ func TestBlocksDescribesEverything(t *testing.T) {
 		entries += info.Entries
 		next += info.SizeBytes
 	}
-	if entries != len(m) || next+footerBytes != int64(len(data)) || !strings.HasPrefix(kinds, "filter/none index/") || !strings.HasSuffix(kinds, "properties/none directory/none ") {
+	if entries != len(m) || next+footerBytes != int64(len(data)) || !strings.HasPrefix(kinds, "filter/none index/") || !strings.HasSuffix(kinds, "properties/none ") {
 		t.Fatalf("%d entries, blocks end at %d of %d, %s", entries, next, len(data), kinds)
 	}
 	data[10] ^= 1
@@ -329,7 +336,7 @@ func TestBlocksDescribesEverything(t *testing.T) {
 			failures++
 		}
 	}
-	if failures != 1 || blocks < 5 {
+	if failures != 1 || blocks < 4 {
 		t.Fatalf("%d failures in %d blocks", failures, blocks)
 	}
 }

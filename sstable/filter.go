@@ -24,14 +24,14 @@ const (
 	filterTrailerBytes = 2
 	filterKindBlocked  = 1
 	maxFilterProbes    = 16
+	maxFilterLines     = maxPayloadBytes/filterLineBytes - 1
 	maxFilterBits      = 64 // per key; more gains nothing
 )
 
 // buildFilter makes the payload of a filter over hashes with bitsPerKey bits each.
 func buildFilter(hashes []uint64, bitsPerKey int) []byte {
 	bitsPerKey = min(bitsPerKey, maxFilterBits)
-	lineBits := uint64(filterLineBytes * 8)
-	count := max(1, (uint64(len(hashes))*uint64(bitsPerKey)+lineBits-1)/lineBits)
+	count := filterLines(uint64(len(hashes)), uint64(bitsPerKey))
 	// ln 2 probes per bit would be right for a plain Bloom filter; the uneven load of
 	// the lines makes slightly fewer better.
 	probes := max(1, min(maxFilterProbes, bitsPerKey*6/10))
@@ -45,6 +45,13 @@ func buildFilter(hashes []uint64, bitsPerKey int) []byte {
 		}
 	}
 	return append(payload, filterKindBlocked, byte(probes))
+}
+
+// filterLines returns how many lines give each key its bits; beyond what a block may
+// hold, keys get fewer.
+func filterLines(keys, bitsPerKey uint64) uint64 {
+	const lineBits = filterLineBytes * 8
+	return min(max(1, (keys*bitsPerKey+lineBits-1)/lineBits), maxFilterLines)
 }
 
 func decodeFilter(payload []byte) (filter, error) {

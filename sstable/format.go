@@ -31,32 +31,22 @@ const (
 	BlockData       BlockType = 1 // sorted entries
 	BlockIndex      BlockType = 2 // a separator and a length for each data block
 	BlockFilter     BlockType = 3 // Bloom filter over the user keys
-	BlockProperties BlockType = 4 // what the table holds, in figures
-	BlockDirectory  BlockType = 5 // where the other blocks lie
+	BlockProperties BlockType = 4 // what the table holds, in figures, and where
 
 	// BlockRangeDelete is reserved. A reader of this version refuses it by name.
-	BlockRangeDelete BlockType = 6
+	BlockRangeDelete BlockType = 5
 )
 
+var blockTypeNames = [...]string{"type 0", "data", "index", "filter", "properties", "range-delete"}
+
 func (t BlockType) String() string {
-	switch t {
-	case BlockData:
-		return "data"
-	case BlockIndex:
-		return "index"
-	case BlockFilter:
-		return "filter"
-	case BlockProperties:
-		return "properties"
-	case BlockDirectory:
-		return "directory"
-	case BlockRangeDelete:
-		return "range-delete"
+	if int(t) < len(blockTypeNames) {
+		return blockTypeNames[t]
 	}
 	return fmt.Sprintf("type %d", uint8(t))
 }
 
-func (t BlockType) known() bool { return t >= BlockData && t <= BlockDirectory }
+func (t BlockType) known() bool { return t >= BlockData && t <= BlockProperties }
 
 // Compression is the sentinel that says how a block's payload is stored.
 type Compression uint8
@@ -82,8 +72,9 @@ const (
 	// blockTrailerBytes ends each block: compression u8, type u8, CRC-32C u32.
 	blockTrailerBytes = 6
 
-	// maxPayloadBytes bounds what a block may claim to decompress to: the longest
-	// value, its key and room for a large configured block, with a wide margin.
+	// maxPayloadBytes bounds what a block may hold, as stored, decompressed and in
+	// memory: the longest value, its key and room for a large configured block, with a
+	// wide margin.
 	maxPayloadBytes = 512 << 20
 
 	// maxExpansion is more than Snappy can expand: a copy of three bytes yields at
@@ -152,12 +143,8 @@ func checkBlock(raw []byte, want BlockType, identity uint64, offset int64) ([]by
 	return payload, c, nil
 }
 
-// decompress undoes c. The result shares memory with stored where nothing was
-// compressed; otherwise it lies in dst where that is large enough, or is new.
-func decompress(dst, stored []byte, c Compression) ([]byte, error) {
-	if c == CompressionNone {
-		return stored, nil
-	}
+// decompress undoes Snappy, into dst where that is large enough.
+func decompress(dst, stored []byte) ([]byte, error) {
 	n, err := snappy.DecodedLen(stored)
 	if err != nil {
 		return nil, err
@@ -165,5 +152,5 @@ func decompress(dst, stored []byte, c Compression) ([]byte, error) {
 	if n > maxPayloadBytes || int64(n) > maxExpansion*int64(len(stored)) {
 		return nil, fmt.Errorf("%d compressed bytes claim to hold %d", len(stored), n)
 	}
-	return snappy.Decode(dst[:cap(dst)], stored)
+	return snappy.Decode(resize(dst, int64(n)), stored)
 }

@@ -3,15 +3,15 @@ package sstable
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"testing"
 
 	"lsmdb/internal/base"
 )
 
-// FuzzBlock reads a data block made of anything, in every way.
-func FuzzBlock(f *testing.F) {
+// payloadOf builds the payload of a block.
+func payloadOf(items ...item) []byte {
 	var b blockBuilder
-	items := sortItems([]item{set("", 3, "empty"), set("abc", 9, "x"), set("abc", 5, "y"), tombstone("abd", 1), set("b", 1, "z")})
 	for i, it := range items {
 		shared := 0
 		if i > 0 {
@@ -19,50 +19,67 @@ func FuzzBlock(f *testing.F) {
 		}
 		b.add(it.key, it.value, shared)
 	}
-	f.Add(b.finish(), []byte("abc"), uint64(6))
+	return b.finish()
+}
+
+// referenceItems decodes a payload that was accepted the plain way: one key after the
+// other, each from the one before.
+func referenceItems(payload []byte) (items []item) {
+	restarts := 4 * (1 + int(binary.LittleEndian.Uint32(payload[len(payload)-4:])))
+	var user []byte
+	for p := payload[:len(payload)-restarts]; len(p) > 0; {
+		var fields [3]int
+		for i := range fields {
+			n, width := binary.Uvarint(p)
+			fields[i], p = int(n), p[width:]
+		}
+		user = append(user[:fields[0]:fields[0]], p[:fields[1]]...)
+		p = p[fields[1]:]
+		key := append(bytes.Clone(user), p[:base.TrailerBytes]...)
+		value := p[base.TrailerBytes : base.TrailerBytes+fields[2]]
+		items, p = append(items, item{key, value}), p[base.TrailerBytes+fields[2]:]
+	}
+	return items
+}
+
+// FuzzBlock decodes a data block made of anything. Where it is accepted, its entries
+// are those that a plain decoder finds; where they are sorted, searches find what a
+// model finds.
+func FuzzBlock(f *testing.F) {
+	f.Add(payloadOf(set("", 3, "empty"), set("abc", 9, "x"), set("abc", 5, "y"), tombstone("abd", 1), set("b", 1, "z")), []byte("abc"), uint64(6))
+	f.Add(payloadOf(numbered(40)...), []byte("000017"), uint64(1))
+	f.Add(payloadOf(set("shared/1", 3, ""), set("shared/2345678910", 3, "")), []byte("shared"), uint64(1))
 	f.Add([]byte{0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0}, []byte{}, uint64(0))
 	f.Fuzz(func(t *testing.T, payload, user []byte, seq uint64) {
 		b := new(block)
-		if len(user) > base.MaxKeyBytes || b.init(payload) != nil {
+		if len(user) > base.MaxKeyBytes || b.decode(payload, BlockData) != nil {
 			return
 		}
+		m := model(referenceItems(payload))
+		if b.count() != len(m) || len(m) == 0 {
+			t.Fatalf("%d entries of %d", b.count(), len(m))
+		}
+		for i, it := range m {
+			if key := b.appendKey(nil, i); !bytes.Equal(key, it.key) || !bytes.Equal(b.value(i), it.value) {
+				t.Fatalf("entry %d is %s, should be %s", i, key, it.key)
+			}
+		}
 		search := base.AppendSearchKey(nil, user, base.Seq(seq)&base.MaxSeq)
-		value, trailer, found, err := b.get(search)
-		if found && (err != nil || !trailer.Kind().Known() || len(value) > len(payload)) {
-			t.Fatal(found, err, trailer)
+		found := b.find(search)
+		value, trailer, ok := b.get(search)
+		if !slices.IsSortedFunc(m, func(a, b item) int { return base.Compare(a.key, b.key) }) {
+			return
 		}
-		var c cursor
-		c.reset(b)
-		forward, backward := 0, 0
-		for ok := c.first(); ok; ok = c.next() {
-			forward++
-		}
-		c.reset(b)
-		for ok := c.last(); ok; ok = c.prev() {
-			backward++
-		}
-		if forward > len(payload) || backward > len(payload) {
-			t.Fatalf("%d forward, %d backward in %d bytes", forward, backward, len(payload))
-		}
-		c.reset(b)
-		if c.seekGE(search) && base.Compare(c.key, search) < 0 {
-			t.Fatal("seekGE went too short")
-		}
-		c.next()
-		c.prev()
-		c.reset(b)
-		if c.seekLT(search) && base.Compare(c.key, search) >= 0 {
-			t.Fatal("seekLT went too far")
+		want, wantOK := m.get(search)
+		if found != m.atOrAfter(search) || ok != wantOK || ok && (trailer != want.key.Trailer() || !bytes.Equal(value, want.value)) {
+			t.Fatalf("%s: entry %d, %v", search, found, ok)
 		}
 	})
 }
 
 // FuzzIndex searches an index made of anything.
 func FuzzIndex(f *testing.F) {
-	p := binary.LittleEndian.AppendUint32(nil, 2)
-	p = appendIndexEntry(p, []byte("key1"), 0, 100)
-	p = appendIndexEntry(p, []byte("key2"), 0, 50)
-	f.Add(p, int64(150), []byte("key15"))
+	f.Add(payloadOf(set("key1", 0, "\x64"), set("key2", 0, "\x32")), int64(150), []byte("key15"))
 	f.Fuzz(func(t *testing.T, payload []byte, dataEnd int64, user []byte) {
 		if dataEnd < 0 || len(user) > base.MaxKeyBytes {
 			return
@@ -73,8 +90,12 @@ func FuzzIndex(f *testing.F) {
 		}
 		search := base.AppendSearchKey(nil, user, base.MaxSeq)
 		i := x.find(search)
-		if i < x.count() && x.before(i, search) || i > 0 && !x.before(i-1, search) {
+		separator := func(i int) base.InternalKey { return x.separators.appendKey(nil, i) }
+		if i < x.count() && base.Compare(separator(i), search) < 0 || i > 0 && base.Compare(separator(i-1), search) >= 0 {
 			t.Fatalf("%q is not in block %d", user, i)
+		}
+		if e := x.extent(0, x.count()-1); e.offset != 0 || e.end() != dataEnd {
+			t.Fatalf("%+v", e)
 		}
 	})
 }
@@ -102,32 +123,38 @@ func FuzzProperties(f *testing.F) {
 	p := Properties{}
 	p.count(base.MakeInternalKey([]byte("a"), 5, base.KindSet), []byte("x"), false)
 	p.Largest, p.DataBlocks = p.Smallest, 1
-	f.Add(p.appendTo(nil))
-	f.Fuzz(func(t *testing.T, payload []byte) {
-		p, err := decodeProperties(payload)
+	p.IndexBytes = 20
+	f.Add(p.appendTo(nil), int64(80))
+	f.Fuzz(func(t *testing.T, payload []byte, offset int64) {
+		if offset < 0 {
+			return
+		}
+		p, err := decodeProperties(payload, offset)
 		if err != nil {
 			return
 		}
-		again, err := decodeProperties(p.appendTo(nil))
+		if p.DataBytes < 0 || p.IndexBytes < 0 || p.FilterBytes < 0 || p.DataBytes+p.IndexBytes+p.FilterBytes != offset {
+			t.Fatalf("%+v", p)
+		}
+		again, err := decodeProperties(p.appendTo(nil), offset)
 		if err != nil || !bytes.Equal(again.appendTo(nil), p.appendTo(nil)) {
 			t.Fatal(err)
 		}
 	})
 }
 
-// FuzzOpen opens a file made of anything and, in a second file, a sound table whose
-// last bytes, footer and directory, are replaced and sealed.
+// FuzzOpen opens a file made of anything and, in a second file, one whose last bytes,
+// properties and footer, are sealed.
 func FuzzOpen(f *testing.F) {
 	data, _ := smallTable(f)
+	at := parts(f, data)[BlockProperties]
 	f.Add(data, []byte{})
-	f.Add(data[:100], data[len(data)-footerBytes:])
-	f.Fuzz(func(t *testing.T, content, directory []byte) {
+	f.Add(data[:at.offset], data[at.offset:at.end()-blockTrailerBytes])
+	f.Fuzz(func(t *testing.T, content, properties []byte) {
 		exercise(t, content, ReaderOptions{}, nil)
-		const identity = 3
 		at := int64(len(content))
-		sealed := appendBlock(bytes.Clone(content), directory, BlockDirectory, CompressionNone, identity, at)
-		end := int64(len(sealed))
-		sealed = footer{directory: extent{at, end - at}, identity: identity}.appendTo(sealed, end)
+		sealed := appendBlock(bytes.Clone(content), properties, BlockProperties, CompressionNone, testIdentity, at)
+		sealed = footer{properties: extent{at, int64(len(sealed)) - at}, identity: testIdentity}.appendTo(sealed)
 		exercise(t, sealed, ReaderOptions{}, nil)
 	})
 }

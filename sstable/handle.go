@@ -55,7 +55,7 @@ func (h *Handle) open() (*Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := openSource(s, h.options)
+	t, err := openSource(s, h.options.SizeBytes)
 	if err != nil {
 		h.files.remove(s)
 		return nil, errors.Join(err, s.close())

@@ -17,14 +17,14 @@ func tableOf(t *testing.T, payload []byte, items []item) []byte {
 	t.Helper()
 	f := file(t, nil)
 	w := NewWriter(f, "t.sst", WriterOptions{Identity: testIdentity})
-	e := must(w.writeBlock(BlockData, payload, false))(t)
+	w.pending = w.writeBlock(BlockData, payload, CompressionNone)
 	for _, it := range items {
 		w.properties.count(it.key, it.value, false)
-		w.properties.Largest = it.key
+		w.lastKey = it.key
 	}
-	w.pending, w.properties.DataBlocks = e.length, 1
-	w.addIndexEntry([]byte("zzz"), 0)
-	if err := errors.Join(w.writeTail(), w.flush()); err != nil {
+	w.properties.DataBlocks = 1
+	w.addIndexEntry(base.MakeInternalKey([]byte("zzz"), 0, 0))
+	if err := w.writeTail(); err != nil {
 		t.Fatal(err)
 	}
 	data := make([]byte, w.offset)
@@ -68,8 +68,12 @@ func TestVerifyFindsMisplacedRestarts(t *testing.T) {
 		"sound, two":             {17, []uint32{0, 16 * entryBytes}, ""},
 		"long run":               {17, []uint32{0}, "more than 16 entries"},
 		"long second run":        {20, []uint32{0, entryBytes}, "more than 16 entries"},
-		"within an entry":        {3, []uint32{0, entryBytes + 1}, "restart point 1"},
-		"within the first entry": {3, []uint32{0, 2, entryBytes}, "restart point 1"},
+		"within an entry":        {3, []uint32{0, entryBytes + 1}, "restart point at 15 is not"},
+		"behind the entries":     {3, []uint32{0, 3 * entryBytes}, "restart point at 42 is not"},
+		"not ascending":          {3, []uint32{0, entryBytes, entryBytes}, "restart point at 14 is not"},
+		"first entry is none":    {3, []uint32{entryBytes}, "at 0 of the block"},
+		"none":                   {3, nil, "at 0 of the block"},
+		"within the first entry": {3, []uint32{0, 2, entryBytes}, "restart point at 2 is not"},
 	} {
 		items := someItems(c.items)
 		err := exercise(t, tableOf(t, restarts(entries(items), c.at...), items), ReaderOptions{}, nil)
@@ -85,7 +89,8 @@ func TestVerifyFindsSharingRestart(t *testing.T) {
 	second := uint32(len(p))
 	p = append(p, 1, 1, 0)
 	p = append(p, items[1].key[1:]...)
-	if err := exercise(t, tableOf(t, restarts(p, 0), items), ReaderOptions{}, nil); err != nil {
+	sound := restarts(p, 0)
+	if err := exercise(t, tableOf(t, sound, items), ReaderOptions{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	err := exercise(t, tableOf(t, restarts(p, 0, second), items), ReaderOptions{}, nil)
@@ -94,9 +99,9 @@ func TestVerifyFindsSharingRestart(t *testing.T) {
 	}
 }
 
-// TestBackwardMemoryIsBounded moves backward through a small block that claims a run
-// of very many long keys.
-func TestBackwardMemoryIsBounded(t *testing.T) {
+// TestDecodedMemoryIsBounded opens a small block that claims a run of very many long
+// keys, and one whose keys are all within the limits but too long together.
+func TestDecodedMemoryIsBounded(t *testing.T) {
 	long := set(strings.Repeat("x", 60_000), 1, "")
 	p := []byte{0}
 	p = binary.AppendUvarint(p, 60_000)
@@ -105,9 +110,23 @@ func TestBackwardMemoryIsBounded(t *testing.T) {
 		p = binary.AppendUvarint(p, 60_000)
 		p = append(append(p, 0, 0), long.key[60_000:]...)
 	}
-	it := open(t, tableOf(t, restarts(p, 0), []item{long}), ReaderOptions{}).NewIterator(IteratorOptions{})
-	if it.Last() || !errors.Is(it.Err(), base.ErrCorrupt) || cap(it.cursor.backKeys) > 4<<20 {
-		t.Fatalf("%v, %d bytes of keys", it.Err(), cap(it.cursor.backKeys))
+	var b block
+	if err := b.decode(restarts(p, 0), BlockData); err == nil || b.data != nil {
+		t.Fatalf("%v, %d bytes of keys", err, cap(b.data))
+	}
+	p = nil
+	var at []uint32
+	for run := range 700 { // each of 16 keys, of which only the first byte is shared by all runs
+		at = append(at, uint32(len(p)))
+		p = append(binary.AppendUvarint(append(p, 0), 60_000), 0)
+		p = append(append(p, byte(run)), long.key[1:]...)
+		for range 15 {
+			p = append(binary.AppendUvarint(p, 60_000), 0, 0)
+			p = append(p, long.key[60_000:]...)
+		}
+	}
+	if err := b.decode(restarts(p, at...), BlockData); err == nil || !strings.Contains(err.Error(), "block holds entries") || b.data != nil {
+		t.Fatalf("%v, %d bytes of keys", err, cap(b.data))
 	}
 }
 
@@ -116,8 +135,8 @@ func TestVerifyFindsOverlappingSeparator(t *testing.T) {
 	if p.DataBlocks != 2 {
 		t.Fatalf("%+v", p)
 	}
-	data = reseal(data, parts(t, data)[BlockIndex], func(p []byte) { p[7] = 'b' })
-	if err := exercise(t, data, ReaderOptions{}, nil); err == nil || !strings.Contains(err.Error(), "separator of the block before") {
+	data = reseal(data, parts(t, data)[BlockIndex], func(p []byte) { p[3] = 'b' })
+	if err := exercise(t, data, ReaderOptions{}, nil); err == nil || !strings.Contains(err.Error(), "between the separators") {
 		t.Fatal(err)
 	}
 }

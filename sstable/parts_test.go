@@ -25,11 +25,10 @@ func TestSeparator(t *testing.T) {
 		{set("a", 7, ""), set("a", 5, ""), "a#7"},
 		{set("aaaa", 7, ""), set("azzz", 5, ""), "az#0"},
 	} {
-		user, trailer := separator(c.last.key, c.next.key)
-		if got := fmt.Sprintf("%s#%d", user, trailer.Seq()); got != c.want {
+		key := appendSeparator(nil, c.last.key, c.next.key)
+		if got := fmt.Sprintf("%s#%d", key.UserKey(), key.Seq()); got != c.want {
 			t.Errorf("%s %s: %s, want %s", c.last.key, c.next.key, got, c.want)
 		}
-		key := base.AppendInternalKey(nil, user, trailer)
 		if base.Compare(c.last.key, key) > 0 || base.Compare(key, c.next.key) >= 0 {
 			t.Errorf("%s is not between %s and %s", key, c.last.key, c.next.key)
 		}
@@ -39,8 +38,7 @@ func TestSeparator(t *testing.T) {
 func TestSeparatorsAreBetween(t *testing.T) {
 	items := randomItems(rand.New(rand.NewPCG(5, 5)), 2000)
 	for i := range len(items) - 1 {
-		user, trailer := separator(items[i].key, items[i+1].key)
-		key := base.AppendInternalKey(nil, user, trailer)
+		key := appendSeparator(nil, items[i].key, items[i+1].key)
 		if base.Compare(items[i].key, key) > 0 || base.Compare(key, items[i+1].key) >= 0 {
 			t.Fatalf("%s is not between %s and %s", key, items[i].key, items[i+1].key)
 		}
@@ -80,100 +78,6 @@ func TestFilterRate(t *testing.T) {
 	}
 }
 
-func TestDecodersRefuse(t *testing.T) {
-	sound := func() *Properties {
-		p := new(Properties)
-		p.count(base.MakeInternalKey([]byte("a"), 5, base.KindSet), nil, false)
-		p.Largest, p.DataBlocks = p.Smallest, 1
-		return p
-	}
-	properties := func(change func(*Properties)) func() error {
-		return func() error {
-			p := sound()
-			change(p)
-			_, err := decodeProperties(p.appendTo(nil))
-			return err
-		}
-	}
-	raw := func(p string) func() error {
-		return func() error { _, err := decodeProperties([]byte(p)); return err }
-	}
-	index := func(p string, dataEnd int64) func() error {
-		return func() error { _, err := decodeIndex([]byte(p), dataEnd); return err }
-	}
-	full := string(sound().appendTo(nil))
-	for name, c := range map[string]struct {
-		decode func() error
-		want   string
-	}{
-		"properties empty":     {raw(""), "end after property 0"},
-		"properties cut":       {raw(full[:35]), "beyond the block"},
-		"properties short":     {raw(full[:20]), "end after property 2"},
-		"properties twice":     {raw(full[:10] + full), "property 1 after property 1"},
-		"properties number":    {raw("\x01\x01\x00"), "number of 1 bytes"},
-		"properties tag":       {raw("\xff"), "malformed tag"},
-		"properties new":       {raw(full + "\x0b\x00"), "unknown table property (tag 11)"},
-		"bounds":               {properties(func(p *Properties) { p.Smallest = base.MakeInternalKey([]byte("b"), 5, 1) }), "is after the largest"},
-		"bounds kind":          {properties(func(p *Properties) { p.Largest = base.MakeInternalKey([]byte("b"), 5, 5) }), "set-expiring"},
-		"bounds short":         {properties(func(p *Properties) { p.Largest = []byte("x") }), "shorter than its trailer"},
-		"sequence":             {properties(func(p *Properties) { p.SmallestSeq = 9 }), "sequence numbers from 9 to 5"},
-		"deletes":              {properties(func(p *Properties) { p.Deletes = 2 }), "2 deletes"},
-		"entries":              {properties(func(p *Properties) { p.Entries = 0 }), "without entries"},
-		"index empty":          {index("", 0), "no count"},
-		"index count":          {index("\xff\xff\xff\xff", 0), "claims 4294967295"},
-		"index cut":            {index("\x01\x00\x00\x00\x05\x00\x06a", 6), "exceeds what remains"},
-		"index block":          {index("\x01\x00\x00\x00\x01\x00\x07a", 6), "does not fit"},
-		"index tiny block":     {index("\x01\x00\x00\x00\x01\x00\x05a", 6), "does not fit"},
-		"index rest":           {index("\x01\x00\x00\x00\x01\x00\x06ab", 6), "leaves 1"},
-		"index data":           {index("\x01\x00\x00\x00\x01\x00\x06a", 7), "covers 6 of 7"},
-		"index order":          {index("\x02\x00\x00\x00\x01\x00\x06b\x01\x00\x06a", 12), "not after"},
-		"index equal":          {index("\x02\x00\x00\x00\x01\x00\x06b\x01\x00\x06b", 12), "not after"},
-		"index field":          {index("\x01\x00\x00\x00\xff\xff\xff", 12), "malformed"},
-		"block empty":          {func() error { return new(block).init(nil) }, "no restart points"},
-		"block count":          {func() error { return new(block).init([]byte("\x02\x00\x00\x00")) }, "claims 2"},
-		"block first restart":  {func() error { return new(block).init([]byte("abc\x01\x00\x00\x00\x01\x00\x00\x00")) }, "restart point 0"},
-		"block restart beyond": {func() error { return new(block).init([]byte("\x00\x00\x00\x00\x01\x00\x00\x00")) }, "restart point 0"},
-		"directory partial":    {func() error { _, err := decodeDirectory(make([]byte, 5), 0); return err }, "whole entries"},
-		"directory empty":      {func() error { _, err := decodeDirectory(nil, 0); return err }, "lacks"},
-		"filter empty":         {func() error { _, err := decodeFilter([]byte{1, 6}); return err }, "whole lines"},
-		"filter probes":        {func() error { _, err := decodeFilter(append(make([]byte, 64), 1, 0)); return err }, "0 probes"},
-	} {
-		if err := c.decode(); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: %v, want %q", name, err, c.want)
-		}
-	}
-	if err := raw(full + "\x80\x01\x03new")(); err != nil {
-		t.Errorf("an optional property: %v", err)
-	}
-}
-
-func TestDirectoryRefusesGapsAndDoubles(t *testing.T) {
-	type listed struct {
-		kind BlockType
-		at   extent
-	}
-	for want, list := range map[string][]listed{
-		"20 was expected":       {{BlockIndex, extent{10, 10}}, {BlockProperties, extent{21, 9}}},
-		"two index blocks":      {{BlockIndex, extent{10, 10}}, {BlockIndex, extent{20, 10}}},
-		"lists a data block":    {{BlockData, extent{10, 20}}},
-		"lacks the index":       {{BlockIndex, extent{10, 20}}},
-		"bytes up to itself":    {{BlockIndex, extent{10, 10}}, {BlockProperties, extent{20, 9}}},
-		"with 5 bytes":          {{BlockIndex, extent{10, 5}}},
-		"with 9999 bytes":       {{BlockIndex, extent{10, 9999}}},
-		"with -7 bytes":         {{BlockIndex, extent{10, -7}}},
-		"at -10 ":               {{BlockIndex, extent{-10, 10}}},
-		"unknown block type (r": {{BlockRangeDelete, extent{10, 20}}},
-	} {
-		var payload []byte
-		for _, l := range list {
-			payload = appendDirectoryEntry(payload, l.kind, l.at)
-		}
-		if _, err := decodeDirectory(payload, 30); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v, want %q", err, want)
-		}
-	}
-}
-
 func TestWriterPanicsOnMisuse(t *testing.T) {
 	for name, items := range map[string][]item{
 		"same key":       {set("a", 1, ""), set("a", 1, "")},
@@ -206,13 +110,16 @@ func panics(t *testing.T, name string, do func()) {
 type failingFile struct {
 	vfs.File
 	fails  string
+	spared int // writes that succeed all the same
+	writes int
 	closed int
 }
 
 var errInjected = errors.New("injected")
 
 func (f *failingFile) WriteAt(p []byte, offset int64) (int, error) {
-	if f.fails == "write" {
+	f.writes++
+	if f.fails == "write" && f.writes > f.spared {
 		return 0, errInjected
 	}
 	return f.File.WriteAt(p, offset)
@@ -255,8 +162,8 @@ func TestWriterReportsFailures(t *testing.T) {
 		}
 		w.Abort()
 		w.Abort()
-		if f.closed != 1 {
-			t.Fatalf("%s: closed %d times", operation, f.closed)
+		if f.closed != 1 || operation == "write" && f.writes != 1 {
+			t.Fatalf("%s: closed %d times, %d writes", operation, f.closed, f.writes)
 		}
 	}
 	w := NewWriter(file(t, nil), "t.sst", WriterOptions{Identity: 1})
@@ -296,7 +203,8 @@ func TestCompressionIsKeptWhereItSaves(t *testing.T) {
 	noise := make([]byte, 3000)
 	rand.NewChaCha8([32]byte{2}).Read(noise)
 	mixed := append(bytes.Clone(noise), make([]byte, 300)...) // saves less than 12 %
-	items := []item{set("a", 1, string(noise)), set("b", 1, string(mixed)), set("c", 1, strings.Repeat("x", 3000))}
+	savesMore := append(bytes.Clone(noise), make([]byte, 800)...)
+	items := []item{set("a", 1, string(noise)), set("b", 1, string(mixed)), set("c", 1, strings.Repeat("x", 3000)), set("d", 1, string(savesMore))}
 	data, _ := write(t, items, WriterOptions{Compression: CompressionSnappy})
 	var got []Compression
 	for info := range open(t, data, ReaderOptions{}).Blocks() {
@@ -304,7 +212,7 @@ func TestCompressionIsKeptWhereItSaves(t *testing.T) {
 			got = append(got, info.Compression)
 		}
 	}
-	if fmt.Sprint(got) != "[none none snappy]" {
+	if fmt.Sprint(got) != "[none none snappy snappy]" {
 		t.Fatal(got)
 	}
 }
@@ -326,6 +234,39 @@ func TestGetAllocatesNothing(t *testing.T) {
 	} {
 		if n := testing.AllocsPerRun(100, do); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
+
+// TestIndexSharesPrefixes writes keys with a long common prefix, which the index must
+// not repeat for each block.
+func TestIndexSharesPrefixes(t *testing.T) {
+	prefix := strings.Repeat("p", 1000)
+	var items []item
+	for i := range 160 {
+		items = append(items, set(fmt.Sprintf("%s%04d", prefix, i), 1, "v"))
+	}
+	_, p := write(t, items, WriterOptions{BlockBytes: 1})
+	// each of the ten restart points repeats the prefix; an entry adds some 20 bytes
+	if p.DataBlocks != 160 || p.IndexBytes < 10*1000 || p.IndexBytes > 10*1000+160*25 {
+		t.Fatalf("an index of %d bytes for %d blocks", p.IndexBytes, p.DataBlocks)
+	}
+}
+
+// TestFailureAtTheTail fails the writes of Finish one after the other: the data block,
+// the filter and the rest. After the failure nothing more is written.
+func TestFailureAtTheTail(t *testing.T) {
+	for spared := range 4 {
+		f := &failingFile{File: file(t, nil), fails: "write", spared: spared}
+		w := NewWriter(f, "t.sst", WriterOptions{Identity: 1, FilterBitsPerKey: 64, BlockBytes: maxBlockBytes})
+		for i := range 40_000 {
+			if err := w.Add(set(fmt.Sprintf("%06d", i), 1, "").key, nil); err != nil {
+				t.Fatalf("entry %d: %v", i, err)
+			}
+		}
+		_, err := w.Finish()
+		if failed := spared < 3; errors.Is(err, errInjected) != failed || f.closed != 1 || f.writes != min(spared+1, 3) {
+			t.Fatalf("%d spared: %v, closed %d times, %d writes", spared, err, f.closed, f.writes)
 		}
 	}
 }

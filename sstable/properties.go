@@ -24,132 +24,115 @@ type Properties struct {
 	RawValueBytes uint64
 	DataBlocks    uint64
 
-	DataBytes   int64 // data blocks as stored
+	// Bytes of the file that blocks take.
+	DataBytes   int64
 	IndexBytes  int64
 	FilterBytes int64 // 0: no filter
 }
 
-// Tags of the properties block. Each field is tag uvarint | length uvarint | content,
-// in ascending order of tags; a number is a u64.
-const (
-	tagEntries       = 1
-	tagDeletes       = 2
-	tagShadowed      = 3
-	tagSmallest      = 4
-	tagLargest       = 5
-	tagSmallestSeq   = 6
-	tagLargestSeq    = 7
-	tagRawKeyBytes   = 8
-	tagRawValueBytes = 9
-	tagDataBlocks    = 10
-	tagsRequired     = 10
+// tagFirstOptional is the first tag that only informs: a version that does not know a
+// property from there on skips it.
+const tagFirstOptional = 128
 
-	// Tags from here on only inform: a version that does not know them skips them.
-	tagFirstOptional = 128
-)
-
-// number returns the numeric field with a tag, nil if the tag is not one.
-func (p *Properties) number(tag uint64) *uint64 {
-	switch tag {
-	case tagEntries:
-		return &p.Entries
-	case tagDeletes:
-		return &p.Deletes
-	case tagShadowed:
-		return &p.Shadowed
-	case tagSmallestSeq:
-		return (*uint64)(&p.SmallestSeq)
-	case tagLargestSeq:
-		return (*uint64)(&p.LargestSeq)
-	case tagRawKeyBytes:
-		return &p.RawKeyBytes
-	case tagRawValueBytes:
-		return &p.RawValueBytes
-	case tagDataBlocks:
-		return &p.DataBlocks
+// fields returns what the properties block tells. Its payload holds for each property,
+// in ascending order of tags, tag uvarint | length uvarint | content; a number is a
+// u64. These are the properties from tag 1 on, none of which may be missing.
+func (p *Properties) fields() [12]any {
+	return [12]any{
+		&p.Entries, &p.Deletes, &p.Shadowed, &p.Smallest, &p.Largest,
+		(*uint64)(&p.SmallestSeq), (*uint64)(&p.LargestSeq),
+		&p.RawKeyBytes, &p.RawValueBytes, &p.DataBlocks, &p.IndexBytes, &p.FilterBytes,
 	}
-	return nil
-}
-
-// key returns the key field with a tag, nil if the tag is not one.
-func (p *Properties) key(tag uint64) *base.InternalKey {
-	switch tag {
-	case tagSmallest:
-		return &p.Smallest
-	case tagLargest:
-		return &p.Largest
-	}
-	return nil
 }
 
 // appendTo appends the payload of the properties block.
 func (p *Properties) appendTo(dst []byte) []byte {
-	for tag := uint64(1); tag <= tagsRequired; tag++ {
-		dst = binary.AppendUvarint(dst, tag)
-		if number := p.number(tag); number != nil {
-			dst = append(dst, 8)
-			dst = binary.LittleEndian.AppendUint64(dst, *number)
-			continue
+	for i, field := range p.fields() {
+		var content []byte
+		switch v := field.(type) {
+		case *uint64:
+			content = binary.LittleEndian.AppendUint64(nil, *v)
+		case *int64:
+			content = binary.LittleEndian.AppendUint64(nil, uint64(*v))
+		case *base.InternalKey:
+			content = *v
 		}
-		key := *p.key(tag)
-		dst = binary.AppendUvarint(dst, uint64(len(key)))
-		dst = append(dst, key...)
+		dst = binary.AppendUvarint(dst, uint64(i+1))
+		dst = binary.AppendUvarint(dst, uint64(len(content)))
+		dst = append(dst, content...)
 	}
 	return dst
 }
 
-// decodeProperties decodes the payload of the properties block. Sizes and identity
-// are the caller's to fill in.
-func decodeProperties(payload []byte) (p Properties, err error) {
+// decodeProperties decodes the payload of the properties block that stands at offset.
+// Size and identity are the caller's to fill in.
+func decodeProperties(payload []byte, offset int64) (p Properties, err error) {
+	fields := p.fields()
 	last := uint64(0)
-	for rest := payload; len(rest) > 0; {
-		tag, width := binary.Uvarint(rest)
-		if width <= 0 {
-			return p, fmt.Errorf("property after %d has a malformed tag", last)
+	for len(payload) > 0 {
+		var tag uint64
+		var content []byte
+		if tag, content, payload, err = splitProperty(payload); err != nil {
+			return p, fmt.Errorf("after property %d: %w", last, err)
 		}
-		rest = rest[width:]
-		length, width := binary.Uvarint(rest)
-		if width <= 0 || length > uint64(len(rest)-width) {
-			return p, fmt.Errorf("property %d has a length beyond the block", tag)
+		switch {
+		case tag == last+1 && tag <= uint64(len(fields)):
+			err = setField(fields[last], content)
+		case tag <= last || last < uint64(len(fields)):
+			err = fmt.Errorf("follows property %d", last)
+		case tag < tagFirstOptional:
+			err = fmt.Errorf("%w: unknown table property", base.ErrIncompatible)
 		}
-		content := rest[width : width+int(length)]
-		rest = rest[width+int(length):]
-		if tag <= last || tag > tagsRequired && last < tagsRequired {
-			return p, fmt.Errorf("property %d after property %d", tag, last)
-		}
-		if err := p.decodeField(tag, content); err != nil {
-			return p, err
+		if err != nil {
+			return p, fmt.Errorf("property %d: %w", tag, err)
 		}
 		last = tag
 	}
-	if last < tagsRequired {
+	if last < uint64(len(fields)) {
 		return p, fmt.Errorf("properties end after property %d", last)
 	}
-	return p, p.check()
+	p.DataBytes = offset - p.IndexBytes - p.FilterBytes
+	return p, p.check(offset)
 }
 
-func (p *Properties) decodeField(tag uint64, content []byte) error {
-	if number := p.number(tag); number != nil {
-		if len(content) != 8 {
-			return fmt.Errorf("property %d is a number of %d bytes", tag, len(content))
-		}
-		*number = binary.LittleEndian.Uint64(content)
+func splitProperty(p []byte) (tag uint64, content, rest []byte, err error) {
+	tag, tagWidth := binary.Uvarint(p)
+	if tagWidth <= 0 {
+		return 0, nil, nil, fmt.Errorf("malformed tag")
+	}
+	length, width := binary.Uvarint(p[tagWidth:])
+	p = p[tagWidth+max(width, 0):]
+	if width <= 0 || length > uint64(len(p)) {
+		return 0, nil, nil, fmt.Errorf("property %d has a length beyond the block", tag)
+	}
+	return tag, p[:length], p[length:], nil
+}
+
+func setField(field any, content []byte) error {
+	if key, ok := field.(*base.InternalKey); ok {
+		*key = append(*key, content...)
 		return nil
 	}
-	if key := p.key(tag); key != nil {
-		if len(content) > 0 {
-			*key = base.InternalKey(content).Clone()
-		}
-		return nil
+	if len(content) != 8 {
+		return fmt.Errorf("number of %d bytes", len(content))
 	}
-	if tag < tagFirstOptional {
-		return fmt.Errorf("%w: unknown table property (tag %d)", base.ErrIncompatible, tag)
+	n := binary.LittleEndian.Uint64(content)
+	switch v := field.(type) {
+	case *uint64:
+		*v = n
+	case *int64:
+		*v = int64(n)
 	}
 	return nil
 }
 
-// check tells whether the figures can be true of any table.
-func (p *Properties) check() error {
+// check tells whether the figures can be true of any table whose blocks before the
+// properties end at offset.
+func (p *Properties) check(offset int64) error {
+	if p.IndexBytes < blockTrailerBytes || p.IndexBytes > offset ||
+		p.FilterBytes != 0 && p.FilterBytes < blockTrailerBytes || p.FilterBytes > offset-p.IndexBytes {
+		return fmt.Errorf("index of %d bytes and filter of %d bytes before %d", p.IndexBytes, p.FilterBytes, offset)
+	}
 	if p.Entries == 0 {
 		if p.Smallest != nil || p.Largest != nil || p.DataBlocks != 0 || p.Deletes != 0 || p.Shadowed != 0 {
 			return fmt.Errorf("properties of a table without entries name some")

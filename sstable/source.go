@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"sync/atomic"
 
 	"lsmdb/internal/base"
@@ -19,14 +18,14 @@ type source struct {
 	cache    *Cache                  // may be nil
 	stats    *Stats
 	closed   atomic.Bool
-	noFill   bool // guarded by the cache's mutex: no block comes in any more
-	identity uint64
+	noFill   bool   // guarded by the cache's mutex: no block comes in any more
+	identity uint64 // 0 until it is known
 	name     string
 	file     vfs.File
 }
 
 func newSource(f vfs.File, name string, o ReaderOptions) *source {
-	s := &source{file: f, name: name, cache: o.Cache, stats: o.Stats}
+	s := &source{file: f, name: name, identity: o.Identity, cache: o.Cache, stats: o.Stats}
 	if s.stats == nil {
 		s.stats = new(Stats)
 	}
@@ -50,6 +49,18 @@ func (s *source) retire() {
 	}
 }
 
+// size asks the file for its size.
+func (s *source) size() (int64, error) {
+	sizeBytes, err := s.file.Size()
+	switch {
+	case s.closed.Load():
+		return 0, base.ErrClosed
+	case err != nil:
+		return 0, fmt.Errorf("size of table %s: %w", s.name, err)
+	}
+	return sizeBytes, nil
+}
+
 // readAt fills p from offset.
 func (s *source) readAt(p []byte, offset int64) error {
 	if s.closed.Load() {
@@ -69,69 +80,30 @@ func (s *source) readAt(p []byte, offset int64) error {
 
 // readBlock reads and checks a block into memory of its own.
 func (s *source) readBlock(t BlockType, e extent) ([]byte, Compression, error) {
-	if int64(int(e.length)) != e.length {
-		return nil, 0, base.Corruptf(s.name, e.offset, "%s block of %d bytes is longer than memory", t, e.length)
+	if e.length > maxPayloadBytes+blockTrailerBytes {
+		return nil, 0, base.Corruptf(s.name, e.offset, "%s block of %d bytes is longer than any", t, e.length)
 	}
 	raw := make([]byte, e.length)
 	if err := s.readAt(raw, e.offset); err != nil {
 		return nil, 0, err
 	}
-	return s.openBlock(nil, raw, t, e.offset)
+	return s.openBlock(new([]byte), raw, t, e.offset)
 }
 
-// openBlock checks and decompresses a stored block. The payload lies in dst, in raw or
-// in new memory.
-func (s *source) openBlock(dst, raw []byte, t BlockType, offset int64) ([]byte, Compression, error) {
-	stored, c, err := checkBlock(raw, t, s.identity, offset)
-	if err != nil {
-		return nil, 0, base.DamageAt(s.name, offset, err)
+// openBlock checks and decompresses a stored block. The payload lies in raw or, where
+// that was compressed, in the buffer, or in new memory if it is long.
+func (s *source) openBlock(buffer *[]byte, raw []byte, t BlockType, offset int64) ([]byte, Compression, error) {
+	payload, c, err := checkBlock(raw, t, s.identity, offset)
+	if err == nil && c == CompressionSnappy {
+		payload, err = decompress(*buffer, payload)
+		if len(payload) <= maxReusedBytes {
+			*buffer = payload
+		}
 	}
-	payload, err := decompress(dst, stored, c)
 	if err != nil {
 		return nil, 0, base.DamageAt(s.name, offset, err)
 	}
 	return payload, c, nil
-}
-
-// ownBlock makes a data block in memory of its own from stored bytes, which it may
-// keep if they are given away.
-func (s *source) ownBlock(raw []byte, offset int64, given bool) (*block, error) {
-	payload, c, err := s.openBlock(nil, raw, BlockData, offset)
-	if err != nil {
-		return nil, err
-	}
-	if c == CompressionNone && !given {
-		payload = append(make([]byte, 0, len(payload)), payload...)
-	}
-	b := new(block)
-	if err := b.init(payload); err != nil {
-		return nil, base.DamageAt(s.name, offset, err)
-	}
-	return b, nil
-}
-
-// load reads data block i and offers it to the cache. It returns the block that
-// stays.
-func (s *source) load(i int, e extent) (*block, error) {
-	raw := takeScratch(e.length)
-	defer giveScratch(raw)
-	if err := s.readAt(*raw, e.offset); err != nil {
-		return nil, err
-	}
-	s.stats.blocksRead.Add(1)
-	s.stats.bytesRead.Add(uint64(e.length))
-	b, err := s.ownBlock(*raw, e.offset, !reusable(*raw))
-	if err != nil {
-		return nil, err
-	}
-	return s.fill(i, b), nil
-}
-
-func (s *source) fill(i int, b *block) *block {
-	if s.cache == nil {
-		return b
-	}
-	return s.cache.insert(place{s, i}, b)
 }
 
 // cached returns data block i if it is in the cache.
@@ -149,25 +121,3 @@ func (s *source) hit(b *block) {
 		b.referenced.Store(true)
 	}
 }
-
-// scratch holds stored blocks between reading and decoding. Long ones are not kept.
-var scratch sync.Pool
-
-const maxScratchBytes = 1 << 20
-
-func takeScratch(length int64) *[]byte {
-	if p, ok := scratch.Get().(*[]byte); ok && int64(cap(*p)) >= length {
-		*p = (*p)[:length]
-		return p
-	}
-	p := make([]byte, length, max(length, 2*defaultBlockBytes))
-	return &p
-}
-
-func giveScratch(p *[]byte) {
-	if reusable(*p) {
-		scratch.Put(p)
-	}
-}
-
-func reusable(p []byte) bool { return cap(p) <= maxScratchBytes }

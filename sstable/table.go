@@ -1,14 +1,13 @@
 package sstable
 
 import (
-	"fmt"
 	"runtime"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/vfs"
 )
 
-// Table is an open table file. All methods but Close may be called concurrently.
+// Table is an open table file. All methods may be called concurrently.
 // Index and filter are held in memory, decoded; data blocks come and go with the
 // cache.
 //
@@ -19,7 +18,8 @@ type Table struct {
 	index      *index
 	filter     filter
 	properties Properties
-	owner      *Handle // kept reachable by the table; nil for a table without
+	tail       []BlockInfo // type and place of the blocks behind the data, in order
+	owner      *Handle     // kept reachable by the table; nil for a table without
 }
 
 // ReaderOptions says what a table works with.
@@ -34,7 +34,7 @@ type ReaderOptions struct {
 // is closed. The name is for errors only.
 func Open(f vfs.File, name string, o ReaderOptions) (*Table, error) {
 	s := newSource(f, name, o)
-	t, err := openSource(s, o)
+	t, err := openSource(s, o.SizeBytes)
 	if err != nil {
 		s.close()
 		return nil, err
@@ -42,89 +42,91 @@ func Open(f vfs.File, name string, o ReaderOptions) (*Table, error) {
 	return t, nil
 }
 
-// openSource reads what stays in memory.
-func openSource(s *source, o ReaderOptions) (*Table, error) {
-	sizeBytes := o.SizeBytes
+// openSource makes the table of a file that has just been opened.
+func openSource(s *source, sizeBytes int64) (*Table, error) {
 	if sizeBytes == 0 {
 		var err error
-		if sizeBytes, err = s.file.Size(); err != nil {
-			return nil, fmt.Errorf("size of table %s: %w", s.name, err)
+		if sizeBytes, err = s.size(); err != nil {
+			return nil, err
 		}
 	}
 	t := &Table{source: s}
-	d, err := t.readLayout(sizeBytes, o.Identity)
-	if err == nil {
-		err = t.readPinned(d)
-	}
-	if err != nil {
+	if err := t.load(sizeBytes); err != nil {
 		return nil, err
 	}
-	t.properties.SizeBytes, t.properties.Identity = sizeBytes, s.identity
 	if s.cache != nil {
 		s.cache.attach(s, t.index.count())
 	}
 	return t, nil
 }
 
-// readLayout reads footer and directory.
-func (t *Table) readLayout(sizeBytes int64, identity uint64) (d directory, err error) {
+// load reads what stays in memory.
+func (t *Table) load(sizeBytes int64) error {
+	f, err := t.loadFooter(sizeBytes)
+	if err != nil {
+		return err
+	}
 	s := t.source
-	at := sizeBytes - footerBytes
+	p, err := readPart(s, BlockProperties, f.properties, func(payload []byte) (Properties, error) {
+		return decodeProperties(payload, f.properties.offset)
+	})
+	if err != nil {
+		return err
+	}
+	p.SizeBytes, p.Identity = sizeBytes, f.identity
+	t.properties = p
+	filter := extent{p.DataBytes, p.FilterBytes}
+	separators := extent{filter.end(), p.IndexBytes}
+	if filter.length > 0 {
+		t.tail = append(t.tail, BlockInfo{Type: BlockFilter, Offset: filter.offset, SizeBytes: filter.length})
+		if t.filter, err = readPart(s, BlockFilter, filter, decodeFilter); err != nil {
+			return err
+		}
+	}
+	t.tail = append(t.tail,
+		BlockInfo{Type: BlockIndex, Offset: separators.offset, SizeBytes: separators.length},
+		BlockInfo{Type: BlockProperties, Offset: f.properties.offset, SizeBytes: f.properties.length})
+	t.index, err = readPart(s, BlockIndex, separators, func(payload []byte) (*index, error) {
+		return decodeIndex(payload, p.DataBytes)
+	})
+	if err == nil && p.DataBlocks != uint64(t.index.count()) {
+		return base.Corruptf(s.name, separators.offset, "properties tell of %d data blocks, the index of %d", p.DataBlocks, t.index.count())
+	}
+	return err
+}
+
+// loadFooter reads the footer, and learns from it to what the table is bound.
+func (t *Table) loadFooter(sizeBytes int64) (f footer, err error) {
+	s, at := t.source, sizeBytes-footerBytes
 	if at < 0 {
-		return d, base.Corruptf(s.name, 0, "a file of %d bytes is too short for a table", sizeBytes)
+		return f, base.Corruptf(s.name, 0, "a file of %d bytes is too short for a table", sizeBytes)
 	}
 	var p [footerBytes]byte
 	if err := s.readAt(p[:], at); err != nil {
-		return d, err
+		return f, err
 	}
-	f, err := decodeFooter(p[:], at)
-	if err != nil {
-		return d, base.DamageAt(s.name, at, err)
+	if f, err = decodeFooter(p[:], at); err != nil {
+		return f, base.DamageAt(s.name, at, err)
 	}
-	if identity != 0 && identity != f.identity {
-		return d, base.Corruptf(s.name, at, "the table has identity %016x where %016x is expected: it is another table's file", f.identity, identity)
+	if s.identity == 0 {
+		s.identity = f.identity
 	}
-	s.identity = f.identity
-	payload, _, err := s.readBlock(BlockDirectory, f.directory)
-	if err != nil {
-		return d, err
+	if s.identity != f.identity {
+		return f, base.Corruptf(s.name, at, "the table has identity %016x where %016x is expected: it is another table's file", f.identity, s.identity)
 	}
-	if d, err = decodeDirectory(payload, f.directory.offset); err != nil {
-		return d, base.DamageAt(s.name, f.directory.offset, err)
-	}
-	return d, nil
+	return f, nil
 }
 
-// readPinned reads index, properties and filter.
-func (t *Table) readPinned(d directory) error {
-	s := t.source
-	payload, _, err := s.readBlock(BlockIndex, d.index)
+// readPart reads a block and decodes it.
+func readPart[T any](s *source, t BlockType, e extent, decode func([]byte) (T, error)) (part T, err error) {
+	payload, _, err := s.readBlock(t, e)
 	if err != nil {
-		return err
+		return part, err
 	}
-	if t.index, err = decodeIndex(payload, d.dataEnd); err != nil {
-		return base.DamageAt(s.name, d.index.offset, err)
+	if part, err = decode(payload); err != nil {
+		return part, base.DamageAt(s.name, e.offset, err)
 	}
-	if payload, _, err = s.readBlock(BlockProperties, d.properties); err != nil {
-		return err
-	}
-	if t.properties, err = decodeProperties(payload); err != nil {
-		return base.DamageAt(s.name, d.properties.offset, err)
-	}
-	if t.properties.DataBlocks != uint64(t.index.count()) {
-		return base.Corruptf(s.name, d.properties.offset, "properties tell of %d data blocks, the index of %d", t.properties.DataBlocks, t.index.count())
-	}
-	t.properties.DataBytes, t.properties.IndexBytes, t.properties.FilterBytes = d.dataEnd, d.index.length, d.filter.length
-	if d.filter.length == 0 {
-		return nil
-	}
-	if payload, _, err = s.readBlock(BlockFilter, d.filter); err != nil {
-		return err
-	}
-	if t.filter, err = decodeFilter(payload); err != nil {
-		return base.DamageAt(s.name, d.filter.offset, err)
-	}
-	return nil
+	return part, nil
 }
 
 // Get finds the newest version of search's user key that is not newer than search; a
@@ -141,13 +143,11 @@ func (t *Table) Get(search base.InternalKey, hash uint64) (value []byte, trailer
 		return nil, 0, false, nil
 	}
 	if i := t.index.find(search); i < t.index.count() {
-		b, err := t.block(i)
+		b, err := t.block(i, nil, nil)
 		if err != nil {
 			return nil, 0, false, err
 		}
-		if value, trailer, found, err = b.get(search); err != nil {
-			return nil, 0, false, base.DamageAt(s.name, t.index.offsets[i], err)
-		}
+		value, trailer, found = b.get(search)
 	}
 	if t.filter.count > 0 {
 		s.stats.passes.add()
@@ -158,15 +158,34 @@ func (t *Table) Get(search base.InternalKey, hash uint64) (value []byte, trailer
 	return value, trailer, found, nil
 }
 
-// block returns data block i.
-func (t *Table) block(i int) (*block, error) {
-	if b := t.source.cached(i); b != nil {
-		t.source.hit(b)
+// block returns data block i, the cached one or one that is read with r; without r a
+// reader is borrowed. What is read is decoded into own if that is given, and is new
+// and goes into the cache otherwise.
+func (t *Table) block(i int, r *blockReader, own *block) (*block, error) {
+	s := t.source
+	if b := s.cached(i); b != nil {
+		if own == nil {
+			s.hit(b)
+		}
 		return b, nil
 	}
-	b, err := t.source.load(i, t.index.extent(i))
+	if r == nil {
+		r = readers.Get().(*blockReader)
+		defer r.release()
+	}
+	b := own
+	if own == nil {
+		b = new(block)
+	}
+	err := r.read(t, i, b)
 	runtime.KeepAlive(t)
-	return b, err
+	if err != nil {
+		return nil, err
+	}
+	if own == nil && s.cache != nil {
+		b = s.cache.insert(place{s, i}, b)
+	}
+	return b, nil
 }
 
 // Properties returns what the table holds.

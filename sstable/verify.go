@@ -12,11 +12,9 @@ import (
 // verifier reads a whole table and checks everything that its parts say of each
 // other.
 type verifier struct {
-	table    *Table
-	cursor   cursor
-	last     base.InternalKey
-	counted  Properties
-	progress func(bytes int64)
+	table   *Table
+	last    base.InternalKey
+	counted Properties
 }
 
 // Verify reads every byte of the table from the file, whatever is cached, and checks
@@ -24,81 +22,48 @@ type verifier struct {
 // the filter knows every key, and the properties. progress, if not nil, is told after
 // each part how many bytes that was.
 func (t *Table) Verify(progress func(bytes int64)) error {
+	defer runtime.KeepAlive(t)
 	if progress == nil {
 		progress = func(int64) {}
 	}
-	defer runtime.KeepAlive(t)
-	fresh, err := t.reopen()
+	sizeBytes, err := t.source.size() // no other length has a footer that verifies
 	if err != nil {
 		return err
 	}
-	progress(fresh.properties.SizeBytes - fresh.index.dataEnd())
-	v := verifier{table: fresh, progress: progress}
-	for i := range fresh.index.count() {
-		if err := v.verifyBlock(i); err != nil {
+	v := verifier{table: &Table{source: t.source}}
+	if err := v.table.load(sizeBytes); err != nil {
+		return err
+	}
+	progress(sizeBytes - v.table.properties.DataBytes)
+	for i := range v.table.index.count() {
+		e := v.table.index.extent(i, i)
+		b, err := readPart(t.source, BlockData, e, decodeData)
+		if err != nil {
 			return err
 		}
+		if err := v.verifyBlock(b, i); err != nil {
+			return base.DamageAt(t.source.name, e.offset, err)
+		}
+		progress(e.length)
 	}
 	return v.verifyProperties()
 }
 
-// reopen reads what is pinned in memory once more.
-func (t *Table) reopen() (*Table, error) {
-	s := t.source
-	sizeBytes, err := s.file.Size()
-	if s.closed.Load() {
-		return nil, base.ErrClosed
-	}
-	if err != nil {
-		return nil, fmt.Errorf("size of table %s: %w", s.name, err)
-	}
-	if sizeBytes != t.properties.SizeBytes {
-		return nil, base.Corruptf(s.name, -1, "the file has %d bytes where %d are expected", sizeBytes, t.properties.SizeBytes)
-	}
-	o := ReaderOptions{SizeBytes: sizeBytes, Identity: s.identity}
-	return openSource(newSource(s.file, s.name, o), o)
-}
-
-func (v *verifier) verifyBlock(i int) error {
-	s, e := v.table.source, v.table.index.extent(i)
-	payload, _, err := s.readBlock(BlockData, e)
-	if err != nil {
-		return err
-	}
+func decodeData(payload []byte) (*block, error) {
 	b := new(block)
-	if err = b.init(payload); err == nil {
-		err = v.verifyEntries(b, i)
-	}
-	if err != nil {
-		return base.DamageAt(s.name, e.offset, err)
-	}
-	v.counted.DataBlocks++
-	v.progress(e.length)
-	return nil
+	return b, b.decode(payload, BlockData)
 }
 
-func (v *verifier) verifyEntries(b *block, i int) error {
-	c := &v.cursor
-	c.reset(b)
-	restart, run := 0, 0
-	for c.step() {
-		if run++; restart < b.restartCount() && c.at == b.restart(restart) {
-			restart, run = restart+1, 1
-			if e, _ := b.parse(c.at); e.shared != 0 {
-				return fmt.Errorf("entry at %d is a restart point but shares %d bytes", c.at, e.shared)
-			}
-		}
-		if run > maxIntervalEntries {
-			return fmt.Errorf("more than %d entries after a restart point, at %d of the block", maxIntervalEntries, c.at)
-		}
-		if err := v.verifyEntry(c.key, c.value, i); err != nil {
+func (v *verifier) verifyBlock(b *block, i int) error {
+	var key base.InternalKey
+	for j := range b.count() {
+		key = b.appendKey(key[:0], j)
+		if err := v.verifyEntry(key, b.value(j), i); err != nil {
 			return err
 		}
 	}
-	if c.err == nil && restart != b.restartCount() {
-		return fmt.Errorf("restart point %d is not where an entry starts", restart)
-	}
-	return c.err
+	v.counted.DataBlocks++
+	return nil
 }
 
 func (v *verifier) verifyEntry(key base.InternalKey, value []byte, i int) error {
@@ -110,10 +75,8 @@ func (v *verifier) verifyEntry(key base.InternalKey, value []byte, i int) error 
 		shadowed = bytes.Equal(v.last.UserKey(), key.UserKey())
 	}
 	switch x := v.table.index; {
-	case x.before(i, key):
-		return fmt.Errorf("key %s is after its block's separator", key)
-	case i > 0 && !x.before(i-1, key):
-		return fmt.Errorf("key %s is not after the separator of the block before", key)
+	case x.find(key) != i:
+		return fmt.Errorf("key %s does not lie between the separators of its block", key)
 	case key.Kind() == base.KindDelete && len(value) > 0:
 		return fmt.Errorf("tombstone %s has a value", key)
 	case !v.table.filter.mayContain(base.Hash(key.UserKey())):
@@ -125,10 +88,9 @@ func (v *verifier) verifyEntry(key base.InternalKey, value []byte, i int) error 
 }
 
 func (v *verifier) verifyProperties() error {
-	if v.counted.Entries > 0 {
-		v.counted.Largest = v.last
-	}
-	if told := v.table.properties; !bytes.Equal(v.counted.appendTo(nil), told.appendTo(nil)) {
+	told := v.table.properties
+	v.counted.Largest, v.counted.IndexBytes, v.counted.FilterBytes = v.last, told.IndexBytes, told.FilterBytes
+	if !bytes.Equal(v.counted.appendTo(nil), told.appendTo(nil)) {
 		return base.Corruptf(v.table.source.name, -1, "properties tell of %d entries from %s to %s, the blocks hold %d from %s to %s, or other figures differ",
 			told.Entries, told.Smallest, told.Largest, v.counted.Entries, v.counted.Smallest, v.counted.Largest)
 	}
@@ -153,61 +115,33 @@ func (t *Table) Blocks() iter.Seq2[BlockInfo, error] {
 	return func(yield func(BlockInfo, error) bool) {
 		defer runtime.KeepAlive(t)
 		for i := range t.index.count() {
-			if !yield(t.describe(BlockData, t.index.extent(i))) {
+			e := t.index.extent(i, i)
+			if !yield(t.describe(BlockInfo{Type: BlockData, Offset: e.offset, SizeBytes: e.length})) {
 				return
 			}
 		}
-		at := t.properties.SizeBytes - footerBytes
-		var p [footerBytes]byte
-		if err := t.source.readAt(p[:], at); err != nil {
-			yield(BlockInfo{Type: BlockDirectory, Offset: -1}, err)
-			return
+		for _, info := range t.tail {
+			if !yield(t.describe(info)) {
+				return
+			}
 		}
-		f, err := decodeFooter(p[:], at)
-		if err != nil {
-			yield(BlockInfo{Type: BlockDirectory, Offset: -1}, base.DamageAt(t.source.name, at, err))
-			return
-		}
-		t.describeListed(f.directory, yield)
 	}
 }
 
-// describeListed describes the blocks that the directory lists, and the directory.
-func (t *Table) describeListed(where extent, yield func(BlockInfo, error) bool) {
-	payload, _, err := t.source.readBlock(BlockDirectory, where)
-	for ; err == nil && len(payload) >= directoryEntryBytes; payload = payload[directoryEntryBytes:] {
-		kind, e := decodeDirectoryEntry(payload)
-		if !yield(t.describe(kind, e)) {
-			return
-		}
-	}
-	yield(t.describe(BlockDirectory, where))
-}
-
-func (t *Table) describe(kind BlockType, e extent) (BlockInfo, error) {
-	info := BlockInfo{Type: kind, Offset: e.offset, SizeBytes: e.length}
-	payload, c, err := t.source.readBlock(kind, e)
+// describe completes what is known of a block by what it holds.
+func (t *Table) describe(info BlockInfo) (BlockInfo, error) {
+	payload, c, err := t.source.readBlock(info.Type, extent{info.Offset, info.SizeBytes})
 	if err != nil {
 		return info, err
 	}
 	info.Compression, info.PayloadBytes = c, int64(len(payload))
-	if kind != BlockData {
-		return info, nil
-	}
-	var walk cursor
-	b := new(block)
-	if err := b.init(payload); err != nil {
-		return info, base.DamageAt(t.source.name, e.offset, err)
-	}
-	walk.reset(b)
-	for walk.step() {
-		if info.Entries++; info.Entries == 1 {
-			info.First = walk.key.Clone()
+	if info.Type == BlockData {
+		b, err := decodeData(payload)
+		if err != nil {
+			return info, base.DamageAt(t.source.name, info.Offset, err)
 		}
+		info.Entries = b.count()
+		info.First, info.Last = b.appendKey(nil, 0), b.appendKey(nil, b.count()-1)
 	}
-	if walk.err != nil {
-		return info, base.DamageAt(t.source.name, e.offset, walk.err)
-	}
-	info.Last = walk.key.Clone()
 	return info, nil
 }

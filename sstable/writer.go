@@ -1,7 +1,6 @@
 package sstable
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -22,8 +21,9 @@ type Writer struct {
 
 	block     blockBuilder
 	lastKey   base.InternalKey // the entry added last
+	index     blockBuilder
 	pending   int64            // stored bytes of a finished block that has no index entry yet; 0: none
-	index     []byte           // index payload so far
+	separator base.InternalKey // the index entry added last
 	hashes    []uint64         // of the distinct user keys
 	encoded   []byte           // scratch for compression
 	unwritten []byte           // blocks on their way to the file
@@ -57,9 +57,7 @@ func NewWriter(f vfs.File, name string, o WriterOptions) *Writer {
 	if o.BlockBytes == 0 {
 		o.BlockBytes = defaultBlockBytes
 	}
-	w := &Writer{file: f, name: name, options: o}
-	w.index = make([]byte, 4, 1024) // room for the number of blocks
-	return w
+	return &Writer{file: f, name: name, options: o}
 }
 
 // Add appends an entry. Keys must ascend; one that does not is a bug of the caller
@@ -69,14 +67,15 @@ func (w *Writer) Add(key base.InternalKey, value []byte) error {
 		return w.failed()
 	}
 	shared, shadowed := w.checkEntry(key, value)
-	if w.block.count > 0 && w.block.sizeBytes()+w.block.entryBytes(key, value, shared) > int64(w.options.BlockBytes) {
+	const lengthsAndRestartBytes = 3 + 3 + 5 + 4 // at most
+	more := lengthsAndRestartBytes + int64(len(key)-shared) + int64(len(value))
+	if w.block.count > 0 && w.block.sizeBytes()+more > int64(w.options.BlockBytes) {
 		if err := w.finishBlock(); err != nil {
 			return err
 		}
 	}
 	if w.pending > 0 {
-		user, trailer := separator(w.lastKey, key)
-		w.addIndexEntry(user, trailer)
+		w.addIndexEntry(appendSeparator(nil, w.lastKey, key))
 	}
 	w.block.add(key, value, shared)
 	if w.options.FilterBitsPerKey > 0 && !shadowed {
@@ -113,8 +112,8 @@ func (w *Writer) checkEntry(key base.InternalKey, value []byte) (shared int, sha
 
 // SizeBytes estimates the size of the file if it were finished now.
 func (w *Writer) SizeBytes() int64 {
-	const fixedBytes = 512 // properties, directory, footer
-	size := w.offset + int64(len(w.index)) + fixedBytes
+	const fixedBytes = 512 // properties, footer
+	size := w.offset + w.index.sizeBytes() + fixedBytes
 	size += int64(len(w.hashes)) * int64(max(w.options.FilterBitsPerKey, 0)) / 8
 	if w.block.count > 0 {
 		size += w.block.sizeBytes()
@@ -129,9 +128,6 @@ func (w *Writer) Finish() (Properties, error) {
 		return Properties{}, w.failed()
 	}
 	err := w.writeTail()
-	if err == nil {
-		err = w.flush()
-	}
 	if err == nil {
 		err = w.fail("sync", w.file.Sync())
 	}
@@ -157,15 +153,11 @@ func (w *Writer) Abort() error {
 // finishBlock stores the data block under construction. Its index entry waits for the
 // key that follows.
 func (w *Writer) finishBlock() error {
-	e, err := w.writeBlock(BlockData, w.block.finish(), true)
-	if err != nil {
-		return err
-	}
+	w.pending = w.writeBlock(BlockData, w.block.finish(), w.options.Compression)
 	w.block.reset()
 	w.dropLargeBuffers()
 	w.properties.DataBlocks++
-	w.pending = e.length
-	return nil
+	return w.err
 }
 
 // dropLargeBuffers gives back what a block with a very long value took.
@@ -182,9 +174,14 @@ func (w *Writer) dropLargeBuffers() {
 	}
 }
 
-func (w *Writer) addIndexEntry(user []byte, trailer base.Trailer) {
-	w.index = appendIndexEntry(w.index, user, trailer, w.pending)
-	w.pending = 0
+func (w *Writer) addIndexEntry(separator base.InternalKey) {
+	var length [binary.MaxVarintLen64]byte
+	shared := 0
+	if w.index.count > 0 {
+		shared = commonPrefix(w.separator.UserKey(), separator.UserKey())
+	}
+	w.index.add(separator, length[:binary.PutUvarint(length[:], uint64(w.pending))], shared)
+	w.separator, w.pending = separator, 0
 }
 
 // writeTail writes everything that follows the data blocks.
@@ -193,65 +190,56 @@ func (w *Writer) writeTail() error {
 		if err := w.finishBlock(); err != nil {
 			return err
 		}
-		w.addIndexEntry(w.lastKey.UserKey(), 0)
-		w.properties.Largest = bytes.Clone(w.lastKey)
+		w.addIndexEntry(base.AppendInternalKey(nil, w.lastKey.UserKey(), 0))
 	}
-	w.properties.DataBytes = w.offset
-	var entries []byte
-	write := func(t BlockType, payload []byte, compress bool) (int64, error) {
-		e, err := w.writeBlock(t, payload, compress)
-		entries = appendDirectoryEntry(entries, t, e)
-		return e.length, err
-	}
-	var err error
+	p := &w.properties
+	p.Largest, p.DataBytes = w.lastKey, w.offset
 	if len(w.hashes) > 0 {
-		filter := buildFilter(w.hashes, w.options.FilterBitsPerKey)
-		if w.properties.FilterBytes, err = write(BlockFilter, filter, false); err != nil {
-			return err
-		}
+		p.FilterBytes = w.writeBlock(BlockFilter, buildFilter(w.hashes, w.options.FilterBitsPerKey), CompressionNone)
 	}
-	binary.LittleEndian.PutUint32(w.index, uint32(w.properties.DataBlocks))
-	if w.properties.IndexBytes, err = write(BlockIndex, w.index, true); err != nil {
-		return err
-	}
-	if _, err = write(BlockProperties, w.properties.appendTo(nil), false); err != nil {
-		return err
-	}
-	where, err := w.writeBlock(BlockDirectory, entries, false)
-	if err != nil {
-		return err
-	}
-	w.unwritten = footer{directory: where, identity: w.options.Identity}.appendTo(w.unwritten, w.offset)
+	p.IndexBytes = w.writeBlock(BlockIndex, w.index.finish(), w.options.Compression)
+	properties := extent{offset: w.offset}
+	properties.length = w.writeBlock(BlockProperties, p.appendTo(nil), CompressionNone)
+	w.unwritten = footer{properties, w.options.Identity}.appendTo(w.unwritten)
 	w.offset += footerBytes
-	w.properties.SizeBytes, w.properties.Identity = w.offset, w.options.Identity
-	return nil
+	p.SizeBytes, p.Identity = w.offset, w.options.Identity
+	return w.flush()
 }
 
-// writeBlock stores a payload as the next block. Compression is kept only where it
-// saves enough to pay for undoing it at each read.
-func (w *Writer) writeBlock(t BlockType, payload []byte, compress bool) (extent, error) {
-	stored, c := payload, CompressionNone
-	if compress && w.options.Compression == CompressionSnappy && len(payload) <= maxPayloadBytes {
+// writeBlock stores a payload as the next block and returns the bytes that it takes.
+// Compression is kept only where it saves enough to pay for undoing it at each read.
+// An error shows in err.
+func (w *Writer) writeBlock(t BlockType, payload []byte, c Compression) (lengthBytes int64) {
+	if len(payload) > maxPayloadBytes {
+		w.fail("write", fmt.Errorf("%s block of %d bytes is too long", t, len(payload)))
+		return 0
+	}
+	stored := payload
+	if c == CompressionSnappy {
 		w.encoded = snappy.Encode(w.encoded[:cap(w.encoded)], payload)
+		stored = w.encoded
 		const savesPercent = 12
-		if int64(len(w.encoded))*100 <= int64(len(payload))*(100-savesPercent) {
-			stored, c = w.encoded, CompressionSnappy
+		if int64(len(stored))*100 > int64(len(payload))*(100-savesPercent) {
+			stored, c = payload, CompressionNone
 		}
 	}
-	e := extent{offset: w.offset, length: int64(len(stored)) + blockTrailerBytes}
 	w.unwritten = appendBlock(w.unwritten, stored, t, c, w.options.Identity, w.offset)
-	w.offset = e.end()
-	if len(w.unwritten) < writeBytes {
-		return e, nil
+	lengthBytes = int64(len(stored)) + blockTrailerBytes
+	w.offset += lengthBytes
+	if len(w.unwritten) >= writeBytes {
+		w.flush()
 	}
-	return e, w.flush()
+	return lengthBytes
 }
 
-// flush writes the waiting blocks to the file.
+// flush writes the waiting blocks to the file, unless something failed before.
 func (w *Writer) flush() error {
-	_, err := w.file.WriteAt(w.unwritten, w.offset-int64(len(w.unwritten)))
-	w.unwritten = w.unwritten[:0]
-	return w.fail("write", err)
+	if w.err == nil {
+		_, err := w.file.WriteAt(w.unwritten, w.offset-int64(len(w.unwritten)))
+		w.unwritten = w.unwritten[:0]
+		w.fail("write", err)
+	}
+	return w.err
 }
 
 // fail remembers the first error.

@@ -43,12 +43,11 @@ func (t *inspectTable) run(ctx context.Context, args []string) error {
 		return err
 	}
 	opened, err := sstable.Open(f, args[0], sstable.ReaderOptions{})
-	if err != nil {
-		f.Close()
+	if err != nil { // and f is closed
 		if err := t.damage(err); err != nil {
 			return err
 		}
-		return t.end("the table does not open: without footer, directory and index no block can be found")
+		return t.end("the table does not open: without footer, properties and index no block can be found")
 	}
 	defer opened.Close()
 	t.properties(opened.Properties())

@@ -1,0 +1,246 @@
+package sstable
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"testing"
+
+	"lsmdb/internal/base"
+)
+
+// verbs are the ways to read a table.
+var verbs = map[string]func(*Table) error{
+	"get": func(table *Table) error { return getError(table, 5) },
+	"iterate": func(table *Table) error {
+		it := table.NewIterator(IteratorOptions{NoFill: true})
+		for ok := it.First(); ok; ok = it.Next() {
+		}
+		return it.Err()
+	},
+	"verify": func(table *Table) error { return table.Verify(nil) },
+	"blocks": func(table *Table) error {
+		var errs []error
+		for _, err := range table.Blocks() {
+			errs = append(errs, err)
+		}
+		return errors.Join(errs...)
+	},
+}
+
+// TestGarbageCollectorDuringARead collects while the only trace of a table is the read
+// that is under way. Its file must stay open until that is over, and close then.
+func TestGarbageCollectorDuringARead(t *testing.T) {
+	for name, verb := range verbs {
+		files := tableFS(t, 10, "a")
+		var open OpenFiles
+		table := must(NewHandle(files, "a", ReaderOptions{}, &open).Table())(t)
+		f := files.files[0]
+		f.onRead = func() {
+			for range 3 {
+				runtime.GC()
+			}
+			for range 100 { // cleanups run on a goroutine of their own
+				runtime.Gosched()
+			}
+			if f.closes.Load() != 0 {
+				t.Errorf("%s: the file was closed during a read", name)
+			}
+		}
+		if err := verb(table); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		f.onRead = nil
+		collect(t, func() bool { return f.closes.Load() == 1 && open.Len() == 0 })
+	}
+}
+
+// TestCloseDuringARead closes everything in the middle of each way to read. What
+// follows must say so, and not blame the file.
+func TestCloseDuringARead(t *testing.T) {
+	for name, verb := range verbs {
+		for after := range int64(4) {
+			files := tableFS(t, 10, "a")
+			var open OpenFiles
+			table := must(NewHandle(files, "a", ReaderOptions{}, &open).Table())(t)
+			f := files.files[0]
+			start := f.reads.Load()
+			f.onRead = func() {
+				if f.reads.Load() == start+1+after {
+					open.CloseAll()
+				}
+			}
+			err := verb(table)
+			if name == "get" && after > 0 { // which reads once
+				continue
+			}
+			if !errors.Is(err, base.ErrClosed) || damaged(err) {
+				t.Errorf("%s, closed at read %d: %v", name, after, err)
+			}
+		}
+	}
+}
+
+// sizingFile lets something happen when its size is asked.
+type sizingFile struct {
+	bytesFile
+	onSize func() error
+}
+
+func (f *sizingFile) Size() (int64, error) {
+	if err := f.onSize(); err != nil {
+		return 0, err
+	}
+	return f.bytesFile.Size()
+}
+
+// TestCloseDuringOpen closes a source while it is being opened: when its size is asked,
+// and at each of the reads.
+func TestCloseDuringOpen(t *testing.T) {
+	data, _ := write(t, numbered(10), WriterOptions{BlockBytes: 1000, FilterBitsPerKey: 10})
+	f := &sizingFile{bytesFile: bytesFile{data: data}}
+	s := newSource(f, "t.sst", ReaderOptions{})
+	f.onSize = func() error { s.close(); return errors.New("file already closed") }
+	if _, err := openSource(s, 0); !errors.Is(err, base.ErrClosed) {
+		t.Fatal(err)
+	}
+	f.onSize = func() error { return errInjected }
+	if _, err := Open(f, "t.sst", ReaderOptions{}); !errors.Is(err, errInjected) || damaged(err) {
+		t.Fatal(err)
+	}
+	files := tableFS(t, 10, "a")
+	for at := range int64(4) {
+		var open OpenFiles
+		h := NewHandle(closingFS{files, func(f *countingFile) {
+			if f.reads.Load() == at+1 {
+				open.CloseAll()
+			}
+		}}, "a", ReaderOptions{}, &open)
+		table, err := h.Table()
+		if !errors.Is(err, base.ErrClosed) || table != nil {
+			t.Errorf("closed at read %d: %v", at, err)
+		}
+		if f := files.files[len(files.files)-1]; f.closes.Load() != 1 || open.Len() != 0 {
+			t.Errorf("closed at read %d: %d times, %d listed", at, f.closes.Load(), open.Len())
+		}
+	}
+}
+
+// TestCloseAllTellsOfErrors fails the closing of one of three files.
+func TestCloseAllTellsOfErrors(t *testing.T) {
+	files := tableFS(t, 3, "a", "b", "c")
+	var open OpenFiles
+	for _, name := range []string{"a", "b", "c"} {
+		must(NewHandle(files, name, ReaderOptions{}, &open).Table())(t)
+	}
+	files.files[1].closeError = errInjected
+	err := open.CloseAll()
+	if !errors.Is(err, errInjected) || fmt.Sprint(err) != "close table b: injected" {
+		t.Fatal(err)
+	}
+	for i, f := range files.files {
+		if f.closes.Load() != 1 {
+			t.Errorf("file %d was closed %d times", i, f.closes.Load())
+		}
+	}
+	runtime.KeepAlive(files)
+}
+
+// TestRetireDuringARead retires a table while one of its blocks is on the way into the
+// cache, which must not keep it.
+func TestRetireDuringARead(t *testing.T) {
+	for name, retire := range map[string]func(*Handle, *OpenFiles){
+		"retire": func(h *Handle, _ *OpenFiles) { h.Retire() },
+		"close":  func(_ *Handle, open *OpenFiles) { open.CloseAll() },
+	} {
+		files := tableFS(t, 10, "a")
+		var open OpenFiles
+		cache := NewCache(1 << 20)
+		h := NewHandle(files, "a", ReaderOptions{Cache: cache}, &open)
+		table := must(h.Table())(t)
+		read(t, table, 1)
+		late := new(block)
+		if err := new(blockReader).read(table, 5, late); err != nil {
+			t.Fatal(err)
+		}
+		retire(h, &open)
+		if got := cache.insert(place{table.source, 5}, late); got != late {
+			t.Errorf("%s: the reader gets another block", name)
+		}
+		if m := cache.Metrics(); m.Blocks != 0 || m.UsedBytes != 0 || table.source.cached(5) != nil {
+			t.Errorf("%s: %+v", name, m)
+		}
+		runtime.KeepAlive(h)
+	}
+}
+
+// TestRetiredBlocksMakeRoom fills a cache with referenced blocks of two tables and
+// retires one: its room goes to the other without an eviction.
+func TestRetiredBlocksMakeRoom(t *testing.T) {
+	cache := NewCache(12_000)
+	old, young := numberedTable(t, 10, ReaderOptions{Cache: cache}), numberedTable(t, 10, ReaderOptions{Cache: cache})
+	for range 2 {
+		for i := range 5 {
+			read(t, old, i)
+			read(t, young, i)
+		}
+	}
+	checkCache(t, cache)
+	full := cache.Metrics()
+	if full.Blocks != 10 || full.Evictions != 0 {
+		t.Fatalf("%+v", full)
+	}
+	old.source.retire()
+	checkCache(t, cache)
+	if m := cache.Metrics(); m.Blocks != 5 || m.UsedBytes != full.UsedBytes/2 || m.Evictions != 0 {
+		t.Fatalf("%+v after %+v", m, full)
+	}
+	for i := range 10 {
+		read(t, young, i)
+		read(t, old, i)
+	}
+	checkCache(t, cache)
+	if m := cache.Metrics(); m.Blocks != 10 || m.Evictions != 0 {
+		t.Fatalf("%+v", m)
+	}
+}
+
+// TestTheFirstOfTwoMissesStays inserts two copies of one block.
+func TestTheFirstOfTwoMissesStays(t *testing.T) {
+	cache := NewCache(1 << 20)
+	table := numberedTable(t, 10, ReaderOptions{Cache: cache})
+	var copies [2]*block
+	for i := range copies {
+		copies[i] = new(block)
+		if err := new(blockReader).read(table, 3, copies[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, b := range copies {
+		if got := cache.insert(place{table.source, 3}, b); got != copies[0] {
+			t.Fatal("the second copy took the place of the first")
+		}
+	}
+	checkCache(t, cache)
+	if m := cache.Metrics(); m.Blocks != 1 || m.UsedBytes != copies[0].memoryBytes() || m.Misses != 2 {
+		t.Fatalf("%+v", m)
+	}
+}
+
+// TestCapacityIsExact fills a cache to the last byte.
+func TestCapacityIsExact(t *testing.T) {
+	probe := NewCache(1 << 20)
+	read(t, numberedTable(t, 3, ReaderOptions{Cache: probe}), 0)
+	one := probe.Metrics().UsedBytes
+	for capacity, want := range map[int64]int{one - 1: 0, one: 1, 2*one - 1: 1, 2 * one: 2, 3 * one: 3} {
+		cache := NewCache(capacity)
+		table := numberedTable(t, 3, ReaderOptions{Cache: cache})
+		for i := range 3 {
+			read(t, table, i)
+		}
+		checkCache(t, cache)
+		if m := cache.Metrics(); m.Blocks != want || m.UsedBytes != int64(want)*one {
+			t.Errorf("capacity for %d bytes of blocks of %d: %+v", capacity, one, m)
+		}
+	}
+}

@@ -1,0 +1,103 @@
+package sstable
+
+import (
+	"sync"
+
+	"lsmdb/internal/base"
+)
+
+// blockReader reads data blocks into buffers that it uses again and again. It may read
+// ahead: the blocks after the one that was asked for come along. Such reads start
+// short and double, so that a seek followed by a few steps does not pay for a scan.
+type blockReader struct {
+	stored  []byte // part of the file, from offset
+	offset  int64
+	decoded []byte // payload of a block that was compressed
+
+	next          int // the block that a sequential reader asks for next
+	aheadBytes    int64
+	maxAheadBytes int64
+}
+
+const (
+	firstReadAheadBytes = 16 << 10
+	maxReusedBytes      = 1 << 20
+)
+
+// resize returns p, or new memory, with the given length. Its bytes are arbitrary.
+// Buffers longer than maxReusedBytes are not used again: they would be held for
+// nothing, and the block that was decoded from one may have kept it.
+func resize(p []byte, length int64) []byte {
+	if int64(cap(p)) < length || cap(p) > maxReusedBytes {
+		return make([]byte, length)
+	}
+	return p[:length]
+}
+
+// read reads data block i of an open table and decodes it into b. After an error it
+// goes to the file again.
+func (r *blockReader) read(t *Table, i int, b *block) error {
+	err := r.fetch(t.source, t.index, i)
+	if err == nil {
+		err = r.decode(t.source, t.index.extent(i, i), b)
+	}
+	if err != nil {
+		r.stored = r.stored[:0]
+	}
+	return err
+}
+
+// decode decodes a block that lies in stored.
+func (r *blockReader) decode(s *source, e extent, b *block) error {
+	start := e.offset - r.offset
+	payload, _, err := s.openBlock(&r.decoded, r.stored[start:start+e.length], BlockData, e.offset)
+	if err != nil {
+		return err
+	}
+	if err := b.decode(payload, BlockData); err != nil {
+		return base.DamageAt(s.name, e.offset, err)
+	}
+	s.stats.blocksRead.Add(1)
+	return nil
+}
+
+// fetch makes block i lie in stored.
+func (r *blockReader) fetch(s *source, x *index, i int) error {
+	e := x.extent(i, i)
+	sequential := i == r.next && i > 0
+	r.next = i + 1
+	if e.offset >= r.offset && e.end() <= r.offset+int64(len(r.stored)) {
+		return nil
+	}
+	r.aheadBytes = min(max(2*r.aheadBytes, firstReadAheadBytes), r.maxAheadBytes)
+	if !sequential {
+		r.aheadBytes = 0
+	}
+	last := i
+	for last+1 < x.count() && x.extent(i, last+1).length <= r.aheadBytes {
+		last++
+	}
+	err := r.fill(s, x.extent(i, last))
+	if err != nil && last > i {
+		err = r.fill(s, e) // what lies behind the block does not matter to its reader
+	}
+	return err
+}
+
+func (r *blockReader) fill(s *source, e extent) error {
+	r.stored, r.offset = resize(r.stored, e.length), e.offset
+	if err := s.readAt(r.stored, e.offset); err != nil {
+		return err
+	}
+	s.stats.bytesRead.Add(uint64(e.length))
+	return nil
+}
+
+// readers holds blockReaders for reads of a single block.
+var readers = sync.Pool{New: func() any { return new(blockReader) }}
+
+// release gives a reader back, without what it read and without long buffers.
+func (r *blockReader) release() {
+	*r = blockReader{stored: resize(r.stored, 0), decoded: resize(r.decoded, 0)}
+	readers.Put(r)
+}
