@@ -169,7 +169,7 @@ func TestCloseAll(t *testing.T) {
 	if !it.First() {
 		t.Fatal(it.Err())
 	}
-	if open.CloseAll() != nil || open.CloseAll() != nil || open.Len() != 0 || files.files[0].closes.Load() != 1 {
+	if errors.Join(open.CloseAll(), open.CloseAll()) != nil || open.Len() != 0 || files.files[0].closes.Load() != 1 {
 		t.Fatal("CloseAll left something open, or closed it twice")
 	}
 	for name, err := range map[string]error{

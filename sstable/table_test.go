@@ -248,7 +248,7 @@ func walk(t *testing.T, rng *rand.Rand, it base.Iterator, m model) {
 		}
 	}
 	scan(t, it, m)
-	if it.Close() != nil || it.Close() != nil || it.First() || !errors.Is(it.Err(), base.ErrClosed) {
+	if errors.Join(it.Close(), it.Close()) != nil || it.First() || !errors.Is(it.Err(), base.ErrClosed) {
 		t.Fatalf("closed iterator: %v", it.Err())
 	}
 }
