@@ -81,7 +81,8 @@ func (b *Batch) checkTotal(payload int64) error {
 	total := int64(len(b.commit.Ops)) + payload + operationOverhead
 	footprint := memtable.FootprintBytes(int64(b.commit.Count)+1, b.commit.PayloadBytes+payload)
 	if total > MaxBatchBytes || footprint > memtable.MaxArenaBytes()/2 {
-		return fmt.Errorf("%w: more than %d bytes in one batch", ErrBatchTooLarge, MaxBatchBytes)
+		return fmt.Errorf("%w: %d bytes, which take %d in memory; at most %d and %d",
+			ErrBatchTooLarge, total, footprint, MaxBatchBytes, memtable.MaxArenaBytes()/2)
 	}
 	return nil
 }

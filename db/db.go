@@ -9,11 +9,14 @@ package db
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"lsmdb/internal/vfs"
 	"lsmdb/stages"
 )
 
@@ -48,8 +51,14 @@ func Open(dir string, opts *Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if options.InMemory {
+	switch {
+	case options.InMemory:
 		dir = "memory"
+	case options.fs == vfs.OS:
+		// A program that changes its working directory must not change ours.
+		if dir, err = filepath.Abs(dir); err != nil {
+			return nil, fmt.Errorf("lsmdb: open %s: %w", dir, err)
+		}
 	}
 	o := newOpening(dir, options)
 	d, err := o.run()
@@ -106,7 +115,11 @@ func (d *DB) Close() error {
 		if d.pipeline != nil {
 			errs = append(errs, d.pipeline.Close())
 		}
-		errs = append(errs, d.env.Files.CloseAll(), d.lock.Close())
+		errs = append(errs, d.env.Files.CloseAll())
+		if d.pipeline != nil {
+			d.pipeline.SweepLeft()
+		}
+		errs = append(errs, d.lock.Close())
 		d.closeErr = errors.Join(errs...)
 		d.options.Logger.Info().Str("dir", d.dir).Err(d.closeErr).Msg("closed")
 	})

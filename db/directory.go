@@ -5,6 +5,7 @@ import (
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/vfs"
+	"lsmdb/manifest"
 )
 
 // firstManifest is the number of the MANIFEST that creation writes.
@@ -29,6 +30,9 @@ func listDirectory(fs vfs.FS, dir string) (directory, error) {
 	}
 	for _, name := range names {
 		t, number := base.ParseFileName(name)
+		if number >= manifest.MaxFileNumber {
+			continue // no database gets so far: it is not ours
+		}
 		switch t {
 		case base.FileCurrent:
 			d.hasCurrent = true
@@ -47,21 +51,29 @@ func listDirectory(fs vfs.FS, dir string) (directory, error) {
 	return d, nil
 }
 
+// names returns the names of the numbered files from a number on.
+func (d *directory) names(from uint64) []string {
+	var names []string
+	add := func(numbers []uint64, name func(uint64) string) {
+		for _, n := range numbers {
+			if n >= from {
+				names = append(names, name(n))
+			}
+		}
+	}
+	add(d.manifests, base.ManifestName)
+	add(d.wals, base.WALName)
+	add(d.tables, base.TableName)
+	return names
+}
+
 // data names the files that would be lost if a database were created here. A lone
 // first MANIFEST is none: a creation that was interrupted before CURRENT leaves
 // it, and a database that was ever written to has a WAL as well.
 func (d *directory) data() []string {
-	var names []string
-	for _, n := range d.manifests {
-		if n != firstManifest || len(d.wals)+len(d.tables) > 0 {
-			names = append(names, base.ManifestName(n))
-		}
-	}
-	for _, n := range d.wals {
-		names = append(names, base.WALName(n))
-	}
-	for _, n := range d.tables {
-		names = append(names, base.TableName(n))
+	names := d.names(0)
+	if len(names) == 1 && names[0] == base.ManifestName(firstManifest) {
+		return nil
 	}
 	return names
 }

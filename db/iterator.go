@@ -55,7 +55,8 @@ func afterPrefix(prefix []byte) []byte {
 // at the last. At either end the move in the other direction comes back.
 //
 // Every move reports whether it stands on a key. When it does not, that is the end
-// of the range or an error: ask Err. Key and Value belong to the iterator and are
+// of the range or an error: ask Err. After an error Next and Prev do not go on, but
+// First, Last and the seeks do: a seek leads past a damaged place. Key and Value belong to the iterator and are
 // valid until its next move. An iterator is used by one goroutine at a time and must
 // be closed; it keeps what it shows from being deleted.
 type Iterator struct {
@@ -83,6 +84,7 @@ const (
 	backward              // on a key; entries stand before all its versions
 	atStart               // before the first key
 	atEnd                 // after the last key
+	failed                // an error ended the last move; only First, Last and the seeks go on
 )
 
 // NewIterator returns an iterator over what is visible now.
@@ -183,6 +185,7 @@ func (it *Iterator) SeekLT(key []byte) bool {
 
 // Next moves to the next key.
 func (it *Iterator) Next() bool {
+	failure := it.err
 	if !it.ready() {
 		return false
 	}
@@ -190,6 +193,9 @@ func (it *Iterator) Next() bool {
 	case nowhere, atStart:
 		return it.First()
 	case atEnd:
+		return false
+	case failed:
+		it.err = failure
 		return false
 	}
 	if it.place == backward {
@@ -202,6 +208,7 @@ func (it *Iterator) Next() bool {
 
 // Prev moves to the previous key.
 func (it *Iterator) Prev() bool {
+	failure := it.err
 	if !it.ready() {
 		return false
 	}
@@ -209,6 +216,9 @@ func (it *Iterator) Prev() bool {
 	case nowhere, atEnd:
 		return it.Last()
 	case atStart:
+		return false
+	case failed:
+		it.err = failure
 		return false
 	}
 	if it.place == forward {
@@ -290,11 +300,11 @@ func (it *Iterator) showNext(pass bool) bool {
 	for ; it.entries.Valid(); it.entries.Next() {
 		entry := it.entries.Key()
 		user := entry.UserKey()
-		if entry.Seq() > it.seq || (pass && bytes.Equal(user, it.key)) {
-			continue
-		}
 		if it.upper != nil && bytes.Compare(user, it.upper) >= 0 {
 			return it.stop(atEnd)
+		}
+		if entry.Seq() > it.seq || (pass && bytes.Equal(user, it.key)) {
+			continue
 		}
 		it.key = append(it.key[:0], user...)
 		if entry.Kind() == base.KindSet {
@@ -317,11 +327,11 @@ func (it *Iterator) showPrevious() bool {
 		if found && !bytes.Equal(user, it.key) {
 			break
 		}
-		if entry.Seq() > it.seq {
-			continue
-		}
 		if it.lower != nil && bytes.Compare(user, it.lower) < 0 {
 			break
+		}
+		if entry.Seq() > it.seq {
+			continue
 		}
 		if found = entry.Kind() == base.KindSet; found {
 			it.key = append(it.key[:0], user...)
@@ -339,7 +349,7 @@ func (it *Iterator) showPrevious() bool {
 func (it *Iterator) stop(p place) bool {
 	it.place = p
 	if err := it.entries.Err(); err != nil {
-		it.place = nowhere
+		it.place = failed
 		it.err = err
 		if it.db.closed.Load() {
 			it.err = ErrClosed

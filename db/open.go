@@ -35,9 +35,11 @@ type opening struct {
 	files directory
 	facts RecoveryMetrics
 
-	current manifest.Current
-	state   manifest.State
-	replay  *replay
+	current   manifest.Current
+	state     manifest.State
+	fresh     uint64 // first number of a file made by this Open; 0: none can exist yet
+	switching bool   // CURRENT may name a file of this Open
+	replay    *replay
 
 	log *manifest.Log
 	wal *wal.Writer
@@ -86,8 +88,24 @@ func (o *opening) abandon() {
 		o.log.Close()
 	}
 	o.env.Files.CloseAll()
+	o.removeFresh()
 	if o.lock != nil {
 		o.lock.Close()
+	}
+}
+
+// removeFresh removes what a failed Open made, so that repeated failures do not
+// fill the disk. If CURRENT may name it, the next Open has to decide.
+func (o *opening) removeFresh() {
+	if o.fresh == 0 || o.switching || o.options.ReadOnly {
+		return
+	}
+	files, err := listDirectory(o.fs, o.dir)
+	if err != nil {
+		return // the next Open removes what is not listed
+	}
+	for _, name := range files.names(o.fresh) {
+		_ = o.fs.Remove(filepath.Join(o.dir, name)) // likewise
 	}
 }
 
@@ -236,6 +254,7 @@ func (o *opening) loadTree() error {
 	o.state = state
 	o.env.DatabaseID = state.DatabaseID
 	o.env.Numbers = stages.NewFileNumbers(max(o.env.Numbers.Peek(), state.NextFile))
+	o.fresh = o.env.Numbers.Peek()
 	for level, tables := range state.Version.Levels {
 		for _, t := range tables {
 			if err := checkTable(o.fs, o.dir, level, t); err != nil {

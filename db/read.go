@@ -78,6 +78,9 @@ var searchKeys = sync.Pool{New: func() any { return new(searchKey) }}
 type searchKey struct{ key base.InternalKey }
 
 func findInTables(v *manifest.Version, seq base.Seq, key []byte) (value []byte, found bool, err error) {
+	if len(key) > MaxKeyBytes {
+		return nil, false, nil // and no buffer of that size is kept for it
+	}
 	s := searchKeys.Get().(*searchKey)
 	defer searchKeys.Put(s)
 	s.key = base.AppendSearchKey(s.key[:0], key, seq)

@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -64,8 +65,10 @@ func (o *opening) commit() (err error) {
 		return fmt.Errorf("lsmdb: beginning the MANIFEST: %w", err)
 	}
 	if err := manifest.WriteCurrent(o.fs, o.dir, manifest.Current{Manifest: number}); err != nil {
+		o.switching = !errors.Is(err, base.ErrDiskFull) // which promises that nothing changed
 		return fmt.Errorf("lsmdb: switching CURRENT: %w", err)
 	}
+	o.switching = true
 	return nil
 }
 
@@ -78,18 +81,9 @@ func (o *opening) sweep() error {
 			listed[base.TableName(t.Number)] = true
 		}
 	}
-	names := slices.Clone(o.files.temporaries)
-	for _, n := range o.files.manifests {
-		names = append(names, base.ManifestName(n))
-	}
+	names := append(o.files.names(0), o.files.temporaries...)
 	if o.facts.Created {
 		names = append(names, base.ManifestName(firstManifest))
-	}
-	for _, n := range o.files.wals {
-		names = append(names, base.WALName(n))
-	}
-	for _, n := range o.files.tables {
-		names = append(names, base.TableName(n))
 	}
 	for _, name := range names {
 		if listed[name] {

@@ -242,11 +242,11 @@ func TestCommitsThatArriveDuringASyncShareTheNext(t *testing.T) {
 		for range 100 {
 			must(t, <-done)
 		}
-		if took := time.Since(began); took > 3*time.Millisecond {
+		if took := time.Since(began); took > 5*time.Millisecond {
 			t.Errorf("100 commits took %v, a sync takes 1ms", took)
 		}
 		m := r.p.Metrics()
-		if m.Writer.Commits != 100 || m.Writer.SyncTime != time.Duration(m.Writer.Syncs)*time.Millisecond || m.Writer.Syncs > 3 {
+		if m.Writer.Commits != 100 || m.Writer.SyncTime != time.Duration(m.Writer.Syncs)*time.Millisecond || m.Writer.Syncs > 5 {
 			t.Errorf("%+v", m.Writer)
 		}
 		if busy := m.Traffic[0].Busy; busy != m.Writer.SyncTime {
@@ -376,5 +376,53 @@ func checkWALFailure(t *testing.T, kind vfs.OpKind, injected error) {
 	r.checkClosed()
 	if got := recovered(t, r.mem.CrashClone(nil)); got["before"] != "1" {
 		t.Errorf("after a crash there is %v", got)
+	}
+}
+
+// TestGroupBoundCountsMemory: operations without payload are not free.
+func TestGroupBoundCountsMemory(t *testing.T) {
+	r := newRig(t)
+	w := r.newWriter()
+	var commits []*Commit
+	for range 60 {
+		c := NewCommit()
+		for range 10_000 {
+			c.Ops = base.AppendDelete(c.Ops, nil)
+		}
+		c.Count = 10_000
+		commits = append(commits, c)
+	}
+	drained := make(chan struct{})
+	go func() {
+		for range w.flusher.ch {
+		}
+		close(drained)
+	}()
+	must(t, runWriter(w, commits...))
+	close(w.flusher.ch)
+	<-drained
+	if s := w.snapshotStats(); s.Groups < 50 {
+		t.Errorf("60 commits of 800 kB of memtable each made %d groups", s.Groups)
+	}
+}
+
+// TestAnsweredCommitsAreLetGo: a batch may be a gigabyte.
+func TestAnsweredCommitsAreLetGo(t *testing.T) {
+	r := newRig(t)
+	w := r.newWriter()
+	abandoned, written := set("a", "1"), set("b", "2")
+	if !abandoned.Abandon() {
+		t.Fatal("cannot abandon")
+	}
+	must(t, runWriter(w, abandoned, written))
+	for i, c := range w.group[:cap(w.group)] {
+		if c != nil {
+			t.Errorf("place %d of the group still holds a commit", i)
+		}
+	}
+	for i, p := range w.parts[:cap(w.parts)] {
+		if p != nil {
+			t.Errorf("part %d of the record is still held", i)
+		}
 	}
 }

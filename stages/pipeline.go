@@ -18,6 +18,7 @@
 package stages
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -147,7 +148,7 @@ func assemble(env *Environment, start Start) *Pipeline {
 	}
 	p.writer.count(func(*WriterStats) {}) // Metrics may ask before the first write
 	p.keeper.setLog(start.Manifest)
-	p.sweeper = &Sweeper{env: env, inbox: obsolete}
+	p.sweeper = &Sweeper{env: env, published: &p.Published, inbox: obsolete}
 	return p
 }
 
@@ -242,7 +243,7 @@ func (p *Pipeline) Flush(ctx context.Context) error {
 func (p *Pipeline) Compact(ctx context.Context, lower, upper []byte) error {
 	r := &rangeRequest{
 		ctx:    ctx,
-		bounds: compactor.Range{Lower: lower, Upper: upper, Through: p.Visible(), Before: p.env.Numbers.Peek()},
+		bounds: compactor.Range{Lower: bytes.Clone(lower), Upper: bytes.Clone(upper), Through: p.Visible(), Before: p.env.Numbers.Peek()},
 		reply:  make(chan error, 1),
 	}
 	select {
@@ -300,7 +301,7 @@ func refused(cause error) error {
 	case errors.Is(cause, base.ErrReadOnly):
 		return cause
 	}
-	return fmt.Errorf("%w after a failure: %w", base.ErrReadOnly, cause)
+	return fmt.Errorf("%w after a failure: %w", base.ErrReadOnly, base.Final(cause))
 }
 
 // Close ends the stages in order and waits for them. It returns the error that
@@ -313,4 +314,13 @@ func (p *Pipeline) Close() error {
 	}
 	p.cancel(context.Canceled)
 	return err
+}
+
+// SweepLeft tries once more to delete the obsolete files that were still open when
+// the stages ended, which some systems do not allow. Call it after Close, when the
+// tables are closed.
+func (p *Pipeline) SweepLeft() {
+	if p.sweeper.ended.Load() {
+		p.sweeper.again()
+	}
 }

@@ -1,12 +1,11 @@
 package stages
 
 import (
+	"context"
 	"path/filepath"
 	"runtime"
 	"sync/atomic"
 	"time"
-
-	"context"
 
 	"lsmdb/sstable"
 )
@@ -16,16 +15,24 @@ import (
 //   - Owns: deletions and their pace: one file at a time, giving way in between.
 //   - Sends to it: the Keeper, which also closes its inbox.
 //   - Blocks it: the file system. It sends to nobody.
-//   - On an error: logs it and keeps the file in mind for the end; what is still
-//     there then, the next open removes.
+//   - On an error: logs it and tries again now and then; what is still there in the
+//     end, the next open removes.
 //   - Drains by deleting what is queued; after a failure it deletes nothing more.
 type Sweeper struct {
-	env     *Environment
-	inbox   *Inbox[Obsolete]
-	failed  []string // could not be deleted yet
-	deleted atomic.Int64
-	pending atomic.Int64
+	env       *Environment
+	published *Published
+	inbox     *Inbox[Obsolete]
+	failed    []string // could not be deleted yet
+	swept     int      // files since the garbage collector was last asked
+	deleted   atomic.Int64
+	pending   atomic.Int64
+	ended     atomic.Bool // in good order: failed is nobody's any more
 }
+
+// sweepsPerCollection is how many files are deleted before the descriptors, the
+// space and the memory of tables that nobody reads any more are worth a garbage
+// collection: a program with a large heap may not collect for a long time.
+const sweepsPerCollection = 128
 
 // Obsolete is the message that names a file to delete, without directory.
 type Obsolete struct {
@@ -41,18 +48,41 @@ func (s *Sweeper) run(ctx context.Context) error {
 		}
 		start := time.Now()
 		s.sweep(o)
+		s.collect()
 		s.inbox.worked(1, start)
 		runtime.Gosched()
 	}
-	if ctx.Err() != nil {
-		return nil
-	}
-	again := s.failed
-	s.failed = nil
-	for _, name := range again {
-		s.remove(name)
+	if ctx.Err() == nil {
+		s.again()
+		s.ended.Store(true)
 	}
 	return nil
+}
+
+// again tries to delete what could not be deleted before.
+func (s *Sweeper) again() {
+	names := s.failed
+	s.failed = nil
+	for _, name := range names {
+		s.remove(name)
+	}
+}
+
+// collect has the garbage collector look for tables that nobody reads any more, if
+// there may be many of them and they are still open.
+func (s *Sweeper) collect() {
+	if s.swept++; s.swept < sweepsPerCollection {
+		return
+	}
+	s.swept = 0
+	live := 0
+	for _, tables := range s.published.State().Version.Levels {
+		live += len(tables)
+	}
+	if s.env.Files.Len() > live+sweepsPerCollection/2 {
+		runtime.GC()
+	}
+	s.again()
 }
 
 // sweep deletes one file. Readers of older versions may still need a table: an

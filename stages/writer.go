@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
@@ -12,9 +13,13 @@ import (
 	"lsmdb/wal"
 )
 
-// maxGroupBytes bounds the payload of a commit group: large enough to amortise a
+// maxGroupBytes bounds the memory of a commit group: large enough to amortise a
 // sync, small enough that the first member does not wait long for the last.
 const maxGroupBytes = 1 << 20
+
+// maxYields bounds how often the Writer gives way while a group forms: some 20
+// microseconds where nobody else wants the processor, a fraction of a sync.
+const maxYields = 200
 
 // Writer is the stage through which every write passes, one group at a time.
 //
@@ -36,9 +41,12 @@ type Writer struct {
 	active *memtable.Memtable
 	next   base.Seq
 
-	group  []*Commit // the group in hand
-	parts  [][]byte  // its WAL record
-	header []byte    // first part
+	group    []*Commit // the group in hand
+	size     int64     // what it takes in memory
+	durable  bool      // a member asked for a sync
+	answered int       // size of the group before
+	parts    [][]byte  // its WAL record
+	header   []byte    // first part
 
 	// statsMu lets Metrics copy stats; the Writer takes it once per group.
 	statsMu sync.Mutex
@@ -82,6 +90,7 @@ func (w *Writer) run(ctx context.Context) error {
 		if err := w.write(ctx); err != nil {
 			return err
 		}
+		w.answered = n
 		w.inbox.worked(n, start)
 	}
 	return w.finish(ctx)
@@ -89,23 +98,44 @@ func (w *Writer) run(ctx context.Context) error {
 
 // collect makes a group of first and what else waits. A commit that seals ends
 // its group.
+//
+// Whoever was answered last is likely to write again at once, but needs the
+// processor to do so. Before a sync it is worth giving them the chance: otherwise
+// one half of the clients waits while the other half's group is synced, and each
+// write takes two syncs. A client alone never waits for others.
 func (w *Writer) collect(first *Commit) {
 	w.group = append(w.group[:0], first)
+	w.size, w.durable = groupSize(first), first.Sync
+	open := w.drain()
+	for yields := 0; open && w.durable && len(w.group) < w.answered && yields < maxYields; yields++ {
+		runtime.Gosched()
+		open = w.drain()
+	}
+}
+
+// drain adds what waits to the group. It reports whether more may be added.
+func (w *Writer) drain() bool {
 	limit := min(maxGroupBytes, w.env.MemtableBytes/4)
-	size, last := first.PayloadBytes, first
-	for size < limit && !last.seal {
+	for w.size < limit && !w.group[len(w.group)-1].seal {
 		select {
 		case c, open := <-w.inbox.ch:
 			if !open {
-				return
+				return false
 			}
 			w.group = append(w.group, c)
-			size += c.PayloadBytes
-			last = c
+			w.size += groupSize(c)
+			w.durable = w.durable || c.Sync
 		default:
-			return
+			return true
 		}
 	}
+	return false
+}
+
+// groupSize is what a commit counts towards the bound of its group: the memory that
+// it takes, so that neither many tiny operations nor many empty commits are free.
+func groupSize(c *Commit) int64 {
+	return 64 + memtable.FootprintBytes(int64(c.Count), c.PayloadBytes)
 }
 
 // write makes the group in hand part of the history and answers its members. An
@@ -120,11 +150,8 @@ func (w *Writer) write(ctx context.Context) error {
 		w.answer(refused(err))
 		return err
 	}
-	if refusal != nil {
-		w.answer(refusal)
-		return nil
-	}
-	if w.takeMembers(); len(w.group) == 0 {
+	w.takeMembers(refusal)
+	if len(w.group) == 0 {
 		return nil
 	}
 	if err := w.commit(); err != nil {
@@ -233,14 +260,19 @@ func (w *Writer) handOn(ctx context.Context, s Sealed) (refusal error) {
 	return nil
 }
 
-// takeMembers claims the members that were not abandoned.
-func (w *Writer) takeMembers() {
+// takeMembers claims the members that were not abandoned. With a refusal it answers
+// those that write; the others, who only want a sync or a flush, need no room.
+func (w *Writer) takeMembers(refusal error) {
 	kept := w.group[:0]
 	for _, c := range w.group {
-		if c.take() {
+		switch {
+		case refusal != nil && c.Count > 0:
+			c.answer(refusal)
+		case c.take():
 			kept = append(kept, c)
 		}
 	}
+	clear(w.group[len(kept):])
 	w.group = kept
 }
 
@@ -249,7 +281,7 @@ func (w *Writer) takeMembers() {
 func (w *Writer) commit() error {
 	header := base.GroupHeader{First: w.next}
 	w.parts = append(w.parts[:0], nil)
-	durable := false
+	durable := false // among those that were not abandoned
 	var payload int64
 	for _, c := range w.group {
 		header.Count += c.Count
@@ -324,6 +356,7 @@ func (w *Writer) acknowledge(ctx context.Context) error {
 	for _, c := range w.group[:len(w.group)-1] {
 		c.answer(nil)
 	}
+	clear(w.group)
 	w.group = append(w.group[:0], last)
 	var refusal, fatal error
 	if w.active.Empty() {
@@ -331,6 +364,7 @@ func (w *Writer) acknowledge(ctx context.Context) error {
 	} else {
 		refusal, fatal = w.rotate(ctx, 0, last)
 	}
+	clear(w.group)
 	w.group = w.group[:0]
 	if err := errors.Join(refusal, refused(fatal)); err != nil {
 		last.answer(err)
@@ -351,9 +385,13 @@ func (w *Writer) finish(ctx context.Context) error {
 	return nil
 }
 
-// release closes the WAL's file where finish did not. Everything acknowledged was
-// written before, so an error here changes nothing.
-func (w *Writer) release() { _ = w.log.Close() }
+// release ends the WAL where finish did not, because something failed. What was
+// acknowledged is made durable if the WAL itself is sound; errors change nothing
+// any more.
+func (w *Writer) release() {
+	_ = w.log.Sync()
+	_ = w.log.Close()
+}
 
 // count changes the statistics and notes where the WAL stands.
 func (w *Writer) count(change func(*WriterStats)) {

@@ -46,6 +46,10 @@ type Writer struct {
 // and syncs it. The entry in the directory is the caller's to sync; so is f to
 // close and to remove when NewWriter fails. name is for messages; segment is the
 // number that every checksum covers.
+//
+// An error that is base.ErrDiskFull means that there was no room and that f holds
+// zeros at most, so that nothing is there even if f should outlive its removal.
+// (Some file systems find out at the sync: the zeros are synced for that.)
 func NewWriter(f vfs.File, name string, segment uint64, previous Previous) (*Writer, error) {
 	sizeBytes, err := f.Size()
 	if err != nil {
@@ -63,17 +67,20 @@ func NewWriter(f vfs.File, name string, segment uint64, previous Previous) (*Wri
 	if err := w.Reserve(logHeaderBytes); err != nil {
 		return nil, err
 	}
+	if err := f.Sync(); err != nil {
+		return nil, fmt.Errorf("sync preallocated log %s: %w", name, err)
+	}
 	chunk := w.buffer[:chunkHeaderBytes]
 	chunk = binary.LittleEndian.AppendUint32(chunk, formatVersion)
 	chunk = binary.LittleEndian.AppendUint64(chunk, previous.Segment)
 	chunk = binary.LittleEndian.AppendUint64(chunk, uint64(previous.End))
 	w.binding.seal(chunk, TypeHeader, 0)
 	if err := w.write(chunk, 0); err != nil {
-		return nil, err
+		return nil, base.Final(err)
 	}
 	w.offset = logStart
 	if err := w.Sync(); err != nil {
-		return nil, err
+		return nil, base.Final(err)
 	}
 	return w, nil
 }

@@ -82,7 +82,7 @@ func TestNumbersAndPrevious(t *testing.T) {
 	if int64(len(f.data)) != w.ReservedBytes() || len(bytes.TrimRight(f.data[27:], "\x00")) != 0 {
 		t.Error("preallocated is something else than zeros")
 	}
-	if w.Segment() != 1<<64-1 || w.Offset() != 27 || w.Durable() != 27 || f.syncs != 1 {
+	if w.Segment() != 1<<64-1 || w.Offset() != 27 || w.Durable() != 27 || f.syncs != 2 {
 		t.Errorf("segment %d, offset %d, durable %d, syncs %d", w.Segment(), w.Offset(), w.Durable(), f.syncs)
 	}
 	r, err := Open(f, testName, 1<<64-1)
@@ -102,7 +102,7 @@ func TestSyncAdvancesTheMark(t *testing.T) {
 		}
 		mustDo(t, w.Sync())
 		mustDo(t, w.Sync()) // nothing to do
-		if w.Durable() != w.Offset() || f.syncs != want+2 {
+		if w.Durable() != w.Offset() || f.syncs != want+3 {
 			t.Fatalf("durable %d of %d after %d syncs", w.Durable(), w.Offset(), f.syncs)
 		}
 	}
@@ -196,7 +196,7 @@ func TestFailedWriteIsFinal(t *testing.T) {
 				t.Errorf("error %v, want that of the first failure", err)
 			}
 		}
-		if w.Offset() != offset || f.syncs != 1 || !f.closed {
+		if w.Offset() != offset || f.syncs != 2 || !f.closed {
 			t.Errorf("offset %d want %d, syncs %d, closed %t", w.Offset(), offset, f.syncs, f.closed)
 		}
 		if o := readLog(f.data); len(o.records) != 1 || o.end != (End{Offset: offset, TornBytes: o.end.TornBytes}) {
@@ -252,7 +252,7 @@ func TestFinish(t *testing.T) {
 	offset := w.Offset()
 	end, err := w.Finish()
 	mustDo(t, err)
-	if end != offset+7 || int64(len(f.data)) != end || !f.closed || f.syncs != 3 {
+	if end != offset+7 || int64(len(f.data)) != end || !f.closed || f.syncs != 4 {
 		t.Errorf("end %d, %d bytes, closed %t, %d syncs", end, len(f.data), f.closed, f.syncs)
 	}
 	_, again := w.Finish()
@@ -289,7 +289,7 @@ func TestClose(t *testing.T) {
 	mustDo(t, w.Append([]byte("x")))
 	mustDo(t, w.Close())
 	mustDo(t, w.Close())
-	if err := w.Append(nil); !errors.Is(err, base.ErrClosed) || f.syncs != 1 {
+	if err := w.Append(nil); !errors.Is(err, base.ErrClosed) || f.syncs != 2 {
 		t.Errorf("after Close: %v, %d syncs", err, f.syncs)
 	}
 	if o := readLog(f.data); len(o.records) != 1 || o.end.Sealed {

@@ -142,7 +142,7 @@ func (t *Tables) finish() error {
 		return nil
 	}
 	if err := t.env.FS.SyncDir(t.env.Dir); err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrDirectorySync, t.env.Dir, err)
+		return fmt.Errorf("%w: %s: %w", ErrDirectorySync, t.env.Dir, base.Final(err))
 	}
 	return nil
 }

@@ -1,0 +1,260 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"lsmdb/internal/vfs"
+)
+
+// TestFailedOpenLeavesNothing: an Open that runs out of space takes back what it
+// made, so that the next one needs no more room than the first.
+func TestFailedOpenLeavesNothing(t *testing.T) {
+	disk := vfs.NewMem()
+	d, err := Open("/d", &Options{MemtableBytes: 8 << 20, fs: disk})
+	must(t, err)
+	rng := rand.NewChaCha8([32]byte{})
+	value := make([]byte, 10000)
+	for i := range 300 {
+		rng.Read(value)
+		must(t, d.Put(fmt.Appendf(nil, "k%04d", i), value, NoSync))
+	}
+	must(t, d.Sync(t.Context()))
+	killed := disk.CrashClone(nil)
+	must(t, d.Close())
+
+	before, free := killed.UsedBytes(), int64(2<<20)
+	killed.SetLimit(before + free)
+	small := &Options{MemtableBytes: 512 << 10, fs: killed}
+	for range 3 {
+		if _, err := Open("/d", small); !errors.Is(err, ErrDiskFull) {
+			t.Fatalf("opening with little room: %v", err)
+		}
+		// Memory of removed files comes back with the directory's sync.
+		must(t, killed.SyncDir("/d"))
+		if left := killed.UsedBytes() - before; left > 1<<10 {
+			t.Fatalf("a failed Open left %d bytes", left)
+		}
+	}
+	killed.SetLimit(before + 4<<20)
+	d, err = Open("/d", small)
+	must(t, err)
+	if n := entryCount(d); n != 300 {
+		t.Errorf("%d entries", n)
+	}
+	must(t, d.Close())
+}
+
+// TestForeignNumber: a file with a number that no database reaches is not ours.
+func TestForeignNumber(t *testing.T) {
+	dir := t.TempDir()
+	names := []string{"9999999999999999999.sst.tmp", "18446744073709551615.wal", "9223372036854775807.sst"}
+	for _, name := range names {
+		must(t, os.WriteFile(filepath.Join(dir, name), []byte("mine"), 0o600))
+	}
+	for range 2 {
+		d, err := Open(dir, nil)
+		must(t, err)
+		must(t, d.Put([]byte("a"), []byte("b")))
+		must(t, d.Close())
+	}
+	for _, name := range names {
+		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(got) != "mine" {
+			t.Errorf("%s was touched: %q, %v", name, got, err)
+		}
+	}
+}
+
+// TestRefusedSegmentStaysRefused: a WAL segment that a full disk refused at a sync
+// must not come back after a power failure and contradict what was written since.
+func TestRefusedSegmentStaysRefused(t *testing.T) {
+	for seed := range uint64(20) {
+		disk := vfs.NewMem()
+		var full atomic.Bool
+		fs := vfs.NewFault(disk, func(op vfs.Op) error {
+			if full.Load() && op.Kind == vfs.OpSync && strings.HasSuffix(op.Name, ".wal") && !strings.HasSuffix(op.Name, "000002.wal") {
+				return &vfs.Late{Err: ErrDiskFull}
+			}
+			return nil
+		})
+		d, err := Open("/d", &Options{MemtableBytes: 1, fs: fs})
+		must(t, err)
+		must(t, d.Put([]byte("a"), make([]byte, 10000)))
+		full.Store(true)
+		wantErr(t, "a write that needs a segment", d.Put([]byte("b"), make([]byte, 10000)), ErrDiskFull)
+		must(t, d.Put([]byte("c"), []byte("fits the old segment")))
+		clone := disk.CrashClone(rand.New(rand.NewPCG(seed, 0)))
+		d.Close()
+		d, err = Open("/d", &Options{MemtableBytes: 1, fs: clone})
+		must(t, err)
+		if got, err := d.Get([]byte("c")); err != nil || string(got) != "fits the old segment" {
+			t.Errorf("seed %d: %q, %v", seed, got, err)
+		}
+		must(t, d.Close())
+	}
+}
+
+// TestSyncBesideRefusedWrites: a Sync needs no room, whatever its neighbours in the
+// group need.
+func TestSyncBesideRefusedWrites(t *testing.T) {
+	disk := vfs.NewMem()
+	d, err := Open("/d", &Options{MemtableBytes: 1 << 20, fs: disk})
+	must(t, err)
+	must(t, d.Put([]byte("a"), []byte("b"), NoSync))
+	disk.SetLimit(disk.UsedBytes())
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range 200 {
+				wantErr(t, "put", d.Put([]byte("big"), make([]byte, 100000), NoSync), ErrDiskFull)
+			}
+		})
+		all.Go(func() {
+			for range 200 {
+				must(t, d.Sync(context.Background()))
+			}
+		})
+	}
+	all.Wait()
+	disk.SetLimit(0)
+	must(t, d.Close())
+}
+
+// TestNextAfterError: after an error an iterator waits for a seek; it does not start
+// over.
+func TestNextAfterError(t *testing.T) {
+	var broken atomic.Bool
+	fs := vfs.NewFault(vfs.NewMem(), func(op vfs.Op) error {
+		if broken.Load() && op.Kind == vfs.OpRead {
+			return syscall.EIO
+		}
+		return nil
+	})
+	d, err := Open("/d", &Options{fs: fs, CacheBytes: -1, Durability: NoSync})
+	must(t, err)
+	for i := range 1000 {
+		must(t, d.Put(fmt.Appendf(nil, "k%04d", i), make([]byte, 100)))
+	}
+	must(t, d.Flush(t.Context()))
+	for name, move := range map[string]func(*Iterator) bool{"Next": (*Iterator).Next, "Prev": (*Iterator).Prev} {
+		it, err := d.NewIterator(nil)
+		must(t, err)
+		it.SeekGE([]byte("k0500"))
+		broken.Store(true)
+		for move(it) {
+		}
+		wantErr(t, name, it.Err(), syscall.EIO)
+		broken.Store(false)
+		if move(it) || it.Valid() || !errors.Is(it.Err(), syscall.EIO) {
+			t.Errorf("%s after an error stands on %q, %v", name, it.Key(), it.Err())
+		}
+		if !it.SeekGE([]byte("k0500")) || it.Err() != nil {
+			t.Errorf("a seek after an error: %v", it.Err())
+		}
+		must(t, it.Close())
+	}
+	must(t, d.Close())
+}
+
+// TestFailedCloseSyncsTheWAL: a failure elsewhere is no reason to leave what was
+// acknowledged in a sound WAL to the mercy of the next power failure.
+func TestFailedCloseSyncsTheWAL(t *testing.T) {
+	disk := vfs.NewMem()
+	gate := make(chan struct{})
+	var broken atomic.Bool
+	fs := vfs.NewFault(disk, func(op vfs.Op) error {
+		if broken.Load() && op.Kind == vfs.OpCreate && strings.HasSuffix(op.Name, ".sst") {
+			<-gate
+			return syscall.EIO
+		}
+		return nil
+	})
+	d, err := Open("/d", &Options{fs: fs, MemtableBytes: 64 << 10})
+	must(t, err)
+	broken.Store(true)
+	for i := range 120 {
+		must(t, d.Put(fmt.Appendf(nil, "a%03d", i), make([]byte, 700), NoSync))
+	}
+	must(t, d.Put([]byte("acknowledged"), []byte("yes"), NoSync))
+	close(gate)
+	wantErr(t, "flush", d.Flush(t.Context()), ErrReadOnly)
+	wantErr(t, "close", d.Close(), syscall.EIO)
+	d, err = Open("/d", &Options{fs: disk.CrashClone(nil), MemtableBytes: 64 << 10})
+	must(t, err)
+	if ok, err := d.Has([]byte("acknowledged")); !ok {
+		t.Errorf("Close did not sync the WAL: %v", err)
+	}
+	must(t, d.Close())
+}
+
+// TestReadOnlyIsNotDiskFull: ErrDiskFull promises that writes resume; a database
+// that a full disk stopped for good must not say so.
+func TestReadOnlyIsNotDiskFull(t *testing.T) {
+	var full atomic.Bool
+	fs := vfs.NewFault(vfs.NewMem(), func(op vfs.Op) error {
+		if full.Load() && op.Kind == vfs.OpSyncDir {
+			return ErrDiskFull
+		}
+		return nil
+	})
+	d, err := Open("/d", &Options{fs: fs})
+	must(t, err)
+	must(t, d.Put([]byte("a"), []byte("b")))
+	full.Store(true)
+	for _, err := range []error{d.Flush(t.Context()), d.Put([]byte("a"), []byte("b")), d.Close()} {
+		if err == nil || errors.Is(err, ErrDiskFull) {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+// TestRelativeDirectory: a program may change its working directory.
+func TestRelativeDirectory(t *testing.T) {
+	t.Chdir(t.TempDir())
+	d, err := Open("data", &Options{MemtableBytes: 1})
+	must(t, err)
+	home, err := os.Getwd()
+	must(t, err)
+	t.Chdir(t.TempDir())
+	view := fillTables(t, d, 500)
+	must(t, d.Close())
+	if names, _ := os.ReadDir("."); len(names) > 0 {
+		t.Errorf("files followed the working directory: %v", names)
+	}
+	d, err = Open(filepath.Join(home, "data"), nil)
+	must(t, err)
+	it, err := d.NewIterator(nil)
+	must(t, err)
+	must(t, newModelIterator(it, view, nil).scan())
+	must(t, it.Close())
+	must(t, d.Close())
+}
+
+// TestDescriptorsAreGivenBack: tables that nobody reads any more are closed, also in
+// a program that hardly ever collects garbage.
+func TestDescriptorsAreGivenBack(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	d := openMemory(t)
+	most := 0
+	for i := range 40_000 {
+		must(t, d.Put(fmt.Appendf(nil, "k%03d", i%500), make([]byte, 300), NoSync))
+		if i%100 == 0 {
+			m := d.Metrics()
+			live, _ := m.Tables()
+			most = max(most, m.Files.OpenTables-live)
+		}
+	}
+	if deleted := d.Metrics().Files.ObsoleteDeleted; deleted < 1000 || most > 500 {
+		t.Errorf("%d files were deleted; up to %d dead tables were open at a time", deleted, most)
+	}
+}
