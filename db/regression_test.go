@@ -246,7 +246,7 @@ func TestDescriptorsAreGivenBack(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	d := openMemory(t)
 	most := 0
-	for i := range 40_000 {
+	for i := range 50_000 {
 		must(t, d.Put(fmt.Appendf(nil, "k%03d", i%500), make([]byte, 300), NoSync))
 		if i%100 == 0 {
 			m := d.Metrics()
@@ -254,7 +254,10 @@ func TestDescriptorsAreGivenBack(t *testing.T) {
 			most = max(most, m.Files.OpenTables-live)
 		}
 	}
-	if deleted := d.Metrics().Files.ObsoleteDeleted; deleted < 1000 || most > 500 {
+	// The Sweeper's mailbox, what it deletes between two collections, and what the
+	// collector has found but not closed yet.
+	const bound = 2000
+	if deleted := d.Metrics().Files.ObsoleteDeleted; deleted < 2*bound || most > bound {
 		t.Errorf("%d files were deleted; up to %d dead tables were open at a time", deleted, most)
 	}
 }
