@@ -64,6 +64,9 @@ func (r *replay) run() error {
 	if err != nil {
 		return err
 	}
+	if err := r.sizeMemtables(chain); err != nil {
+		return err
+	}
 	for i, s := range chain {
 		if err := r.segment(s); err != nil {
 			return err
@@ -138,6 +141,22 @@ func (r *replay) chain(open map[uint64]*segment) ([]*segment, error) {
 	}
 	slices.Reverse(chain)
 	return chain, nil
+}
+
+// sizeMemtables makes memtables no larger than the log can fill: a short log is
+// replayed without clearing a large piece of memory for it.
+func (r *replay) sizeMemtables(chain []*segment) error {
+	var logBytes int64
+	for _, s := range chain {
+		sizeBytes, err := s.file.Size()
+		if err != nil {
+			return fmt.Errorf("lsmdb: size of %s: %w", s.path, err)
+		}
+		logBytes += sizeBytes
+	}
+	const mostPerLogByte = 16 // of a delete of a short key: 40 bytes for 3
+	r.memtableBytes = min(r.memtableBytes, max(minMemtableBytes, mostPerLogByte*logBytes))
+	return nil
 }
 
 // mustEndAt checks that a segment ends where its successor was begun. (What lies

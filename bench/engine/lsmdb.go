@@ -1,0 +1,137 @@
+package engine
+
+import (
+	"context"
+	"errors"
+
+	"lsmdb/db"
+)
+
+var lsmdbKind = Kind{
+	Name: "lsmdb", Fixed: "this checkout", Go: true, LSM: true,
+	Open: openLsmdb,
+	Settings: func(Options) []string {
+		return []string{"defaults otherwise"}
+	},
+}
+
+type lsmdbEngine struct{ d *db.DB }
+
+func openLsmdb(o Options) (Engine, error) {
+	durability := db.NoSync
+	if o.Sync {
+		durability = db.Sync
+	}
+	d, err := db.Open(o.Dir, &db.Options{
+		Durability:       durability,
+		MemtableBytes:    o.MemtableBytes,
+		CacheBytes:       o.CacheBytes,
+		FilterBitsPerKey: o.FilterBits,
+		Compression:      db.Snappy,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &lsmdbEngine{d: d}, nil
+}
+
+func (e *lsmdbEngine) Get(dst, key []byte) ([]byte, error) {
+	value, err := e.d.AppendValue(dst, key)
+	if errors.Is(err, db.ErrNotFound) {
+		return dst, ErrNotFound
+	}
+	return value, err
+}
+
+func (e *lsmdbEngine) Put(key, value []byte) error { return e.d.Put(key, value) }
+func (e *lsmdbEngine) Flush() error                { return e.d.Flush(context.Background()) }
+func (e *lsmdbEngine) Close() error                { return e.d.Close() }
+func (e *lsmdbEngine) Persist() error              { return nil } // write(2), or a map, before every answer
+func (e *lsmdbEngine) NewBatch() Batch             { return &lsmdbBatch{d: e.d, b: e.d.NewBatch()} }
+
+func (e *lsmdbEngine) NewIterator(reverse bool) (Iterator, error) {
+	it, err := e.d.NewIterator(nil)
+	if err != nil {
+		return nil, err
+	}
+	if reverse {
+		return lsmdbReverse{it}, nil
+	}
+	return lsmdbForward{it}, nil
+}
+
+type lsmdbForward struct{ *db.Iterator }
+
+func (f lsmdbForward) Seek(key []byte) bool { return f.SeekGE(key) }
+
+type lsmdbReverse struct{ *db.Iterator }
+
+func (r lsmdbReverse) First() bool      { return r.Iterator.Last() }
+func (r lsmdbReverse) Next() bool       { return r.Iterator.Prev() }
+func (r lsmdbReverse) Seek([]byte) bool { panic("invariant: reverse iterators do not seek") }
+
+type lsmdbBatch struct {
+	d *db.DB
+	b *db.Batch
+}
+
+func (b *lsmdbBatch) Put(key, value []byte) error { return b.b.Put(key, value) }
+func (b *lsmdbBatch) Delete(key []byte) error     { return b.b.Delete(key) }
+
+func (b *lsmdbBatch) Commit() error {
+	err := b.d.Apply(context.Background(), b.b)
+	b.b.Reset()
+	return err
+}
+
+// lsmdbPipeline is a ring of batches under way, the oldest at next.
+type lsmdbPipeline struct {
+	d       *db.DB
+	batches []*db.Batch
+	pending []*db.Pending // nil: nothing under way in this place
+	next    int
+}
+
+func (e *lsmdbEngine) NewPipeline(depth int) Pipeline {
+	p := &lsmdbPipeline{d: e.d, pending: make([]*db.Pending, depth)}
+	for range depth {
+		p.batches = append(p.batches, e.d.NewBatch())
+	}
+	return p
+}
+
+func (p *lsmdbPipeline) Put(key, value []byte) error {
+	if err := p.wait(p.next); err != nil {
+		return err
+	}
+	b := p.batches[p.next]
+	b.Reset()
+	if err := b.Put(key, value); err != nil {
+		return err
+	}
+	pending, err := p.d.Submit(context.Background(), b)
+	if err != nil {
+		return err
+	}
+	p.pending[p.next] = pending
+	p.next = (p.next + 1) % len(p.batches)
+	return nil
+}
+
+func (p *lsmdbPipeline) wait(place int) error {
+	pending := p.pending[place]
+	if pending == nil {
+		return nil
+	}
+	p.pending[place] = nil
+	return pending.Wait(context.Background())
+}
+
+func (p *lsmdbPipeline) Drain() error {
+	for place := range p.pending {
+		if err := p.wait(place); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"lsmdb/bench/engine"
+	"lsmdb/bench/workload"
+)
+
+// runner does everything that was asked for, one child process at a time.
+type runner struct {
+	engines    []engine.Kind
+	sections   []workload.Section
+	rounds     int
+	scale      workload.Scale
+	profileDir string
+	progress   *progress
+	results    []workload.Result
+}
+
+// run goes through the sections; within each, in every round, all engines take
+// their turn. Each round begins with another engine, so that none always has the
+// same predecessor.
+func (r *runner) run(ctx context.Context) error {
+	root, err := os.MkdirTemp("", "lsmdb-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(root)
+	for _, section := range r.sections {
+		for round := range r.rounds {
+			for turn := range r.engines {
+				kind := r.engines[(turn+round)%len(r.engines)]
+				if err := r.section(ctx, root, section, kind, round+1); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// section runs the acts of one section on one engine, in a directory that is
+// removed afterwards.
+func (r *runner) section(ctx context.Context, root string, section workload.Section, kind engine.Kind, round int) error {
+	dir, err := os.MkdirTemp(root, "")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	r.progress.begin(kind.Name, section.Name, round)
+	for act := range section.Acts {
+		q := workload.Request{
+			Engine: kind.Name, Section: section.Name, Act: act, Round: round, Dir: dir, Scale: r.scale,
+		}
+		if kind.Name == "lsmdb" {
+			q.ProfileDir = r.profileDir
+		}
+		if err := r.act(ctx, q); err != nil {
+			return fmt.Errorf("%s, %s, round %d: %w", kind.Name, section.Name, round, err)
+		}
+	}
+	r.progress.end()
+	return nil
+}
+
+// act runs a child process and takes in its events.
+func (r *runner) act(ctx context.Context, q workload.Request) error {
+	request, err := json.Marshal(q)
+	if err != nil {
+		return err
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	var messages bytes.Buffer
+	command := exec.CommandContext(ctx, program, childName)
+	command.Stdin, command.Stderr = bytes.NewReader(request), &messages
+	events, err := command.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := command.Start(); err != nil {
+		return fmt.Errorf("start child: %w", err)
+	}
+	readErr := r.readEvents(events)
+	if err := command.Wait(); err != nil {
+		return fmt.Errorf("child failed: %w\n%s", err, messages.Bytes())
+	}
+	return readErr
+}
+
+// readEvents returns at the end of the stream. On an event that it does not
+// understand it reads on, so that the child is not held up.
+func (r *runner) readEvents(events io.Reader) error {
+	decoder := json.NewDecoder(events)
+	for {
+		var e workload.Event
+		switch err := decoder.Decode(&e); {
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			_, _ = io.Copy(io.Discard, events)
+			return fmt.Errorf("read event of child: %w", err)
+		case e.Result != nil:
+			r.results = append(r.results, *e.Result)
+		case e.Progress != nil:
+			r.progress.step(r.progress.current, *e.Progress)
+		default:
+			r.progress.step(e.Step, workload.Progress{})
+		}
+	}
+}
+
+// prepareProfiles makes the directory for profiles.
+func prepareProfiles(dir string) (string, error) {
+	if dir == "" {
+		return "", nil
+	}
+	absolute, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	return absolute, os.MkdirAll(absolute, 0o755)
+}

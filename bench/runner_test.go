@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"lsmdb/bench/engine"
+	"lsmdb/bench/report"
+	"lsmdb/bench/workload"
+)
+
+// TestMain lets the test binary be its own child process.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == childName {
+		if err := child(os.Stdin, os.Stdout); err != nil {
+			io.WriteString(os.Stderr, err.Error())
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func smallRunner(t *testing.T, sections ...string) *runner {
+	t.Helper()
+	r, err := newRunner(settings{rounds: 1, sections: sections, profileDir: t.TempDir(), scale: workload.Scale{
+		Entries: 2000, ColdEntries: 2000, ValueBytes: 100, Duration: 10 * time.Millisecond, Cap: time.Second,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.progress.out = io.Discard
+	return r
+}
+
+// TestCrashIsRecoveredInEveryEngine needs processes of their own: the first one ends
+// without closing, the second must find everything.
+func TestCrashIsRecoveredInEveryEngine(t *testing.T) {
+	r := smallRunner(t, "recovery")
+	if err := r.run(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.results) != len(engine.All()) {
+		t.Fatalf("%d results of %d engines", len(r.results), len(engine.All()))
+	}
+	profiles, err := filepath.Glob(filepath.Join(r.profileDir, "lsmdb-recovery-round1.*.pprof"))
+	if err != nil || len(profiles) != 2 {
+		t.Errorf("profiles: %v, %v", profiles, err)
+	}
+	var text strings.Builder
+	report.WriteTables(&text, report.Rows(r.results, r.engines), r.engines, false)
+	for _, want := range []string{"milliseconds (less is better)", "recovery", "pebble", "peak memory"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("tables lack %q:\n%s", want, text.String())
+		}
+	}
+}
+
+func TestFailureOfAChildEndsTheRun(t *testing.T) {
+	r := smallRunner(t, "open")
+	err := r.act(context.Background(), workload.Request{Engine: "none"})
+	if err == nil || !strings.Contains(err.Error(), `no engine "none"`) {
+		t.Errorf("error: %v", err)
+	}
+}
+
+func TestFlagsOutOfRangeAreRefused(t *testing.T) {
+	for _, args := range [][]string{
+		{"quick", "--rounds", "0"}, {"quick", "--entries", "1"}, {"quick", "--engines", "x"},
+		{"full", "--sections", "x"}, {"quick", "extra"},
+	} {
+		c := newCommand()
+		c.SetArgs(args)
+		c.SetOut(io.Discard)
+		if c.Execute() == nil {
+			t.Errorf("accepted: %v", args)
+		}
+	}
+}
+
+func TestReportFiles(t *testing.T) {
+	dir := t.TempDir()
+	c := newCommand()
+	var out strings.Builder
+	c.SetOut(&out)
+	c.SetArgs([]string{"quick", "--rounds", "1", "--engines", "lsmdb,goleveldb", "--sections", "fillseq", "--entries", "2000",
+		"--json", filepath.Join(dir, "bench.json"), "--pictures", dir})
+	if err := c.Execute(); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "bench.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file report.File
+	if err := json.Unmarshal(text, &file); err != nil {
+		t.Fatal(err)
+	}
+	if len(file.Results) != 2 || file.Results[0].Operations != 2000 || len(file.Engines) != 2 {
+		t.Errorf("file: %+v", file)
+	}
+	picture, err := os.ReadFile(filepath.Join(dir, "ops_per_second.svg"))
+	if err != nil || !strings.Contains(string(picture), "fillseq") {
+		t.Errorf("picture: %v, %d bytes", err, len(picture))
+	}
+}

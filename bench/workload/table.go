@@ -1,0 +1,134 @@
+package workload
+
+// Step is one thing done to an open database.
+type Step struct {
+	Name   string
+	About  string // one line for the list of workloads; empty: a preparation, not reported
+	Timed  bool   // what counts is how long it takes: shown as milliseconds
+	Settle bool   // afterwards wait for background work, and count what it writes
+	Do     func(*Run) error
+}
+
+// Act is a process: it opens the directory, runs steps and ends.
+type Act struct {
+	Sync    bool
+	Clients int  // that write at the same time
+	Closed  bool // the first step opens the database itself
+	Crash   bool // ends without closing
+	Cold    bool // uses the small cache
+	Steps   []Step
+}
+
+// Section starts with an empty directory; its acts follow each other on it.
+type Section struct {
+	Name       string
+	ValueBytes int   // 0: as the scale says
+	Big        bool  // uses ColdEntries
+	MaxEntries int64 // at most so many; 0: no bound
+	FullOnly   bool  // not part of quick, unless asked for by name
+	Acts       []Act
+}
+
+var (
+	prepare     = Step{Name: "load", Do: load}
+	waitSettled = Step{Name: "settle", Do: settleStep}
+	warm        = Step{Name: "warm", Do: scanForward}
+)
+
+// walEntries keeps the log that is recovered within one memtable of every engine.
+const walEntries = 350_000
+
+func single(name, about string, clients int, sync bool, do func(*Run) error) Section {
+	return Section{Name: name, Acts: []Act{{Sync: sync, Clients: clients, Steps: []Step{
+		{Name: name, About: about, Settle: !sync, Do: do},
+	}}}}
+}
+
+// Sections returns everything that is measured, in the order of the report.
+func Sections() []Section {
+	return []Section{
+		single("fillseq", "every entry once, in key order", 1, false, fill(1, inOrder, 0)),
+		{Name: "fillrandom", Acts: []Act{{Clients: 1, Steps: []Step{
+			{Name: "fillrandom", About: "every entry once, in random order", Settle: true, Do: fill(1, random, 0)},
+			{Name: "overwrite", About: "every entry again, in another random order", Settle: true, Do: fill(1, reRandom, 1)},
+		}}}},
+		single("fillrandom-8", "fillrandom by 8 clients", 8, false, fill(8, random, 0)),
+		single("batch-100", "fillrandom in batches of 100", 1, false, fillBatches),
+		single("pipelined", "fillrandom by one client that does not wait for each write", 1, false, fillPipelined),
+		single("fillsync-1", "random writes, each fsynced, 1 client", 1, true, fillSync(1)),
+		single("fillsync-8", "random writes, each fsynced, 8 clients", 8, true, fillSync(8)),
+		single("fillsync-64", "random writes, each fsynced, 64 clients", 64, true, fillSync(64)),
+		readSection(),
+		ycsbSection(),
+		openSection(),
+		recoverySection(),
+		coldSection(),
+		{Name: "values-1k", ValueBytes: 1024, Acts: []Act{{Clients: 1, Steps: []Step{
+			{Name: "fillrandom-1k", About: "fillrandom with values of 1 KiB, the same number of bytes", Settle: true, Do: fill(1, random, 0)},
+		}}}},
+		{Name: "sustained", Big: true, FullOnly: true, Acts: []Act{{Clients: 1, Steps: []Step{
+			{Name: "sustained", About: "fillrandom with as many entries as cold reads have", Settle: true, Do: fill(1, random, 0)},
+		}}}},
+	}
+}
+
+func readSection() Section {
+	return Section{Name: "read", Acts: []Act{{Clients: 1, Steps: []Step{
+		prepare,
+		{Name: "first-scan", About: "everything in order, right after a random fill", Do: scanForward},
+		waitSettled,
+		warm,
+		{Name: "repeated-scan", About: "everything in order, settled and cached", Do: scanForward},
+		{Name: "reverse-scan", About: "everything in reverse order", Do: scanReverse},
+		{Name: "seek-10", About: "seek a random key, then 10 next", Do: seek(10)},
+		{Name: "seek-100", About: "seek a random key, then 100 next", Do: seek(100)},
+		{Name: "readrandom-1", About: "random gets, cached, 1 client", Do: readRandom(1, 1)},
+		{Name: "readrandom-2", About: "random gets, cached, 2 clients", Do: readRandom(2, 1)},
+		{Name: "readhot", About: "random gets of one entry in a hundred", Do: readRandom(1, 100)},
+		{Name: "readmissing", About: "gets of absent keys between existing ones", Do: readMissing},
+		{Name: "read-vs-writer", About: "random gets by 2 clients while one writer overwrites 200,000 entries a second", Do: readWhileWriting},
+		{Name: "delete", About: "deletes 99 of 100 entries, batches of 100", Do: deleteMost},
+		{Name: "tombstone-scan", About: "everything in order right after that, per entry that was there", Do: scanTombstones},
+	}}}}
+}
+
+func ycsbSection() Section {
+	return Section{Name: "ycsb", Acts: []Act{{Clients: ycsbClients, Steps: []Step{
+		prepare, waitSettled, warm,
+		{Name: "ycsb-a", About: "half reads, half updates", Do: ycsbUpdate(50)},
+		{Name: "ycsb-b", About: "95 % reads, 5 % updates", Do: ycsbUpdate(95)},
+		{Name: "ycsb-c", About: "reads", Do: ycsbUpdate(100)},
+		{Name: "ycsb-f", About: "half reads, half read-modify-write", Do: ycsbF},
+		{Name: "ycsb-d", About: "95 % reads of what is newest, 5 % inserts", Do: ycsbD},
+		{Name: "ycsb-e", About: "95 % scans of up to 100 entries, 5 % inserts", Do: ycsbE},
+	}}}}
+}
+
+func openSection() Section {
+	return Section{Name: "open", Acts: []Act{
+		{Clients: 1, Steps: []Step{prepare, waitSettled}},
+		{Clients: 1, Closed: true, Steps: []Step{
+			{Name: "open", About: "open after a clean close, and one get", Timed: true, Do: openClean},
+		}},
+	}}
+}
+
+func recoverySection() Section {
+	return Section{Name: "recovery", MaxEntries: walEntries, Acts: []Act{
+		{Clients: 1, Crash: true, Steps: []Step{{Name: "fill the log", Do: fillLog}}},
+		{Clients: 1, Closed: true, Steps: []Step{
+			{Name: "recovery", About: "open after a process ended with a log not yet in tables, and one get", Timed: true, Do: recoverLog},
+			{Name: "verify", Do: verifyAll},
+		}},
+	}}
+}
+
+func coldSection() Section {
+	return Section{Name: "cold", Big: true, Acts: []Act{
+		{Clients: 1, Steps: []Step{prepare, waitSettled}},
+		{Clients: 1, Closed: true, Cold: true, Steps: []Step{
+			{Name: "drop the page cache", Do: dropCaches},
+			{Name: "readcold", About: "random gets with a small cache, nothing in the page cache", Do: readRandom(1, 1)},
+		}},
+	}}
+}
