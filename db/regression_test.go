@@ -261,3 +261,35 @@ func TestDescriptorsAreGivenBack(t *testing.T) {
 		t.Errorf("%d files were deleted; up to %d dead tables were open at a time", deleted, most)
 	}
 }
+
+// TestBoundEndsAScan: an iterator of an older instant stops at its bound, whatever
+// newer entries lie behind it that it cannot see.
+func TestBoundEndsAScan(t *testing.T) {
+	d, err := Open("/d", &Options{fs: vfs.NewMem(), CacheBytes: -1, Durability: NoSync})
+	must(t, err)
+	for i := range 10 {
+		must(t, d.Put(fmt.Appendf(nil, "m%d", i), nil))
+	}
+	s, err := d.NewSnapshot()
+	must(t, err)
+	for i := range 20_000 {
+		must(t, d.Put(fmt.Appendf(nil, "a%07d", i), nil))
+		must(t, d.Put(fmt.Appendf(nil, "z%07d", i), nil))
+	}
+	must(t, d.Flush(t.Context()))
+	it, err := s.NewIterator(&IterOptions{Prefix: []byte("m")})
+	must(t, err)
+	before, shown := d.Metrics().Reads.BlocksRead, 0
+	for range it.All() {
+		shown++
+	}
+	for range it.Backward() {
+		shown++
+	}
+	if read := d.Metrics().Reads.BlocksRead - before; shown != 20 || read > 10 {
+		t.Errorf("showed %d of 20 keys and read %d blocks", shown, read)
+	}
+	must(t, it.Close())
+	must(t, s.Close())
+	must(t, d.Close())
+}
