@@ -316,11 +316,11 @@ func (p *Pipeline) Close() error {
 	return err
 }
 
-// SweepLeft tries once more to delete the obsolete files that were still open when
-// the stages ended, which some systems do not allow. Call it after Close, when the
-// tables are closed.
+// SweepLeft tries once more to delete the obsolete files that could not be deleted:
+// some systems refuse it while they are open. Call it after Close, when the tables
+// are closed and nobody reads them.
 func (p *Pipeline) SweepLeft() {
 	if p.sweeper.ended.Load() {
-		p.sweeper.again()
+		p.sweeper.removeLeft()
 	}
 }

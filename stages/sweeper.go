@@ -22,8 +22,8 @@ type Sweeper struct {
 	env       *Environment
 	published *Published
 	inbox     *Inbox[Obsolete]
-	failed    []string // could not be deleted yet
-	swept     int      // files since the garbage collector was last asked
+	failed    []Obsolete // could not be deleted yet
+	swept     int        // files since the garbage collector was last asked
 	deleted   atomic.Int64
 	pending   atomic.Int64
 	ended     atomic.Bool // in good order: failed is nobody's any more
@@ -61,10 +61,10 @@ func (s *Sweeper) run(ctx context.Context) error {
 
 // again tries to delete what could not be deleted before.
 func (s *Sweeper) again() {
-	names := s.failed
+	failed := s.failed
 	s.failed = nil
-	for _, name := range names {
-		s.remove(name)
+	for _, o := range failed {
+		s.sweep(o)
 	}
 }
 
@@ -91,7 +91,7 @@ func (s *Sweeper) sweep(o Obsolete) {
 	if o.Table != nil {
 		if _, err := o.Table.Table(); err != nil {
 			s.env.Logger.Warn().Str("file", o.Name).Err(err).Msg("an obsolete table stays: it cannot be opened for its last readers")
-			s.keep(o.Name)
+			s.keep(o)
 			return
 		}
 	}
@@ -101,7 +101,8 @@ func (s *Sweeper) sweep(o Obsolete) {
 func (s *Sweeper) remove(name string) {
 	if err := s.env.FS.Remove(filepath.Join(s.env.Dir, name)); err != nil {
 		s.env.Logger.Warn().Str("file", name).Err(err).Msg("an obsolete file could not be deleted yet")
-		s.keep(name)
+		// Without its handle: where an open file cannot be deleted, that would keep it so.
+		s.keep(Obsolete{Name: name})
 		return
 	}
 	s.deleted.Add(1)
@@ -109,8 +110,17 @@ func (s *Sweeper) remove(name string) {
 	s.env.Logger.Debug().Str("file", name).Msg("obsolete file deleted")
 }
 
-// keep notes a file for a last try when the stage ends.
-func (s *Sweeper) keep(name string) {
-	s.failed = append(s.failed, name)
+// keep notes a file that is to be tried again.
+func (s *Sweeper) keep(o Obsolete) {
+	s.failed = append(s.failed, o)
 	s.pending.Store(int64(len(s.failed)))
+}
+
+// removeLeft tries once more when no reader is left that could need a table.
+func (s *Sweeper) removeLeft() {
+	failed := s.failed
+	s.failed = nil
+	for _, o := range failed {
+		s.remove(o.Name)
+	}
 }

@@ -84,3 +84,38 @@ func TestSweeperOpensATableForItsLastReaders(t *testing.T) {
 		r.close()
 	})
 }
+
+// TestSweeperKeepsATableThatItCannotOpen: the last readers may be luckier. It goes
+// once it was opened for them, or when there can be none left.
+func TestSweeperKeepsATableThatItCannotOpen(t *testing.T) {
+	for _, readersLeft := range []bool{true, false} {
+		bubble(t, func(t *testing.T) {
+			r := newRig(t).open()
+			r.fill("k", 3)
+			must(t, r.p.Flush(context.Background()))
+			meta := r.p.State().Version.Levels[0][0]
+			handle := sstable.NewHandle(r.env.FS, base.TablePath(testDir, meta.Number), sstable.ReaderOptions{Identity: meta.Identity}, r.env.Files)
+			s := &Sweeper{env: r.env}
+			r.fail(on(vfs.OpOpen, base.FileTable), errBroken)
+			s.sweep(Obsolete{Name: base.TableName(meta.Number), Table: handle})
+			s.again()
+			if got := r.names(base.FileTable); len(got) != 1 || s.pending.Load() != 1 {
+				t.Errorf("left %v, pending %d", got, s.pending.Load())
+			}
+			if readersLeft {
+				r.onDisk(nil)
+				s.again()
+				table, err := handle.Table()
+				must(t, err)
+				must(t, table.Verify(nil))
+			} else {
+				s.removeLeft()
+				r.onDisk(nil)
+			}
+			if got := r.names(base.FileTable); len(got) > 0 || s.pending.Load() != 0 {
+				t.Errorf("left %v, pending %d", got, s.pending.Load())
+			}
+			r.close()
+		})
+	}
+}
