@@ -19,8 +19,8 @@ const (
 	// Sync acknowledges a write when the write-ahead log is fsynced. The write, and
 	// every one before it, then survives a power failure.
 	Sync Durability = iota
-	// NoSync acknowledges a write when the operating system has it (write(2)
-	// returned). It then survives a killed process. A power failure may take the
+	// NoSync acknowledges a write when the operating system has it, as after
+	// write(2). It then survives a killed process. A power failure may take the
 	// newest such writes: always a suffix of the history, never part of a batch.
 	NoSync
 )

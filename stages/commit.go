@@ -24,14 +24,24 @@ type Commit struct {
 
 	// reply carries the one answer. The Writer (or, for a seal, the Flusher; or the
 	// steward where neither can) sends, the caller receives, nobody closes it.
-	// Capacity 1: answering never blocks.
+	// Capacity 1: answering never blocks. nil: the commit is a pending one.
 	reply chan error
 
 	// resolved replaces reply for a commit that any number of goroutines may wait
-	// for: who answers stores the answer in result, then closes it. nil: use reply.
-	resolved chan struct{}
+	// for. The first of them makes the channel, unless the answer is there already:
+	// most are never waited for. Who answers stores the answer in result, then puts
+	// answered here and closes what was here before.
+	resolved atomic.Pointer[chan struct{}]
 	result   error
 }
+
+// answered stands for the channel of every pending commit that nobody waited for
+// before its answer came.
+var answered = func() *chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return &c
+}()
 
 // The phases of a commit. Abandon and the Writer compete for a queued one.
 const (
@@ -45,7 +55,7 @@ func NewCommit() *Commit { return &Commit{reply: make(chan error, 1)} }
 
 // NewPendingCommit returns an empty commit whose answer closes Resolved; any
 // number of callers may look at it then. It serves once.
-func NewPendingCommit() *Commit { return &Commit{resolved: make(chan struct{})} }
+func NewPendingCommit() *Commit { return &Commit{} }
 
 // Reset empties an answered commit for another use; Ops keeps its memory.
 func (c *Commit) Reset() {
@@ -61,8 +71,15 @@ func (c *Commit) Wait() error { return <-c.reply }
 // something else too.
 func (c *Commit) Answered() <-chan error { return c.reply }
 
-// Resolved is closed when a pending commit is answered; then Result holds.
-func (c *Commit) Resolved() <-chan struct{} { return c.resolved }
+// Resolved is closed when a pending commit is answered; then Result holds. Each call
+// may return another channel.
+func (c *Commit) Resolved() <-chan struct{} {
+	if c.resolved.Load() == nil {
+		waiting := make(chan struct{})
+		c.resolved.CompareAndSwap(nil, &waiting)
+	}
+	return *c.resolved.Load()
+}
 
 // Result is the answer of a pending commit, valid once Resolved is closed.
 func (c *Commit) Result() error { return c.result }
@@ -80,15 +97,20 @@ func (c *Commit) take() bool { return c.phase.CompareAndSwap(commitQueued, commi
 // answer sends the answer. Only the first one counts: after a panic, what was in
 // hand is answered again, to be sure.
 func (c *Commit) answer(err error) {
-	if c.resolved == nil {
+	if c.reply != nil {
 		select {
 		case c.reply <- err:
 		default:
 		}
 		return
 	}
+	if c.resolved.Load() == answered {
+		return
+	}
 	c.result = err
-	close(c.resolved)
+	if waiting := c.resolved.Swap(answered); waiting != nil {
+		close(*waiting)
+	}
 }
 
 // door lets callers into the Writer's inbox until it is shut. After shut has

@@ -120,7 +120,7 @@ func (c *Compactor) receive(inbox chan Applied, a Applied, open bool) chan Appli
 	}
 	start := time.Now()
 	c.observe(a)
-	c.inbox.worked(1, start)
+	c.inbox.worked(1, time.Since(start))
 	return inbox
 }
 

@@ -40,7 +40,7 @@ func (f *Flusher) run(ctx context.Context) error {
 	for s := range f.inbox.ch {
 		start := time.Now()
 		err := f.handle(ctx, s)
-		f.inbox.worked(1, start)
+		f.inbox.worked(1, time.Since(start))
 		if err != nil {
 			return err
 		}

@@ -45,10 +45,10 @@ func (in *Inbox[T]) send(ctx context.Context, v T) error {
 	}
 }
 
-// worked records that the stage finished messages it had begun to handle at start.
-func (in *Inbox[T]) worked(messages int, start time.Time) {
+// worked records that the stage finished messages, and what time that took.
+func (in *Inbox[T]) worked(messages int, took time.Duration) {
 	in.messages.Add(int64(messages))
-	in.busy.Add(int64(time.Since(start)))
+	in.busy.Add(int64(took))
 }
 
 // Traffic is what one stage's mailbox has seen since the pipeline started.

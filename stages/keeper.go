@@ -104,7 +104,7 @@ func (k *Keeper) run(ctx context.Context) error {
 			if err := k.handle(ctx, p); err != nil {
 				return err
 			}
-			k.inbox.worked(1, start)
+			k.inbox.worked(1, time.Since(start))
 		case <-ctx.Done():
 			return nil
 		}

@@ -49,7 +49,7 @@ func (s *Sweeper) run(ctx context.Context) error {
 		start := time.Now()
 		s.sweep(o)
 		s.collect()
-		s.inbox.worked(1, start)
+		s.inbox.worked(1, time.Since(start))
 		runtime.Gosched()
 	}
 	if ctx.Err() == nil {

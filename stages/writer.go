@@ -21,6 +21,10 @@ const maxGroupBytes = 1 << 20
 // microseconds where nobody else wants the processor, a fraction of a sync.
 const maxYields = 200
 
+// timedGroups is how many groups the time of one of them stands for. To look at the
+// clock costs as much as a short commit. Syncs and rotations are timed always.
+const timedGroups = 16
+
 // Writer is the stage through which every write passes, one group at a time.
 //
 //   - Owns: the WAL, the active memtable (as its only writer), the next sequence
@@ -45,8 +49,10 @@ type Writer struct {
 	size     int64     // what it takes in memory
 	durable  bool      // a member asked for a sync
 	answered int       // size of the group before
-	parts    [][]byte  // its WAL record
-	header   []byte    // first part
+	groups   uint64
+	waited   time.Duration // of the group in hand's time, what syncs and rotations took
+	parts    [][]byte      // its WAL record
+	header   []byte        // first part
 
 	// statsMu lets Metrics copy stats; the Writer takes it once per group.
 	statsMu sync.Mutex
@@ -84,14 +90,24 @@ type Sealed struct {
 // run is the stage's loop.
 func (w *Writer) run(ctx context.Context) error {
 	for first := range w.inbox.ch {
-		start := time.Now()
+		w.groups++
+		timed := w.groups%timedGroups == 1
+		var start time.Time
+		if timed {
+			start = time.Now()
+		}
+		w.waited = 0
 		w.collect(first)
 		n := len(w.group)
 		if err := w.write(ctx); err != nil {
 			return err
 		}
 		w.answered = n
-		w.inbox.worked(n, start)
+		busy := w.waited
+		if timed {
+			busy += timedGroups * (time.Since(start) - w.waited)
+		}
+		w.inbox.worked(n, busy)
 	}
 	return w.finish(ctx)
 }
@@ -223,6 +239,8 @@ func (w *Writer) replaceActive(ctx context.Context, footprint int64) (refusal, f
 // The old segment is synced before the next one exists, so a segment that has a
 // successor has no torn tail: recovery may take any damage in it for what it is.
 func (w *Writer) rotate(ctx context.Context, footprint int64, waiter *Commit) (refusal, fatal error) {
+	start, before := time.Now(), w.waited
+	defer func() { w.waited = before + time.Since(start) }()
 	if err := w.syncLog(); err != nil {
 		return nil, err
 	}
@@ -327,6 +345,7 @@ func (w *Writer) syncLog() error {
 		return fmt.Errorf("syncing WAL segment %d: %w", w.log.Segment(), base.Final(err))
 	}
 	took := time.Since(start)
+	w.waited += took
 	w.count(func(s *WriterStats) { s.Syncs++; s.SyncTime += took })
 	return nil
 }

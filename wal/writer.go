@@ -4,15 +4,22 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/vfs"
 )
 
 const (
-	firstStepBytes = 64 << 10 // preallocation starts with this much
-	lastStepBytes  = 8 << 20  // and doubles up to this much at a time
-	maxWriteBytes  = 1 << 20  // a longer record takes several writes, so that the buffer stays small
+	firstStepBytes = 64 << 10  // preallocation starts with this much
+	lastStepBytes  = 512 << 10 // and doubles up to this much at a time: the next sync has to wait for the zeros
+	maxWriteBytes  = 1 << 20   // a longer record takes several writes, so that the buffer stays small
+
+	// As many records in a row without a sync make the Writer go over to windows.
+	rareSyncRecords  = 16
+	allocationBytes  = 8 << 20  // what a window shows, about
+	maxWindowedBytes = 16 << 10 // a longer write is as fast by a system call
+	writebackBytes   = 1 << 20
 )
 
 // zeros is what preallocation writes and what "all zero" compares with. Nobody
@@ -22,6 +29,11 @@ var zeros [64 << 10]byte
 // Writer appends records to one log. It writes only into space that it has
 // filled with zeros before, so that syncing a record changes no metadata of the
 // file system and running out of space never tears a record.
+//
+// Where syncs are rare, zeros and system calls would cost more than they save. Then
+// the file system is asked for zeroed space instead, and records are copied into a
+// window on the file (vfs.LogFile). The bytes in the file, their order and what a
+// sync or a killed process make of them are the same.
 //
 // Invariants: logStart <= durable <= offset, and offset + endRoomBytes <=
 // reserved, so that a clean close needs no space. Every byte from offset to
@@ -36,6 +48,11 @@ type Writer struct {
 	durable   int64 // everything before it was synced
 	reserved  int64 // the file is written up to here, with records or zeros
 	stepBytes int64 // next step of preallocation
+
+	unsynced  int         // records since the last sync
+	log       vfs.LogFile // the file, if it offers windows; nil otherwise
+	window    *vfs.Window // where records go while syncs are rare; may be nil
+	writeback int64       // the system was asked to write everything before it
 
 	buffer []byte // the chunks of one write
 	err    error  // the first failed write or sync, or base.ErrClosed; final
@@ -64,6 +81,7 @@ func NewWriter(f vfs.File, name string, segment uint64, previous Previous) (*Wri
 		stepBytes: firstStepBytes,
 		buffer:    make([]byte, 0, BlockBytes),
 	}
+	w.log, _ = f.(vfs.LogFile)
 	if err := w.Reserve(logHeaderBytes); err != nil {
 		return nil, err
 	}
@@ -108,6 +126,9 @@ func (w *Writer) Reserve(payload int64) error {
 	if need <= w.reserved {
 		return nil
 	}
+	if w.syncsAreRare() && w.allocate(max(need, w.reserved+allocationBytes)) {
+		return nil
+	}
 	target := max(need, w.reserved+w.stepBytes)
 	for w.reserved < target {
 		n, err := w.file.WriteAt(zeros[:min(int64(len(zeros)), target-w.reserved)], w.reserved)
@@ -123,6 +144,19 @@ func (w *Writer) Reserve(payload int64) error {
 	}
 	w.stepBytes = min(2*w.stepBytes, lastStepBytes)
 	return nil
+}
+
+// syncsAreRare reports whether the file can, and should, be written through windows.
+func (w *Writer) syncsAreRare() bool { return w.log != nil && w.unsynced >= rareSyncRecords }
+
+// allocate asks the file system for zeros up to target. Where it reports false, they
+// must be written, which also finds out how many there is room for.
+func (w *Writer) allocate(target int64) bool {
+	if err := w.log.Allocate(w.reserved, target-w.reserved); err != nil {
+		return false
+	}
+	w.reserved = target
+	return true
 }
 
 // recordLimit returns an offset that a record of payload bytes appended at
@@ -167,6 +201,7 @@ func (w *Writer) Append(parts ...[]byte) error {
 		return err
 	}
 	w.offset = at + int64(len(buffer))
+	w.unsynced++
 	return nil
 }
 
@@ -193,6 +228,7 @@ func (w *Writer) appendChunks(buffer []byte, parts [][]byte, at, left, room int6
 		}
 		if left == 0 {
 			w.offset = at
+			w.unsynced++
 			return nil
 		}
 		chunk = len(buffer)
@@ -228,11 +264,48 @@ func (w *Writer) write(chunks []byte, offset int64) error {
 		panic(fmt.Sprintf("invariant: write to log %s from %d to %d, outside %d to %d", w.name, offset, end, w.offset, w.reserved))
 	}
 	w.buffer = chunks[:0] // it may have grown
-	if _, err := w.file.WriteAt(chunks, offset); err != nil {
+	if _, err := w.way(offset, len(chunks)).WriteAt(chunks, offset); err != nil {
 		w.err = fmt.Errorf("write to log %s at offset %d: %w", w.name, offset, err)
 		return w.err
 	}
 	return nil
+}
+
+// way returns what takes the next write: the file, or a window on it.
+func (w *Writer) way(offset int64, length int) io.WriterAt {
+	if !w.syncsAreRare() || length > maxWindowedBytes {
+		return w.file
+	}
+	if !w.window.Covers(offset, length) {
+		if err := w.moveWindow(offset); err != nil {
+			w.log = nil // the file can still be written without
+			return w.file
+		}
+	}
+	if offset-w.writeback >= writebackBytes {
+		w.log.StartWriteback(w.writeback, offset-w.writeback)
+		w.writeback = offset
+	}
+	return w.window
+}
+
+// moveWindow opens a window from offset to the end of what is reserved.
+func (w *Writer) moveWindow(offset int64) error {
+	err := w.closeWindow()
+	if err == nil {
+		start := offset - offset%vfs.WindowAlignBytes
+		w.window, err = w.log.Map(start, min(w.reserved-start, 2*allocationBytes))
+	}
+	return err
+}
+
+func (w *Writer) closeWindow() error {
+	window := w.window
+	w.window = nil
+	if window == nil {
+		return nil
+	}
+	return window.Close()
 }
 
 // Sync makes every record durable that was appended before. It does nothing
@@ -249,7 +322,7 @@ func (w *Writer) Sync() error {
 		w.err = fmt.Errorf("sync log %s: %w", w.name, err)
 		return w.err
 	}
-	w.durable = w.offset
+	w.durable, w.unsynced = w.offset, 0
 	return nil
 }
 
@@ -275,7 +348,7 @@ func (w *Writer) writeEnd() error {
 		return err
 	}
 	w.offset = at + chunkHeaderBytes
-	if err := w.file.Truncate(w.offset); err != nil {
+	if err := errors.Join(w.closeWindow(), w.file.Truncate(w.offset)); err != nil {
 		w.err = fmt.Errorf("cut log %s to %d bytes: %w", w.name, w.offset, err)
 		return w.err
 	}
@@ -293,7 +366,7 @@ func (w *Writer) Close() error {
 	if w.err == nil {
 		w.err = fmt.Errorf("log %s: %w", w.name, base.ErrClosed)
 	}
-	if err := w.file.Close(); err != nil {
+	if err := errors.Join(w.closeWindow(), w.file.Close()); err != nil {
 		return fmt.Errorf("close log %s: %w", w.name, err)
 	}
 	return nil

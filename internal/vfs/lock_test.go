@@ -4,6 +4,8 @@ package vfs
 
 import (
 	"bufio"
+	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -38,11 +40,40 @@ func childAction(action string, args []string) string {
 			return err.Error()
 		}
 		return "made"
+	case "window":
+		if err := writeWindow(args[0]); err != nil {
+			return err.Error()
+		}
+		return "written"
 	}
 	if _, err := OS.Lock(args[0], action == "shared"); err != nil {
 		return err.Error()
 	}
 	return "locked"
+}
+
+// writeWindow writes into a file through a window and beside it, and leaves both open.
+func writeWindow(name string) error {
+	file, err := OS.Create(name)
+	if err != nil {
+		return err
+	}
+	f := file.(LogFile)
+	if err := f.Allocate(0, 2*WindowAlignBytes); err != nil {
+		return err
+	}
+	w, err := f.Map(WindowAlignBytes, WindowAlignBytes)
+	if err != nil {
+		return err
+	}
+	at := int64(WindowAlignBytes + 100)
+	if !w.Covers(at, 5000) || w.Covers(at-101, 1) || w.Covers(2*WindowAlignBytes-1, 2) {
+		return errors.New("the window shows another part of the file")
+	}
+	_, err = w.WriteAt(bytes.Repeat([]byte("w"), 5000), at)
+	f.StartWriteback(0, 2*WindowAlignBytes)
+	_, plainErr := f.WriteAt([]byte("between\x00"), at-8)
+	return errors.Join(err, plainErr, f.Sync())
 }
 
 // child is such a process.

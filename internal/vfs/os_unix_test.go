@@ -4,6 +4,7 @@ package vfs
 
 import (
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -45,5 +46,24 @@ func TestFullDevice(t *testing.T) {
 	wantErr(t, "write", err, syscall.ENOSPC)
 	if n != 0 || !strings.Contains(err.Error(), "/dev/full") {
 		t.Errorf("%d, %v", n, err)
+	}
+}
+
+// TestWindowOutlivesTheProcess is the promise of an unsynced write: what stands in a
+// window survives kill -9, and every reader sees it.
+func TestWindowOutlivesTheProcess(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("no windows")
+	}
+	name := filepath.Join(t.TempDir(), "file")
+	writer := startChild(t, "window", name)
+	if line := writer.line(); line != "written" {
+		t.Fatal(line)
+	}
+	writer.kill()
+	data, err := os.ReadFile(name)
+	must(t, err)
+	if want := "between\x00" + strings.Repeat("w", 5000); len(data) != 2*WindowAlignBytes || !strings.Contains(string(data), want) {
+		t.Errorf("%d bytes, which lack what was written", len(data))
 	}
 }

@@ -1,0 +1,53 @@
+package vfs
+
+import (
+	"fmt"
+	"runtime/debug"
+)
+
+// LogFile is what some systems' files offer besides to a log that is written often
+// and synced rarely: with it, a short record costs neither a system call nor a
+// second write of its bytes.
+type LogFile interface {
+	File
+	// Allocate grows the file, which ends at offset, by length bytes that are zero and
+	// have their place on the disk, without writing them.
+	Allocate(offset, length int64) error
+	// Map opens a window on a part of the file, which must exist. offset is a multiple
+	// of WindowAlignBytes.
+	Map(offset, length int64) (*Window, error)
+	// StartWriteback lets the system begin to write a part of the file to the disk, so
+	// that less is left for the next Sync. It promises nothing.
+	StartWriteback(offset, length int64)
+}
+
+// WindowAlignBytes divides the offset of every window: no page is longer.
+const WindowAlignBytes = 64 << 10
+
+// Window is a part of a file mapped into memory. What is written into it belongs to
+// the file at once, exactly as after a WriteAt: a killed process loses nothing of it,
+// every reader sees it, and Sync of the file makes it durable. One goroutine at a
+// time uses a window.
+type Window struct {
+	offset int64 // of its first byte in the file
+	memory []byte
+}
+
+// Covers reports whether the window shows the length bytes from offset on. A nil
+// window shows none.
+func (w *Window) Covers(offset int64, length int) bool {
+	return w != nil && offset >= w.offset && offset+int64(length) <= w.offset+int64(len(w.memory))
+}
+
+// WriteAt copies p into the file; Covers must hold. Where a write would fail the
+// memory is not there, because the disk failed or somebody cut the file: the
+// processor's fault becomes an error, after which part of p may be written.
+func (w *Window) WriteAt(p []byte, offset int64) (n int, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if fault := recover(); fault != nil {
+			n, err = 0, fmt.Errorf("write to mapped memory at offset %d: %v", offset, fault)
+		}
+	}()
+	return copy(w.memory[offset-w.offset:], p), nil
+}

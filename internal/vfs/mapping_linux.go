@@ -1,0 +1,40 @@
+package vfs
+
+import "syscall"
+
+var _ LogFile = osFile{}
+
+// Allocate is fallocate(2). The error matches errors.ErrUnsupported where the file
+// system cannot do it.
+func (f osFile) Allocate(offset, length int64) error {
+	return mapDiskFull(f.call("fallocate", func(fd int) error { return syscall.Fallocate(fd, 0, offset, length) }))
+}
+
+// Map is mmap(2).
+func (f osFile) Map(offset, length int64) (w *Window, err error) {
+	err = f.call("mmap", func(fd int) error {
+		memory, err := syscall.Mmap(fd, offset, int(length), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
+		w = &Window{offset: offset, memory: memory}
+		return err
+	})
+	return w, err
+}
+
+// StartWriteback is sync_file_range(2), which neither waits for the disk nor takes
+// errors away from the sync that must report them.
+func (f osFile) StartWriteback(offset, length int64) {
+	const startWrite = 2 // SYNC_FILE_RANGE_WRITE
+	_ = f.call("sync_file_range", func(fd int) error {
+		return syscall.SyncFileRange(fd, offset, length, startWrite)
+	})
+}
+
+// Close ends the window. It must not be used again.
+func (w *Window) Close() error {
+	memory := w.memory
+	w.memory = nil
+	if memory == nil {
+		return nil
+	}
+	return syscall.Munmap(memory)
+}

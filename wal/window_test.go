@@ -1,0 +1,172 @@
+package wal
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"lsmdb/internal/base"
+	"lsmdb/internal/vfs"
+)
+
+// windowed starts a log in a real file, which must offer windows.
+func windowed(t *testing.T) (w *Writer, path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "log")
+	f, err := vfs.OS.Create(path)
+	mustDo(t, err)
+	if _, ok := f.(vfs.LogFile); !ok {
+		mustDo(t, f.Close())
+		t.Skip("files of this system offer no windows")
+	}
+	w = mustWriter(t, f)
+	t.Cleanup(func() { _ = w.Close() })
+	return w, path
+}
+
+// TestWindowsWriteTheSameBytes writes one history through windows and one through
+// plain writes.
+func TestWindowsWriteTheSameBytes(t *testing.T) {
+	w, path := windowed(t)
+	plain := &memoryFile{}
+	p := mustWriter(t, plain)
+	sawWindow := 0
+	for i := range 6000 {
+		record := noise(uint64(i), []int{130, 130, 0, 4000, 130, 40_000, 130, 15_000}[i%8])
+		mustDo(t, w.Append(record))
+		mustDo(t, p.Append(record))
+		if w.window != nil {
+			sawWindow++
+		}
+		if i%1000 == 999 {
+			mustDo(t, w.Sync())
+			mustDo(t, p.Sync())
+			if w.syncsAreRare() {
+				t.Fatal("a sync did not count")
+			}
+		}
+	}
+	if sawWindow < 5000 || w.ReservedBytes() < 2*allocationBytes {
+		t.Fatalf("a window at %d of 6000 records, %d bytes reserved", sawWindow, w.ReservedBytes())
+	}
+	for _, w := range []*Writer{w, p} {
+		_, err := w.Finish()
+		mustDo(t, err)
+	}
+	data, err := os.ReadFile(path)
+	mustDo(t, err)
+	if !bytes.Equal(data, plain.data) {
+		t.Fatalf("%d bytes through windows, %d without, and they differ", len(data), len(plain.data))
+	}
+	if o := readLog(data); o.err != nil || len(o.records) != 6000 {
+		t.Fatalf("%d records: %v", len(o.records), o.err)
+	}
+}
+
+// TestOnlyRareSyncsUseWindows: who syncs each record gets zeros that were written.
+func TestOnlyRareSyncsUseWindows(t *testing.T) {
+	w, _ := windowed(t)
+	for range 200 {
+		for range rareSyncRecords {
+			mustDo(t, w.Append(noise(1, 130)))
+		}
+		mustDo(t, w.Sync())
+	}
+	if w.window != nil {
+		t.Error("a window although every 16th record was synced")
+	}
+}
+
+// TestCutUnderAWindow takes the file away from under the mapped memory: that must be
+// an error like that of a write, not the end of the process.
+func TestCutUnderAWindow(t *testing.T) {
+	w, path := windowed(t)
+	for range 2 * rareSyncRecords {
+		mustDo(t, w.Append(noise(1, 130)))
+	}
+	mustDo(t, os.Truncate(path, 0))
+	err := w.Append(noise(1, 130))
+	if err == nil {
+		t.Fatal("a record was written into nothing")
+	}
+	for _, again := range []error{w.Append(nil), w.Sync(), w.Reserve(1)} {
+		if again != err {
+			t.Errorf("after %v: %v", err, again)
+		}
+	}
+}
+
+// refusing offers windows and grants what it is told to.
+type refusing struct {
+	memoryFile
+	allocateErr error
+	asked       int
+}
+
+func (f *refusing) Allocate(offset, length int64) error {
+	f.asked++
+	if f.allocateErr != nil {
+		return f.allocateErr
+	}
+	f.data = append(f.data[:offset], make([]byte, length)...)
+	return nil
+}
+
+func (f *refusing) Map(int64, int64) (*vfs.Window, error) { return nil, errors.ErrUnsupported }
+func (f *refusing) StartWriteback(int64, int64)           {}
+
+// TestWithoutWindows writes to files that promise windows and do not keep it.
+func TestWithoutWindows(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		allocateErr error
+		limitBytes  int64
+		wantErr     error
+	}{
+		{name: "no mapping"},
+		{name: "no allocation", allocateErr: errors.ErrUnsupported},
+		{name: "no room for a long step", allocateErr: base.ErrDiskFull},
+		{name: "no room", allocateErr: base.ErrDiskFull, limitBytes: 256 << 10, wantErr: base.ErrDiskFull},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := &refusing{allocateErr: c.allocateErr, memoryFile: memoryFile{limitBytes: c.limitBytes}}
+			w := mustWriter(t, f)
+			w.unsynced = rareSyncRecords // the first write tries a window
+			var err error
+			n := 0
+			for ; n < 10_000 && err == nil; n++ {
+				if c.allocateErr != nil {
+					w.log = f // what Map refused does not end the asking
+				}
+				err = w.Append(noise(1, 130))
+			}
+			if !errors.Is(err, c.wantErr) {
+				t.Fatalf("record %d: %v, want %v", n, err, c.wantErr)
+			}
+			if c.allocateErr != nil && f.asked < 3 {
+				t.Errorf("asked for space %d times", f.asked)
+			}
+			if err == nil {
+				mustDo(t, w.Sync())
+			}
+			if o := readLog(f.data); o.err != nil || len(o.records) < 1000 {
+				t.Errorf("%d records: %v", len(o.records), o.err)
+			}
+		})
+	}
+}
+
+func BenchmarkAppendToFile(b *testing.B) {
+	f, err := vfs.OS.Create(filepath.Join(b.TempDir(), "log"))
+	mustDo(b, err)
+	w := mustWriter(b, f)
+	header, ops := make([]byte, 12), make([]byte, 130)
+	b.SetBytes(int64(len(header) + len(ops)))
+	b.ReportAllocs()
+	for b.Loop() {
+		mustDo(b, w.Append(header, ops))
+	}
+	mustDo(b, w.Close())
+}
