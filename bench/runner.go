@@ -17,16 +17,21 @@ import (
 // runner does everything that was asked for, one child process at a time.
 type runner struct {
 	engines    []engine.Kind
-	sections   []workload.Section
+	stations   []station
 	rounds     int
-	scale      workload.Scale
 	profileDir string
 	progress   *progress
 	results    []workload.Result
 }
 
-// run goes through the sections; within each, in every round, all engines take
-// their turn. Each round begins with another engine, so that none always has the
+// station is a section at one scale.
+type station struct {
+	section workload.Section
+	scale   workload.Scale
+	title   string
+}
+
+// run goes through the stations; at each, in every round, all engines take their turn. Each round begins with another engine, so that none always has the
 // same predecessor.
 func (r *runner) run(ctx context.Context) error {
 	root, err := os.MkdirTemp("", "lsmdb-bench-")
@@ -34,11 +39,11 @@ func (r *runner) run(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(root)
-	for _, section := range r.sections {
+	for _, s := range r.stations {
 		for round := range r.rounds {
 			for turn := range r.engines {
 				kind := r.engines[(turn+round)%len(r.engines)]
-				if err := r.section(ctx, root, section, kind, round+1); err != nil {
+				if err := r.station(ctx, root, s, kind, round+1); err != nil {
 					return err
 				}
 			}
@@ -47,24 +52,24 @@ func (r *runner) run(ctx context.Context) error {
 	return nil
 }
 
-// section runs the acts of one section on one engine, in a directory that is
+// station runs the acts of one section on one engine, in a directory that is
 // removed afterwards.
-func (r *runner) section(ctx context.Context, root string, section workload.Section, kind engine.Kind, round int) error {
+func (r *runner) station(ctx context.Context, root string, s station, kind engine.Kind, round int) error {
 	dir, err := os.MkdirTemp(root, "")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	r.progress.begin(kind.Name, section.Name, round)
-	for act := range section.Acts {
+	r.progress.begin(kind.Name, s.title, round)
+	for act := range s.section.Acts {
 		q := workload.Request{
-			Engine: kind.Name, Section: section.Name, Act: act, Round: round, Dir: dir, Scale: r.scale,
+			Engine: kind.Name, Section: s.section.Name, Act: act, Round: round, Dir: dir, Scale: s.scale,
 		}
 		if kind.Name == "lsmdb" {
 			q.ProfileDir = r.profileDir
 		}
 		if err := r.act(ctx, q); err != nil {
-			return fmt.Errorf("%s, %s, round %d: %w", kind.Name, section.Name, round, err)
+			return fmt.Errorf("%s, %s, round %d: %w", kind.Name, s.title, round, err)
 		}
 	}
 	r.progress.end()

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 
 func smallRunner(t *testing.T, sections ...string) *runner {
 	t.Helper()
-	r, err := newRunner(settings{rounds: 1, sections: sections, profileDir: t.TempDir(), scale: workload.Scale{
+	r, err := newComparison(settings{rounds: 1, sections: sections, profileDir: t.TempDir(), scale: workload.Scale{
 		Entries: 2000, ColdEntries: 2000, ValueBytes: 100, Duration: 10 * time.Millisecond, Cap: time.Second,
 	}})
 	if err != nil {

@@ -160,7 +160,7 @@ func (e *badgerEngine) NewPipeline(depth int) Pipeline {
 	return &badgerPipeline{e: e, places: make(chan struct{}, depth)}
 }
 
-func (p *badgerPipeline) Put(key, value []byte) error {
+func (p *badgerPipeline) Put(key, value []byte, acknowledged func()) error {
 	txn := p.e.d.NewTransaction(true)
 	if err := txn.Set(slices.Clone(key), slices.Clone(value)); err != nil {
 		return err
@@ -171,6 +171,9 @@ func (p *badgerPipeline) Put(key, value []byte) error {
 			p.mu.Lock()
 			p.err = err
 			p.mu.Unlock()
+		}
+		if acknowledged != nil {
+			acknowledged()
 		}
 		<-p.places
 	})

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strings"
 )
 
 // ErrNotFound is returned by Get for a key without a value, by every engine.
@@ -73,8 +74,9 @@ type Pipeliner interface {
 // Pipeline sends writes without waiting for each; it belongs to one goroutine.
 type Pipeline interface {
 	// Put sends one entry. It waits only when depth writes are under way, and may
-	// report the failure of an earlier one.
-	Put(key, value []byte) error
+	// report the failure of an earlier one. When the entry is acknowledged, another
+	// goroutine calls acknowledged, unless that is nil.
+	Put(key, value []byte, acknowledged func()) error
 	// Drain waits for everything that was sent.
 	Drain() error
 }
@@ -106,7 +108,16 @@ func Find(name string) (Kind, error) {
 			return k, nil
 		}
 	}
-	return Kind{}, fmt.Errorf("no engine %q in this build (rocksdb needs -tags rocksdb)", name)
+	return Kind{}, fmt.Errorf("no engine %q in this build, which has %s%s", name, strings.Join(Names(), ", "), missing)
+}
+
+// Names returns the names of All.
+func Names() []string {
+	var names []string
+	for _, k := range All() {
+		names = append(names, k.Name)
+	}
+	return names
 }
 
 // Version returns the version that is linked in.

@@ -100,7 +100,7 @@ func (e *lsmdbEngine) NewPipeline(depth int) Pipeline {
 	return p
 }
 
-func (p *lsmdbPipeline) Put(key, value []byte) error {
+func (p *lsmdbPipeline) Put(key, value []byte, acknowledged func()) error {
 	if err := p.wait(p.next); err != nil {
 		return err
 	}
@@ -112,6 +112,12 @@ func (p *lsmdbPipeline) Put(key, value []byte) error {
 	pending, err := p.d.Submit(context.Background(), b)
 	if err != nil {
 		return err
+	}
+	if acknowledged != nil {
+		go func() {
+			<-pending.Done()
+			acknowledged()
+		}()
 	}
 	p.pending[p.next] = pending
 	p.next = (p.next + 1) % len(p.batches)

@@ -13,6 +13,9 @@ import (
 	"unsafe"
 )
 
+// missing tells how to get the engines that this build lacks.
+const missing = ""
+
 func optional() []Kind { return []Kind{rocksdbKind} }
 
 var rocksdbKind = Kind{

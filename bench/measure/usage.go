@@ -21,6 +21,7 @@ type Usage struct {
 	Allocations  uint64        // objects on the Go heap
 	AllocBytes   uint64
 	WrittenBytes uint64 // see readIO
+	ReadBytes    uint64 // see readIO
 	DeviceReads  uint64 // bytes fetched from the device, not from the page cache
 }
 
@@ -37,7 +38,7 @@ func Now() Usage {
 		Allocations: m.Mallocs,
 		AllocBytes:  m.TotalAlloc,
 	}
-	u.WrittenBytes, u.DeviceReads = readIO()
+	readIO(&u)
 	return u
 }
 
@@ -48,6 +49,7 @@ func (u Usage) Sub(v Usage) Usage {
 		Allocations:  u.Allocations - v.Allocations,
 		AllocBytes:   u.AllocBytes - v.AllocBytes,
 		WrittenBytes: u.WrittenBytes - v.WrittenBytes,
+		ReadBytes:    u.ReadBytes - v.ReadBytes,
 		DeviceReads:  u.DeviceReads - v.DeviceReads,
 	}
 }
@@ -55,18 +57,21 @@ func (u Usage) Sub(v Usage) Usage {
 // readIO takes the larger of two counters of /proc/self/io: wchar counts what is
 // given to write calls, and misses memory maps; write_bytes counts pages made dirty,
 // by maps as well, and misses pages that are written again before they reach the
-// device.
-func readIO() (written, deviceReads uint64) {
+// device. For reads likewise: rchar misses maps, read_bytes misses what the page cache
+// holds.
+func readIO(u *Usage) {
 	text, err := os.ReadFile("/proc/self/io")
 	if err != nil {
-		return 0, 0
+		return
 	}
 	counters := map[string]uint64{}
 	for line := range strings.Lines(string(text)) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
 		counters[name], _ = strconv.ParseUint(value, 10, 64)
 	}
-	return max(counters["wchar"], counters["write_bytes"]), counters["read_bytes"]
+	u.WrittenBytes = max(counters["wchar"], counters["write_bytes"])
+	u.ReadBytes = max(counters["rchar"], counters["read_bytes"])
+	u.DeviceReads = counters["read_bytes"]
 }
 
 // ResetPeakMemory makes PeakMemory start anew; where the system refuses, peaks stay

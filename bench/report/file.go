@@ -3,8 +3,6 @@ package report
 import (
 	"encoding/json"
 	"os"
-	"runtime"
-	"strings"
 	"time"
 
 	"lsmdb/bench/engine"
@@ -18,21 +16,16 @@ type EngineInfo struct {
 	Settings []string `json:"settings"`
 }
 
-// Machine says where.
-type Machine struct {
-	System     string `json:"system"`
-	Processors int    `json:"processors"`
-	Processor  string `json:"processor"`
-	GoVersion  string `json:"go_version"`
-}
-
 // File is the JSON form of a run.
 type File struct {
 	Time    time.Time         `json:"time"`
 	Command string            `json:"command"`
+	Commit  string            `json:"commit,omitempty"`
 	Machine Machine           `json:"machine"`
 	Rounds  int               `json:"rounds"`
 	Scale   workload.Scale    `json:"scale"`
+	Sizes   string            `json:"sizes"`  // the scale in words
+	Common  string            `json:"common"` // settings of all engines
 	Engines []EngineInfo      `json:"engines"`
 	Rows    []Row             `json:"rows"`
 	Results []workload.Result `json:"results"` // every round
@@ -45,22 +38,6 @@ func Engines(kinds []engine.Kind, o engine.Options) []EngineInfo {
 		infos = append(infos, EngineInfo{Name: k.Name, Version: k.Version(), Settings: k.Settings(o)})
 	}
 	return infos
-}
-
-// ThisMachine describes the machine.
-func ThisMachine() Machine {
-	m := Machine{System: runtime.GOOS + "/" + runtime.GOARCH, Processors: runtime.NumCPU(), GoVersion: runtime.Version()}
-	text, err := os.ReadFile("/proc/cpuinfo")
-	if err != nil {
-		return m
-	}
-	for line := range strings.Lines(string(text)) {
-		if name, value, _ := strings.Cut(line, ":"); strings.TrimSpace(name) == "model name" {
-			m.Processor = strings.TrimSpace(value)
-			break
-		}
-	}
-	return m
 }
 
 // Write stores the file at path.

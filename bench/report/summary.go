@@ -1,4 +1,4 @@
-// Package report turns results into medians, ratios, tables and JSON.
+// Package report turns results into medians, ratios, tables, pictures and files.
 package report
 
 import (
@@ -10,46 +10,6 @@ import (
 	"lsmdb/bench/workload"
 )
 
-// Metric is one figure of a result.
-type Metric struct {
-	Name         string // as in JSON
-	Title        string // of its table
-	LowerBetter  bool
-	Digits       int     // behind the point
-	Floor        float64 // less counts as this much in ratios
-	Volume       bool    // grows with the entries stored: capped peers do not compare
-	SettledOnly  bool    // shown for workloads that wait for background work
-	Of           func(workload.Result) float64
-	SkipWorkload func(workload.Step) bool // nil: shown for all
-}
-
-func timed(s workload.Step) bool   { return s.Timed }
-func untimed(s workload.Step) bool { return !s.Timed }
-
-// Metrics returns what is reported, in order.
-func Metrics() []Metric {
-	return []Metric{
-		{Name: "ops_per_second", Title: "operations per second", SkipWorkload: timed,
-			Of: func(r workload.Result) float64 { return r.OpsPerSecond }},
-		{Name: "milliseconds", Title: "milliseconds", LowerBetter: true, Digits: 2, SkipWorkload: untimed,
-			Of: func(r workload.Result) float64 { return r.Latency.Mean / 1e6 }},
-		{Name: "mean_us", Title: "mean latency, µs", LowerBetter: true, Digits: 2, SkipWorkload: timed,
-			Of: func(r workload.Result) float64 { return r.Latency.Mean / 1e3 }},
-		{Name: "p99_9_us", Title: "99.9th percentile latency, µs", LowerBetter: true, Digits: 1, SkipWorkload: timed,
-			Of: func(r workload.Result) float64 { return float64(r.Latency.P999) / 1e3 }},
-		{Name: "cpu_us_per_op", Title: "processor time per operation, µs", LowerBetter: true, Digits: 2, SkipWorkload: timed,
-			Of: func(r workload.Result) float64 { return r.CPUNanos / 1e3 }},
-		{Name: "written_per_user_byte", Title: "bytes written per user byte, settled", LowerBetter: true, Digits: 2, SettledOnly: true,
-			Of: func(r workload.Result) float64 { return float64(r.WrittenBytes) / float64(max(r.UserBytes, 1)) }},
-		{Name: "disk_mb", Title: "disk after settling, MB", LowerBetter: true, Digits: 1, Volume: true, SettledOnly: true,
-			Of: func(r workload.Result) float64 { return float64(r.DiskBytes) / 1e6 }},
-		{Name: "peak_memory_mb", Title: "peak memory, MB", LowerBetter: true, Volume: true,
-			Of: func(r workload.Result) float64 { return float64(r.PeakMemory) / 1e6 }},
-		{Name: "allocations_per_op", Title: "allocations per operation (Go heap)", LowerBetter: true, Digits: 2, Floor: 0.01, SkipWorkload: timed,
-			Of: func(r workload.Result) float64 { return r.Allocations }},
-	}
-}
-
 // Ratios compare lsmdb with its peers so that more than 1 means that lsmdb is
 // better; 0 stands for no such peer.
 type Ratios struct {
@@ -59,59 +19,90 @@ type Ratios struct {
 	Peer    string  `json:"best_go_lsm_name,omitempty"`
 }
 
-// Row is one metric of one workload.
+// Row is one metric of one workload, at one point where cost is followed as it grows.
 type Row struct {
 	Metric   string             `json:"metric"`
+	Section  string             `json:"section"`
 	Workload string             `json:"workload"`
 	About    string             `json:"about"`
-	Median   map[string]float64 `json:"median"` // by engine
+	Group    string             `json:"group"`
+	Axis     workload.Axis      `json:"axis,omitempty"`  // empty: a comparison at one point
+	Point    int64              `json:"point,omitempty"` // on the axis
+	Median   map[string]float64 `json:"median"`          // by engine
+	Least    map[string]float64 `json:"least"`           // of the rounds
+	Most     map[string]float64 `json:"most"`            // of the rounds
 	Capped   []string           `json:"capped,omitempty"`
 	Ratios   Ratios             `json:"ratios"`
+}
+
+// Spread is the distance between the extremes of the rounds, as a share of the median.
+func (r Row) Spread(name string) float64 {
+	return quotient(r.Most[name]-r.Least[name], r.Median[name])
 }
 
 // Rows computes every metric of every workload that has results.
 func Rows(results []workload.Result, kinds []engine.Kind) []Row {
 	var rows []Row
 	for _, m := range Metrics() {
-		for _, step := range steps() {
-			if m.SkipWorkload != nil && m.SkipWorkload(step) || m.SettledOnly && !step.Settle {
+		for _, section := range slices.Concat(workload.Sections(), workload.GrowthSections()) {
+			if section.Axis != "" && !m.Growth {
 				continue
 			}
-			if row, ok := newRow(m, step, results, kinds); ok {
-				rows = append(rows, row)
+			for _, step := range measured(section) {
+				if m.SkipWorkload == nil || !m.SkipWorkload(step) {
+					rows = append(rows, rowsOf(m, section, step, results, kinds)...)
+				}
 			}
 		}
 	}
 	return rows
 }
 
-// steps returns the measured steps of the table of workloads, in order.
-func steps() []workload.Step {
-	var measured []workload.Step
-	for _, section := range workload.Sections() {
-		for _, act := range section.Acts {
-			for _, step := range act.Steps {
-				if step.About != "" {
-					measured = append(measured, step)
-				}
+// measured returns the steps of a section that are reported, in order.
+func measured(section workload.Section) []workload.Step {
+	var steps []workload.Step
+	for _, act := range section.Acts {
+		for _, step := range act.Steps {
+			if step.About != "" {
+				steps = append(steps, step)
 			}
 		}
 	}
-	return measured
+	return steps
 }
 
-func newRow(m Metric, step workload.Step, results []workload.Result, kinds []engine.Kind) (Row, bool) {
+// rowsOf returns a row for each point that has results.
+func rowsOf(m Metric, section workload.Section, step workload.Step, results []workload.Result, kinds []engine.Kind) []Row {
+	points := map[int64][]workload.Result{}
+	for _, r := range results {
+		if r.Section == section.Name && r.Workload == step.Name {
+			at := section.Axis.Point(r)
+			points[at] = append(points[at], r)
+		}
+	}
+	var rows []Row
+	for _, at := range slices.Sorted(maps.Keys(points)) {
+		row := Row{
+			Metric: m.Name, Section: section.Name, Workload: step.Name, About: step.About,
+			Group: section.Group, Axis: section.Axis, Point: at,
+		}
+		row.take(m, points[at], kinds)
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// take fills in the figures of one point.
+func (row *Row) take(m Metric, results []workload.Result, kinds []engine.Kind) {
 	values := map[string][]float64{}
 	capped := map[string]bool{}
 	for _, r := range results {
-		if r.Workload == step.Name {
-			values[r.Engine] = append(values[r.Engine], m.Of(r))
-			capped[r.Engine] = capped[r.Engine] || r.Capped
-		}
+		values[r.Engine] = append(values[r.Engine], m.Of(r))
+		capped[r.Engine] = capped[r.Engine] || r.Capped
 	}
-	row := Row{Metric: m.Name, Workload: step.Name, About: step.About, Median: map[string]float64{}}
+	row.Median, row.Least, row.Most = map[string]float64{}, map[string]float64{}, map[string]float64{}
 	for name, v := range values {
-		row.Median[name] = median(v)
+		row.Median[name], row.Least[name], row.Most[name] = median(v), slices.Min(v), slices.Max(v)
 	}
 	for _, name := range slices.Sorted(maps.Keys(capped)) {
 		if capped[name] {
@@ -124,7 +115,6 @@ func newRow(m Metric, step workload.Step, results []workload.Result, kinds []eng
 		maps.DeleteFunc(comparable, func(name string, _ float64) bool { return capped[name] })
 	}
 	row.Ratios = ratios(m, comparable, kinds)
-	return row, len(values) > 0
 }
 
 // median returns the middle value, or the mean of the two in the middle.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/pprof"
+	"slices"
 	"time"
 
 	"lsmdb/bench/engine"
@@ -47,7 +48,7 @@ const (
 
 // Find returns a section of the table.
 func Find(name string) (Section, error) {
-	for _, s := range Sections() {
+	for _, s := range slices.Concat(Sections(), GrowthSections()) {
 		if s.Name == name {
 			return s, nil
 		}
@@ -75,6 +76,9 @@ func EngineOptions(a Act, scale Scale, dir string) engine.Options {
 	o := engine.Options{
 		Dir: dir, MemtableBytes: memtableBytes, CacheBytes: cacheBytes, FilterBits: filterBits,
 		Sync: a.Sync, Clients: a.Clients,
+	}
+	if len(scale.ClientCounts) > 0 {
+		o.Clients = slices.Max(scale.ClientCounts)
 	}
 	if a.Cold {
 		userBytes := scale.Entries * int64(KeyBytes+scale.ValueBytes)
@@ -109,7 +113,7 @@ func RunAct(q Request, tell func(Event)) error {
 	}
 	defer tellProgress(r, tell)()
 	for _, s := range act.Steps {
-		if err := r.step(s, q, tell); err != nil {
+		if err := r.repeat(s, q, tell); err != nil {
 			return errors.Join(fmt.Errorf("%s: %s: %w", q.Engine, s.Name, err), r.close())
 		}
 	}
@@ -117,6 +121,20 @@ func RunAct(q Request, tell func(Event)) error {
 		return nil
 	}
 	return r.close()
+}
+
+// repeat runs a step, once for each number of clients if it asks for that.
+func (r *Run) repeat(s Step, q Request, tell func(Event)) error {
+	if !s.PerCount {
+		return r.step(s, q, tell)
+	}
+	for _, count := range r.Scale.ClientCounts {
+		r.count = count
+		if err := r.step(s, q, tell); err != nil {
+			return fmt.Errorf("%d clients: %w", count, err)
+		}
+	}
+	return nil
 }
 
 func (r *Run) step(s Step, q Request, tell func(Event)) error {

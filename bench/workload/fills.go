@@ -1,7 +1,11 @@
 package workload
 
 import (
+	"sync"
+	"time"
+
 	"lsmdb/bench/engine"
+	"lsmdb/bench/measure"
 )
 
 // loadBatch is the size of batches, measured or not.
@@ -77,9 +81,38 @@ func (r *Run) batches(order func(*Dataset, int64) int64) error {
 // pipelineDepth is how many writes one client keeps under way.
 const pipelineDepth = 128
 
+// ackEvery says of which pipelined writes the time until the acknowledgement is
+// taken: it costs a goroutine, which would slow down the whole if every write did.
+const ackEvery = 64
+
+// acks gathers the times from a call to the acknowledgement.
+type acks struct {
+	under sync.WaitGroup // acknowledgements awaited
+
+	mu        sync.Mutex // protects latencies: acknowledgements come in goroutines of their own
+	latencies *measure.Latencies
+}
+
+// expect returns what is to be called at the acknowledgement of the i-th write; nil
+// for those that are not in the sample.
+func (a *acks) expect(i int64) func() {
+	if i%ackEvery != 0 {
+		return nil
+	}
+	a.under.Add(1)
+	start := time.Now()
+	return func() {
+		took := time.Since(start)
+		a.mu.Lock()
+		a.latencies.Record(took)
+		a.mu.Unlock()
+		a.under.Done()
+	}
+}
+
 // fillPipelined stores every entry once in random order without waiting for each,
 // where the engine can; it is fillrandom where it cannot. Latencies are those of the
-// call, not of the acknowledgement.
+// call; those of the acknowledgement are a series of their own.
 func fillPipelined(r *Run) error {
 	pipeliner, ok := r.Engine.(engine.Pipeliner)
 	if !ok {
@@ -87,12 +120,14 @@ func fillPipelined(r *Run) error {
 		return fill(1, random, 0)(r)
 	}
 	r.note("pipelined", 1)
+	sample := &acks{latencies: measure.NewLatencies()}
+	r.outcome.acks = sample.latencies
 	pipeline := pipeliner.NewPipeline(pipelineDepth)
 	err := r.clients(1, r.Data.Entries, func(c *Client, i int64) (bool, error) {
 		entry := random(r.Data, i)
 		c.key = r.Data.Key(c.key, entry)
 		c.userBytes += int64(KeyBytes + r.Data.ValueBytes)
-		if err := pipeline.Put(c.key, r.Data.Value(entry, 0)); err != nil {
+		if err := pipeline.Put(c.key, r.Data.Value(entry, 0), sample.expect(i)); err != nil {
 			return false, err
 		}
 		if i == r.Data.Entries-1 {
@@ -102,6 +137,9 @@ func fillPipelined(r *Run) error {
 	})
 	if drainErr := pipeline.Drain(); err == nil {
 		err = drainErr
+	}
+	if err == nil {
+		sample.under.Wait() // a failed write may never be acknowledged
 	}
 	return err
 }

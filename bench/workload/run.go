@@ -22,6 +22,8 @@ type Scale struct {
 	Duration    time.Duration `json:"duration_ns"` // of workloads without a fixed number of operations
 	Cap         time.Duration `json:"cap_ns"`      // at most, of those with one
 	Counter     bool          `json:"counter"`     // see NewDataset
+	// ClientCounts are those of steps that are repeated for each (Step.PerCount).
+	ClientCounts []int `json:"client_counts,omitempty"`
 }
 
 // Result is what one workload cost one engine in one round.
@@ -30,17 +32,21 @@ type Result struct {
 	Section  string `json:"section"`
 	Workload string `json:"workload"`
 	Round    int    `json:"round"`
+	Entries  int64  `json:"entries"` // of the database
+	Clients  int    `json:"clients"` // goroutines that were measured
 
 	Operations    int64              `json:"operations"` // entries written or read
 	Seconds       float64            `json:"seconds"`
 	OpsPerSecond  float64            `json:"ops_per_second"`
 	Capped        bool               `json:"capped"` // ended by Scale.Cap before all was done
 	Latency       measure.Summary    `json:"latency"`
+	Acknowledged  *measure.Summary   `json:"acknowledged_latency,omitempty"` // of a sample of pipelined writes
 	CPUNanos      float64            `json:"cpu_ns_per_op"`
 	Allocations   float64            `json:"allocations_per_op"` // Go heap only
 	AllocBytes    float64            `json:"allocated_bytes_per_op"`
 	UserBytes     int64              `json:"user_bytes"`
 	WrittenBytes  uint64             `json:"written_bytes"` // until settled, where Settled
+	ReadBytes     uint64             `json:"read_bytes"`    // likewise
 	DeviceReads   uint64             `json:"device_read_bytes"`
 	DiskBytes     uint64             `json:"disk_bytes"`
 	PeakMemory    uint64             `json:"peak_memory_bytes"`
@@ -57,6 +63,7 @@ type Run struct {
 	Engine  engine.Engine // nil while closed
 	kind    engine.Kind
 	options engine.Options
+	count   int   // of clients, in a step that is repeated for several counts
 	zipf    *zipf // of all entries; made at first use
 
 	done    atomic.Int64 // operations of the current step, for the progress display
@@ -68,9 +75,11 @@ type Run struct {
 // outcome is what the clients of one step did together.
 type outcome struct {
 	operations int64
+	clients    int
 	userBytes  int64
 	elapsed    time.Duration
 	latencies  *measure.Latencies
+	acks       *measure.Latencies // nil: the answer is the acknowledgement
 	capped     bool
 }
 
@@ -112,6 +121,7 @@ func (r *Run) clients(n int, total int64, op func(c *Client, i int64) (bool, err
 	}
 	err := group.Wait()
 	r.outcome.elapsed += time.Since(start)
+	r.outcome.clients = n
 	for id, c := range team {
 		r.outcome.operations += c.latencies.Count() + c.units
 		r.outcome.userBytes += c.userBytes
@@ -169,11 +179,15 @@ func (r *Run) measureStep(s Step) (Result, error) {
 	o := r.outcome
 	operations := float64(max(o.operations, 1))
 	result := Result{
-		Workload: s.Name, Operations: o.operations, Seconds: o.elapsed.Seconds(),
+		Workload: s.Name, Entries: r.Data.Entries, Clients: max(1, o.clients), Operations: o.operations, Seconds: o.elapsed.Seconds(),
 		OpsPerSecond: float64(o.operations) / o.elapsed.Seconds(), Capped: o.capped,
 		Latency: o.latencies.Summary(), CPUNanos: float64(used.CPU) / operations,
 		Allocations: float64(used.Allocations) / operations, AllocBytes: float64(used.AllocBytes) / operations,
-		UserBytes: o.userBytes, WrittenBytes: used.WrittenBytes, DeviceReads: used.DeviceReads, Extra: r.extra,
+		UserBytes: o.userBytes, WrittenBytes: used.WrittenBytes, ReadBytes: used.ReadBytes, DeviceReads: used.DeviceReads, Extra: r.extra,
+	}
+	if o.acks != nil {
+		summary := o.acks.Summary()
+		result.Acknowledged = &summary
 	}
 	if s.Settle {
 		settleStart := time.Now()
@@ -181,7 +195,8 @@ func (r *Run) measureStep(s Step) (Result, error) {
 			return Result{}, err
 		}
 		result.Settled, result.SettleSeconds = true, time.Since(settleStart).Seconds()
-		result.WrittenBytes = measure.Now().Sub(before).WrittenBytes
+		used := measure.Now().Sub(before)
+		result.WrittenBytes, result.ReadBytes, result.DeviceReads = used.WrittenBytes, used.ReadBytes, used.DeviceReads
 	}
 	result.PeakMemory = measure.PeakMemory()
 	var err error

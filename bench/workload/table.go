@@ -6,7 +6,11 @@ type Step struct {
 	About  string // one line for the list of workloads; empty: a preparation, not reported
 	Timed  bool   // what counts is how long it takes: shown as milliseconds
 	Settle bool   // afterwards wait for background work, and count what it writes
-	Do     func(*Run) error
+	// PerCount: repeated for each of Scale.ClientCounts.
+	PerCount bool
+	// Pipelined: the call does not wait for the acknowledgement.
+	Pipelined bool
+	Do        func(*Run) error
 }
 
 // Act is a process: it opens the directory, runs steps and ends.
@@ -22,10 +26,13 @@ type Act struct {
 // Section starts with an empty directory; its acts follow each other on it.
 type Section struct {
 	Name       string
-	ValueBytes int   // 0: as the scale says
-	Big        bool  // uses ColdEntries
-	MaxEntries int64 // at most so many; 0: no bound
-	FullOnly   bool  // not part of quick, unless asked for by name
+	Group      string // of workloads that are drawn together
+	Axis       Axis   // of growth; empty: not part of it
+	ValueBytes int    // 0: as the scale says
+	Big        bool   // uses ColdEntries
+	MaxEntries int64  // at most so many; 0: no bound
+	Shared     bool   // one database serves every number of clients, see Scales
+	FullOnly   bool   // not part of quick, unless asked for by name
 	Acts       []Act
 }
 
@@ -38,23 +45,38 @@ var (
 // walEntries keeps the log that is recovered within one memtable of every engine.
 const walEntries = 350_000
 
+// Groups of workloads, of which each has its own pictures.
+const (
+	Writes = "writes"
+	Synced = "synced writes"
+	Reads  = "reads"
+	Mixed  = "mixed"
+	Opens  = "opening"
+)
+
 func single(name, about string, clients int, sync bool, do func(*Run) error) Section {
-	return Section{Name: name, Acts: []Act{{Sync: sync, Clients: clients, Steps: []Step{
+	group := Writes
+	if sync {
+		group = Synced
+	}
+	return Section{Name: name, Group: group, Acts: []Act{{Sync: sync, Clients: clients, Steps: []Step{
 		{Name: name, About: about, Settle: !sync, Do: do},
 	}}}}
 }
 
-// Sections returns everything that is measured, in the order of the report.
+// Sections returns everything that is compared, in the order of the report.
 func Sections() []Section {
 	return []Section{
 		single("fillseq", "every entry once, in key order", 1, false, fill(1, inOrder, 0)),
-		{Name: "fillrandom", Acts: []Act{{Clients: 1, Steps: []Step{
+		{Name: "fillrandom", Group: Writes, Acts: []Act{{Clients: 1, Steps: []Step{
 			{Name: "fillrandom", About: "every entry once, in random order", Settle: true, Do: fill(1, random, 0)},
 			{Name: "overwrite", About: "every entry again, in another random order", Settle: true, Do: fill(1, reRandom, 1)},
 		}}}},
 		single("fillrandom-8", "fillrandom by 8 clients", 8, false, fill(8, random, 0)),
 		single("batch-100", "fillrandom in batches of 100", 1, false, fillBatches),
-		single("pipelined", "fillrandom by one client that does not wait for each write", 1, false, fillPipelined),
+		{Name: "pipelined", Group: Writes, Acts: []Act{{Clients: 1, Steps: []Step{
+			{Name: "pipelined", About: "fillrandom by one client that does not wait for each write", Settle: true, Pipelined: true, Do: fillPipelined},
+		}}}},
 		single("fillsync-1", "random writes, each fsynced, 1 client", 1, true, fillSync(1)),
 		single("fillsync-8", "random writes, each fsynced, 8 clients", 8, true, fillSync(8)),
 		single("fillsync-64", "random writes, each fsynced, 64 clients", 64, true, fillSync(64)),
@@ -63,17 +85,22 @@ func Sections() []Section {
 		openSection(),
 		recoverySection(),
 		coldSection(),
-		{Name: "values-1k", ValueBytes: 1024, Acts: []Act{{Clients: 1, Steps: []Step{
+		{Name: "values-1k", Group: Writes, ValueBytes: 1024, Acts: []Act{{Clients: 1, Steps: []Step{
 			{Name: "fillrandom-1k", About: "fillrandom with values of 1 KiB, the same number of bytes", Settle: true, Do: fill(1, random, 0)},
 		}}}},
-		{Name: "sustained", Big: true, FullOnly: true, Acts: []Act{{Clients: 1, Steps: []Step{
+		{Name: "values-1k-read", Group: Reads, ValueBytes: 1024, Acts: []Act{{Clients: 1, Steps: []Step{
+			prepare, waitSettled, warm,
+			{Name: "repeated-scan-1k", About: "everything in order, values of 1 KiB", Do: scanForward},
+			{Name: "readrandom-1k", About: "random gets, values of 1 KiB", Do: readRandom(1, 1)},
+		}}}},
+		{Name: "sustained", Group: Writes, Big: true, FullOnly: true, Acts: []Act{{Clients: 1, Steps: []Step{
 			{Name: "sustained", About: "fillrandom with as many entries as cold reads have", Settle: true, Do: fill(1, random, 0)},
 		}}}},
 	}
 }
 
 func readSection() Section {
-	return Section{Name: "read", Acts: []Act{{Clients: 1, Steps: []Step{
+	return Section{Name: "read", Group: Reads, Acts: []Act{{Clients: 1, Steps: []Step{
 		prepare,
 		{Name: "first-scan", About: "everything in order, right after a random fill", Do: scanForward},
 		waitSettled,
@@ -93,7 +120,7 @@ func readSection() Section {
 }
 
 func ycsbSection() Section {
-	return Section{Name: "ycsb", Acts: []Act{{Clients: ycsbClients, Steps: []Step{
+	return Section{Name: "ycsb", Group: Mixed, Acts: []Act{{Clients: ycsbClients, Steps: []Step{
 		prepare, waitSettled, warm,
 		{Name: "ycsb-a", About: "half reads, half updates", Do: ycsbUpdate(50)},
 		{Name: "ycsb-b", About: "95 % reads, 5 % updates", Do: ycsbUpdate(95)},
@@ -105,7 +132,7 @@ func ycsbSection() Section {
 }
 
 func openSection() Section {
-	return Section{Name: "open", Acts: []Act{
+	return Section{Name: "open", Group: Opens, Acts: []Act{
 		{Clients: 1, Steps: []Step{prepare, waitSettled}},
 		{Clients: 1, Closed: true, Steps: []Step{
 			{Name: "open", About: "open after a clean close, and one get", Timed: true, Do: openClean},
@@ -114,7 +141,7 @@ func openSection() Section {
 }
 
 func recoverySection() Section {
-	return Section{Name: "recovery", MaxEntries: walEntries, Acts: []Act{
+	return Section{Name: "recovery", Group: Opens, MaxEntries: walEntries, Acts: []Act{
 		{Clients: 1, Crash: true, Steps: []Step{{Name: "fill the log", Do: fillLog}}},
 		{Clients: 1, Closed: true, Steps: []Step{
 			{Name: "recovery", About: "open after a process ended with a log not yet in tables, and one get", Timed: true, Do: recoverLog},
@@ -124,7 +151,7 @@ func recoverySection() Section {
 }
 
 func coldSection() Section {
-	return Section{Name: "cold", Big: true, Acts: []Act{
+	return Section{Name: "cold", Group: Reads, Big: true, Acts: []Act{
 		{Clients: 1, Steps: []Step{prepare, waitSettled}},
 		{Clients: 1, Closed: true, Cold: true, Steps: []Step{
 			{Name: "drop the page cache", Do: dropCaches},

@@ -1,0 +1,119 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+
+	"lsmdb/bench/engine"
+)
+
+// WriteMarkdown stores the run at path as text for a document: where and how it was
+// measured, ratios in short, then every table.
+func (f *File) WriteMarkdown(path string, kinds []engine.Kind) error {
+	var out strings.Builder
+	f.describe(&out)
+	f.summaries(&out, kinds)
+	for _, b := range blocks(f.Rows) {
+		fmt.Fprintf(&out, "### %s\n\n", capital(b.title))
+		fmt.Fprintf(&out, "%s. The last columns say how many times better lsmdb is.\n\n%s\n\n",
+			capital(b.metric.direction()), b.table(kinds, false).RenderMarkdown())
+	}
+	return os.WriteFile(path, []byte(strings.TrimRight(out.String(), "\n")+"\n"), 0o644)
+}
+
+// describe says where, when and with what.
+func (f *File) describe(out io.Writer) {
+	fmt.Fprintf(out, "### How it was measured\n\n")
+	t := table.NewWriter()
+	t.AppendHeader(table.Row{"", ""})
+	line := func(name, value string) {
+		if value != "" {
+			t.AppendRow(table.Row{name, value})
+		}
+	}
+	m := f.Machine
+	line("command", "`"+f.Command+"`")
+	line("commit", f.Commit)
+	line("date", f.Time.Format("2006-01-02"))
+	line("processor", fmt.Sprintf("%s, %d cores", orUnknown(m.Processor), m.Processors))
+	line("memory", fmt.Sprintf("%.1f GiB", float64(m.MemoryBytes)/(1<<30)))
+	line("system", strings.TrimSpace(m.System+", kernel "+orUnknown(m.Kernel)))
+	line("file system", m.FileSystem)
+	line("Go", m.GoVersion)
+	line("amount", f.Sizes)
+	line("all engines", f.Common)
+	fmt.Fprintf(out, "%s\n\n", t.RenderMarkdown())
+	t = table.NewWriter()
+	t.AppendHeader(table.Row{"engine", "version", "settings"})
+	for _, e := range f.Engines {
+		t.AppendRow(table.Row{e.Name, e.Version, strings.Join(e.Settings, "; ")})
+	}
+	fmt.Fprintf(out, "%s\n\n", t.RenderMarkdown())
+	fmt.Fprintf(out, "Figures are medians of %d rounds; ± is half the distance between the extremes of the rounds, "+
+		"given where that distance exceeds %.0f %%; * marks what was ended before all was done.\n\n", f.Rounds, largeSpread*100)
+}
+
+// summaries write one table of ratios per peer: workloads down, metrics across.
+func (f *File) summaries(out io.Writer, kinds []engine.Kind) {
+	var workloads []string
+	ratios := map[[2]string]Ratios{} // by workload and metric
+	for _, r := range f.Rows {
+		if r.Axis != "" {
+			continue
+		}
+		if !slices.Contains(workloads, r.Workload) {
+			workloads = append(workloads, r.Workload)
+		}
+		ratios[[2]string{r.Workload, r.Metric}] = r.Ratios
+	}
+	if len(workloads) == 0 {
+		return
+	}
+	for _, p := range peers(kinds) {
+		fmt.Fprintf(out, "### Ratios to %s\n\n", withArticle(p.name))
+		fmt.Fprintf(out, "How many times better lsmdb is; below 1 it is worse.\n\n")
+		header := table.Row{"workload"}
+		for _, m := range Metrics() {
+			header = append(header, m.Short)
+		}
+		t := newTable(header)
+		for _, name := range workloads {
+			line := table.Row{name}
+			for _, m := range Metrics() {
+				line = append(line, ratioOrNothing(p.of(ratios[[2]string{name, m.Name}])))
+			}
+			t.AppendRow(line)
+		}
+		t.SuppressEmptyColumns()
+		fmt.Fprintf(out, "%s\n\n", t.RenderMarkdown())
+	}
+}
+
+// ratioOrNothing leaves cells empty, so that a column without any is suppressed.
+func ratioOrNothing(value float64) string {
+	if value == 0 {
+		return ""
+	}
+	return ratio(value, false)
+}
+
+func withArticle(peer string) string {
+	if strings.HasPrefix(peer, "best") {
+		return "the " + peer + ", metric by metric"
+	}
+	return peer
+}
+
+func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
+
+func orUnknown(s string) string {
+	if s == "" {
+		return "unknown"
+	}
+	return s
+}

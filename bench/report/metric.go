@@ -1,0 +1,65 @@
+package report
+
+import (
+	"lsmdb/bench/measure"
+	"lsmdb/bench/workload"
+)
+
+// Metric is one figure of a result.
+type Metric struct {
+	Name         string // as in JSON
+	Title        string // of its table
+	Short        string // as the head of a column
+	Unit         string // behind a number in pictures
+	LowerBetter  bool
+	Digits       int     // behind the point
+	Floor        float64 // less counts as this much in ratios
+	Volume       bool    // grows with the entries stored: capped peers do not compare
+	Growth       bool    // shown against the number of entries and of clients
+	Of           func(workload.Result) float64
+	SkipWorkload func(workload.Step) bool // nil: shown for all
+}
+
+func timed(s workload.Step) bool     { return s.Timed }
+func untimed(s workload.Step) bool   { return !s.Timed }
+func unsettled(s workload.Step) bool { return !s.Settle }
+func waiting(s workload.Step) bool   { return !s.Pipelined }
+
+// Metrics returns what is reported, in order.
+func Metrics() []Metric {
+	return []Metric{
+		{Name: "ops_per_second", Title: "operations per second", Short: "speed", Unit: "/s", Growth: true, SkipWorkload: timed,
+			Of: func(r workload.Result) float64 { return r.OpsPerSecond }},
+		{Name: "milliseconds", Title: "milliseconds", Short: "time", Unit: " ms", LowerBetter: true, Digits: 2, SkipWorkload: untimed,
+			Of: func(r workload.Result) float64 { return r.Latency.Mean / 1e6 }},
+		{Name: "mean_us", Title: "mean latency, µs", Short: "mean latency", Unit: " µs", LowerBetter: true, Digits: 2, SkipWorkload: timed,
+			Of: func(r workload.Result) float64 { return r.Latency.Mean / 1e3 }},
+		{Name: "p99_9_us", Title: "99.9th percentile latency, µs", Short: "99.9th percentile", Unit: " µs", LowerBetter: true, Digits: 1, Growth: true, SkipWorkload: timed,
+			Of: func(r workload.Result) float64 { return float64(r.Latency.P999) / 1e3 }},
+		{Name: "acknowledged_mean_us", Title: "mean time until a write is acknowledged, µs", Short: "mean to acknowledgement", Unit: " µs", LowerBetter: true, Digits: 1, SkipWorkload: waiting,
+			Of: func(r workload.Result) float64 { return acknowledged(r).Mean / 1e3 }},
+		{Name: "acknowledged_p99_9_us", Title: "99.9th percentile until a write is acknowledged, µs", Short: "99.9th percentile to acknowledgement", Unit: " µs", LowerBetter: true, Digits: 1, SkipWorkload: waiting,
+			Of: func(r workload.Result) float64 { return float64(acknowledged(r).P999) / 1e3 }},
+		{Name: "cpu_us_per_op", Title: "processor time per operation, µs", Short: "processor time", Unit: " µs", LowerBetter: true, Digits: 2, SkipWorkload: timed,
+			Of: func(r workload.Result) float64 { return r.CPUNanos / 1e3 }},
+		{Name: "written_per_user_byte", Title: "bytes written per user byte, settled", Short: "bytes written", LowerBetter: true, Digits: 2, Growth: true, SkipWorkload: unsettled,
+			Of: func(r workload.Result) float64 { return float64(r.WrittenBytes) / float64(max(r.UserBytes, 1)) }},
+		{Name: "read_per_user_byte", Title: "bytes read per user byte written, settled", Short: "bytes read", LowerBetter: true, Digits: 2, Floor: 0.01, SkipWorkload: unsettled,
+			Of: func(r workload.Result) float64 { return float64(r.ReadBytes) / float64(max(r.UserBytes, 1)) }},
+		{Name: "disk_mb", Title: "disk after settling, MB", Short: "disk", Unit: " MB", LowerBetter: true, Digits: 1, Volume: true, SkipWorkload: unsettled,
+			Of: func(r workload.Result) float64 { return float64(r.DiskBytes) / 1e6 }},
+		{Name: "peak_memory_mb", Title: "peak memory, MB", Short: "peak memory", Unit: " MB", LowerBetter: true, Volume: true, Growth: true,
+			Of: func(r workload.Result) float64 { return float64(r.PeakMemory) / 1e6 }},
+		{Name: "allocations_per_op", Title: "allocations per operation (Go heap)", Short: "allocations", LowerBetter: true, Digits: 2, Floor: 0.01, SkipWorkload: timed,
+			Of: func(r workload.Result) float64 { return r.Allocations }},
+	}
+}
+
+// acknowledged are the latencies until a write counts; an engine that cannot send
+// without waiting answers when it does.
+func acknowledged(r workload.Result) measure.Summary {
+	if r.Acknowledged != nil {
+		return *r.Acknowledged
+	}
+	return r.Latency
+}
