@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -71,16 +72,59 @@ func TestFailureOfAChildEndsTheRun(t *testing.T) {
 }
 
 func TestFlagsOutOfRangeAreRefused(t *testing.T) {
-	for _, args := range [][]string{
-		{"quick", "--rounds", "0"}, {"quick", "--entries", "1"}, {"quick", "--engines", "x"},
-		{"full", "--sections", "x"}, {"quick", "extra"},
+	for line, want := range map[string]string{
+		"quick --rounds 0":                     "at least 1 round",
+		"quick --entries 1":                    "1000 entries",
+		"quick --engines x":                    `no engine "x" in this build, which has lsmdb, pebble`,
+		"full --sections x":                    `no section "x" here, but fillseq, fillrandom`,
+		"quick extra":                          "unknown command",
+		"quik":                                 "Did you mean this?\n\tquick",
+		"quick --json missing/a":               "no directory for the file missing/a",
+		"growth --sections fillseq":            `no section "fillseq" here, but size-fill`,
+		"growth --sizes 1Q":                    `--sizes: "1Q" is no number from 1000`,
+		"growth --sizes 1":                     "3M; several with commas",
+		"growth --client-counts 0":             "--client-counts",
+		"growth --sizes= --sections size-fill": "nothing to run",
 	} {
 		c := newCommand()
-		c.SetArgs(args)
+		c.SetArgs(strings.Fields(line))
 		c.SetOut(io.Discard)
-		if c.Execute() == nil {
-			t.Errorf("accepted: %v", args)
+		if err := c.Execute(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", line, err, want)
 		}
+	}
+}
+
+func TestGrowthMeasuresEveryPoint(t *testing.T) {
+	dir := t.TempDir()
+	c := newCommand()
+	var out strings.Builder
+	c.SetOut(&out)
+	c.SetArgs([]string{"growth", "--sizes", "2k,1000", "--client-counts", "1,4", "--entries", "1000", "--engines", "lsmdb,goleveldb",
+		"--duration", "10ms", "--json", filepath.Join(dir, "growth.json"), "--markdown", filepath.Join(dir, "growth.md"), "--pictures", dir})
+	if err := c.Execute(); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"growth.json": `"axis": "clients"`,
+		"growth.md":   "### Readrandom by number of clients: operations per second",
+		"growth-clients-fillsync-ops_per_second.svg":          "number of clients",
+		"growth-entries-fillrandom-written_per_user_byte.svg": "2 k",
+	} {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("%s: %v, lacks %q", name, err, want)
+		}
+	}
+	if !strings.Contains(out.String(), "fillrandom by number of entries") {
+		t.Errorf("tables:\n%s", out.String())
+	}
+}
+
+func TestAmounts(t *testing.T) {
+	got, err := amounts("--sizes", []string{"3M", "200k", "1_000_000", "1M"}, 1, 1<<40)
+	if err != nil || !slices.Equal(got, []int64{200_000, 1_000_000, 3_000_000}) {
+		t.Errorf("%v, %v", got, err)
 	}
 }
 
@@ -105,7 +149,7 @@ func TestReportFiles(t *testing.T) {
 	if len(file.Results) != 2 || file.Results[0].Operations != 2000 || len(file.Engines) != 2 {
 		t.Errorf("file: %+v", file)
 	}
-	picture, err := os.ReadFile(filepath.Join(dir, "ops_per_second.svg"))
+	picture, err := os.ReadFile(filepath.Join(dir, "ops_per_second-writes.svg"))
 	if err != nil || !strings.Contains(string(picture), "fillseq") {
 		t.Errorf("picture: %v, %d bytes", err, len(picture))
 	}

@@ -2,9 +2,23 @@
 
 package engine
 
+// The functions that are called for every operation neither call back into Go nor
+// keep what they are given; saying so makes the crossing as cheap as it can be.
+
 // #cgo LDFLAGS: -lrocksdb
 // #include <stdlib.h>
 // #include "rocksdb.h"
+//
+// #cgo noescape bench_get
+// #cgo nocallback bench_get
+// #cgo noescape bench_put
+// #cgo nocallback bench_put
+// #cgo noescape bench_write
+// #cgo nocallback bench_write
+// #cgo noescape bench_seek
+// #cgo nocallback bench_seek
+// #cgo noescape bench_next
+// #cgo nocallback bench_next
 import "C"
 
 import (

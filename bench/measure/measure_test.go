@@ -41,7 +41,7 @@ func TestLatenciesOfClientsAreMerged(t *testing.T) {
 }
 
 func TestQuietReturnsOnceNothingHappens(t *testing.T) {
-	if err := Quiet(time.Minute); err != nil {
+	if err := Quiet(100*time.Millisecond, time.Minute); err != nil {
 		t.Error(err)
 	}
 }

@@ -123,14 +123,11 @@ func ignoreMissing(err error) error {
 	return err
 }
 
-// Quiet waits until the process has done next to nothing for a while: background
-// work of the engine, whichever it is, is over. It gives up after limit.
-func Quiet(limit time.Duration) error {
-	const (
-		window     = 250 * time.Millisecond
-		busyCPU    = window / 20
-		busyWrites = 64 << 10
-	)
+// Quiet waits until the process has done next to nothing for a while, the window:
+// background work of the engine, whichever it is, is over. It gives up after limit.
+func Quiet(window, limit time.Duration) error {
+	const busyWrites = 64 << 10
+	busyCPU := window / 20
 	deadline := time.Now().Add(limit)
 	last := Now()
 	for time.Now().Before(deadline) {

@@ -1,9 +1,13 @@
 package report
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"lsmdb/bench/engine"
+	"lsmdb/bench/measure"
 	"lsmdb/bench/workload"
 )
 
@@ -26,7 +30,7 @@ func TestRatiosCompareWithTheBestPeer(t *testing.T) {
 func TestRowsTakeMediansAndMarkWhatWasCapped(t *testing.T) {
 	var results []workload.Result
 	for round, ops := range []float64{10, 1000, 30} {
-		results = append(results, workload.Result{Engine: "lsmdb", Workload: "fillseq", Round: round, OpsPerSecond: ops, Capped: round == 1})
+		results = append(results, workload.Result{Engine: "lsmdb", Section: "fillseq", Workload: "fillseq", Round: round, OpsPerSecond: ops, Capped: round == 1})
 	}
 	rows := Rows(results, []engine.Kind{{Name: "lsmdb"}})
 	if len(rows) == 0 || rows[0].Median["lsmdb"] != 30 || len(rows[0].Capped) != 1 {
@@ -34,6 +38,132 @@ func TestRowsTakeMediansAndMarkWhatWasCapped(t *testing.T) {
 	}
 	if got := median([]float64{1, 9, 3, 5}); got != 4 {
 		t.Errorf("median of four: %v", got)
+	}
+}
+
+func TestSpreadOfRoundsIsMentionedWhenLarge(t *testing.T) {
+	rows := func(figures ...float64) Row {
+		var results []workload.Result
+		for _, ops := range figures {
+			results = append(results, workload.Result{Engine: "lsmdb", Section: "fillseq", Workload: "fillseq", OpsPerSecond: ops})
+		}
+		return Rows(results, []engine.Kind{{Name: "lsmdb"}})[0]
+	}
+	if r := rows(95, 100, 105); r.Least["lsmdb"] != 95 || r.Most["lsmdb"] != 105 || cell(r, "lsmdb", 0) != "100" {
+		t.Errorf("small spread: %+v, %s", r, cell(r, "lsmdb", 0))
+	}
+	if got := cell(rows(80, 100, 150), "lsmdb", 0); got != "100 ±35%" {
+		t.Errorf("large spread: %s", got)
+	}
+}
+
+func TestAcknowledgementIsTheAnswerWhereNothingIsPipelined(t *testing.T) {
+	answer := measure.Summary{Mean: 1}
+	acks := measure.Summary{Mean: 2}
+	if got := acknowledged(workload.Result{Latency: answer}); got != answer {
+		t.Errorf("without a pipeline: %+v", got)
+	}
+	if got := acknowledged(workload.Result{Latency: answer, Acknowledged: &acks}); got != acks {
+		t.Errorf("with one: %+v", got)
+	}
+}
+
+// grown is what two engines did at two sizes.
+func grown() ([]workload.Result, []engine.Kind) {
+	kinds := []engine.Kind{{Name: "lsmdb", Go: true, LSM: true}, {Name: "pebble", Go: true, LSM: true}}
+	var results []workload.Result
+	for _, entries := range []int64{20_000, 3000} {
+		for at, k := range kinds {
+			results = append(results, workload.Result{
+				Engine: k.Name, Section: "size-fill", Workload: "fillrandom", Entries: entries,
+				OpsPerSecond: float64(entries) * float64(2-at), UserBytes: 10, WrittenBytes: 20,
+			})
+		}
+	}
+	return results, kinds
+}
+
+func TestGrowthHasARowPerPointAndATablePerMetric(t *testing.T) {
+	results, kinds := grown()
+	rows := Rows(results, kinds)
+	if first := rows[0]; first.Point != 3000 || rows[1].Point != 20_000 || first.Ratios.BestGo != 2 {
+		t.Errorf("rows: %+v", rows[:2])
+	}
+	var out strings.Builder
+	WriteTables(&out, rows, kinds, false)
+	for _, want := range []string{"fillrandom by number of entries: operations per second", "20,000", "bytes written", "peak memory"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("tables lack %q:\n%s", want, out.String())
+		}
+	}
+}
+
+func TestMarkdownNamesMachineAndRatios(t *testing.T) {
+	results, kinds := grown()
+	for _, name := range []string{"lsmdb", "pebble"} {
+		results = append(results, workload.Result{Engine: name, Section: "fillseq", Workload: "fillseq", OpsPerSecond: 5})
+	}
+	f := File{Command: "bench full", Commit: "abc", Rounds: 1, Machine: ThisMachine(t.TempDir()), Rows: Rows(results, kinds)}
+	path := filepath.Join(t.TempDir(), "out.md")
+	if err := f.WriteMarkdown(path, kinds); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"`bench full`", "| commit | abc |", "| memory |", "### Ratios to the best Go LSM store", "| fillseq | 1.00 |",
+		"### Fillrandom by number of entries: operations per second", "| 3,000 | 6,000 | 3,000 | 2.00 |",
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("lacks %q:\n%s", want, text)
+		}
+	}
+	if host, err := os.Hostname(); err == nil && len(host) > 3 && strings.Contains(string(text), host) {
+		t.Error("names the host")
+	}
+}
+
+func TestPicturesAreDrawnForGrowthAndComparison(t *testing.T) {
+	results, kinds := grown()
+	results = append(results, workload.Result{Engine: "lsmdb", Section: "fillsync-8", Workload: "fillsync-8", OpsPerSecond: 5})
+	dir := t.TempDir()
+	if err := WritePictures(dir, Rows(results, kinds), kinds); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"growth-entries-fillrandom-ops_per_second.svg": "20 k", "ops_per_second-synced-writes.svg": "fillsync-8",
+	} {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil || !strings.Contains(string(text), want) || !strings.Contains(string(text), "fill:#FFFFFF") {
+			t.Errorf("%s: %v, %d bytes without %q", name, err, len(text), want)
+		}
+	}
+}
+
+func TestCommandLineLeavesOutWhereFilesGo(t *testing.T) {
+	got := CommandLine(strings.Fields("full --json /a/b.json --rounds 1 --markdown=/c.md --profile p --pictures=x --engines lsmdb"))
+	if want := "bench full --rounds 1 --engines lsmdb"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestCompactNumbers(t *testing.T) {
+	for value, want := range map[float64]string{0: "0/s", 7.125: "7.12/s", 42.26: "42.3/s", 999.6: "1.00 k/s", 20_000: "20 k/s", 3_456_789: "3.46 M/s"} {
+		if got := compact(value, "/s"); got != want {
+			t.Errorf("%v: %q, want %q", value, got, want)
+		}
+	}
+}
+
+func TestTicksAreRoundNumbersInSight(t *testing.T) {
+	var labels []string
+	for _, tick := range (roundTicks{unit: " µs"}).Ticks(30, 1100) {
+		labels = append(labels, tick.Label)
+	}
+	if got := strings.Join(labels, ", "); got != "50 µs, 100 µs, 200 µs, 500 µs, 1 kµs" {
+		t.Error(got)
 	}
 }
 

@@ -25,8 +25,9 @@ type Dataset struct {
 }
 
 const (
-	poolBytes = 1 << 20
-	slots     = 4 // key numbers per entry: 0 present, 1 inserted later, 2 always missing
+	pieceBytes = 100
+	poolBytes  = 10_000 * pieceBytes
+	slots      = 4 // key numbers per entry: 0 present, 1 inserted later, 2 always missing
 )
 
 // NewDataset describes n entries. Keys are the numbers of the entries in 16 digits:
@@ -47,14 +48,13 @@ func NewDataset(n int64, valueBytes int, counter bool) *Dataset {
 	return d
 }
 
-// halfCompressible returns pieces of 50 random bytes, each repeated once, so that
-// any 100 bytes shrink to about half.
+// halfCompressible returns pieces of which the second half repeats the first, of
+// random bytes: from the beginning of a piece on, values shrink to half.
 func halfCompressible(rng *rand.Rand, n int) []byte {
-	const piece = 50
-	pool := make([]byte, 0, n+2*piece)
+	pool := make([]byte, 0, n+pieceBytes)
 	for len(pool) < n {
 		start := len(pool)
-		for range piece {
+		for range pieceBytes / 2 {
 			pool = append(pool, byte(rng.Uint32()))
 		}
 		pool = append(pool, pool[start:]...)
@@ -101,7 +101,7 @@ func (d *Dataset) Entry(key []byte) (int64, error) {
 
 // Value returns the value of entry i in a version. It is shared: not to be changed.
 func (d *Dataset) Value(i int64, version uint64) []byte {
-	offset := mix(uint64(i)+version<<48) % poolBytes
+	offset := mix(uint64(i)+version<<48) % (poolBytes / pieceBytes) * pieceBytes
 	return d.pool[offset : offset+uint64(d.ValueBytes)]
 }
 

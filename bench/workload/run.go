@@ -94,8 +94,13 @@ type Client struct {
 	latencies *measure.Latencies
 }
 
-// settleLimit bounds the wait for background work.
-const settleLimit = 5 * time.Minute
+// How background work is waited for: until it rests for quietWindow, or for less in
+// runs that are too short to say anything but that the engines work.
+const (
+	settleLimit = 15 * time.Minute
+	quietWindow = 250 * time.Millisecond
+	leastQuiet  = 50 * time.Millisecond
+)
 
 // clients lets n goroutines call op for their share of the numbers below total, or,
 // when total is 0, for all numbers of their stripe until time is up. op returns
@@ -209,7 +214,8 @@ func (r *Run) settle() error {
 	if err := r.Engine.Flush(); err != nil {
 		return err
 	}
-	return measure.Quiet(settleLimit)
+	window := min(quietWindow, max(2*r.Scale.Duration, leastQuiet))
+	return measure.Quiet(window, settleLimit)
 }
 
 // note adds a figure of the step's own to its result.

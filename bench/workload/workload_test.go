@@ -2,8 +2,11 @@ package workload
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
+
+	"github.com/golang/snappy"
 
 	"lsmdb/bench/engine"
 )
@@ -18,7 +21,7 @@ var smallest = Scale{
 // only real in a process of its own: see the runner's test.
 func TestSections(t *testing.T) {
 	for _, kind := range engine.All() {
-		for _, section := range Sections() {
+		for _, section := range slices.Concat(Sections(), GrowthSections()) {
 			t.Run(kind.Name+"/"+section.Name, func(t *testing.T) { runSection(t, kind.Name, section) })
 		}
 	}
@@ -26,12 +29,16 @@ func TestSections(t *testing.T) {
 
 func runSection(t *testing.T, name string, section Section) {
 	dir := t.TempDir()
+	scale := smallest
+	if section.Axis == ByClients {
+		scale.ClientCounts = []int{1, 3}
+	}
 	for at, act := range section.Acts {
 		if act.Crash {
 			t.Skip("ends its process")
 		}
 		var results []Result
-		q := Request{Engine: name, Section: section.Name, Act: at, Dir: dir, Scale: smallest}
+		q := Request{Engine: name, Section: section.Name, Act: at, Dir: dir, Scale: scale}
 		err := RunAct(q, func(e Event) {
 			if e.Result != nil {
 				results = append(results, *e.Result)
@@ -44,6 +51,43 @@ func runSection(t *testing.T, name string, section Section) {
 			if r.Operations == 0 || r.OpsPerSecond <= 0 {
 				t.Errorf("%s did nothing: %+v", r.Workload, r)
 			}
+			if r.Acknowledged != nil && (r.Acknowledged.Count == 0 || r.Acknowledged.Count > r.Operations/ackEvery+1) {
+				t.Errorf("%d acknowledgements of %d writes", r.Acknowledged.Count, r.Operations)
+			}
+		}
+		if section.Axis == ByClients && (len(results) != 2 || results[0].Clients != 1 || results[1].Clients != 3) {
+			t.Errorf("results: %+v", results)
+		}
+	}
+}
+
+func TestValuesShrinkToHalf(t *testing.T) {
+	for _, size := range []int{100, 1024} {
+		d := NewDataset(1000, size, false)
+		var values []byte
+		for i := range int64(4096 / size) {
+			values = append(values, d.Value(i, 0)...)
+		}
+		if share := float64(len(snappy.Encode(nil, values))) / float64(len(values)); share < 0.45 || share > 0.6 {
+			t.Errorf("values of %d bytes shrink to %.2f", size, share)
+		}
+	}
+}
+
+func TestScalesOfGrowth(t *testing.T) {
+	sizes, counts := []int64{1000, 3000}, []int{1, 4, 16}
+	for _, section := range GrowthSections() {
+		scales := section.Scales(smallest, sizes, counts)
+		switch {
+		case section.Axis == ByEntries && (len(scales) != 2 || scales[1].Entries != 3000):
+			t.Errorf("%s: %+v", section.Name, scales)
+		case section.Shared && (len(scales) != 1 || len(scales[0].ClientCounts) != 3):
+			t.Errorf("%s: %+v", section.Name, scales)
+		case section.Axis == ByClients && !section.Shared && (len(scales) != 3 || scales[2].ClientCounts[0] != 16):
+			t.Errorf("%s: %+v", section.Name, scales)
+		}
+		if got := section.Scales(smallest, nil, nil); len(got) != 0 {
+			t.Errorf("%s without points: %+v", section.Name, got)
 		}
 	}
 }
