@@ -48,7 +48,7 @@ func TestWindowsWriteTheSameBytes(t *testing.T) {
 			}
 		}
 	}
-	if sawWindow < 5000 || w.ReservedBytes() < 2*allocationBytes {
+	if sawWindow < 5000 || w.ReservedBytes() < 2*windowBytes {
 		t.Fatalf("a window at %d of 6000 records, %d bytes reserved", sawWindow, w.ReservedBytes())
 	}
 	for _, w := range []*Writer{w, p} {

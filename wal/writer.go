@@ -17,9 +17,9 @@ const (
 
 	// As many records in a row without a sync make the Writer go over to windows.
 	rareSyncRecords  = 16
-	allocationBytes  = 8 << 20  // what a window shows, about
+	allocationBytes  = 8 << 20
+	windowBytes      = 1 << 20  // counts as the process's memory while it is open
 	maxWindowedBytes = 16 << 10 // a longer write is as fast by a system call
-	writebackBytes   = 1 << 20
 )
 
 // zeros is what preallocation writes and what "all zero" compares with. Nobody
@@ -49,10 +49,9 @@ type Writer struct {
 	reserved  int64 // the file is written up to here, with records or zeros
 	stepBytes int64 // next step of preallocation
 
-	unsynced  int         // records since the last sync
-	log       vfs.LogFile // the file, if it offers windows; nil otherwise
-	window    *vfs.Window // where records go while syncs are rare; may be nil
-	writeback int64       // the system was asked to write everything before it
+	unsynced int         // records since the last sync
+	log      vfs.LogFile // the file, if it offers windows; nil otherwise
+	window   *vfs.Window // where records go while syncs are rare; may be nil
 
 	buffer []byte // the chunks of one write
 	err    error  // the first failed write or sync, or base.ErrClosed; final
@@ -282,19 +281,17 @@ func (w *Writer) way(offset int64, length int) io.WriterAt {
 			return w.file
 		}
 	}
-	if offset-w.writeback >= writebackBytes {
-		w.log.StartWriteback(w.writeback, offset-w.writeback)
-		w.writeback = offset
-	}
 	return w.window
 }
 
-// moveWindow opens a window from offset to the end of what is reserved.
+// moveWindow opens a window from offset on. What the one before has shown may go to
+// the disk by now: less is left for the sync at the end of the segment.
 func (w *Writer) moveWindow(offset int64) error {
 	err := w.closeWindow()
 	if err == nil {
 		start := offset - offset%vfs.WindowAlignBytes
-		w.window, err = w.log.Map(start, min(w.reserved-start, 2*allocationBytes))
+		w.window, err = w.log.Map(start, min(w.reserved-start, windowBytes))
+		w.log.StartWriteback(max(0, start-windowBytes), min(start, windowBytes))
 	}
 	return err
 }
