@@ -3,10 +3,12 @@ package db
 import (
 	"bytes"
 	"iter"
+	"sync"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/merge"
 	"lsmdb/manifest"
+	"lsmdb/memtable"
 	"lsmdb/sstable"
 	"lsmdb/stages"
 )
@@ -61,19 +63,28 @@ func afterPrefix(prefix []byte) []byte {
 // be closed; it keeps what it shows from being deleted.
 type Iterator struct {
 	db           *DB
-	state        *stages.ReadState // keeps memtables and tables alive
 	seq          base.Seq
 	lower, upper []byte
-	entries      *merge.Iterator // all versions of all keys
+	inside       *inside // nil once closed
 
-	place  place
-	key    []byte // the key shown
-	value  []byte // its value
-	copied []byte // holds the value while walking backward
-	search base.InternalKey
-	err    error
-	closed bool
+	place place
+	key   []byte // the key shown
+	value []byte // its value
+	own   []byte // holds the key while walking backward
+	err   error
 }
+
+// inside is what Iterators pass on to later ones. Nothing in it may be shown: what an
+// Iterator showed stays readable when it is closed.
+type inside struct {
+	entries   merge.Iterator      // all versions of all keys
+	memtables []memtable.Iterator // of the state that Iterator shows
+	tables    []manifest.LevelIterator
+	runs      []base.Iterator // all of these, newest first
+	search    base.InternalKey
+}
+
+var insides = sync.Pool{New: func() any { return new(inside) }}
 
 // place tells where an iterator stands, and where its entries stand with it.
 type place int
@@ -98,39 +109,39 @@ func (d *DB) NewIterator(o *IterOptions) (*Iterator, error) {
 }
 
 func newIterator(d *DB, state *stages.ReadState, seq base.Seq, o *IterOptions) (*Iterator, error) {
-	it := &Iterator{db: d, state: state, seq: seq}
+	it := &Iterator{db: d, seq: seq, inside: insides.Get().(*inside)}
 	it.lower, it.upper = o.bounds()
-	runs, err := it.runs()
-	if err != nil {
-		return nil, err
-	}
-	it.entries = merge.New(runs...)
+	it.inside.open(state, sstable.IteratorOptions{Lower: it.lower, Upper: it.upper})
 	return it, nil
 }
 
-// runs opens every sorted run that may hold a key of the range, newest first.
-func (it *Iterator) runs() ([]base.Iterator, error) {
-	var runs []base.Iterator
-	if !it.state.Active.Empty() {
-		runs = append(runs, it.state.Active.NewIterator())
+// open makes entries the merge of every sorted run that may hold a key of the range.
+func (in *inside) open(state *stages.ReadState, o sstable.IteratorOptions) {
+	if !state.Active.Empty() {
+		in.memtables = append(in.memtables, *state.Active.NewIterator())
 	}
-	for _, m := range it.state.Sealed {
-		runs = append(runs, m.NewIterator())
+	for _, m := range state.Sealed {
+		in.memtables = append(in.memtables, *m.NewIterator())
 	}
-	options := sstable.IteratorOptions{}
-	for _, t := range it.state.Version.Overlapping(0, it.lower, it.upper) {
-		table, err := t.Handle.Table()
-		if err != nil {
-			return nil, err
-		}
-		runs = append(runs, table.NewIterator(options))
+	in.tables = state.Version.AppendRuns(in.tables, o)
+	for i := range in.memtables {
+		in.runs = append(in.runs, &in.memtables[i])
 	}
-	for level := 1; level < manifest.NumLevels; level++ {
-		if tables := it.state.Version.Overlapping(level, it.lower, it.upper); len(tables) > 0 {
-			runs = append(runs, manifest.NewLevelIterator(tables, options))
-		}
+	for i := range in.tables {
+		in.runs = append(in.runs, &in.tables[i])
 	}
-	return runs, nil
+	in.entries.Reset(in.runs)
+}
+
+// release closes what is open and keeps the rest for another Iterator.
+func (in *inside) release() {
+	in.entries.Close()
+	clear(in.memtables)
+	clear(in.runs)
+	in.memtables, in.tables, in.runs = in.memtables[:0], in.tables[:0], in.runs[:0]
+	if cap(in.search) <= maxPooledBytes {
+		insides.Put(in)
+	}
 }
 
 // First moves to the first key of the range.
@@ -139,11 +150,9 @@ func (it *Iterator) First() bool {
 		return false
 	}
 	if it.lower != nil {
-		it.entries.SeekGE(it.searchKey(it.lower, it.seq))
-	} else {
-		it.entries.First()
+		return it.showNext(it.inside.entries.SeekGE(it.searchKey(it.lower, it.seq)), false)
 	}
-	return it.showNext(false)
+	return it.showNext(it.inside.entries.First(), false)
 }
 
 // Last moves to the last key of the range.
@@ -152,11 +161,9 @@ func (it *Iterator) Last() bool {
 		return false
 	}
 	if it.upper != nil {
-		it.entries.SeekLT(it.searchKey(it.upper, base.MaxSeq))
-	} else {
-		it.entries.Last()
+		return it.showPrevious(it.inside.entries.SeekLT(it.searchKey(it.upper, base.MaxSeq)))
 	}
-	return it.showPrevious()
+	return it.showPrevious(it.inside.entries.Last())
 }
 
 // SeekGE moves to the first key of the range at or after key.
@@ -167,8 +174,7 @@ func (it *Iterator) SeekGE(key []byte) bool {
 	if !it.ready() {
 		return false
 	}
-	it.entries.SeekGE(it.searchKey(key, it.seq))
-	return it.showNext(false)
+	return it.showNext(it.inside.entries.SeekGE(it.searchKey(key, it.seq)), false)
 }
 
 // SeekLT moves to the last key of the range before key.
@@ -179,8 +185,7 @@ func (it *Iterator) SeekLT(key []byte) bool {
 	if !it.ready() {
 		return false
 	}
-	it.entries.SeekLT(it.searchKey(key, base.MaxSeq))
-	return it.showPrevious()
+	return it.showPrevious(it.inside.entries.SeekLT(it.searchKey(key, base.MaxSeq)))
 }
 
 // Next moves to the next key.
@@ -190,20 +195,17 @@ func (it *Iterator) Next() bool {
 		return false
 	}
 	switch it.place {
+	case forward:
+		return it.showNext(it.inside.entries.Next(), true)
+	case backward: // behind the oldest version
+		it.inside.search = base.AppendInternalKey(it.inside.search[:0], it.key, 0)
+		return it.showNext(it.inside.entries.SeekGE(it.inside.search), false)
 	case nowhere, atStart:
 		return it.First()
-	case atEnd:
-		return false
 	case failed:
 		it.err = failure
-		return false
 	}
-	if it.place == backward {
-		it.entries.SeekGE(it.searchKey(it.key, base.MaxSeq))
-	} else {
-		it.entries.Next()
-	}
-	return it.showNext(true)
+	return false
 }
 
 // Prev moves to the previous key.
@@ -213,18 +215,16 @@ func (it *Iterator) Prev() bool {
 		return false
 	}
 	switch it.place {
+	case backward:
+		return it.showPrevious(it.inside.entries.Valid())
+	case forward:
+		return it.showPrevious(it.inside.entries.SeekLT(it.searchKey(it.key, base.MaxSeq)))
 	case nowhere, atEnd:
 		return it.Last()
-	case atStart:
-		return false
 	case failed:
 		it.err = failure
-		return false
 	}
-	if it.place == forward {
-		it.entries.SeekLT(it.searchKey(it.key, base.MaxSeq))
-	}
-	return it.showPrevious()
+	return false
 }
 
 // Valid reports whether the iterator stands on a key.
@@ -253,12 +253,11 @@ func (it *Iterator) Err() error { return it.err }
 // Close releases what the iterator holds and returns the error of its last move.
 // What it showed last stays readable. It is idempotent.
 func (it *Iterator) Close() error {
-	if it.closed {
+	if it.inside == nil {
 		return nil
 	}
-	it.closed = true
-	it.entries.Close()
-	it.state, it.place = nil, nowhere
+	it.inside.release()
+	it.inside, it.place = nil, nowhere
 	return it.err
 }
 
@@ -281,7 +280,7 @@ func (it *Iterator) Backward() iter.Seq2[[]byte, []byte] {
 
 // ready checks, before a move, that there is still something to move on.
 func (it *Iterator) ready() bool {
-	if it.closed || it.db.closed.Load() {
+	if it.inside == nil || it.db.closed.Load() {
 		it.err, it.place = ErrClosed, nowhere
 		return false
 	}
@@ -290,65 +289,67 @@ func (it *Iterator) ready() bool {
 }
 
 func (it *Iterator) searchKey(user []byte, seq base.Seq) base.InternalKey {
-	it.search = base.AppendSearchKey(it.search[:0], user, seq)
-	return it.search
+	it.inside.search = base.AppendSearchKey(it.inside.search[:0], user, seq)
+	return it.inside.search
 }
 
-// showNext shows the first key at or after where entries stand that has a visible
-// value. Versions of the key shown last are passed over if pass is set.
-func (it *Iterator) showNext(pass bool) bool {
-	for ; it.entries.Valid(); it.entries.Next() {
-		entry := it.entries.Key()
-		user := entry.UserKey()
-		if it.upper != nil && bytes.Compare(user, it.upper) >= 0 {
-			return it.stop(atEnd)
-		}
-		if entry.Seq() > it.seq || (pass && bytes.Equal(user, it.key)) {
+// showNext shows the first key at or after where entries stand, if they do, that has a
+// visible value. With pass, those that have the key they just stood on are passed over.
+func (it *Iterator) showNext(stands, pass bool) bool {
+	entries := &it.inside.entries
+	for ; stands; stands = entries.Next() {
+		if pass = pass && entries.Again(); pass {
 			continue
 		}
-		it.key = append(it.key[:0], user...)
-		if entry.Kind() == base.KindSet {
-			it.value, it.place = it.entries.Value(), forward
+		entry := entries.Key()
+		user, trailer := entry.UserKey(), entry.Trailer()
+		switch {
+		case it.upper != nil && bytes.Compare(user, it.upper) >= 0:
+			return it.stop(atEnd)
+		case trailer.Seq() > it.seq:
+		case trailer.Kind() == base.KindSet:
+			it.key, it.value, it.place = user, entries.Value(), forward
 			return true
+		default:
+			pass = true // deleted: so are all its older versions
 		}
-		pass = true // deleted: so are all its older versions
 	}
 	return it.stop(atEnd)
 }
 
-// showPrevious shows the last key at or before where entries stand that has a
-// visible value. Going backward, the versions of a key come oldest first: the last
-// visible one before the key changes counts.
-func (it *Iterator) showPrevious() bool {
-	found := false
-	for ; it.entries.Valid(); it.entries.Prev() {
-		entry := it.entries.Key()
-		user := entry.UserKey()
-		if found && !bytes.Equal(user, it.key) {
+// showPrevious shows the last key at or before where entries stand, if they do, that
+// has a visible value. Going backward, the versions of a key come oldest first: the
+// last visible one before the key changes counts.
+func (it *Iterator) showPrevious(stands bool) bool {
+	entries, found := &it.inside.entries, false
+	for ; stands; stands = entries.Prev() {
+		if found && !entries.Again() {
 			break
 		}
+		entry := entries.Key()
+		user, trailer := entry.UserKey(), entry.Trailer()
 		if it.lower != nil && bytes.Compare(user, it.lower) < 0 {
 			break
 		}
-		if entry.Seq() > it.seq {
+		if trailer.Seq() > it.seq {
 			continue
 		}
-		if found = entry.Kind() == base.KindSet; found {
-			it.key = append(it.key[:0], user...)
-			it.copied = append(it.copied[:0], it.entries.Value()...)
+		if found = trailer.Kind() == base.KindSet; found {
+			it.own = append(it.own[:0], user...)
+			it.value = entries.Value()
 		}
 	}
-	if !found || it.entries.Err() != nil {
+	if !found || entries.Err() != nil {
 		return it.stop(atStart)
 	}
-	it.value, it.place = it.copied, backward
+	it.key, it.place = it.own, backward
 	return true
 }
 
 // stop ends a move that found no key.
 func (it *Iterator) stop(p place) bool {
 	it.place = p
-	if err := it.entries.Err(); err != nil {
+	if err := it.inside.entries.Err(); err != nil {
 		it.place = failed
 		it.err = err
 		if it.db.closed.Load() {

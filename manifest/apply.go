@@ -19,7 +19,7 @@ func (v *Version) Apply(e *Edit) (*Version, error) {
 	if err := next.add(e.Added, removed, &changed); err != nil {
 		return nil, err
 	}
-	for level := 1; level < NumLevels; level++ {
+	for level := range NumLevels {
 		if changed[level] || len(next.ends[level]) != len(next.Levels[level]) {
 			next.ends[level] = endPrefixes(next.Levels[level])
 		}

@@ -1,6 +1,8 @@
 package manifest
 
 import (
+	"bytes"
+	"slices"
 	"sort"
 
 	"lsmdb/internal/base"
@@ -15,8 +17,9 @@ import (
 // Invariant: valid means that open stands on an entry of tables[at].
 type LevelIterator struct {
 	tables  []*TableMeta
+	ends    []uint64 // their endPrefixes
 	options sstable.IteratorOptions
-	open    *sstable.Iterator // over tables[at]; nil: none
+	open    sstable.Iterator // over tables[at], if at is not -1
 	at      int
 	valid   bool
 	closed  bool
@@ -28,8 +31,50 @@ var _ base.Iterator = (*LevelIterator)(nil)
 // NewLevelIterator returns an unpositioned iterator over tables, which are in
 // ascending order, share no keys, and have Handles.
 func NewLevelIterator(tables []*TableMeta, o sstable.IteratorOptions) *LevelIterator {
-	return &LevelIterator{tables: tables, options: o}
+	it := &LevelIterator{}
+	it.reset(tables, endPrefixes(tables), o)
+	return it
 }
+
+// AppendRuns appends iterators over all tables that hold keys of the range that o
+// bounds, newest first, and uses the memory of those that lie behind the end of dst.
+// They are to be used where they are: none may be copied.
+func (v *Version) AppendRuns(dst []LevelIterator, o sstable.IteratorOptions) []LevelIterator {
+	for level, tables := range v.Levels {
+		ends := v.endsOf(level)
+		if level > 0 {
+			dst = appendRun(dst, tables, ends, o)
+			continue
+		}
+		for i := range tables {
+			dst = appendRun(dst, tables[i:i+1], ends[i:i+1], o)
+		}
+	}
+	return dst
+}
+
+// appendRun appends an iterator over those of the tables that the range needs.
+func appendRun(dst []LevelIterator, tables []*TableMeta, ends []uint64, o sstable.IteratorOptions) []LevelIterator {
+	from, to, n := 0, len(tables), len(dst)
+	if o.Lower != nil {
+		from = firstNotBefore(tables, ends, o.Lower)
+	}
+	if o.Upper != nil {
+		to = sort.Search(to, func(i int) bool { return bytes.Compare(tables[i].Smallest.UserKey(), o.Upper) >= 0 })
+	}
+	if from < to {
+		dst = slices.Grow(dst, 1)[:n+1]
+		dst[n].reset(tables[from:to], ends[from:to], o)
+	}
+	return dst
+}
+
+func (it *LevelIterator) reset(tables []*TableMeta, ends []uint64, o sstable.IteratorOptions) {
+	*it = LevelIterator{tables: tables, ends: ends, options: o, open: it.open, at: -1}
+}
+
+// Table returns the iterator over the current table. It stays the same one.
+func (it *LevelIterator) Table() *sstable.Iterator { return &it.open }
 
 // First moves to the first entry of the level.
 func (it *LevelIterator) First() bool { return it.enter(0) && it.forward(it.open.First()) }
@@ -41,14 +86,16 @@ func (it *LevelIterator) Last() bool {
 
 // SeekGE moves to the first entry at or after key.
 func (it *LevelIterator) SeekGE(key base.InternalKey) bool {
-	at := sort.Search(len(it.tables), func(i int) bool { return base.Compare(it.tables[i].Largest, key) >= 0 })
-	return it.enter(at) && it.forward(it.open.SeekGE(key))
+	return it.enter(firstNotBefore(it.tables, it.ends, key.UserKey())) && it.forward(it.open.SeekGE(key))
 }
 
 // SeekLT moves to the last entry before key.
 func (it *LevelIterator) SeekLT(key base.InternalKey) bool {
-	after := sort.Search(len(it.tables), func(i int) bool { return base.Compare(it.tables[i].Smallest, key) >= 0 })
-	return it.enter(after-1) && it.backward(it.open.SeekLT(key))
+	at := firstNotBefore(it.tables, it.ends, key.UserKey())
+	if at == len(it.tables) || base.Compare(it.tables[at].Smallest, key) >= 0 {
+		at--
+	}
+	return it.enter(at) && it.backward(it.open.SeekLT(key))
 }
 
 // Next moves to the following entry.
@@ -93,7 +140,7 @@ func (it *LevelIterator) Err() error { return it.err }
 // later seek fails with base.ErrClosed.
 func (it *LevelIterator) Close() error {
 	it.leave()
-	it.tables, it.closed = nil, true
+	*it = LevelIterator{open: it.open, at: -1, closed: true, err: it.err}
 	return it.err
 }
 
@@ -142,7 +189,7 @@ func (it *LevelIterator) enter(at int) bool {
 	if at < 0 || at >= len(it.tables) {
 		return false
 	}
-	if it.open != nil && it.at == at {
+	if it.at == at {
 		return true
 	}
 	it.leave()
@@ -151,15 +198,13 @@ func (it *LevelIterator) enter(at int) bool {
 		it.err = err
 		return false
 	}
-	it.at, it.open = at, table.NewIterator(it.options)
+	it.at = at
+	it.open.Reset(table, &it.options)
 	return true
 }
 
 // leave closes the open table's iterator.
 func (it *LevelIterator) leave() {
-	it.valid = false
-	if it.open != nil {
-		_ = it.open.Close() // repeats what its Err has told
-		it.open = nil
-	}
+	it.valid, it.at = false, -1
+	_ = it.open.Close() // repeats what its Err has told
 }

@@ -35,7 +35,7 @@ type Version struct {
 	// by ascending key.
 	Levels [NumLevels][]*TableMeta
 
-	// ends holds, for each level but 0, the prefixes of the tables' last user keys,
+	// ends holds, for each level, the prefixes of the tables' last user keys,
 	// so that Find reads one array instead of chasing pointers. Apply makes them.
 	ends [NumLevels][]uint64
 }
@@ -44,7 +44,7 @@ type Version struct {
 // nil when there is none. It does not allocate.
 func (v *Version) Find(level int, userKey []byte) *TableMeta {
 	tables := v.Levels[level]
-	at := v.firstNotBefore(level, userKey)
+	at := firstNotBefore(tables, v.endsOf(level), userKey)
 	if at == len(tables) || bytes.Compare(tables[at].Smallest.UserKey(), userKey) > 0 {
 		return nil
 	}
@@ -68,20 +68,24 @@ func (v *Version) Overlapping(level int, lower, upper []byte) []*TableMeta {
 	}
 	from := 0
 	if lower != nil {
-		from = v.firstNotBefore(level, lower)
+		from = firstNotBefore(tables, v.endsOf(level), lower)
 	}
 	tables = tables[from:]
 	count := sort.Search(len(tables), func(i int) bool { return tables[i].startsAfter(upper) })
 	return tables[:count:count]
 }
 
-// firstNotBefore returns the index of the first table of a level other than 0
-// that does not end before userKey.
-func (v *Version) firstNotBefore(level int, userKey []byte) int {
-	tables, ends := v.Levels[level], v.ends[level]
-	if len(ends) != len(tables) { // a Version that Apply did not make
-		ends = endPrefixes(tables)
+// endsOf returns the endPrefixes of a level.
+func (v *Version) endsOf(level int) []uint64 {
+	if len(v.ends[level]) != len(v.Levels[level]) { // a Version that Apply did not make
+		return endPrefixes(v.Levels[level])
 	}
+	return v.ends[level]
+}
+
+// firstNotBefore returns the index of the first of the tables of a level other than 0
+// that does not end before userKey. ends are their endPrefixes.
+func firstNotBefore(tables []*TableMeta, ends []uint64, userKey []byte) int {
 	prefix := prefixOf(userKey)
 	low, high := 0, len(ends)
 	for low < high {

@@ -52,6 +52,9 @@ func (b *block) value(i int) []byte {
 	return b.data[value:end:end]
 }
 
+// shared returns the bytes that all keys start with.
+func (b *block) shared() []byte { return b.data[:b.prefix:b.prefix] }
+
 // appendKey appends the key of entry i to dst.
 func (b *block) appendKey(dst []byte, i int) base.InternalKey {
 	return append(append(dst, b.data[:b.prefix]...), b.rest(i)...)

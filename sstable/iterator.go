@@ -1,6 +1,8 @@
 package sstable
 
 import (
+	"bytes"
+
 	"lsmdb/internal/base"
 )
 
@@ -8,13 +10,15 @@ import (
 // base.Iterator and keeps its table open. After warming up its buffers it allocates
 // nothing but the blocks that it puts into the cache.
 type Iterator struct {
-	table  *Table // nil once closed
-	reader blockReader
-	own    *block // blocks are decoded into this one; nil: they fill the cache
+	table       *Table // nil once closed
+	first, last int    // blocks outside of which nothing of the range lies
+	reader      *blockReader
+	own         *block // blocks are decoded into this one; nil: they fill the cache
 
 	block  *block // nil until one was entered
 	i      int    // its number, or -1
 	entry  int    // number in the block
+	count  int    // of the entries in the block
 	key    base.InternalKey
 	value  []byte
 	prefix int // bytes that all keys of the block share: key starts with them already
@@ -26,43 +30,64 @@ type Iterator struct {
 type IteratorOptions struct {
 	NoFill         bool // leave the cache as it is: for compactions, which read everything once
 	ReadAheadBytes int  // longest read when moving forward block by block; 0: one block at a time
+
+	// Only user keys from Lower to Upper, which is excluded, matter: blocks that hold
+	// none are not read, other keys may show or not. nil: no bound.
+	Lower, Upper []byte
 }
+
+// maxKeptKeyBytes bounds the buffer for keys that is kept for another table.
+const maxKeptKeyBytes = 4 << 10
 
 // NewIterator returns an iterator that stands nowhere yet.
 func (t *Table) NewIterator(o IteratorOptions) *Iterator {
-	it := &Iterator{table: t, i: -1}
-	it.reader.maxAheadBytes = int64(o.ReadAheadBytes)
-	if o.NoFill || t.source.cache == nil {
+	it := new(Iterator)
+	it.Reset(t, &o)
+	return it
+}
+
+// Reset makes it an iterator over t that stands nowhere yet, in the memory it has. The
+// Key that it showed last changes with the next move.
+func (it *Iterator) Reset(t *Table, o *IteratorOptions) {
+	*it = Iterator{table: t, i: -1, last: t.index.count() - 1, key: it.key[:0], reader: it.reader, own: it.own}
+	if cap(it.key) > maxKeptKeyBytes {
+		it.key = nil
+	}
+	if o.NoFill && it.own == nil {
 		it.own = new(block)
 	}
-	return it
+	if (o.NoFill || o.ReadAheadBytes > 0) && it.reader == nil {
+		it.reader = new(blockReader)
+	}
+	if it.reader != nil {
+		it.reader.restart(int64(o.ReadAheadBytes))
+	}
+	if o.Lower != nil {
+		it.first = t.index.find(base.AppendSearchKey(it.key[:0], o.Lower, base.MaxSeq))
+	}
+	if o.Upper != nil {
+		it.last = min(it.last, t.index.find(base.AppendSearchKey(it.key[:0], o.Upper, base.MaxSeq)))
+	}
 }
 
 // First moves to the first entry.
 func (it *Iterator) First() bool {
-	return it.begin() && it.enter(0) && it.stand(0)
+	return it.begin() && it.enter(it.first) && it.stand(0)
 }
 
 // Last moves to the last entry.
 func (it *Iterator) Last() bool {
-	return it.begin() && it.enter(it.table.index.count()-1) && it.stand(it.block.count()-1)
+	return it.begin() && it.enter(it.last) && it.stand(it.count-1)
 }
 
 // SeekGE moves to the first entry at or after key.
 func (it *Iterator) SeekGE(key base.InternalKey) bool {
-	return it.begin() && it.enter(it.table.index.find(key)) && it.move(it.block.find(key))
+	return it.begin() && it.enter(max(it.first, it.table.index.find(key))) && it.move(it.block.find(key))
 }
 
 // SeekLT moves to the last entry before key.
 func (it *Iterator) SeekLT(key base.InternalKey) bool {
-	if !it.begin() {
-		return false
-	}
-	i := it.table.index.find(key)
-	if i == it.table.index.count() {
-		return it.Last()
-	}
-	return it.enter(i) && it.move(it.block.find(key)-1)
+	return it.begin() && it.enter(min(it.last, it.table.index.find(key))) && it.move(it.block.find(key)-1)
 }
 
 // Next moves to the entry after the current one.
@@ -71,24 +96,44 @@ func (it *Iterator) Next() bool { return it.valid && it.move(it.entry+1) }
 // Prev moves to the entry before the current one.
 func (it *Iterator) Prev() bool { return it.valid && it.move(it.entry-1) }
 
+// Step moves by one entry, forward or back, if that lies in the same block, and
+// otherwise not at all. again tells that it has the same user key. The iterator must
+// stand on an entry.
+func (it *Iterator) Step(by int) (moved, again bool) {
+	j := it.entry + by
+	if uint(j) >= uint(it.count) {
+		return false, false
+	}
+	rest := it.block.rest(j)
+	again = bytes.Equal(rest.UserKey(), it.key[it.prefix:].UserKey())
+	it.key = append(it.key[:it.prefix], rest...)
+	it.value, it.entry = it.block.value(j), j
+	return true, again
+}
+
 // Valid reports whether the iterator stands on an entry.
 func (it *Iterator) Valid() bool { return it.valid }
 
 // Key returns the current key, valid until the next move.
 func (it *Iterator) Key() base.InternalKey { return it.key }
 
-// Value returns the current value, valid until the next move.
+// Value returns the current value, valid until the next move, and as long as it is
+// held where the iterator fills the cache.
 func (it *Iterator) Value() []byte { return it.value }
 
 // Err returns the error that ended the last move, nil if it was the end of the table.
 func (it *Iterator) Err() error { return it.err }
 
 // Close lets go of the table and returns Err. What Key and Value returned last stays
-// readable. It is idempotent; a later seek fails with base.ErrClosed.
+// readable until Reset. It is idempotent; a later seek fails with base.ErrClosed.
 func (it *Iterator) Close() error {
-	it.table, it.valid = nil, false
+	it.table, it.block, it.value, it.valid = nil, nil, nil, false
 	return it.err
 }
+
+// GiveUpKey leaves what Key returned last to whoever holds it: later moves write keys
+// elsewhere.
+func (it *Iterator) GiveUpKey() { it.key = nil }
 
 // begin prepares for a move that does not depend on where the iterator stands.
 func (it *Iterator) begin() bool {
@@ -103,17 +148,18 @@ func (it *Iterator) begin() bool {
 // enter makes i the current block.
 func (it *Iterator) enter(i int) bool {
 	it.valid = false
-	if i < 0 || i >= it.table.index.count() {
+	if i < it.first || i > it.last {
 		return false
 	}
 	if i != it.i {
-		b, err := it.table.block(i, &it.reader, it.own)
+		b, err := it.table.block(i, it.reader, it.own)
 		if err != nil {
 			it.err = err
 			return false
 		}
-		it.block, it.i, it.prefix = b, i, b.prefix
-		it.key = append(it.key[:0], b.data[:b.prefix]...)
+		shared := b.shared()
+		it.block, it.i, it.count, it.prefix = b, i, b.count(), len(shared)
+		it.key = append(it.key[:0], shared...)
 	}
 	return true
 }
@@ -123,8 +169,8 @@ func (it *Iterator) enter(i int) bool {
 func (it *Iterator) move(j int) bool {
 	switch {
 	case j < 0:
-		return it.enter(it.i-1) && it.stand(it.block.count()-1)
-	case j >= it.block.count():
+		return it.enter(it.i-1) && it.stand(it.count-1)
+	case j >= it.count:
 		return it.enter(it.i+1) && it.stand(0)
 	}
 	return it.stand(j)

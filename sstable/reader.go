@@ -96,8 +96,13 @@ func (r *blockReader) fill(s *source, e extent) error {
 // readers holds blockReaders for reads of a single block.
 var readers = sync.Pool{New: func() any { return new(blockReader) }}
 
-// release gives a reader back, without what it read and without long buffers.
+// restart forgets what was read, and gives up long buffers.
+func (r *blockReader) restart(maxAheadBytes int64) {
+	*r = blockReader{stored: resize(r.stored, 0), decoded: resize(r.decoded, 0), maxAheadBytes: maxAheadBytes}
+}
+
+// release gives a reader back.
 func (r *blockReader) release() {
-	*r = blockReader{stored: resize(r.stored, 0), decoded: resize(r.decoded, 0)}
+	r.restart(0)
 	readers.Put(r)
 }

@@ -11,11 +11,14 @@
 package merge
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 
 	"lsmdb/internal/base"
+	"lsmdb/manifest"
+	"lsmdb/sstable"
 )
 
 // Iterator is the merge of its children, itself a base.Iterator. It is used by
@@ -25,23 +28,32 @@ import (
 // The children that stand on an entry form a binary heap whose root is the
 // current one. While one child keeps winning, as it does over a run of
 // neighbouring keys, a step costs one comparison, with the runner-up; a single
-// child costs none. Moves do not allocate.
+// child costs none. Within a block of a table not even an interface is called.
+// Moves do not allocate.
 type Iterator struct {
 	children []child
 	heap     []entry
-	runner   int // heap index of the second best; 0: to be found
+	current  *child // at the root; nil when there is none
+	runner   int    // heap index of the second best; 0: there is none
+	limit    uint64 // its rank; the highest of all if there is none
 	reverse  bool
 	flip     uint64 // all ones in reverse, so that ranks compare alike in both directions
+	again    bool
+	previous []byte // user key that a move started from
+	checked  []byte // last current key, kept for the order check of invariant builds
 	err      error
-	previous []byte // last current key, kept for the order check of invariant builds
 }
 
 var _ base.Iterator = (*Iterator)(nil)
 
+// maxKeptKeyBytes bounds the buffer that Close keeps for the next walk.
+const maxKeptKeyBytes = 4 << 10
+
 // child is an iterator and the key it stands on while it is in the heap.
 type child struct {
-	iter base.Iterator
-	key  base.InternalKey
+	iter  base.Iterator
+	table *sstable.Iterator // where iter stands, if that is in a table
+	key   base.InternalKey
 }
 
 // entry is a child's place in the heap. rank is the first eight bytes of its user
@@ -66,7 +78,14 @@ func (it *Iterator) Reset(children []base.Iterator) {
 	clear(it.children)
 	it.children = it.children[:0]
 	for _, c := range children {
-		it.children = append(it.children, child{iter: c})
+		added := child{iter: c}
+		switch c := c.(type) {
+		case *sstable.Iterator:
+			added.table = c
+		case *manifest.LevelIterator:
+			added.table = c.Table()
+		}
+		it.children = append(it.children, added)
 	}
 	if cap(it.heap) < len(children) {
 		it.heap = make([]entry, 0, len(children))
@@ -92,37 +111,37 @@ func (it *Iterator) SeekLT(key base.InternalKey) bool {
 
 // Next moves to the following entry.
 func (it *Iterator) Next() bool {
-	if len(it.heap) == 0 || it.reverse && !it.turn(false) {
-		return false
-	}
-	return it.advance(it.children[it.heap[0].index].iter.Next())
+	return it.current != nil && (!it.reverse || it.turn(false)) && it.move(1)
 }
 
 // Prev moves to the preceding entry.
 func (it *Iterator) Prev() bool {
-	if len(it.heap) == 0 || !it.reverse && !it.turn(true) {
-		return false
-	}
-	return it.advance(it.children[it.heap[0].index].iter.Prev())
+	return it.current != nil && (it.reverse || it.turn(true)) && it.move(-1)
 }
 
 // Valid reports whether the iterator stands on an entry.
-func (it *Iterator) Valid() bool { return len(it.heap) > 0 }
+func (it *Iterator) Valid() bool { return it.current != nil }
 
 // Key returns the current internal key, nil when there is none.
 func (it *Iterator) Key() base.InternalKey {
-	if len(it.heap) == 0 {
+	if it.current == nil {
 		return nil
 	}
-	return it.children[it.heap[0].index].key
+	return it.current.key
 }
+
+// Again reports whether Next or Prev came here from an entry of the same user key.
+func (it *Iterator) Again() bool { return it.again }
 
 // Value returns the current value, nil when there is none.
 func (it *Iterator) Value() []byte {
-	if len(it.heap) == 0 {
+	switch {
+	case it.current == nil:
 		return nil
+	case it.current.table != nil:
+		return it.current.table.Value()
 	}
-	return it.children[it.heap[0].index].iter.Value()
+	return it.current.iter.Value()
 }
 
 // Err returns the error that ended the walk, nil at a plain end.
@@ -131,6 +150,9 @@ func (it *Iterator) Err() error { return it.err }
 // Close closes every child and returns Err, joined with what closing found. The
 // iterator is then without children; Reset gives it new ones.
 func (it *Iterator) Close() error {
+	if it.current != nil && it.current.table != nil {
+		it.current.table.GiveUpKey() // whoever was shown it may still look at it
+	}
 	for i := range it.children {
 		// Most children return at Close the error that they already reported.
 		if err := it.children[i].iter.Close(); err != nil && !errors.Is(it.err, err) {
@@ -138,13 +160,16 @@ func (it *Iterator) Close() error {
 		}
 	}
 	clear(it.children)
-	it.children, it.heap = it.children[:0], it.heap[:0]
+	it.children, it.heap, it.current, it.again = it.children[:0], it.heap[:0], nil, false
+	if cap(it.previous) > maxKeptKeyBytes {
+		it.previous = nil
+	}
 	return it.err
 }
 
 // start empties the heap for a walk in the given direction.
 func (it *Iterator) start(reverse bool) {
-	it.heap, it.runner, it.err = it.heap[:0], 0, nil
+	it.heap, it.current, it.again, it.err = it.heap[:0], nil, false, nil
 	it.reverse, it.flip = reverse, 0
 	if reverse {
 		it.flip = ^uint64(0)
@@ -160,7 +185,7 @@ func (it *Iterator) position(reverse bool, move func(base.Iterator) bool) bool {
 		}
 	}
 	it.build()
-	return len(it.heap) > 0
+	return it.current != nil
 }
 
 // admit takes child i into the heap's memory if it stands on an entry. It reports
@@ -216,45 +241,55 @@ func beyond(c base.Iterator, key base.InternalKey, earlier, reverse bool) bool {
 	}
 }
 
-// advance restores the heap after the root's child moved.
-func (it *Iterator) advance(stands bool) bool {
-	top := &it.heap[0]
-	c := &it.children[top.index]
-	if base.Invariants {
-		defer it.checkOrder(top.index)
-	}
-	if stands {
-		c.key = c.iter.Key()
-		top.rank = it.rank(c.key)
-		it.settle()
-		return true
-	}
-	if err := c.iter.Err(); err != nil {
-		return it.fail(err)
-	}
-	last := len(it.heap) - 1
-	it.heap[0] = it.heap[last]
-	it.heap = it.heap[:last]
-	it.sift(0)
-	return last > 0
-}
-
-// settle moves the root down if it lost its place. The runner-up is remembered
-// for as long as the root keeps winning.
-func (it *Iterator) settle() {
-	h := it.heap
-	if len(h) < 2 {
-		return
-	}
-	if it.runner == 0 {
-		it.runner = 1
-		if len(h) > 2 && it.less(h[2], h[1]) {
-			it.runner = 2
+// move moves the current child by one entry in the direction of the walk.
+func (it *Iterator) move(by int) bool {
+	c := it.current
+	if c.table != nil && it.heap[0].rank < it.limit { // no other child stands on this user key
+		if moved, again := c.table.Step(by); moved {
+			c.key = c.table.Key()
+			it.settle(it.rank(c.key))
+			it.again = again && it.current == c
+			return true
 		}
 	}
-	if r := it.runner; it.less(h[r], h[0]) {
+	it.previous = append(it.previous[:0], c.key.UserKey()...)
+	if by > 0 {
+		it.advance(c, c.iter.Next())
+	} else {
+		it.advance(c, c.iter.Prev())
+	}
+	it.again = it.current != nil && bytes.Equal(it.previous, it.current.key.UserKey())
+	return it.current != nil
+}
+
+// advance restores the heap after the root's child moved.
+func (it *Iterator) advance(c *child, stands bool) {
+	if stands {
+		c.key = c.iter.Key()
+		it.settle(it.rank(c.key))
+	} else if err := c.iter.Err(); err != nil {
+		it.fail(err)
+	} else {
+		last := len(it.heap) - 1
+		it.heap[0] = it.heap[last]
+		it.heap = it.heap[:last]
+		it.sift(0)
+		it.choose()
+	}
+}
+
+// settle moves the root, whose child now has the given rank, down if it lost its
+// place.
+func (it *Iterator) settle(rank uint64) {
+	h := it.heap
+	h[0].rank = rank
+	if r := it.runner; rank >= it.limit && r > 0 && it.less(h[r], h[0]) {
 		h[0], h[r] = h[r], h[0]
 		it.sift(r)
+		it.choose()
+	}
+	if base.Invariants {
+		it.checkOrder()
 	}
 }
 
@@ -263,14 +298,31 @@ func (it *Iterator) build() {
 	for i := len(it.heap)/2 - 1; i >= 0; i-- {
 		it.sift(i)
 	}
-	if base.Invariants && len(it.heap) > 0 {
-		it.previous = append(it.previous[:0], it.Key()...)
+	it.choose()
+	it.checked = it.checked[:0]
+	if base.Invariants && it.current != nil {
+		it.checkOrder()
+	}
+}
+
+// choose finds the current child and the runner-up in an ordered heap.
+func (it *Iterator) choose() {
+	h := it.heap
+	it.current, it.runner, it.limit = nil, 0, ^uint64(0)
+	if len(h) > 0 {
+		it.current = &it.children[h[0].index]
+	}
+	if len(h) > 1 {
+		it.runner = 1
+		if len(h) > 2 && it.less(h[2], h[1]) {
+			it.runner = 2
+		}
+		it.limit = h[it.runner].rank
 	}
 }
 
 // sift moves the entry at i down to where no child of it is smaller.
 func (it *Iterator) sift(i int) {
-	it.runner = 0
 	h := it.heap
 	if i >= len(h) {
 		return
@@ -320,19 +372,18 @@ func (it *Iterator) rank(key base.InternalKey) uint64 {
 }
 
 func (it *Iterator) fail(err error) bool {
-	it.heap, it.err = it.heap[:0], err
+	it.heap, it.current, it.err = it.heap[:0], nil, err
 	return false
 }
 
 // checkOrder panics if the walk stepped the wrong way, as it would over a child
 // that is out of order.
-func (it *Iterator) checkOrder(moved int) {
-	if len(it.heap) == 0 {
-		return
+func (it *Iterator) checkOrder() {
+	key := it.current.key
+	if len(it.checked) > 0 {
+		if c := base.Compare(it.checked, key); c != 0 && (c < 0) == it.reverse {
+			panic(fmt.Sprintf("invariant: merged keys out of order: %s, then %s", base.InternalKey(it.checked), key))
+		}
 	}
-	if c := base.Compare(it.previous, it.Key()); c != 0 && (c < 0) == it.reverse {
-		panic(fmt.Sprintf("invariant: merged keys out of order: %s, then %s after child %d moved",
-			base.InternalKey(it.previous), it.Key(), moved))
-	}
-	it.previous = append(it.previous[:0], it.Key()...)
+	it.checked = append(it.checked[:0], key...)
 }
