@@ -52,6 +52,12 @@ func TestAllocations(t *testing.T) {
 		{"Prev", 0, func() { backward.Prev() }},
 		{"SeekGE", 0, func() { forward.SeekGE(table) }},
 		{"SeekLT", 0, func() { backward.SeekLT(table) }},
+		{"a short scan", 2, func() { // the Iterator, and the key that it showed last
+			it, _ := d.NewIterator(nil)
+			for ok, i := it.SeekGE(memory), 0; ok && i < 50; ok, i = it.Next(), i+1 {
+			}
+			it.Close()
+		}},
 	} {
 		c.do() // buffers may grow once
 		// AllocsPerRun counts everybody: what a block read allocates averages out.

@@ -68,9 +68,8 @@ type Iterator struct {
 	inside       *inside // nil once closed
 
 	place place
-	key   []byte // the key shown
+	key   []byte // the key shown while walking backward
 	value []byte // its value
-	own   []byte // holds the key while walking backward
 	err   error
 }
 
@@ -218,7 +217,7 @@ func (it *Iterator) Prev() bool {
 	case backward:
 		return it.showPrevious(it.inside.entries.Valid())
 	case forward:
-		return it.showPrevious(it.inside.entries.SeekLT(it.searchKey(it.key, base.MaxSeq)))
+		return it.showPrevious(it.inside.entries.SeekLT(it.searchKey(it.Key(), base.MaxSeq)))
 	case nowhere, atEnd:
 		return it.Last()
 	case failed:
@@ -232,18 +231,24 @@ func (it *Iterator) Valid() bool { return it.place == forward || it.place == bac
 
 // Key returns the key, nil when not Valid.
 func (it *Iterator) Key() []byte {
-	if !it.Valid() {
-		return nil
+	switch it.place {
+	case forward:
+		return it.inside.entries.Key().UserKey()
+	case backward:
+		return it.key
 	}
-	return it.key
+	return nil
 }
 
 // Value returns the value, nil when not Valid.
 func (it *Iterator) Value() []byte {
-	if !it.Valid() {
-		return nil
+	switch it.place {
+	case forward:
+		return it.inside.entries.Value()
+	case backward:
+		return it.value
 	}
-	return it.value
+	return nil
 }
 
 // Err returns the error that ended the last move: nil at the end of the range, a
@@ -265,7 +270,7 @@ func (it *Iterator) Close() error {
 // valid until the next step. When the loop ends by itself, ask Err.
 func (it *Iterator) All() iter.Seq2[[]byte, []byte] {
 	return func(yield func(key, value []byte) bool) {
-		for ok := it.First(); ok && yield(it.key, it.value); ok = it.Next() {
+		for ok := it.First(); ok && yield(it.Key(), it.Value()); ok = it.Next() {
 		}
 	}
 }
@@ -273,7 +278,7 @@ func (it *Iterator) All() iter.Seq2[[]byte, []byte] {
 // Backward ranges from the last to the first; otherwise it is like All.
 func (it *Iterator) Backward() iter.Seq2[[]byte, []byte] {
 	return func(yield func(key, value []byte) bool) {
-		for ok := it.Last(); ok && yield(it.key, it.value); ok = it.Prev() {
+		for ok := it.Last(); ok && yield(it.Key(), it.Value()); ok = it.Prev() {
 		}
 	}
 }
@@ -308,7 +313,7 @@ func (it *Iterator) showNext(stands, pass bool) bool {
 			return it.stop(atEnd)
 		case trailer.Seq() > it.seq:
 		case trailer.Kind() == base.KindSet:
-			it.key, it.value, it.place = user, entries.Value(), forward
+			it.place = forward
 			return true
 		default:
 			pass = true // deleted: so are all its older versions
@@ -335,14 +340,14 @@ func (it *Iterator) showPrevious(stands bool) bool {
 			continue
 		}
 		if found = trailer.Kind() == base.KindSet; found {
-			it.own = append(it.own[:0], user...)
+			it.key = append(it.key[:0], user...)
 			it.value = entries.Value()
 		}
 	}
 	if !found || entries.Err() != nil {
 		return it.stop(atStart)
 	}
-	it.key, it.place = it.own, backward
+	it.place = backward
 	return true
 }
 

@@ -2,6 +2,7 @@ package sstable
 
 import (
 	"bytes"
+	"slices"
 
 	"lsmdb/internal/base"
 )
@@ -20,8 +21,9 @@ type Iterator struct {
 	entry  int    // number in the block
 	count  int    // of the entries in the block
 	key    base.InternalKey
-	value  []byte
-	prefix int // bytes that all keys of the block share: key starts with them already
+	prefix int    // bytes that all keys of the block share: key starts with them already
+	lead   uint64 // the first eight of these, padded with zeros
+	head   uint64 // of what follows them in key
 	valid  bool
 	err    error
 }
@@ -105,11 +107,17 @@ func (it *Iterator) Step(by int) (moved, again bool) {
 		return false, false
 	}
 	rest := it.block.rest(j)
-	again = bytes.Equal(rest.UserKey(), it.key[it.prefix:].UserKey())
-	it.key = append(it.key[:it.prefix], rest...)
-	it.value, it.entry = it.block.value(j), j
+	h := head(rest)
+	again = h == it.head && bytes.Equal(rest.UserKey(), it.key[it.prefix:].UserKey())
+	it.key = it.key[:it.prefix]
+	it.key = append(it.key, rest...)
+	it.entry, it.head = j, h
 	return true, again
 }
+
+// Head returns the first eight bytes of the current user key, padded with zeros. That
+// is faster than to ask the key that a move has just put together.
+func (it *Iterator) Head() uint64 { return it.lead | it.head>>(8*uint(it.prefix)) }
 
 // Valid reports whether the iterator stands on an entry.
 func (it *Iterator) Valid() bool { return it.valid }
@@ -119,7 +127,12 @@ func (it *Iterator) Key() base.InternalKey { return it.key }
 
 // Value returns the current value, valid until the next move, and as long as it is
 // held where the iterator fills the cache.
-func (it *Iterator) Value() []byte { return it.value }
+func (it *Iterator) Value() []byte {
+	if it.block == nil {
+		return nil
+	}
+	return it.block.value(it.entry)
+}
 
 // Err returns the error that ended the last move, nil if it was the end of the table.
 func (it *Iterator) Err() error { return it.err }
@@ -127,7 +140,7 @@ func (it *Iterator) Err() error { return it.err }
 // Close lets go of the table and returns Err. What Key and Value returned last stays
 // readable until Reset. It is idempotent; a later seek fails with base.ErrClosed.
 func (it *Iterator) Close() error {
-	it.table, it.block, it.value, it.valid = nil, nil, nil, false
+	it.table, it.block, it.valid = nil, nil, false
 	return it.err
 }
 
@@ -159,7 +172,8 @@ func (it *Iterator) enter(i int) bool {
 		}
 		shared := b.shared()
 		it.block, it.i, it.count, it.prefix = b, i, b.count(), len(shared)
-		it.key = append(it.key[:0], shared...)
+		it.key = base.AppendInternalKey(slices.Grow(it.key[:0], len(shared)+64), shared, 0)
+		it.lead = head(it.key)
 	}
 	return true
 }
@@ -177,8 +191,8 @@ func (it *Iterator) move(j int) bool {
 }
 
 func (it *Iterator) stand(j int) bool {
-	it.key = append(it.key[:it.prefix], it.block.rest(j)...)
-	it.value = it.block.value(j)
-	it.entry, it.valid = j, true
+	rest := it.block.rest(j)
+	it.key = append(it.key[:it.prefix], rest...)
+	it.entry, it.head, it.valid = j, head(rest), true
 	return true
 }

@@ -295,3 +295,33 @@ func TestClosedIterator(t *testing.T) {
 		t.Fatalf("an iterator of a closed table: %v", open.Err())
 	}
 }
+
+// TestIteratorBounds reads no block that a bound and the index exclude, in whichever
+// direction the walk comes to it, and shows everything in between.
+func TestIteratorBounds(t *testing.T) {
+	table, f := scripted(t, 30, ReaderOptions{})
+	at := func(s string) []byte { return []byte(s) }
+	for _, c := range []struct {
+		lower, upper []byte
+		words, want  string
+		reads        int
+	}{
+		{nil, nil, "ge:17 next next next", "17. 18. 19. 20.", 4},
+		{nil, at("00002"), "ge:17 next next next", "17. 18. 19. end", 3},
+		{nil, at("00002"), "last prev", "19. 18.", 2},
+		{nil, at("00002"), "ge:25 lt:25 ge:19 next lt:20", "end 19. 19. end 19.", 1},
+		{at("0000100"), nil, "first prev next", "11. end end", 1},
+		{at("000012"), nil, "lt:14 prev prev", "13. 12. end", 3},
+		{at("000012"), nil, "ge:3 lt:3 first", "12. end 12.", 1},
+		{at("000012"), at("000014"), "first next next last prev prev", "12. 13. 14. 14. 13. 12.", 5},
+		{at("00001"), at("00002"), "last next first", "19. end 9.", 2},
+		{at("5"), nil, "first", "end", 0},
+		{nil, at("5"), "last", "29.", 1},
+	} {
+		f.reads = nil
+		it := table.NewIterator(IteratorOptions{Lower: c.lower, Upper: c.upper})
+		if got := script(it, c.words); got != c.want || len(f.reads) != c.reads {
+			t.Errorf("%q to %q, %s: %s with %d reads, want %s with %d", c.lower, c.upper, c.words, got, len(f.reads), c.want, c.reads)
+		}
+	}
+}

@@ -53,7 +53,7 @@ const maxKeptKeyBytes = 4 << 10
 type child struct {
 	iter  base.Iterator
 	table *sstable.Iterator // where iter stands, if that is in a table
-	key   base.InternalKey
+	key   base.InternalKey  // of a table that is the only one left, out of date
 }
 
 // entry is a child's place in the heap. rank is the first eight bytes of its user
@@ -124,8 +124,11 @@ func (it *Iterator) Valid() bool { return it.current != nil }
 
 // Key returns the current internal key, nil when there is none.
 func (it *Iterator) Key() base.InternalKey {
-	if it.current == nil {
+	switch {
+	case it.current == nil:
 		return nil
+	case it.current.table != nil:
+		return it.current.table.Key()
 	}
 	return it.current.key
 }
@@ -205,7 +208,7 @@ func (it *Iterator) admit(i int, stands bool) bool {
 // one moves to its nearest entry on the far side of the current key.
 func (it *Iterator) turn(reverse bool) bool {
 	current := it.heap[0].index
-	key := it.children[current].key
+	key := it.Key()
 	it.start(reverse)
 	it.admit(current, true)
 	for i := range it.children {
@@ -246,13 +249,15 @@ func (it *Iterator) move(by int) bool {
 	c := it.current
 	if c.table != nil && it.heap[0].rank < it.limit { // no other child stands on this user key
 		if moved, again := c.table.Step(by); moved {
-			c.key = c.table.Key()
-			it.settle(it.rank(c.key))
-			it.again = again && it.current == c
+			it.again = again
+			if it.runner > 0 || base.Invariants {
+				c.key = c.table.Key()
+				it.settle(c.table.Head() ^ it.flip)
+			}
 			return true
 		}
 	}
-	it.previous = append(it.previous[:0], c.key.UserKey()...)
+	it.previous = append(it.previous[:0], it.Key().UserKey()...)
 	if by > 0 {
 		it.advance(c, c.iter.Next())
 	} else {
