@@ -31,9 +31,7 @@ var _ base.Iterator = (*LevelIterator)(nil)
 // NewLevelIterator returns an unpositioned iterator over tables, which are in
 // ascending order, share no keys, and have Handles.
 func NewLevelIterator(tables []*TableMeta, o sstable.IteratorOptions) *LevelIterator {
-	it := &LevelIterator{}
-	it.reset(tables, endPrefixes(tables), o)
-	return it
+	return &LevelIterator{tables: tables, ends: endPrefixes(tables), options: o, at: -1}
 }
 
 // AppendRuns appends iterators over all tables that hold keys of the range that o
@@ -64,13 +62,9 @@ func appendRun(dst []LevelIterator, tables []*TableMeta, ends []uint64, o sstabl
 	}
 	if from < to {
 		dst = slices.Grow(dst, 1)[:n+1]
-		dst[n].reset(tables[from:to], ends[from:to], o)
+		dst[n] = LevelIterator{tables: tables[from:to], ends: ends[from:to], options: o, open: dst[n].open, at: -1}
 	}
 	return dst
-}
-
-func (it *LevelIterator) reset(tables []*TableMeta, ends []uint64, o sstable.IteratorOptions) {
-	*it = LevelIterator{tables: tables, ends: ends, options: o, open: it.open, at: -1}
 }
 
 // Table returns the iterator over the current table. It stays the same one.

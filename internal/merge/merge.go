@@ -305,9 +305,7 @@ func (it *Iterator) build() {
 	}
 	it.choose()
 	it.checked = it.checked[:0]
-	if base.Invariants && it.current != nil {
-		it.checkOrder()
-	}
+	it.checkOrder()
 }
 
 // choose finds the current child and the runner-up in an ordered heap.
@@ -384,11 +382,12 @@ func (it *Iterator) fail(err error) bool {
 // checkOrder panics if the walk stepped the wrong way, as it would over a child
 // that is out of order.
 func (it *Iterator) checkOrder() {
+	if !base.Invariants || it.current == nil {
+		return
+	}
 	key := it.current.key
-	if len(it.checked) > 0 {
-		if c := base.Compare(it.checked, key); c != 0 && (c < 0) == it.reverse {
-			panic(fmt.Sprintf("invariant: merged keys out of order: %s, then %s", base.InternalKey(it.checked), key))
-		}
+	if len(it.checked) > 0 && base.Compare(it.checked, key) != 0 && (base.Compare(it.checked, key) < 0) == it.reverse {
+		panic(fmt.Sprintf("invariant: merged keys out of order: %s, then %s", base.InternalKey(it.checked), key))
 	}
 	it.checked = append(it.checked[:0], key...)
 }
