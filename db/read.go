@@ -61,15 +61,16 @@ func has(state *stages.ReadState, seq base.Seq, key []byte) (bool, error) {
 // find looks for the newest version of key that is visible at seq, newest run
 // first: the first version it meets decides. The value must not outlive state.
 func find(state *stages.ReadState, seq base.Seq, key []byte) (value []byte, found bool, err error) {
-	if value, t, ok := state.Active.Get(key, seq); ok {
+	hash := base.Hash(key)
+	if value, t, ok := state.Active.Get(key, hash, seq); ok {
 		return value, t.Kind() == base.KindSet, nil
 	}
 	for _, m := range state.Sealed {
-		if value, t, ok := m.Get(key, seq); ok {
+		if value, t, ok := m.Get(key, hash, seq); ok {
 			return value, t.Kind() == base.KindSet, nil
 		}
 	}
-	return findInTables(state.Version, seq, key)
+	return findInTables(state.Version, seq, key, hash)
 }
 
 // searchKeys recycles the internal keys that tables are searched for.
@@ -77,14 +78,13 @@ var searchKeys = sync.Pool{New: func() any { return new(searchKey) }}
 
 type searchKey struct{ key base.InternalKey }
 
-func findInTables(v *manifest.Version, seq base.Seq, key []byte) (value []byte, found bool, err error) {
+func findInTables(v *manifest.Version, seq base.Seq, key []byte, hash uint64) (value []byte, found bool, err error) {
 	if len(key) > MaxKeyBytes {
 		return nil, false, nil // and no buffer of that size is kept for it
 	}
 	s := searchKeys.Get().(*searchKey)
 	defer searchKeys.Put(s)
 	s.key = base.AppendSearchKey(s.key[:0], key, seq)
-	hash := base.Hash(key)
 	for _, t := range v.Levels[0] {
 		if bytes.Compare(key, t.Smallest.UserKey()) < 0 || bytes.Compare(key, t.Largest.UserKey()) > 0 {
 			continue

@@ -80,7 +80,7 @@ func checkReads(t *testing.T, mem *vfs.Mem, meta *manifest.TableMeta, m *memtabl
 		for i := range 101 {
 			key := fmt.Appendf(nil, "key%03d", i)
 			value, trailer, ok, err := table.Get(base.AppendSearchKey(nil, key, at), base.Hash(key))
-			wantValue, wantTrailer, wantOK := m.Get(key, at)
+			wantValue, wantTrailer, wantOK := m.Get(key, base.Hash(key), at)
 			if err != nil || ok != wantOK || trailer != wantTrailer || string(value) != string(wantValue) {
 				t.Fatalf("%s at %d: %q %v %v %v, want %q %v %v", key, at, value, trailer.Seq(), ok, err, wantValue, wantTrailer.Seq(), wantOK)
 			}

@@ -11,169 +11,171 @@ import (
 	"lsmdb/internal/base"
 )
 
-// node names an entry: the index of its prefix in arena.units. A node is
+// entry names an entry: its offset in the arena, in units. An entry is
 //
-//	header  u64     value length u32 | user key length u16 | (unused) u8 | height u8
-//	prefix  u64     first eight bytes of the user key, big-endian, zero padded   <- node
-//	tower   u32 * height   next node per level, lowest first
-//	key     user key, then trailer: an internal key in one piece
-//	value
+//	value length u32 | user key length u16 | user key | trailer u64 | value
 //
-// rounded up to whole units. Prefix and the low links are neighbours because a
-// search that passes a node needs exactly these: mostly one cache line.
-type node uint32
+// rounded up to whole units. User key and trailer are an internal key in one
+// piece.
+type entry uint32
 
 const (
-	none node = 0 // unit 0 is the header of the head, so no prefix is there
-	head node = 1 // stands before all entries and has no key
+	noEntry entry = 0 // the filter is there; as a fence: before or after all
 
-	unitBytes      = 8
-	cacheLineBytes = 64
-	maxHeight      = 24
-	headUnits      = 2 + maxHeight/2
+	unitBytes        = 4
+	cellBytes        = 64
+	leafBytes        = int64(unsafe.Sizeof(leaf{}))
+	indexBytes       = int64(unsafe.Sizeof(index{}))
+	entryHeaderBytes = 4 + 2
+	fixedEntryBytes  = entryHeaderBytes + base.TrailerBytes
 
-	// fixedNodeBytes is what every node has besides its tower, key and value.
-	fixedNodeBytes = 16 + base.TrailerBytes
-	linkBytes      = 4
+	// A node is split when it is full. An even split leaves at most evenEntries on
+	// either side, so slots+1-evenEntries inserts pay for the next one: for an
+	// index node, two new ones and its share of one further up; for a leaf, two
+	// new ones and its share of the index.
+	evenEntries     = (slots + 2) / 2
+	paying          = slots + 1 - evenEntries
+	indexShareBytes = 2 * indexBytes / (paying - 1)
+	leafShareBytes  = (2*leafBytes + indexShareBytes + paying - 1) / paying
 
-	// entryOverheadBytes is what an entry is charged on top of its payload: the
-	// fixed part, a tower of height 1, the worst rounding, and enough to pay for
-	// the taller towers of an average entry whatever its size.
-	entryOverheadBytes = fixedNodeBytes + linkBytes + (unitBytes - 1) + 5
+	// entryOverheadBytes is what an entry is charged on top of its payload.
+	entryOverheadBytes = fixedEntryBytes + unitBytes - 1 + leafShareBytes
 
-	// creditLimitBytes bounds what is saved for tall towers. The tallest costs 92
-	// bytes more than the lowest.
-	creditLimitBytes = 1 << 10
+	// rootBytes pays for the first leaf and for each root above it, whatever the
+	// arena's size.
+	rootBytes   = leafBytes + maxHeight*indexBytes
+	filterShare = 64 // one byte of filter for so many of the arena
 
-	// On 64 bits a node is addressed by 32 bits in units of 8 bytes; on 32 bits
-	// the address space ends first.
-	maxArenaUnits = (1<<32-1)*(bits.UintSize/64) + 1<<27*(1-bits.UintSize/64)
-	maxArenaBytes = (maxArenaUnits - headUnits) * unitBytes
+	// On 64 bits an entry is addressed by 32 bits in units; on 32 bits the address
+	// space ends first.
+	maxTotalBytes int64 = 1<<34*(bits.UintSize/64) + 1<<30*(1-bits.UintSize/64)
+	maxArenaBytes int64 = maxTotalBytes/(filterShare+1)*filterShare - rootBytes - 3*cellBytes
 )
 
-// arena is the memory of one memtable: one allocation, seen as units, as links
-// and as bytes. Nothing in it moves and nothing is freed before the whole is.
+// arena is the memory of one memtable: one allocation without pointers, which
+// nothing moves in and nothing is freed from before the whole is. The filter
+// comes first; entries grow behind it and nodes down from the end, so that each
+// kind is dense. A part that is not used yet was never touched.
 type arena struct {
-	units         []uint64        // headers and prefixes
-	links         []atomic.Uint32 // towers: those of node n start at 2*(n+1)
-	freshLinks    []uint32        // the same, for towers that no reader can see yet
-	bytes         []byte          // keys and values
+	cells         []cell
+	bytes         []byte // the same
+	filter        filter // the first of them
 	capacityBytes int64
 
-	_           [cacheLineBytes]byte // see Memtable
-	usedBytes   atomic.Int64         // changed by the writer only
-	creditBytes int64                // charged to entries so far, but not used; the writer's
+	_         [cellBytes]byte // see Memtable
+	usedBytes atomic.Int64    // used, for readers
+
+	// The writer's own. See split for the promise that used + reserved never
+	// exceed charged.
+	used     int64 // by entries and nodes, except what rootBytes paid for
+	charged  int64 // FootprintBytes of all entries
+	reserved int64 // for splits of nodes as full as they are now
+	entryEnd int64 // in bytes
+	nodes    node  // the lowest one
 }
+
+type cell [cellBytes / 8]uint64
 
 func (a *arena) initialize(arenaBytes int64) {
 	if arenaBytes < 0 || arenaBytes > maxArenaBytes {
-		panic(fmt.Sprintf("invariant: memtable of %d bytes; at most %d are possible", arenaBytes, int64(maxArenaBytes)))
+		panic(fmt.Sprintf("invariant: memtable of %d bytes; at most %d are possible", arenaBytes, maxArenaBytes))
 	}
-	a.capacityBytes = roundUp(arenaBytes)
-	count := headUnits + int(a.capacityBytes/unitBytes)
-	a.units = make([]uint64, count)
-	start := unsafe.Pointer(&a.units[0])
-	a.links = unsafe.Slice((*atomic.Uint32)(start), 2*count)
-	a.freshLinks = unsafe.Slice((*uint32)(start), 2*count)
-	a.bytes = unsafe.Slice((*byte)(start), unitBytes*count)
-	a.units[head-1] = makeHeader(0, 0, maxHeight)
+	filterCells := 1 + arenaBytes/filterShare/cellBytes
+	count := filterCells + (arenaBytes+rootBytes+cellBytes-1)/cellBytes
+	a.capacityBytes = arenaBytes
+	a.cells = make([]cell, count)
+	start := unsafe.Pointer(&a.cells[0])
+	a.bytes = unsafe.Slice((*byte)(start), count*cellBytes)
+	a.filter = unsafe.Slice((*atomic.Uint64)(start), filterCells*cellBytes/8)
+	a.entryEnd = filterCells * cellBytes
+	a.nodes = node(count)
 }
 
-// freeBytes returns how much may still be promised.
-func (a *arena) freeBytes() int64 {
-	return a.capacityBytes - a.usedBytes.Load() - a.creditBytes
+// fits reports whether entries of that FootprintBytes have room. Each insert may
+// split a node at every level, but all together they cost no more than what is
+// reserved for splits.
+func (a *arena) fits(footprint int64, height int) bool {
+	inserts := footprint/entryOverheadBytes + 1
+	splits := min(a.reserved, inserts*2*(leafBytes+indexBytes*int64(height+1)))
+	return footprint == 0 || footprint+splits <= a.capacityBytes-a.used
 }
 
-// allocate makes a node that is not linked yet, of the wanted height or less.
-//
-// Every entry is charged the same for its tower. What a low tower leaves over is
-// saved and pays for taller ones; a tower that cannot be paid for is made lower.
-// So used plus saved bytes never grow by more than FootprintBytes, in any order
-// of heights and sizes, and a promise made by freeBytes holds.
-func (a *arena) allocate(key, value []byte, t base.Trailer, height int) (node, int) {
+// addEntry makes an entry that no node names yet.
+func (a *arena) addEntry(key, value []byte, t base.Trailer) entry {
 	payload := int64(len(key)) + int64(len(value))
-	available := a.creditBytes + FootprintBytes(1, payload)
-	for height > 1 && nodeBytes(height, payload) > available {
-		height--
+	size := (fixedEntryBytes + payload + unitBytes - 1) &^ (unitBytes - 1)
+	if size > a.capacityBytes-a.used {
+		panic(fmt.Sprintf("invariant: entry of %d bytes in a memtable with %d of %d bytes used", size, a.used, a.capacityBytes))
 	}
-	size, used := nodeBytes(height, payload), a.usedBytes.Load()
-	if size > a.capacityBytes-used {
-		panic(fmt.Sprintf("invariant: entry of %d bytes in a memtable with %d of %d bytes used",
-			size, used, a.capacityBytes))
+	e := entry(a.entryEnd / unitBytes)
+	at := a.bytes[a.entryEnd : a.entryEnd+size]
+	binary.LittleEndian.PutUint32(at, uint32(len(value)))
+	binary.LittleEndian.PutUint16(at[4:], uint16(len(key)))
+	at = at[entryHeaderBytes+copy(at[entryHeaderBytes:], key):]
+	binary.LittleEndian.PutUint64(at, uint64(t))
+	copy(at[base.TrailerBytes:], value)
+	a.entryEnd += size
+	a.used += size
+	a.charged += FootprintBytes(1, payload)
+	return e
+}
+
+// addNode makes a node that nothing leads to yet.
+func (a *arena) addNode(sizeBytes int64) node {
+	a.nodes -= node(sizeBytes / cellBytes)
+	if int64(a.nodes)*cellBytes < a.entryEnd {
+		panic(fmt.Sprintf("invariant: node in a memtable with %d of %d bytes used", a.used, a.capacityBytes))
 	}
-	n := node(headUnits + used/unitBytes + 1)
-	a.units[n-1] = makeHeader(len(key), len(value), height)
-	a.units[n] = prefixOf(key)
-	at := a.keyStart(n, height)
-	at += copy(a.bytes[at:], key)
-	binary.LittleEndian.PutUint64(a.bytes[at:], uint64(t))
-	copy(a.bytes[at+base.TrailerBytes:], value)
-	a.creditBytes = min(available-size, creditLimitBytes)
-	a.usedBytes.Store(used + size)
-	return n, height
+	a.used += sizeBytes
+	return a.nodes
 }
 
-// next returns the successor of n at a level below its height. It acquires what
-// the writer did before it linked the successor.
-func (a *arena) next(n node, level int) node {
-	return node(a.links[2*(int(n)+1)+level].Load())
-}
+func (a *arena) leaf(n node) *leaf   { return (*leaf)(unsafe.Pointer(&a.cells[n])) }
+func (a *arena) index(n node) *index { return (*index)(unsafe.Pointer(&a.cells[n])) }
 
-// setNext links next behind n for all readers.
-func (a *arena) setNext(n node, level int, next node) {
-	a.links[2*(int(n)+1)+level].Store(uint32(next))
-}
-
-// setFreshNext is setNext on a node that is not linked itself yet.
-func (a *arena) setFreshNext(n node, level int, next node) {
-	a.freshLinks[2*(int(n)+1)+level] = uint32(next)
-}
-
-// entry returns the internal key and the value of n; both share the arena.
-func (a *arena) entry(n node) (key base.InternalKey, value []byte) {
-	header := a.units[n-1]
-	start := a.keyStart(n, headerHeight(header))
-	middle := start + headerKeyBytes(header) + base.TrailerBytes
-	end := middle + headerValueBytes(header)
+// entry returns the internal key and the value of e; both share the arena.
+func (a *arena) entry(e entry) (key base.InternalKey, value []byte) {
+	start, middle := a.keyBounds(e)
+	middle += base.TrailerBytes
+	end := middle + int(binary.LittleEndian.Uint32(a.bytes[start-entryHeaderBytes:]))
 	return a.bytes[start:middle:middle], a.bytes[middle:end:end]
 }
 
-// hasUserKey reports whether n is a version of user.
-func (a *arena) hasUserKey(n node, user []byte) bool {
-	header := a.units[n-1]
-	if headerKeyBytes(header) != len(user) {
-		return false
+// userKey returns the user key of e.
+func (a *arena) userKey(e entry) []byte {
+	start, end := a.keyBounds(e)
+	return a.bytes[start:end]
+}
+
+func (a *arena) keyBounds(e entry) (start, end int) {
+	start = int(e)*unitBytes + entryHeaderBytes
+	return start, start + int(binary.LittleEndian.Uint16(a.bytes[start-2:]))
+}
+
+// precedes reports whether e stands before s.
+func (a *arena) precedes(e entry, s *search) bool {
+	if e == noEntry {
+		return false // a fence after all
 	}
-	start := a.keyStart(n, headerHeight(header))
-	return bytes.Equal(a.bytes[start:start+len(user)], user)
-}
-
-func (a *arena) keyStart(n node, height int) int {
-	return unitBytes*(int(n)+1) + linkBytes*height
-}
-
-// prefixOf returns the first eight bytes of key as a number. Where the numbers
-// of two keys differ they order the keys; where they are equal they say nothing,
-// because a short key is padded with a byte that a longer one may really have.
-func prefixOf(key []byte) uint64 {
-	if len(key) >= 8 {
-		return binary.BigEndian.Uint64(key)
+	start, end := a.keyBounds(e)
+	if c := bytes.Compare(a.bytes[start:end], s.user); c != 0 {
+		return c < 0
 	}
-	var padded [8]byte
-	copy(padded[:], key)
-	return binary.BigEndian.Uint64(padded[:])
+	return base.Trailer(binary.LittleEndian.Uint64(a.bytes[end:])) > s.trailer
 }
 
-func nodeBytes(height int, payload int64) int64 {
-	return roundUp(fixedNodeBytes + linkBytes*int64(height) + payload)
+// searchFor returns the position of e itself.
+func (a *arena) searchFor(e entry) search {
+	key, _ := a.entry(e)
+	return search{key.UserKey(), key.Trailer()}
 }
 
-func roundUp(sizeBytes int64) int64 { return (sizeBytes + unitBytes - 1) &^ (unitBytes - 1) }
-
-func makeHeader(keyBytes, valueBytes, height int) uint64 {
-	return uint64(valueBytes)<<32 | uint64(keyBytes)<<16 | uint64(height)
+// shared returns how many leading bytes two user keys share, and so all between.
+func (a *arena) shared(low, high entry) uint32 {
+	x, y := a.userKey(low), a.userKey(high)
+	n := 0
+	for n < len(x) && n < len(y) && x[n] == y[n] {
+		n++
+	}
+	return uint32(n)
 }
-
-func headerHeight(header uint64) int     { return int(header & 0xff) }
-func headerKeyBytes(header uint64) int   { return int(header >> 16 & 0xffff) }
-func headerValueBytes(header uint64) int { return int(header >> 32) }

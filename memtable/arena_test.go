@@ -2,6 +2,7 @@ package memtable
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math/rand/v2"
 	"testing"
 	"unsafe"
@@ -9,55 +10,142 @@ import (
 	"lsmdb/internal/base"
 )
 
-// TestFootprintSuffices fills tables to the last byte that FootprintBytes
-// promises, with towers as tall as they come and sizes of every alignment.
+// TestFootprintSuffices fills tables to the last byte that FootprintBytes promises,
+// in every order, and asks on the way whether the rest still fits.
 func TestFootprintSuffices(t *testing.T) {
-	heights := map[string]func(i int) int{
-		"lowest":       func(int) int { return 1 },
-		"tallest":      func(int) int { return maxHeight },
-		"tallest last": func(i int) int { return 1 + i/30*(maxHeight-1) },
-		"alternating":  func(i int) int { return 1 + i%2*(maxHeight-1) },
-		"each":         func(i int) int { return 1 + i%maxHeight },
-	}
-	for name, height := range heights {
+	const most = 3000
+	for name, key := range insertOrders(most) {
 		t.Run(name, func(t *testing.T) {
-			for valueBytes := range 2 * unitBytes {
-				for count := range 60 {
-					fillExactly(t, count, valueBytes, height)
+			for _, count := range []int{1, 2, 15, 16, 100, most} {
+				for valueBytes := range unitBytes {
+					keys, payload := make([][]byte, count), 0
+					for i := range keys {
+						keys[i] = key(i)
+						payload += len(keys[i]) + valueBytes
+					}
+					fillExactly(t, keys, payload, make([]byte, valueBytes))
 				}
 			}
 		})
 	}
 }
 
-// fillExactly makes room for count entries and allocates them.
-func fillExactly(t *testing.T, count, valueBytes int, height func(int) int) {
-	key, value := []byte("key"), make([]byte, valueBytes)
-	footprint := FootprintBytes(int64(count), int64(count*(len(key)+valueBytes)))
-	var a arena
-	a.initialize(footprint)
-	for i := range count {
-		remaining := FootprintBytes(int64(count-i), int64((count-i)*(len(key)+valueBytes)))
-		if remaining > a.freeBytes() {
-			t.Fatalf("%d of %d entries of %d bytes: %d bytes left, promised %d", i, count, valueBytes, a.freeBytes(), remaining)
+// fillExactly inserts keys into a table that is made for them.
+func fillExactly(t *testing.T, keys [][]byte, payload int, value []byte) {
+	t.Helper()
+	footprint := FootprintBytes(int64(len(keys)), int64(payload))
+	m := New(footprint)
+	for i, key := range keys {
+		if !m.Fits(FootprintBytes(int64(len(keys)-i), int64(payload))) {
+			t.Fatalf("%d of %d entries inserted, and the rest does not fit", i, len(keys))
 		}
-		a.allocate(key, value, base.MakeTrailer(1, base.KindSet), height(i)) // panics if it does not fit
-	}
-	if a.usedBytes.Load() > footprint || a.freeBytes() < 0 {
-		t.Fatalf("%d bytes used of %d", a.usedBytes.Load(), footprint)
+		m.Insert(key, value, base.Seq(i+1), base.KindSet) // panics if it does not fit
+		payload -= len(key) + len(value)
+		if m.tree.used+m.tree.reserved > m.tree.charged || m.UsedBytes() > footprint {
+			t.Fatalf("%d used, %d reserved, %d charged", m.tree.used, m.tree.reserved, m.tree.charged)
+		}
 	}
 }
 
-// TestSavingsAreNotPromised asks for room when low towers have saved much of what
-// they were charged, and then spends it all on tall ones.
-func TestSavingsAreNotPromised(t *testing.T) {
-	var a arena
-	a.initialize(10_000)
-	for range 50 {
-		a.allocate([]byte("key"), nil, 1, 1)
+// TestFootprintAgainstAnAdversary always writes where it costs most: to full leaves,
+// at their ends, in runs that make them full.
+func TestFootprintAgainstAnAdversary(t *testing.T) {
+	for seed := range uint64(30) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		const count = 2000
+		m := New(FootprintBytes(count, count*9))
+		for i := range count {
+			key := append(adversaryKey(r, m, i), make([]byte, 9)...)[:9]
+			m.Insert(key, nil, base.Seq(i+1), base.KindSet)
+			if m.tree.used+m.tree.reserved > m.tree.charged {
+				t.Fatalf("%d used, %d reserved, %d charged", m.tree.used, m.tree.reserved, m.tree.charged)
+			}
+		}
+		checkTree(t, m, count)
 	}
-	for count := a.freeBytes() / FootprintBytes(1, 3); count > 0; count-- {
-		a.allocate([]byte("key"), nil, 1, maxHeight) // panics if it does not fit
+}
+
+// TestUnevenSplitsArePaidFor makes runs before a leaf's fence, which leave the
+// leaf full after an uneven split, and then hits what they left.
+func TestUnevenSplitsArePaidFor(t *testing.T) {
+	const count = 6000
+	r, seq := rand.New(rand.NewPCG(1, 8)), base.Seq(0)
+	m := New(FootprintBytes(count, count*8))
+	insert := func(number uint64) {
+		if seq < count {
+			seq++
+			m.Insert(binary.BigEndian.AppendUint64(nil, number), nil, seq, base.KindSet)
+		}
+		if m.tree.used+m.tree.reserved > m.tree.charged {
+			t.Fatalf("%d used, %d reserved, %d charged", m.tree.used, m.tree.reserved, m.tree.charged)
+		}
+	}
+	for range 200 {
+		insert(r.Uint64())
+	}
+	for seq < count {
+		s := search{binary.BigEndian.AppendUint64(nil, r.Uint64()), 0}
+		p := m.tree.find(&s, nil)
+		number := func(pos int) uint64 { return binary.BigEndian.Uint64(m.tree.userKey(p.leaf.entryAt(p.word, pos))) }
+		if p.word.count() < 3 || p.leaf.next.Load() == 0 {
+			insert(r.Uint64())
+			continue
+		}
+		last := p.word.count() - 1
+		from, gap := number(last-1), (number(last)-number(last-1))/32
+		low, lowGap := number(0), (number(1)-number(0))/4
+		for i := range uint64(slots - last) {
+			insert(from + (i+1)*gap)
+		}
+		insert(low + lowGap)
+		insert(low + 2*lowGap)
+	}
+	checkTree(t, m, count)
+}
+
+// adversaryKey prefers keys that split a full leaf, and otherwise goes on with the
+// run of the newest entry.
+func adversaryKey(r *rand.Rand, m *Memtable, i int) []byte {
+	for n := range 40 {
+		var s search
+		if e := m.tree.newest; e != noEntry && r.IntN(3) > 0 {
+			s = m.tree.searchFor(e)
+			s.user = bytes.Clone(s.user)
+			s.user[r.IntN(8)] += byte(r.IntN(3) - 1)
+		} else {
+			s.user = []byte{byte(r.Uint32()), byte(r.Uint32()), byte(i), 0, 0, 0, 0, 0, 0}
+		}
+		s.trailer = base.MakeTrailer(base.Seq(i+1), base.KindSet)
+		if m.tree.find(&s, nil).word.count() == slots || n == 39 {
+			return s.user
+		}
+	}
+	panic("unreachable")
+}
+
+// TestReserveIsNotPromised leaves many leaves full, which costs little, and then
+// hits each of them.
+func TestReserveIsNotPromised(t *testing.T) {
+	m, seq := New(60_000), base.Seq(0)
+	insert := func(key ...byte) {
+		seq++
+		m.Insert(key, nil, seq, base.KindSet)
+	}
+	for i := 0; i < 1000 && m.UsedBytes() < 30_000; i++ {
+		insert(byte(i>>8), byte(i), 0)
+	}
+	for count, i := 0, 0; ; i++ { // groups of ten, as long as they fit
+		if i == 10*count {
+			if !m.Fits(FootprintBytes(10, 30)) {
+				break
+			}
+			count++
+		}
+		hit := i * 13 % 1000
+		insert(byte(hit>>8), byte(hit), byte(1+i/1000))
+	}
+	if m.UsedBytes() > m.CapacityBytes() || m.UsedBytes() < m.CapacityBytes()*8/10 {
+		t.Fatalf("%d of %d bytes used when nothing fits any more", m.UsedBytes(), m.CapacityBytes())
 	}
 }
 
@@ -87,90 +175,107 @@ func TestFitsInGroups(t *testing.T) {
 	}
 }
 
-// TestTallTowersArePaidFor checks the other side of the accounting: over many
-// entries of any one size, towers get the heights they draw.
-func TestTallTowersArePaidFor(t *testing.T) {
-	const count = 20_000
-	for valueBytes := range unitBytes {
-		var l skiplist
-		l.initialize(FootprintBytes(count, int64(count*(8+valueBytes))))
-		lowered := 0
-		for range count {
-			drawn := l.drawHeight()
-			if _, height := l.arena.allocate(make([]byte, 8), make([]byte, valueBytes), 1, drawn); height < drawn {
-				lowered++
-			}
-		}
-		if lowered > count/100 {
-			t.Errorf("values of %d bytes: %d of %d towers made lower", valueBytes, lowered, count)
-		}
+func TestLayout(t *testing.T) {
+	if leafBytes%cellBytes != 0 || indexBytes%cellBytes != 0 || unsafe.Offsetof(index{}.children) != uintptr(leafBytes) {
+		t.Fatalf("a leaf of %d and an index node of %d bytes are not whole cells", leafBytes, indexBytes)
+	}
+	total := maxArenaBytes + maxArenaBytes/filterShare + rootBytes + 2*cellBytes
+	if total > maxTotalBytes || total/unitBytes > 1<<32 {
+		t.Fatal("the largest arena has entries that no slot can name")
+	}
+	m := New(1001)
+	if uintptr(unsafe.Pointer(&m.tree.cells[0]))%8 != 0 || m.CapacityBytes() != 1001 {
+		t.Fatalf("cells at %p, capacity %d", &m.tree.cells[0], m.CapacityBytes())
 	}
 }
 
-func TestHeightDistribution(t *testing.T) {
-	var l skiplist
-	l.initialize(0)
-	const count = 1 << 16
-	var atLeast [maxHeight + 2]int
-	for range count {
-		for h := l.drawHeight(); h > 0; h-- {
-			atLeast[h]++
-		}
-	}
-	for h, expected := 2, count/2; expected > 500; h, expected = h+1, expected/2 {
-		if atLeast[h] < expected*8/10 || atLeast[h] > expected*12/10 {
-			t.Errorf("%d of %d towers have height %d or more, want about %d", atLeast[h], count, h, expected)
-		}
-	}
-}
-
-func TestArenaIsAligned(t *testing.T) {
-	var a arena
-	a.initialize(1001)
-	if uintptr(unsafe.Pointer(&a.units[0]))%unitBytes != 0 || a.capacityBytes != 1008 {
-		t.Fatalf("units at %p, capacity %d", &a.units[0], a.capacityBytes)
-	}
-	if maxArenaBytes%unitBytes != 0 || int64(headUnits)+maxArenaBytes/unitBytes > 1<<32-1 {
-		t.Fatal("the largest arena has units that no link can name")
-	}
-}
-
-func TestNodesDoNotOverlap(t *testing.T) {
+func TestEntriesDoNotOverlap(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 5))
 	var a arena
 	a.initialize(1 << 20)
 	type stored struct {
-		n          node
+		e          entry
 		key, value []byte
 	}
 	var all []stored
 	for i := range 1000 {
 		key, value := bytes.Repeat([]byte{byte(i)}, r.IntN(20)), bytes.Repeat([]byte{byte(i >> 2)}, r.IntN(50))
-		n, height := a.allocate(key, value, base.Trailer(i), 1+r.IntN(maxHeight))
-		for level := range height {
-			a.setFreshNext(n, level, node(1<<32-1))
+		all = append(all, stored{a.addEntry(key, value, base.Trailer(i)), key, value})
+		if n := a.addNode(leafBytes); i%2 == 0 {
+			*a.leaf(n) = leaf{}
 		}
-		all = append(all, stored{n, key, value})
 	}
 	for i, s := range all {
-		key, value := a.entry(s.n)
+		key, value := a.entry(s.e)
 		if !bytes.Equal(key.UserKey(), s.key) || key.Trailer() != base.Trailer(i) || !bytes.Equal(value, s.value) ||
-			!a.hasUserKey(s.n, s.key) || a.units[s.n] != prefixOf(s.key) {
-			t.Fatalf("node %d changed: %v, %x", i, key, value)
+			!bytes.Equal(a.userKey(s.e), s.key) {
+			t.Fatalf("entry %d changed: %v, %x", i, key, value)
 		}
 	}
 }
 
-// FuzzPrefixOrder checks that prefixes never contradict the order of keys.
-func FuzzPrefixOrder(f *testing.F) {
-	f.Add([]byte(""), []byte("\x00"))
-	f.Add([]byte("12345678"), []byte("12345678\x00"))
-	f.Add([]byte("a\x00"), []byte("a\x00\x01"))
-	f.Add([]byte("ab"), []byte("a\xff"))
-	f.Fuzz(func(t *testing.T, a, b []byte) {
-		pa, pb := prefixOf(a), prefixOf(b)
-		if c := bytes.Compare(a, b); pa < pb && c >= 0 || pa > pb && c <= 0 {
-			t.Fatalf("%q %x, %q %x, order %d", a, pa, b, pb, c)
+// TestWord compares words with slices.
+func TestWord(t *testing.T) {
+	r := rand.New(rand.NewPCG(2, 3))
+	for range 100 {
+		var w word
+		var want []int
+		for slot := range slots {
+			pos := r.IntN(slot + 1)
+			w, want = w.insert(pos), append(want[:pos:pos], append([]int{slot}, want[pos:]...)...)
+			for pos, slot := range want {
+				if w.at(pos) != slot || w.count() != len(want) || w.dead() {
+					t.Fatalf("%x is not %v", uint64(w), want)
+				}
+			}
+		}
+	}
+	for count := range slots + 1 {
+		var w word
+		for pos := range count {
+			w = w.insert(pos)
+		}
+		if w != sortedWord(count) {
+			t.Fatalf("%d sorted slots are %x, not %x", count, uint64(sortedWord(count)), uint64(w))
+		}
+	}
+}
+
+// TestFilter checks that nothing is missing, and how much is there in vain.
+func TestFilter(t *testing.T) {
+	const count = 100_000
+	m := New(FootprintBytes(count, count*100))
+	key := func(i int) []byte { return []byte{byte(i), byte(i >> 8), byte(i >> 16)} }
+	for i := range count {
+		m.Insert(key(i), nil, 1, base.KindSet)
+	}
+	wrong := 0
+	for i := range 2 * count {
+		switch there := m.tree.filter.mayContain(base.Hash(key(i))); {
+		case i < count && !there:
+			t.Fatalf("key %d is not in the filter", i)
+		case i >= count && there:
+			wrong++
+		}
+	}
+	if wrong > count/50 {
+		t.Fatalf("%d of %d absent keys pass the filter", wrong, count)
+	}
+}
+
+// FuzzHeadOrder checks that heads never contradict the order of keys.
+func FuzzHeadOrder(f *testing.F) {
+	f.Add([]byte(""), []byte("\x00"), byte(0))
+	f.Add([]byte("1234"), []byte("1234\x00"), byte(4))
+	f.Add([]byte("a\x00"), []byte("a\x00\x01"), byte(1))
+	f.Add([]byte("ab"), []byte("a\xff"), byte(1))
+	f.Fuzz(func(t *testing.T, a, b []byte, skip byte) {
+		if len(a) < int(skip) || len(b) < int(skip) || !bytes.Equal(a[:skip], b[:skip]) {
+			return
+		}
+		ha, hb := headOf(a, uint32(skip)), headOf(b, uint32(skip))
+		if c := bytes.Compare(a, b); ha < hb && c >= 0 || ha > hb && c <= 0 {
+			t.Fatalf("%q %x, %q %x, order %d", a, ha, b, hb, c)
 		}
 	})
 }

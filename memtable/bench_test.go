@@ -2,6 +2,7 @@ package memtable
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"testing"
 
@@ -33,6 +34,8 @@ func benchKeys(order string) [][]byte {
 			binary.BigEndian.PutUint64(keys[i], uint64(i))
 		case "descending":
 			binary.BigEndian.PutUint64(keys[i], uint64(benchEntries-i))
+		case "counter": // as users write them, in random order
+			copy(keys[i], fmt.Appendf(nil, "user:%011d", random.IntN(1e9)))
 		case "one key":
 		}
 	}
@@ -49,7 +52,7 @@ func benchTable(keys [][]byte) *Memtable {
 }
 
 func BenchmarkInsert(b *testing.B) {
-	for _, order := range []string{"random", "prefixed", "sequential", "descending", "one key"} {
+	for _, order := range []string{"random", "prefixed", "sequential", "descending", "one key", "counter"} {
 		b.Run(order, func(b *testing.B) {
 			keys := benchKeys(order)
 			value := make([]byte, benchValueBytes)
@@ -62,20 +65,23 @@ func BenchmarkInsert(b *testing.B) {
 				}
 				m.Insert(keys[i%benchEntries], value, base.Seq(i+1), base.KindSet)
 			}
+			m = benchTable(keys)
+			b.ReportMetric(float64(m.UsedBytes())/benchEntries-benchKeyBytes-benchValueBytes, "overhead-B/entry")
 			b.SetBytes(benchKeyBytes + benchValueBytes)
 		})
 	}
 }
 
 func BenchmarkGet(b *testing.B) {
-	for _, order := range []string{"random", "prefixed"} {
+	for _, order := range []string{"random", "prefixed", "counter"} {
 		keys := benchKeys(order)
 		m := benchTable(keys)
 		lookup := rand.New(rand.NewPCG(3, 4)).Perm(benchEntries)
 		b.Run("hit "+order, func(b *testing.B) {
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
-				if _, _, ok := m.Get(keys[lookup[i%benchEntries]], base.MaxSeq); !ok {
+				key := keys[lookup[i%benchEntries]]
+				if _, _, ok := m.Get(key, base.Hash(key), base.MaxSeq); !ok {
 					b.Fatal("key lost")
 				}
 			}
@@ -86,7 +92,7 @@ func BenchmarkGet(b *testing.B) {
 			for i := 0; b.Loop(); i++ {
 				copy(absent, keys[lookup[i%benchEntries]])
 				absent[12] ^= 0x80
-				if _, _, ok := m.Get(absent, base.MaxSeq); ok {
+				if _, _, ok := m.Get(absent, base.Hash(absent), base.MaxSeq); ok {
 					b.Fatal("key invented")
 				}
 			}

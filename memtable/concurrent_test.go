@@ -47,7 +47,7 @@ func (h *history) readUntilDone(read func(seq base.Seq) error) error {
 func (h *history) checkGets(seq base.Seq, r *rand.Rand) error {
 	for range min(seq, 50) {
 		written := 1 + base.Seq(r.Uint64N(uint64(seq)))
-		value, trailer, ok := h.table.Get(h.key(written), seq)
+		value, trailer, ok := h.table.Get(h.key(written), base.Hash(h.key(written)), seq)
 		if !ok || trailer.Seq() < written || trailer.Seq() > seq || !bytes.Equal(value, historyValue(trailer.Seq())) {
 			return fmt.Errorf("at %d the write of %d reads as %d, %x, %v", seq, written, trailer.Seq(), value, ok)
 		}
@@ -97,7 +97,7 @@ func TestReadersBesideTheWriter(t *testing.T) {
 				func(seq base.Seq) error { return h.checkScan(seq, (*Iterator).First, (*Iterator).Next, -1) },
 				func(seq base.Seq) error { return h.checkScan(seq, (*Iterator).Last, (*Iterator).Prev, +1) },
 				func(seq base.Seq) error {
-					if n := h.table.Len(); n < int64(seq) || h.table.UsedBytes() < n*fixedNodeBytes {
+					if n := h.table.Len(); n < int64(seq) || h.table.UsedBytes() < n*fixedEntryBytes {
 						return fmt.Errorf("%d entries in %d bytes after %d writes", n, h.table.UsedBytes(), seq)
 					}
 					return nil

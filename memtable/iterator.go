@@ -1,6 +1,10 @@
 package memtable
 
-import "lsmdb/internal/base"
+import (
+	"bytes"
+
+	"lsmdb/internal/base"
+)
 
 // Iterator walks a memtable in internal order, forwards and backwards, every
 // version of every key. It implements base.Iterator and never fails. Key and
@@ -9,107 +13,108 @@ import "lsmdb/internal/base"
 // An iterator of a table that is being written meets every entry that was there
 // when it was positioned, and may meet later ones.
 type Iterator struct {
-	list *skiplist
-	at   node // none: not on an entry
-
-	// Nodes have no links backwards, so Prev searches. When the one before was a
-	// Prev too, it collects the nodes before at in ascending order, which the
-	// following ones take from the end. Entries inserted meanwhile are missed:
-	// they are later than the position.
-	collected  [64]node
-	count      int
-	descending bool // the last move was Prev
+	tree  *tree
+	place place // of entry
+	entry entry // noEntry: not on an entry
 }
 
 var _ base.Iterator = (*Iterator)(nil)
 
-// collectLevel is where the search for a run of nodes ends that Prev collects:
-// runs have 2^collectLevel nodes on average.
-const collectLevel = 4
-
 // First moves to the first entry.
-func (it *Iterator) First() bool { return it.moveTo(it.list.arena.next(head, 0)) }
+func (it *Iterator) First() bool { return it.seekGE(&search{nil, ^base.Trailer(0)}) }
 
 // Last moves to the last entry.
-func (it *Iterator) Last() bool { return it.moveTo(it.list.last()) }
+func (it *Iterator) Last() bool { return it.seekLT(&search{afterAll, 0}) }
 
 // SeekGE moves to the first entry at or after key.
 func (it *Iterator) SeekGE(key base.InternalKey) bool {
-	return it.moveTo(it.list.seek(searchFor(key.UserKey(), key.Trailer())))
+	return it.seekGE(&search{key.UserKey(), key.Trailer()})
 }
 
 // SeekLT moves to the last entry before key.
 func (it *Iterator) SeekLT(key base.InternalKey) bool {
-	last, _ := it.list.descend(searchFor(key.UserKey(), key.Trailer()), 0, nil)
-	return it.moveTo(last)
+	return it.seekLT(&search{key.UserKey(), key.Trailer()})
+}
+
+// afterAll is longer than any user key, and so behind all of them.
+var afterAll = bytes.Repeat([]byte{0xff}, base.MaxKeyBytes+1)
+
+func (it *Iterator) seekGE(s *search) bool {
+	it.place = it.tree.find(s, nil)
+	if it.place.pos == it.place.word.count() {
+		return it.leave()
+	}
+	return it.stand()
+}
+
+func (it *Iterator) seekLT(s *search) bool {
+	it.place = it.tree.find(s, nil)
+	return it.back()
 }
 
 // Next moves to the next entry.
 func (it *Iterator) Next() bool {
-	if it.at == none {
+	if it.entry == noEntry {
 		return false
 	}
-	return it.moveTo(it.list.arena.next(it.at, 0))
+	p := &it.place
+	if p.pos++; p.pos < p.word.count() {
+		return it.stand()
+	}
+	n := node(p.leaf.next.Load())
+	if n == noNode {
+		return it.leave()
+	}
+	for {
+		p.leaf = it.tree.leaf(n)
+		if p.word = word(p.leaf.word.Load()); !p.word.dead() {
+			break
+		}
+		n = p.word.heir()
+	}
+	p.pos, p.low = 0, it.entry
+	return it.stand()
 }
 
 // Prev moves to the previous entry.
-func (it *Iterator) Prev() bool {
-	if it.at == none {
-		return false
+func (it *Iterator) Prev() bool { return it.entry != noEntry && it.back() }
+
+// back moves to the entry before place. The one before a leaf's first is known, but
+// not its leaf, since leaves have no links backwards.
+func (it *Iterator) back() bool {
+	if it.place.pos > 0 {
+		it.place.pos--
+		return it.stand()
 	}
-	if !it.descending {
-		last, _ := it.list.descend(it.list.searchForNode(it.at), 0, nil)
-		it.moveTo(last)
-		it.descending = true
-		return it.Valid()
+	if it.place.low == noEntry {
+		return it.leave()
 	}
-	if it.count == 0 {
-		it.collect()
-	}
-	if it.count == 0 {
-		return it.moveTo(none)
-	}
-	it.count--
-	it.at = it.collected[it.count]
+	s := it.tree.searchFor(it.place.low)
+	return it.seekGE(&s)
+}
+
+func (it *Iterator) stand() bool {
+	it.entry = it.place.leaf.entryAt(it.place.word, it.place.pos)
 	return true
 }
 
-// collect gathers the nodes directly before at: of a long run the last ones.
-func (it *Iterator) collect() {
-	last, _ := it.list.descend(it.list.searchForNode(it.at), collectLevel, nil)
-	if last == head {
-		last = it.list.arena.next(head, 0)
-	}
-	for n := last; n != it.at; n = it.list.arena.next(n, 0) {
-		if it.count == len(it.collected) {
-			it.count = copy(it.collected[:], it.collected[len(it.collected)/2:])
-		}
-		it.collected[it.count] = n
-		it.count++
-	}
-}
-
-// moveTo stands on n, or on nothing if n is none or the head.
-func (it *Iterator) moveTo(n node) bool {
-	if n == head {
-		n = none
-	}
-	it.at, it.count, it.descending = n, 0, false
-	return n != none
+func (it *Iterator) leave() bool {
+	it.entry = noEntry
+	return false
 }
 
 // Valid reports whether the iterator stands on an entry.
-func (it *Iterator) Valid() bool { return it.at != none }
+func (it *Iterator) Valid() bool { return it.entry != noEntry }
 
 // Key returns the internal key of the entry.
 func (it *Iterator) Key() base.InternalKey {
-	key, _ := it.list.arena.entry(it.at)
+	key, _ := it.tree.arena.entry(it.entry)
 	return key
 }
 
 // Value returns the value of the entry; it is empty for a delete.
 func (it *Iterator) Value() []byte {
-	_, value := it.list.arena.entry(it.at)
+	_, value := it.tree.arena.entry(it.entry)
 	return value
 }
 
@@ -118,6 +123,6 @@ func (it *Iterator) Err() error { return nil }
 
 // Close leaves the entry. The iterator may be positioned again.
 func (it *Iterator) Close() error {
-	it.moveTo(none)
+	it.leave()
 	return nil
 }

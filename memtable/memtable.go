@@ -1,19 +1,35 @@
 // Package memtable holds the newest writes, sorted, until they are flushed to a
-// table: a probabilistic skiplist inside one arena.
+// table: a B-link tree of small leaves inside one arena.
+//
+// # Structure
+//
+// An entry is written once and never moves. A leaf holds up to 14 of them: the
+// offset of each, four bytes of its key (the head) and one word that tells the
+// sorted order. Index nodes are built the same way and lead to a child for each
+// upper fence. A node covers the keys behind its left neighbor's last entry up to
+// its own, which is a real entry; what two fences have in common all keys between
+// them share, so heads are taken from behind it and tell long similar keys apart.
+// Where heads are equal the keys are compared in full. The first and the last node
+// of each level have no fence on one side: see tree.headIn.
+//
+// A Bloom filter beside the tree answers most lookups of absent keys.
 //
 // # Invariants
 //
-//   - Entries are only ever added. A node is complete before the atomic store
-//     that links it in, and its key and value never change after that.
-//   - A node is linked at level 0 first. A reader that meets it at some level
-//     finds it at every lower one.
-//   - Level 0 holds all entries in internal order: user key ascending, then
-//     sequence number descending. Each higher level is a subsequence of the one
-//     below.
+//   - Entries are only ever added. A slot of a node is complete before the atomic
+//     store of the word that names it, and its entry never changes after that.
+//   - A node that is full is replaced by two new ones that are complete. It stays
+//     as it is, for readers that are in it, and the same store that makes its word
+//     lead on to them publishes them. Nothing is reused.
+//   - A way through old nodes therefore meets all that was there when it began, and
+//     links to the right lead from any node to all behind it, so a reader needs no
+//     lock. The parent learns of the new nodes after that; until then the word of
+//     the dead node, and the link of a full one, show the way.
+//   - Leaves are linked in internal order: user key ascending, then sequence number
+//     descending.
 //   - The arena holds offsets instead of Go pointers, so the garbage collector
 //     never scans it.
-//   - What FootprintBytes says is enough, whatever heights the towers draw: see
-//     arena.allocate.
+//   - What FootprintBytes says is enough, in any order of inserts: see tree.split.
 //
 // # Concurrency
 //
@@ -24,16 +40,21 @@
 //
 // # Files
 //
-// arena.go is memory and the layout of a node, skiplist.go is order and search,
-// iterator.go walks. This file is what the engine calls; a structure beside the
-// skiplist that speeds up some of it (larger leaves, a hash table of offsets)
-// gets a file of its own and is fed from Insert.
+// arena.go is memory and the layout of an entry, node.go the layout of nodes,
+// tree.go searches, split.go makes room, filter.go and iterator.go are what their
+// names say. This file is what the engine calls.
 //
-// The skiplist is due to W. Pugh, "Skip Lists: A Probabilistic Alternative to
-// Balanced Trees" (1990).
+// # Sources
+//
+// Links to the right, which make splits invisible: P. Lehman and S. Yao, "Efficient
+// Locking for Concurrent Operations on B-Trees" (1981). Leaves whose order is one
+// word: Y. Mao, E. Kohler and R. Morris, "Cache Craftiness for Fast Multicore
+// Key-Value Storage" (2012). Keys without what their fences share: R. Bayer and
+// K. Unterauer, "Prefix B-Trees" (1977).
 package memtable
 
 import (
+	"bytes"
 	"fmt"
 	"sync/atomic"
 
@@ -43,11 +64,11 @@ import (
 // Memtable is a sorted, multi-version map in memory. See the package comment for
 // who may call what at the same time.
 type Memtable struct {
-	list skiplist
+	tree tree
 
 	// The writer changes the rest with every entry. The gap keeps these lines
 	// out of the ones that every read needs.
-	_     [cacheLineBytes]byte
+	_     [cellBytes]byte
 	count atomic.Int64
 }
 
@@ -56,7 +77,7 @@ type Memtable struct {
 // panics if arenaBytes is negative or exceeds MaxArenaBytes.
 func New(arenaBytes int64) *Memtable {
 	m := &Memtable{}
-	m.list.initialize(arenaBytes)
+	m.tree.initialize(arenaBytes)
 	return m
 }
 
@@ -72,7 +93,7 @@ func FootprintBytes(count int64, payload int64) int64 {
 // Fits reports whether entries of that FootprintBytes still have room, all of
 // them. Only the writer may ask.
 func (m *Memtable) Fits(footprint int64) bool {
-	return footprint <= m.list.arena.freeBytes()
+	return m.tree.fits(footprint, m.tree.height())
 }
 
 // Insert adds one version of key and copies key and value. The caller is the
@@ -83,25 +104,40 @@ func (m *Memtable) Insert(key, value []byte, seq base.Seq, kind base.Kind) {
 		panic(fmt.Sprintf("invariant: insert of a %d-byte key and a %d-byte value at %d exceeds a limit",
 			len(key), len(value), seq))
 	}
-	m.list.insert(key, value, base.MakeTrailer(seq, kind))
+	// The filter's word is in no cache. It is asked for before the search, which
+	// does not wait for it, and written after: readers may miss what Insert has
+	// not returned from.
+	place, mask := m.tree.filter.place(base.Hash(key))
+	word := place.Load()
+	m.tree.insert(key, value, base.MakeTrailer(seq, kind))
+	if word&mask != mask {
+		place.Store(word | mask)
+	}
 	m.count.Store(m.count.Load() + 1) // one writer: no need for a locked add
 }
 
-// Get returns the newest version of key whose sequence number is at most seq. A
-// delete is a version: look at the kind of t. value shares the arena, must not be
-// changed, and is valid as long as the caller holds it. Get does not allocate.
-func (m *Memtable) Get(key []byte, seq base.Seq) (value []byte, t base.Trailer, ok bool) {
-	n := m.list.seek(searchFor(key, base.MakeTrailer(seq, base.KindSeek)))
-	if n == none || !m.list.arena.hasUserKey(n, key) {
+// Get returns the newest version of key whose sequence number is at most seq; hash
+// is base.Hash(key). A delete is a version: look at the kind of t. value shares the
+// arena, must not be changed, and is valid as long as the caller holds it. Get does
+// not allocate. Of a key that has no version it mostly reads one word of memory.
+func (m *Memtable) Get(key []byte, hash uint64, seq base.Seq) (value []byte, t base.Trailer, ok bool) {
+	if !m.tree.filter.mayContain(hash) {
 		return nil, 0, false
 	}
-	stored, value := m.list.arena.entry(n)
+	at := m.tree.find(&search{key, base.MakeTrailer(seq, base.KindSeek)}, nil)
+	if at.pos == at.word.count() {
+		return nil, 0, false
+	}
+	stored, value := m.tree.entry(at.leaf.entryAt(at.word, at.pos))
+	if !bytes.Equal(stored.UserKey(), key) {
+		return nil, 0, false
+	}
 	return value, stored.Trailer(), true
 }
 
 // NewIterator returns an unpositioned iterator over all versions. It keeps the
 // memtable's memory alive until nobody holds it or what it returned.
-func (m *Memtable) NewIterator() *Iterator { return &Iterator{list: &m.list} }
+func (m *Memtable) NewIterator() *Iterator { return &Iterator{tree: &m.tree} }
 
 // Len returns the number of entries, every version counted.
 func (m *Memtable) Len() int64 { return m.count.Load() }
@@ -110,7 +146,7 @@ func (m *Memtable) Len() int64 { return m.count.Load() }
 func (m *Memtable) Empty() bool { return m.Len() == 0 }
 
 // UsedBytes returns how many bytes of the arena hold entries.
-func (m *Memtable) UsedBytes() int64 { return m.list.arena.usedBytes.Load() }
+func (m *Memtable) UsedBytes() int64 { return m.tree.usedBytes.Load() }
 
 // CapacityBytes returns how many bytes of entries the arena can hold.
-func (m *Memtable) CapacityBytes() int64 { return m.list.arena.capacityBytes }
+func (m *Memtable) CapacityBytes() int64 { return m.tree.capacityBytes }

@@ -96,7 +96,7 @@ func TestGetAgainstModel(t *testing.T) {
 			if r.IntN(3) > 0 {
 				key = want.entries[r.IntN(count)].key.UserKey()
 			}
-			value, trailer, ok := m.Get(key, seq)
+			value, trailer, ok := m.Get(key, base.Hash(key), seq)
 			entry, exists := want.get(key, seq)
 			if ok != exists || ok && (trailer != entry.key.Trailer() || !bytes.Equal(value, entry.value)) {
 				t.Fatalf("Get(%q, %d) = %x, %x, %v; want %v, %v", key, seq, value, trailer, ok, entry, exists)
@@ -122,7 +122,7 @@ func TestCounts(t *testing.T) {
 
 func TestEmptyTable(t *testing.T) {
 	m := New(0)
-	if _, _, ok := m.Get(nil, base.MaxSeq); ok || m.Fits(FootprintBytes(1, 0)) || !m.Fits(0) {
+	if _, _, ok := m.Get(nil, base.Hash(nil), base.MaxSeq); ok || m.Fits(FootprintBytes(1, 0)) || !m.Fits(0) {
 		t.Fatal("an empty table without memory holds or takes an entry")
 	}
 	it := m.NewIterator()
@@ -135,14 +135,14 @@ func TestEmptyTable(t *testing.T) {
 func TestEmptyKeyAndEmptyValue(t *testing.T) {
 	m := New(1000)
 	m.Insert(nil, nil, 5, base.KindSet)
-	value, trailer, ok := m.Get([]byte{}, 5)
+	value, trailer, ok := m.Get([]byte{}, base.Hash(nil), 5)
 	if !ok || value == nil || len(value) != 0 || trailer != base.MakeTrailer(5, base.KindSet) {
 		t.Fatalf("Get of the empty key = %v, %x, %v", value, trailer, ok)
 	}
-	if _, _, ok := m.Get([]byte{0}, 5); ok {
+	if _, _, ok := m.Get([]byte{0}, base.Hash([]byte{0}), 5); ok {
 		t.Fatal("a key of one zero byte equals the empty key")
 	}
-	if _, _, ok := m.Get(nil, 4); ok {
+	if _, _, ok := m.Get(nil, base.Hash(nil), 4); ok {
 		t.Fatal("a version is visible before its sequence number")
 	}
 }
@@ -163,7 +163,7 @@ func TestLargestKeyAndValue(t *testing.T) {
 	m.Insert(key, value, 1, base.KindSet)
 	m.Insert(key[1:], nil, 2, base.KindSet)
 	m.Insert(nil, nil, 3, base.KindDelete)
-	got, _, ok := m.Get(key, 9)
+	got, _, ok := m.Get(key, base.Hash(key), 9)
 	if !ok || len(got) != valueBytes || got[0] != 1 || got[valueBytes-1] != 2 {
 		t.Fatalf("largest value came back as %d bytes, %v", len(got), ok)
 	}
@@ -179,7 +179,7 @@ func TestMisusePanics(t *testing.T) {
 		"huge arena":     func() { New(MaxArenaBytes() + 1) },
 		"huge key":       func() { New(1<<20).Insert(make([]byte, base.MaxKeyBytes+1), nil, 1, base.KindSet) },
 		"huge sequence":  func() { New(100).Insert(nil, nil, base.MaxSeq+1, base.KindSet) },
-		"full arena":     func() { New(31).Insert([]byte("key"), []byte("value"), 1, base.KindSet) },
+		"full arena":     func() { New(20).Insert([]byte("key"), []byte("value"), 1, base.KindSet) },
 	}
 	if base.Invariants {
 		cases["same entry twice"] = func() {
@@ -208,7 +208,7 @@ func TestHotPathsDoNotAllocate(t *testing.T) {
 	allocations := testing.AllocsPerRun(100, func() {
 		seq++
 		m.Insert(key, value, seq, base.KindSet)
-		m.Get(key, seq)
+		m.Get(key, base.Hash(key), seq)
 		it.SeekGE(search)
 		it.Key()
 		it.Value()

@@ -337,7 +337,7 @@ func (r *rig) get(key string) (string, bool) {
 // readAt finds the newest version of key that is visible at seq.
 func readAt(s *ReadState, seq base.Seq, key string) (string, bool, error) {
 	for _, m := range append([]*memtable.Memtable{s.Active}, s.Sealed...) {
-		if value, t, ok := m.Get([]byte(key), seq); ok {
+		if value, t, ok := m.Get([]byte(key), base.Hash([]byte(key)), seq); ok {
 			return string(value), t.Kind() == base.KindSet, nil
 		}
 	}
