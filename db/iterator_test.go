@@ -2,6 +2,7 @@ package db
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -67,6 +68,9 @@ func TestRecycledIterators(t *testing.T) {
 		must(t, err)
 		for j := range 1000 {
 			must(t, d.Put(fmt.Appendf(nil, "%d-%04d", i, j), fmt.Appendf(nil, "%d-%04d-%0100d", i, j, 0)))
+			if j == 500 {
+				must(t, d.Flush(context.Background()))
+			}
 		}
 		all = append(all, d)
 	}

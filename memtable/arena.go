@@ -44,7 +44,7 @@ const (
 	// rootBytes pays for the first leaf and for each root above it, whatever the
 	// arena's size.
 	rootBytes   = leafBytes + maxHeight*indexBytes
-	filterShare = 64 // one byte of filter for so many of the arena
+	filterShare = 128 // one byte of filter for so many of the arena
 
 	// On 64 bits an entry is addressed by 32 bits in units; on 32 bits the address
 	// space ends first.
@@ -62,8 +62,7 @@ type arena struct {
 	filter        filter // the first of them
 	capacityBytes int64
 
-	_         [cellBytes]byte // see Memtable
-	usedBytes atomic.Int64    // used, for readers
+	_ [cellBytes]byte // see Memtable
 
 	// The writer's own. See split for the promise that used + reserved never
 	// exceed charged.

@@ -68,9 +68,12 @@ type Memtable struct {
 
 	// The writer changes the rest with every entry. The gap keeps these lines
 	// out of the ones that every read needs.
-	_     [cellBytes]byte
-	count atomic.Int64
+	_      [cellBytes]byte
+	filled atomic.Uint64 // bytes used << countBits | number of entries: one store for both
 }
+
+// countBits is enough for the smallest entries in the largest arena.
+const countBits = 30
 
 // New makes an empty memtable whose entries may use arenaBytes. What
 // FootprintBytes says of a set of entries is an arena size that holds them. It
@@ -109,11 +112,12 @@ func (m *Memtable) Insert(key, value []byte, seq base.Seq, kind base.Kind) {
 	// not returned from.
 	place, mask := m.tree.filter.place(base.Hash(key))
 	word := place.Load()
+	used := m.tree.used
 	m.tree.insert(key, value, base.MakeTrailer(seq, kind))
 	if word&mask != mask {
 		place.Store(word | mask)
 	}
-	m.count.Store(m.count.Load() + 1) // one writer: no need for a locked add
+	m.filled.Store(m.filled.Load() + uint64(m.tree.used-used)<<countBits + 1)
 }
 
 // Get returns the newest version of key whose sequence number is at most seq; hash
@@ -140,13 +144,13 @@ func (m *Memtable) Get(key []byte, hash uint64, seq base.Seq) (value []byte, t b
 func (m *Memtable) NewIterator() *Iterator { return &Iterator{tree: &m.tree} }
 
 // Len returns the number of entries, every version counted.
-func (m *Memtable) Len() int64 { return m.count.Load() }
+func (m *Memtable) Len() int64 { return int64(m.filled.Load() & (1<<countBits - 1)) }
 
 // Empty reports whether nothing was inserted yet.
 func (m *Memtable) Empty() bool { return m.Len() == 0 }
 
 // UsedBytes returns how many bytes of the arena hold entries.
-func (m *Memtable) UsedBytes() int64 { return m.tree.usedBytes.Load() }
+func (m *Memtable) UsedBytes() int64 { return int64(m.filled.Load() >> countBits) }
 
 // CapacityBytes returns how many bytes of entries the arena can hold.
 func (m *Memtable) CapacityBytes() int64 { return m.tree.capacityBytes }

@@ -151,7 +151,6 @@ func (t *tree) insert(key, value []byte, trailer base.Trailer) {
 	t.newestPos = pos // a split moves it on
 	t.add(0, pos, pos, item{entry: e}, noNode)
 	t.newest = e
-	t.usedBytes.Store(t.used)
 	if base.Invariants && t.used+t.reserved > t.charged {
 		panic(fmt.Sprintf("invariant: memtable uses %d bytes and reserves %d of %d charged", t.used, t.reserved, t.charged))
 	}
