@@ -11,6 +11,7 @@ import (
 	"lsmdb/internal/base"
 	"lsmdb/internal/output"
 	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
 	"lsmdb/manifest"
 )
 
@@ -66,18 +67,18 @@ func TestFaultAtEveryOperation(t *testing.T) {
 		for at := 0; ; at++ {
 			var armed bool
 			count := 0
-			var failed vfs.Op
+			var failed vfstest.Op
 			s, job := twoRuns(t, func(under vfs.FS) vfs.FS {
-				return vfs.NewFault(under, func(op vfs.Op) error {
+				return vfstest.NewFault(under, func(op vfstest.Op) error {
 					if !armed {
 						return nil
 					}
-					again := op.Kind == vfs.OpRead && failed.Kind == vfs.OpRead && op.Name == failed.Name
+					again := op.Kind == vfstest.OpRead && failed.Kind == vfstest.OpRead && op.Name == failed.Name
 					if count++; count-1 != at && !again {
 						return nil
 					}
 					if failed = op; late {
-						return &vfs.Late{Err: broken}
+						return &vfstest.Late{Err: broken}
 					}
 					return broken
 				})
@@ -94,7 +95,7 @@ func TestFaultAtEveryOperation(t *testing.T) {
 			if !errors.Is(err, broken) || outputs != nil || stats != (Stats{}) || job.Damaged(err) != nil {
 				t.Errorf("late %v: %v failed, result %v, %v", late, failed, outputs, err)
 			}
-			if errors.Is(err, output.ErrDirectorySync) != (failed.Kind == vfs.OpSyncDir) {
+			if errors.Is(err, output.ErrDirectorySync) != (failed.Kind == vfstest.OpSyncDir) {
 				t.Errorf("%v gave %v", failed, err)
 			}
 			s.checkFiles()

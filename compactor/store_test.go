@@ -14,6 +14,7 @@ import (
 	"lsmdb/internal/base"
 	"lsmdb/internal/output"
 	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
 	"lsmdb/manifest"
 	"lsmdb/sstable"
 )
@@ -23,7 +24,7 @@ const dir = "/db"
 // store is a tree of real tables in memory.
 type store struct {
 	t       testing.TB
-	mem     *vfs.Mem
+	mem     *vfstest.Disk
 	fsys    vfs.FS
 	policy  Policy
 	version *manifest.Version
@@ -36,7 +37,7 @@ type store struct {
 
 // newStore makes an empty tree. Its files are reached through wrap.
 func newStore(t testing.TB, wrap func(vfs.FS) vfs.FS) *store {
-	mem := vfs.NewMem()
+	mem := vfstest.NewDisk()
 	if err := errors.Join(mem.MkdirAll(dir), mem.SyncDir("/")); err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
 )
 
 func openMemory(t testing.TB) *DB {
@@ -127,7 +127,7 @@ func TestBatchTooLarge(t *testing.T) {
 }
 
 func TestEmptyBatch(t *testing.T) {
-	m := newMachine(vfs.NewMem())
+	m := newMachine(vfstest.NewDisk())
 	d := m.open(t)
 	must(t, d.Put([]byte("k"), nil, NoSync))
 	w := d.Metrics().WAL
@@ -206,7 +206,7 @@ func TestOptionsAreChecked(t *testing.T) {
 // TestWrongDurability: a durability that does not exist must not pass for the weaker
 // one.
 func TestWrongDurability(t *testing.T) {
-	m := newMachine(vfs.NewMem())
+	m := newMachine(vfstest.NewDisk())
 	d := m.open(t)
 	defer d.Close()
 	if err := d.Put([]byte("k"), nil, Durability(9)); err == nil && d.Metrics().WAL.DurableBytes < d.Metrics().WAL.OffsetBytes {
@@ -215,7 +215,7 @@ func TestWrongDurability(t *testing.T) {
 }
 
 func TestMetricsMakeSense(t *testing.T) {
-	m := newMachine(vfs.NewMem())
+	m := newMachine(vfstest.NewDisk())
 	d := m.open(t)
 	if w := d.Metrics().WAL; w.Segment == 0 || w.ReservedBytes == 0 {
 		t.Errorf("before the first write: %+v", w)
@@ -337,7 +337,7 @@ func TestIteratorOfNothing(t *testing.T) {
 }
 
 func TestMustExist(t *testing.T) {
-	disk := vfs.NewMem()
+	disk := vfstest.NewDisk()
 	for _, o := range []Options{{MustExist: true}, {ReadOnly: true}} {
 		o.fs = disk
 		_, err := Open(at, &o)

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
 )
 
 // openDescriptors counts the files this process has open; 0 where that cannot be told.
@@ -162,7 +162,7 @@ func everyCallIsRefused(t *testing.T, d *DB) {
 // TestReadersOutliveClose: the next move or call says ErrClosed; what was shown last
 // stays readable.
 func TestReadersOutliveClose(t *testing.T) {
-	m := newMachine(vfs.NewMem())
+	m := newMachine(vfstest.NewDisk())
 	d := m.open(t)
 	fillTables(t, d, 100)
 	must(t, d.Put([]byte("z"), []byte("memory")))

@@ -15,9 +15,10 @@ import (
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
 )
 
-// at is the directory of databases in a vfs.Mem.
+// at is the directory of databases in a vfstest.Disk.
 const at = "/base/db"
 
 // files is what lies in a database directory. Tests take one apart, damage it and
@@ -46,9 +47,9 @@ func filesOf(t testing.TB, fsys vfs.FS, dir string) files {
 }
 
 // disk puts the files on a new disk, all of it durable.
-func (f files) disk(t testing.TB) *vfs.Mem {
+func (f files) disk(t testing.TB) *vfstest.Disk {
 	t.Helper()
-	m := vfs.NewMem()
+	m := vfstest.NewDisk()
 	must(t, m.MkdirAll(at))
 	for name, data := range f {
 		file, err := m.Create(filepath.Join(at, name))
@@ -106,15 +107,15 @@ func numberOf(name string) uint64 {
 
 // machine is a computer whose processes can be killed, with a disk that can fail.
 type machine struct {
-	*vfs.Fault
-	disk   *vfs.Mem
-	killed atomic.Bool                        // nothing is done any more
-	inject atomic.Pointer[func(vfs.Op) error] // asked before every operation; nil: nothing fails
+	*vfstest.Fault
+	disk   *vfstest.Disk
+	killed atomic.Bool                            // nothing is done any more
+	inject atomic.Pointer[func(vfstest.Op) error] // asked before every operation; nil: nothing fails
 }
 
-func newMachine(disk *vfs.Mem) *machine {
+func newMachine(disk *vfstest.Disk) *machine {
 	m := &machine{disk: disk}
-	m.Fault = vfs.NewFault(disk, func(op vfs.Op) error {
+	m.Fault = vfstest.NewFault(disk, func(op vfstest.Op) error {
 		if m.killed.Load() {
 			return errDead
 		}
@@ -127,7 +128,7 @@ func newMachine(disk *vfs.Mem) *machine {
 }
 
 // fail makes operations fail as inject says; nil: no longer.
-func (m *machine) fail(inject func(vfs.Op) error) {
+func (m *machine) fail(inject func(vfstest.Op) error) {
 	if inject == nil {
 		m.inject.Store(nil)
 		return
@@ -136,8 +137,8 @@ func (m *machine) fail(inject func(vfs.Op) error) {
 }
 
 // failing makes every operation of a kind fail on files whose name contains part.
-func (m *machine) failing(kind vfs.OpKind, part string, err error) {
-	m.fail(func(op vfs.Op) error {
+func (m *machine) failing(kind vfstest.OpKind, part string, err error) {
+	m.fail(func(op vfstest.Op) error {
 		if op.Kind == kind && strings.Contains(op.Name, part) {
 			return err
 		}
@@ -192,12 +193,12 @@ func fillTables(t testing.TB, d *DB, n int) view {
 // newFilled makes one whose writes were durable as d says.
 func newFilled(t testing.TB, durable Durability) filled {
 	t.Helper()
-	m := newMachine(vfs.NewMem())
+	m := newMachine(vfstest.NewDisk())
 	d := m.open(t)
 	f := filled{want: fillTables(t, d, 300)}
 	must(t, d.Delete([]byte("table00007")))
 	delete(f.want, "table00007")
-	m.failing(vfs.OpCreate, ".sst", base.ErrDiskFull)
+	m.failing(vfstest.OpCreate, ".sst", base.ErrDiskFull)
 	sealed := d.Metrics().WAL.Rotations
 	for i := 0; i < f.logged+10; i++ {
 		if d.Metrics().WAL.Rotations < sealed+2 { // one is being flushed, one waits
@@ -221,7 +222,7 @@ func newFilled(t testing.TB, durable Durability) filled {
 // something.
 func newClosed(t testing.TB) filled {
 	t.Helper()
-	m := newMachine(vfs.NewMem())
+	m := newMachine(vfstest.NewDisk())
 	d := m.open(t)
 	f := filled{want: fillTables(t, d, 300)}
 	for i := range 10 {

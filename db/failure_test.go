@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"lsmdb/internal/base"
-	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
 )
 
 var errDisk = errors.New("the disk is on fire")
@@ -20,7 +20,7 @@ var errDisk = errors.New("the disk is on fire")
 // running is a database on a machine, with some keys in tables and some in memory.
 func running(t *testing.T) (*machine, *DB, view) {
 	t.Helper()
-	m := newMachine(vfs.NewMem())
+	m := newMachine(vfstest.NewDisk())
 	d := m.open(t)
 	want := fillTables(t, d, 100)
 	for i := range 5 {
@@ -94,17 +94,17 @@ func mustReopen(t *testing.T, m *machine, d *DB, want view) {
 }
 
 func TestWALFailure(t *testing.T) {
-	for what, inject := range map[string]func(vfs.Op) error{
-		"write":       onWAL(vfs.OpWrite, errDisk),
-		"short write": onWAL(vfs.OpWrite, &vfs.ShortWrite{Bytes: 9, Err: errDisk}),
-		"late write":  onWAL(vfs.OpWrite, &vfs.Late{Err: errDisk}),
-		"sync":        onWAL(vfs.OpSync, errDisk),
-		"late sync":   onWAL(vfs.OpSync, &vfs.Late{Err: errDisk}),
+	for what, inject := range map[string]func(vfstest.Op) error{
+		"write":       onWAL(vfstest.OpWrite, errDisk),
+		"short write": onWAL(vfstest.OpWrite, &vfstest.ShortWrite{Bytes: 9, Err: errDisk}),
+		"late write":  onWAL(vfstest.OpWrite, &vfstest.Late{Err: errDisk}),
+		"sync":        onWAL(vfstest.OpSync, errDisk),
+		"late sync":   onWAL(vfstest.OpSync, &vfstest.Late{Err: errDisk}),
 	} {
 		t.Run(what, func(t *testing.T) {
 			m, d, want := running(t)
 			attempts := 0
-			m.fail(func(op vfs.Op) error {
+			m.fail(func(op vfstest.Op) error {
 				err := inject(op)
 				if err != nil {
 					if attempts++; attempts > 1 { // never retried
@@ -123,8 +123,8 @@ func TestWALFailure(t *testing.T) {
 	}
 }
 
-func onWAL(kind vfs.OpKind, err error) func(vfs.Op) error {
-	return func(op vfs.Op) error {
+func onWAL(kind vfstest.OpKind, err error) func(vfstest.Op) error {
+	return func(op vfstest.Op) error {
 		if op.Kind == kind && strings.HasSuffix(op.Name, ".wal") {
 			return err
 		}
@@ -135,11 +135,11 @@ func onWAL(kind vfs.OpKind, err error) func(vfs.Op) error {
 // TestTreeFailure breaks what flushes and the MANIFEST need.
 func TestTreeFailure(t *testing.T) {
 	for _, c := range []struct {
-		kind vfs.OpKind
+		kind vfstest.OpKind
 		part string
 	}{
-		{vfs.OpWrite, "MANIFEST"}, {vfs.OpSync, "MANIFEST"}, {vfs.OpSyncDir, ""}, {vfs.OpCreate, ".wal"},
-		{vfs.OpCreate, ".sst"}, {vfs.OpWrite, ".sst"}, {vfs.OpSync, ".sst"}, {vfs.OpClose, ".sst"},
+		{vfstest.OpWrite, "MANIFEST"}, {vfstest.OpSync, "MANIFEST"}, {vfstest.OpSyncDir, ""}, {vfstest.OpCreate, ".wal"},
+		{vfstest.OpCreate, ".sst"}, {vfstest.OpWrite, ".sst"}, {vfstest.OpSync, ".sst"}, {vfstest.OpClose, ".sst"},
 	} {
 		t.Run(fmt.Sprint(c.kind, c.part), func(t *testing.T) {
 			m, d, want := running(t)
@@ -160,8 +160,8 @@ func TestTreeFailure(t *testing.T) {
 func TestFlushIsTriedAgain(t *testing.T) {
 	m, d, want := running(t)
 	var failures atomic.Int32
-	m.fail(func(op vfs.Op) error {
-		if op.Kind == vfs.OpSync && strings.HasSuffix(op.Name, ".sst") && failures.Add(1) <= 2 {
+	m.fail(func(op vfstest.Op) error {
+		if op.Kind == vfstest.OpSync && strings.HasSuffix(op.Name, ".sst") && failures.Add(1) <= 2 {
 			return errDisk
 		}
 		return nil
@@ -208,7 +208,7 @@ func TestDiskFullInWAL(t *testing.T) {
 // context lets them go.
 func TestDiskFullInFlush(t *testing.T) {
 	m, d, want := running(t)
-	m.failing(vfs.OpWrite, ".sst", base.ErrDiskFull)
+	m.failing(vfstest.OpWrite, ".sst", base.ErrDiskFull)
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	wantErr(t, "Flush", d.Flush(ctx), context.DeadlineExceeded)
@@ -244,7 +244,7 @@ func TestDiskFullInFlush(t *testing.T) {
 // TestCloseOnFullDisk: Close does not wait for room, and the WAL holds everything.
 func TestCloseOnFullDisk(t *testing.T) {
 	m, d, want := running(t)
-	m.failing(vfs.OpCreate, ".sst", base.ErrDiskFull)
+	m.failing(vfstest.OpCreate, ".sst", base.ErrDiskFull)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	wantErr(t, "Flush", d.Flush(ctx), context.DeadlineExceeded)
@@ -258,7 +258,7 @@ func TestCloseOnFullDisk(t *testing.T) {
 // deletes them.
 func TestDeletionFailure(t *testing.T) {
 	m, d, want := running(t)
-	m.failing(vfs.OpRemove, "", errDisk)
+	m.failing(vfstest.OpRemove, "", errDisk)
 	must(t, d.Compact(t.Context(), nil, nil))
 	must(t, d.Put([]byte("more"), nil))
 	want["more"] = ""
@@ -275,7 +275,7 @@ func TestDeletionFailure(t *testing.T) {
 // largest table, and that table's name.
 func damagedBlock(t *testing.T) (filled, string) {
 	t.Helper()
-	m := newMachine(vfs.NewMem())
+	m := newMachine(vfstest.NewDisk())
 	d, err := Open(at, &Options{MemtableBytes: 1 << 20, Compression: NoCompression, fs: m})
 	must(t, err)
 	f := filled{want: fillTables(t, d, 300)}

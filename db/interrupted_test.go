@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"lsmdb/internal/base"
-	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
 )
 
 // interruption stops a machine, or breaks one operation, when its count of
@@ -25,13 +25,13 @@ type interruption struct {
 
 // openUntil opens a database on a disk where operation n and all after it fail, or
 // only operation n. crash is called at that moment.
-func openUntil(disk *vfs.Mem, n int, only bool, crash func()) (i *interruption, d *DB, err error) {
+func openUntil(disk *vfstest.Disk, n int, only bool, crash func()) (i *interruption, d *DB, err error) {
 	i = &interruption{machine: newMachine(disk)}
-	i.machine.fail(func(op vfs.Op) error {
+	i.machine.fail(func(op vfstest.Op) error {
 		i.mu.Lock()
 		defer i.mu.Unlock()
 		i.seen++
-		if op.Kind == vfs.OpCreate {
+		if op.Kind == vfstest.OpCreate {
 			i.names = append(i.names, filepath.Base(op.Name))
 		}
 		if i.seen < n || only && i.seen > n {
@@ -54,7 +54,7 @@ func (i *interruption) created() []string {
 }
 
 // operationsOfOpen counts what an Open without interruption does.
-func operationsOfOpen(t *testing.T, disk *vfs.Mem) int {
+func operationsOfOpen(t *testing.T, disk *vfstest.Disk) int {
 	t.Helper()
 	i, d, err := openUntil(disk, 1<<30, false, nil)
 	must(t, err)
@@ -63,7 +63,7 @@ func operationsOfOpen(t *testing.T, disk *vfs.Mem) int {
 }
 
 // survive opens, writes with Sync, takes the power away and opens again.
-func survive(t *testing.T, what string, disk *vfs.Mem, want view) {
+func survive(t *testing.T, what string, disk *vfstest.Disk, want view) {
 	t.Helper()
 	m := newMachine(disk)
 	d, err := Open(at, m.options())
@@ -93,11 +93,11 @@ func survive(t *testing.T, what string, disk *vfs.Mem, want view) {
 // TestInterruptedCreation stops the creation of a database before every operation: a
 // killed process, a power failure, a single failure.
 func TestInterruptedCreation(t *testing.T) {
-	total := operationsOfOpen(t, vfs.NewMem())
+	total := operationsOfOpen(t, vfstest.NewDisk())
 	for n := 1; n <= total; n++ {
 		for _, only := range []bool{false, true} {
-			disk := vfs.NewMem()
-			clones := make(map[string]*vfs.Mem)
+			disk := vfstest.NewDisk()
+			clones := make(map[string]*vfstest.Disk)
 			_, d, err := openUntil(disk, n, only, func() {
 				clones["certain"] = disk.CrashClone(nil)
 				for seed := range uint64(3) {
@@ -129,7 +129,7 @@ func testInterruptedRecovery(t *testing.T, f filled) {
 	for n := 1; n <= total; n++ {
 		for _, only := range []bool{false, true} {
 			disk := f.disk(t)
-			var clone *vfs.Mem
+			var clone *vfstest.Disk
 			i, d, err := openUntil(disk, n, only, func() { clone = disk.CrashClone(rand.New(rand.NewPCG(1, uint64(n)))) })
 			what := fmt.Sprintf("operation %d of %d (only: %v)", n, total, only)
 			switch {
@@ -181,8 +181,8 @@ func mustBeNew(t *testing.T, what string, created []string, before files) {
 // wrote can be read at first. Then the power fails in the middle of the
 // recovery, and what was never synced is gone: still a prefix, and no damage.
 func TestPowerLostDuringRecoveryOfKilledProcess(t *testing.T) {
-	prepare := func() (disk *vfs.Mem, synced uint64) {
-		m := newMachine(vfs.NewMem())
+	prepare := func() (disk *vfstest.Disk, synced uint64) {
+		m := newMachine(vfstest.NewDisk())
 		d := m.open(t)
 		fillTables(t, d, 50)
 		must(t, d.Put([]byte("synced"), []byte("value")))
@@ -198,7 +198,7 @@ func TestPowerLostDuringRecoveryOfKilledProcess(t *testing.T) {
 	for n := 1; n <= total; n++ {
 		for seed := range uint64(3) {
 			disk, _ := prepare()
-			var clone *vfs.Mem
+			var clone *vfstest.Disk
 			openUntil(disk, n, false, func() {
 				clone = disk.CrashClone(nil)
 				if seed > 0 {

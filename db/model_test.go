@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
 )
 
 var (
@@ -28,7 +29,7 @@ func TestModel(t *testing.T) {
 			seed = *modelSeed
 		}
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
-			r := &modelRun{t: t, tally: &happened, rng: rand.New(rand.NewPCG(seed, 0)), dir: "/base/db", mem: vfs.NewMem()}
+			r := &modelRun{t: t, tally: &happened, rng: rand.New(rand.NewPCG(seed, 0)), dir: "/base/db", mem: vfstest.NewDisk()}
 			r.fs = r.mem
 			if seed%7 == 0 {
 				r.dir, r.mem, r.fs = t.TempDir(), nil, vfs.OS
@@ -74,8 +75,8 @@ type modelRun struct {
 	rng   *rand.Rand
 	dir   string
 	fs    vfs.FS
-	mem   *vfs.Mem // the same; nil: the operating system's
-	keys  int      // different keys
+	mem   *vfstest.Disk // the same; nil: the operating system's
+	keys  int           // different keys
 
 	db        *DB
 	dead      *atomic.Bool // stops every operation on files
@@ -138,7 +139,7 @@ func (r *modelRun) options() *Options {
 		CacheBytes:       []int64{-1, 20 << 10, 0}[r.rng.IntN(3)],
 		FilterBitsPerKey: []int{-1, 0, 3}[r.rng.IntN(3)],
 		Compression:      Compression(r.rng.IntN(2)),
-		fs: vfs.NewFault(r.fs, func(vfs.Op) error {
+		fs: vfstest.NewFault(r.fs, func(vfstest.Op) error {
 			if dead.Load() {
 				return errDead
 			}

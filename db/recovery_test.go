@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"lsmdb/internal/base"
-	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
 	"lsmdb/manifest"
 	"lsmdb/wal"
 )
@@ -272,7 +272,7 @@ func TestFormatsOfTheFuture(t *testing.T) {
 // logFile writes a log of one record.
 func logFile(t *testing.T, name string, previous wal.Previous, record []byte) []byte {
 	t.Helper()
-	m := vfs.NewMem()
+	m := vfstest.NewDisk()
 	f, err := m.Create("/" + name)
 	must(t, err)
 	w, err := wal.NewWriter(f, name, numberOf(name), previous)

@@ -14,13 +14,13 @@ import (
 	"syscall"
 	"testing"
 
-	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
 )
 
 // TestFailedOpenLeavesNothing: an Open that runs out of space takes back what it
 // made, so that the next one needs no more room than the first.
 func TestFailedOpenLeavesNothing(t *testing.T) {
-	disk := vfs.NewMem()
+	disk := vfstest.NewDisk()
 	d, err := Open("/d", &Options{MemtableBytes: 8 << 20, fs: disk})
 	must(t, err)
 	rng := rand.NewChaCha8([32]byte{})
@@ -79,11 +79,11 @@ func TestForeignNumber(t *testing.T) {
 // must not come back after a power failure and contradict what was written since.
 func TestRefusedSegmentStaysRefused(t *testing.T) {
 	for seed := range uint64(20) {
-		disk := vfs.NewMem()
+		disk := vfstest.NewDisk()
 		var full atomic.Bool
-		fs := vfs.NewFault(disk, func(op vfs.Op) error {
-			if full.Load() && op.Kind == vfs.OpSync && strings.HasSuffix(op.Name, ".wal") && !strings.HasSuffix(op.Name, "000002.wal") {
-				return &vfs.Late{Err: ErrDiskFull}
+		fs := vfstest.NewFault(disk, func(op vfstest.Op) error {
+			if full.Load() && op.Kind == vfstest.OpSync && strings.HasSuffix(op.Name, ".wal") && !strings.HasSuffix(op.Name, "000002.wal") {
+				return &vfstest.Late{Err: ErrDiskFull}
 			}
 			return nil
 		})
@@ -107,7 +107,7 @@ func TestRefusedSegmentStaysRefused(t *testing.T) {
 // TestSyncBesideRefusedWrites: a Sync needs no room, whatever its neighbours in the
 // group need.
 func TestSyncBesideRefusedWrites(t *testing.T) {
-	disk := vfs.NewMem()
+	disk := vfstest.NewDisk()
 	d, err := Open("/d", &Options{MemtableBytes: 1 << 20, fs: disk})
 	must(t, err)
 	must(t, d.Put([]byte("a"), []byte("b"), NoSync))
@@ -134,8 +134,8 @@ func TestSyncBesideRefusedWrites(t *testing.T) {
 // over.
 func TestNextAfterError(t *testing.T) {
 	var broken atomic.Bool
-	fs := vfs.NewFault(vfs.NewMem(), func(op vfs.Op) error {
-		if broken.Load() && op.Kind == vfs.OpRead {
+	fs := vfstest.NewFault(vfstest.NewDisk(), func(op vfstest.Op) error {
+		if broken.Load() && op.Kind == vfstest.OpRead {
 			return syscall.EIO
 		}
 		return nil
@@ -169,11 +169,11 @@ func TestNextAfterError(t *testing.T) {
 // TestFailedCloseSyncsTheWAL: a failure elsewhere is no reason to leave what was
 // acknowledged in a sound WAL to the mercy of the next power failure.
 func TestFailedCloseSyncsTheWAL(t *testing.T) {
-	disk := vfs.NewMem()
+	disk := vfstest.NewDisk()
 	gate := make(chan struct{})
 	var broken atomic.Bool
-	fs := vfs.NewFault(disk, func(op vfs.Op) error {
-		if broken.Load() && op.Kind == vfs.OpCreate && strings.HasSuffix(op.Name, ".sst") {
+	fs := vfstest.NewFault(disk, func(op vfstest.Op) error {
+		if broken.Load() && op.Kind == vfstest.OpCreate && strings.HasSuffix(op.Name, ".sst") {
 			<-gate
 			return syscall.EIO
 		}
@@ -201,8 +201,8 @@ func TestFailedCloseSyncsTheWAL(t *testing.T) {
 // that a full disk stopped for good must not say so.
 func TestReadOnlyIsNotDiskFull(t *testing.T) {
 	var full atomic.Bool
-	fs := vfs.NewFault(vfs.NewMem(), func(op vfs.Op) error {
-		if full.Load() && op.Kind == vfs.OpSyncDir {
+	fs := vfstest.NewFault(vfstest.NewDisk(), func(op vfstest.Op) error {
+		if full.Load() && op.Kind == vfstest.OpSyncDir {
 			return ErrDiskFull
 		}
 		return nil
@@ -265,7 +265,7 @@ func TestDescriptorsAreGivenBack(t *testing.T) {
 // TestBoundEndsAScan: an iterator of an older instant stops at its bound, whatever
 // newer entries lie behind it that it cannot see.
 func TestBoundEndsAScan(t *testing.T) {
-	d, err := Open("/d", &Options{fs: vfs.NewMem(), CacheBytes: -1, Durability: NoSync})
+	d, err := Open("/d", &Options{fs: vfstest.NewDisk(), CacheBytes: -1, Durability: NoSync})
 	must(t, err)
 	for i := range 10 {
 		must(t, d.Put(fmt.Appendf(nil, "m%d", i), nil))

@@ -10,6 +10,7 @@ import (
 	"lsmdb/internal/base"
 	"lsmdb/internal/output"
 	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
 	"lsmdb/manifest"
 	"lsmdb/memtable"
 	"lsmdb/sstable"
@@ -17,9 +18,9 @@ import (
 
 const dir = "/db"
 
-func newEnvironment(t *testing.T, wrap func(vfs.FS) vfs.FS) (output.Environment, *vfs.Mem) {
+func newEnvironment(t *testing.T, wrap func(vfs.FS) vfs.FS) (output.Environment, *vfstest.Disk) {
 	t.Helper()
-	mem := vfs.NewMem()
+	mem := vfstest.NewDisk()
 	if err := errors.Join(mem.MkdirAll(dir), mem.SyncDir("/")); err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +55,7 @@ func flush(ctx context.Context, env output.Environment, m *memtable.Memtable, sn
 	return Run(ctx, env, it, snapshots)
 }
 
-func files(t *testing.T, mem *vfs.Mem) []string {
+func files(t *testing.T, mem *vfstest.Disk) []string {
 	t.Helper()
 	names, err := mem.List(dir)
 	if err != nil {
@@ -64,7 +65,7 @@ func files(t *testing.T, mem *vfs.Mem) []string {
 }
 
 // checkReads compares reads of the table with reads of the memtable.
-func checkReads(t *testing.T, mem *vfs.Mem, meta *manifest.TableMeta, m *memtable.Memtable, readers ...base.Seq) {
+func checkReads(t *testing.T, mem *vfstest.Disk, meta *manifest.TableMeta, m *memtable.Memtable, readers ...base.Seq) {
 	t.Helper()
 	path := base.TablePath(dir, meta.Number)
 	file, err := mem.Open(path)
@@ -181,7 +182,7 @@ func TestFaultAtEveryOperation(t *testing.T) {
 	for at := 0; ; at++ {
 		count := 0
 		env, mem := newEnvironment(t, func(under vfs.FS) vfs.FS {
-			return vfs.NewFault(under, func(op vfs.Op) error {
+			return vfstest.NewFault(under, func(op vfstest.Op) error {
 				if count++; count-1 == at {
 					return fmt.Errorf("%v: %w", op, broken)
 				}

@@ -14,13 +14,14 @@ import (
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
 )
 
 const testDir = "db"
 
-func newDir(t testing.TB) *vfs.Mem {
+func newDir(t testing.TB) *vfstest.Disk {
 	t.Helper()
-	mem := vfs.NewMem()
+	mem := vfstest.NewDisk()
 	if err := errors.Join(mem.MkdirAll(testDir), mem.SyncDir(".")); err != nil {
 		t.Fatal(err)
 	}
@@ -170,12 +171,12 @@ func TestWriteCurrentFaults(t *testing.T) {
 			t.Fatal(err)
 		}
 		count := 0
-		fault := vfs.NewFault(mem, func(op vfs.Op) error {
+		fault := vfstest.NewFault(mem, func(op vfstest.Op) error {
 			for seed := range uint64(4) {
 				checkCurrent(t, mem.CrashClone(rand.New(rand.NewPCG(seed, uint64(count)))), old, replacement)
 			}
 			count++
-			if count-1 == failing && op.Kind != vfs.OpStat {
+			if count-1 == failing && op.Kind != vfstest.OpStat {
 				return injected
 			}
 			return nil

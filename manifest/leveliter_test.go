@@ -10,13 +10,13 @@ import (
 	"testing"
 
 	"lsmdb/internal/base"
-	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
 	"lsmdb/sstable"
 )
 
 // level is a sorted level of real tables and what they hold.
 type level struct {
-	mem    *vfs.Mem
+	mem    *vfstest.Disk
 	files  *sstable.OpenFiles
 	tables []*TableMeta
 	keys   []base.InternalKey

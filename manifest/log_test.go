@@ -13,6 +13,7 @@ import (
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
 	"lsmdb/wal"
 )
 
@@ -337,14 +338,14 @@ func appendWithFault(t *testing.T, cause error, keyBytes, failing int) (reached 
 	t.Helper()
 	mem := newDir(t)
 	armed, count := false, 0
-	var failed vfs.Op
-	h := newHistory(t, vfs.NewFault(mem, func(op vfs.Op) error {
+	var failed vfstest.Op
+	h := newHistory(t, vfstest.NewFault(mem, func(op vfstest.Op) error {
 		if armed {
 			count++
 			if count-1 == failing {
 				failed = op
-				if op.Kind == vfs.OpWrite && failing%2 == 1 {
-					return &vfs.ShortWrite{Bytes: op.Length / 2, Err: cause}
+				if op.Kind == vfstest.OpWrite && failing%2 == 1 {
+					return &vfstest.ShortWrite{Bytes: op.Length / 2, Err: cause}
 				}
 				return cause
 			}
@@ -361,7 +362,7 @@ func appendWithFault(t *testing.T, cause error, keyBytes, failing int) (reached 
 		}
 		return false
 	}
-	preparing := failed.Kind == vfs.OpWrite && failed.Offset >= reserved
+	preparing := failed.Kind == vfstest.OpWrite && failed.Offset >= reserved
 	retry := h.log.Append(e)
 	switch {
 	case err == nil && preparing: // the step was longer than it had to be
@@ -396,7 +397,7 @@ func TestCreateLogFaults(t *testing.T) {
 	for failing := 0; ; failing++ {
 		mem := newDir(t)
 		count := 0
-		fault := vfs.NewFault(mem, func(op vfs.Op) error {
+		fault := vfstest.NewFault(mem, func(op vfstest.Op) error {
 			count++
 			if count-1 == failing {
 				return injected
@@ -441,8 +442,8 @@ func TestReadFaults(t *testing.T) {
 		reached := true
 		for failing := 0; reached; failing++ {
 			count := 0
-			err := read(vfs.NewFault(mem, func(op vfs.Op) error {
-				if op.Kind == vfs.OpClose {
+			err := read(vfstest.NewFault(mem, func(op vfstest.Op) error {
+				if op.Kind == vfstest.OpClose {
 					return nil // a file that was read loses nothing
 				}
 				count++

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"lsmdb/internal/base"
-	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
 )
 
 // stalled fills the pipeline up to a Writer that waits for the Flusher, whose
@@ -34,7 +34,7 @@ func (r *rig) stalled() (acknowledged []string, inHand *Commit) {
 func TestFullFlusherHoldsTheWriter(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t).open()
-		release := r.hold(on(vfs.OpCreate, base.FileTable))
+		release := r.hold(on(vfstest.OpCreate, base.FileTable))
 		acknowledged, inHand := r.stalled()
 		m := r.p.Metrics()
 		if !m.Writer.Stalled || m.Writer.Stalls != 1 || m.Flush.Running != 1 || m.Traffic[1].Depth != 1 || m.Traffic[1].Capacity != 1 {
@@ -135,8 +135,8 @@ func TestStallEnds(t *testing.T) {
 		t.Run(c.how, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				r := newRig(t).open()
-				full := func(op vfs.Op) error {
-					if on(vfs.OpWrite, base.FileTable)(op) {
+				full := func(op vfstest.Op) error {
+					if on(vfstest.OpWrite, base.FileTable)(op) {
 						return base.ErrDiskFull
 					}
 					return nil
@@ -160,8 +160,8 @@ func TestStallEnds(t *testing.T) {
 						go func() { closed <- r.p.Close() }()
 					}
 				case "failure":
-					r.onDisk(func(op vfs.Op) error {
-						if on(vfs.OpCreate, base.FileTable)(op) {
+					r.onDisk(func(op vfstest.Op) error {
+						if on(vfstest.OpCreate, base.FileTable)(op) {
 							return errBroken
 						}
 						return full(op)
@@ -202,7 +202,7 @@ func TestStallEnds(t *testing.T) {
 func TestClosingReleasesCallers(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t).open()
-		release := r.hold(on(vfs.OpCreate, base.FileTable))
+		release := r.hold(on(vfstest.OpCreate, base.FileTable))
 		r.stalled()
 		for i := range writerCapacity {
 			must(t, r.p.Enqueue(context.Background(), set(fmt.Sprint(i), "x")))

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"lsmdb/internal/base"
-	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
 	"lsmdb/manifest"
 )
 
@@ -27,9 +27,9 @@ func TestCloseDrainsInOrder(t *testing.T) {
 		}
 		synctest.Wait()
 		gate := make(chan struct{})
-		r.onDisk(func(op vfs.Op) error {
+		r.onDisk(func(op vfstest.Op) error {
 			// The first operation of Writer, Flusher, worker and Sweeper waits.
-			if op.Kind == vfs.OpRemove || on(vfs.OpWrite, base.FileWAL)(op) || on(vfs.OpCreate, base.FileTable)(op) {
+			if op.Kind == vfstest.OpRemove || on(vfstest.OpWrite, base.FileWAL)(op) || on(vfstest.OpCreate, base.FileTable)(op) {
 				<-gate
 			}
 			return nil
@@ -117,8 +117,8 @@ func TestCloseAgainstEverything(t *testing.T) {
 	for at := range 40 {
 		bubble(t, func(t *testing.T) {
 			r := newRig(t, func(e *Environment) { e.Policy.L0Trigger = 2 })
-			r.onDisk(func(op vfs.Op) error {
-				if op.Kind == vfs.OpSync || op.Kind == vfs.OpCreate {
+			r.onDisk(func(op vfstest.Op) error {
+				if op.Kind == vfstest.OpSync || op.Kind == vfstest.OpCreate {
 					time.Sleep(time.Millisecond)
 				}
 				return nil
@@ -181,7 +181,7 @@ func TestNoGoroutineStays(t *testing.T) {
 		r.fill("k", 30)
 		must(t, r.p.Flush(context.Background()))
 		if failing {
-			r.fail(on(vfs.OpSync, base.FileManifest), errBroken)
+			r.fail(on(vfstest.OpSync, base.FileManifest), errBroken)
 			if err := r.p.Flush(context.Background()); err != nil {
 				t.Error(err) // there is nothing to flush
 			}

@@ -12,7 +12,7 @@ import (
 
 	"lsmdb/compactor"
 	"lsmdb/internal/base"
-	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
 	"lsmdb/manifest"
 	"lsmdb/memtable"
 )
@@ -95,15 +95,15 @@ func TestCompactorFollowsTheNewestVersion(t *testing.T) {
 // try, anything else gets three, each under new numbers; nothing stays behind.
 func TestCompactorErrors(t *testing.T) {
 	for name, c := range map[string]struct {
-		matches func(vfs.Op) bool
+		matches func(vfstest.Op) bool
 		err     error
 		tries   []time.Duration // in ms
 	}{
-		"create":    {on(vfs.OpCreate, base.FileTable), errBroken, []time.Duration{0, 50, 150}},
-		"write":     {on(vfs.OpWrite, base.FileTable), errBroken, []time.Duration{0, 50, 150}},
-		"sync":      {on(vfs.OpSync, base.FileTable), errBroken, []time.Duration{0, 50, 150}},
-		"directory": {func(op vfs.Op) bool { return op.Kind == vfs.OpSyncDir }, errBroken, []time.Duration{0}},
-		"full":      {on(vfs.OpWrite, base.FileTable), base.ErrDiskFull, []time.Duration{0, 50, 150, 350, 750, 1550, 3150, 6350, 11350}},
+		"create":    {on(vfstest.OpCreate, base.FileTable), errBroken, []time.Duration{0, 50, 150}},
+		"write":     {on(vfstest.OpWrite, base.FileTable), errBroken, []time.Duration{0, 50, 150}},
+		"sync":      {on(vfstest.OpSync, base.FileTable), errBroken, []time.Duration{0, 50, 150}},
+		"directory": {func(op vfstest.Op) bool { return op.Kind == vfstest.OpSyncDir }, errBroken, []time.Duration{0}},
+		"full":      {on(vfstest.OpWrite, base.FileTable), base.ErrDiskFull, []time.Duration{0, 50, 150, 350, 750, 1550, 3150, 6350, 11350}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -111,8 +111,8 @@ func TestCompactorErrors(t *testing.T) {
 				loop := r.newLoop(4)
 				began := time.Now()
 				var tries []time.Duration
-				r.onDisk(func(op vfs.Op) error {
-					if on(vfs.OpCreate, base.FileTable)(op) {
+				r.onDisk(func(op vfstest.Op) error {
+					if on(vfstest.OpCreate, base.FileTable)(op) {
 						tries = append(tries, time.Since(began)/time.Millisecond)
 					}
 					if c.matches(op) {
@@ -182,7 +182,7 @@ func TestCompactorStopsRunningJobs(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
 		c := r.newLoop(4)
-		release := r.hold(on(vfs.OpCreate, base.FileTable))
+		release := r.hold(on(vfstest.OpCreate, base.FileTable))
 		ended := started(context.Background(), c.run)
 		synctest.Wait()
 		r2 := &rangeRequest{ctx: context.Background(), reply: make(chan error, 1)}
@@ -302,7 +302,7 @@ func TestCompactGivesUp(t *testing.T) {
 					r.fill("k", 3)
 					must(t, r.p.Flush(context.Background()))
 				}
-				r.fail(on(vfs.OpWrite, base.FileTable), base.ErrDiskFull)
+				r.fail(on(vfstest.OpWrite, base.FileTable), base.ErrDiskFull)
 				ctx, cancel := context.WithCancel(context.Background())
 				answers := make(chan error, 2)
 				for range 2 {
@@ -321,7 +321,7 @@ func TestCompactGivesUp(t *testing.T) {
 					go r.p.Close()
 				case "failure":
 					want = base.ErrReadOnly
-					r.fail(on(vfs.OpWrite, base.FileWAL), errBroken)
+					r.fail(on(vfstest.OpWrite, base.FileWAL), errBroken)
 					if r.put(set("a", "b")) == nil {
 						t.Error("written")
 					}

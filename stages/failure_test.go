@@ -11,20 +11,20 @@ import (
 	"time"
 
 	"lsmdb/internal/base"
-	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
 	"lsmdb/manifest"
 )
 
 // TestManifestFailureStopsDeletion fails MANIFEST, CURRENT and the directory: the
 // database is read-only at once, and nothing is deleted any more.
 func TestManifestFailureStopsDeletion(t *testing.T) {
-	renaming := func(op vfs.Op) bool { return op.Kind == vfs.OpRename }
-	for name, matches := range map[string]func(vfs.Op) bool{
-		"write":     on(vfs.OpWrite, base.FileManifest),
-		"sync":      on(vfs.OpSync, base.FileManifest),
+	renaming := func(op vfstest.Op) bool { return op.Kind == vfstest.OpRename }
+	for name, matches := range map[string]func(vfstest.Op) bool{
+		"write":     on(vfstest.OpWrite, base.FileManifest),
+		"sync":      on(vfstest.OpSync, base.FileManifest),
 		"rename":    renaming,
-		"temporary": on(vfs.OpSync, base.FileTemporary),
-		"directory": func(op vfs.Op) bool { return op.Kind == vfs.OpSyncDir },
+		"temporary": on(vfstest.OpSync, base.FileTemporary),
+		"directory": func(op vfstest.Op) bool { return op.Kind == vfstest.OpSyncDir },
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -38,14 +38,14 @@ func TestManifestFailureStopsDeletion(t *testing.T) {
 				var failed atomic.Bool
 				var removed atomic.Int64
 				edit, fresh := name == "write" || name == "sync", ""
-				r.onDisk(func(op vfs.Op) error {
+				r.onDisk(func(op vfstest.Op) error {
 					// Temporaries and outputs that no MANIFEST knows may always go. The edit
 					// before a rewrite is durable: its segment may go beside the rewrite.
 					needed := fileType(op.Name) == base.FileManifest && op.Name != fresh || fileType(op.Name) == base.FileWAL && edit
-					if op.Kind == vfs.OpRemove && failed.Load() && needed {
+					if op.Kind == vfstest.OpRemove && failed.Load() && needed {
 						removed.Add(1)
 					}
-					if on(vfs.OpCreate, base.FileManifest)(op) {
+					if on(vfstest.OpCreate, base.FileManifest)(op) {
 						fresh = op.Name // only the Keeper comes here, and removes it
 					}
 					// The Writer's own segment is no matter of this test.
@@ -120,8 +120,8 @@ func TestEveryOperationFails(t *testing.T) {
 		stride   int
 	}{
 		{"once", errBroken, false, 3},
-		{"late", &vfs.Late{Err: errBroken}, false, 5},
-		{"short", &vfs.ShortWrite{Bytes: 5, Err: errBroken}, false, 5},
+		{"late", &vfstest.Late{Err: errBroken}, false, 5},
+		{"short", &vfstest.ShortWrite{Bytes: 5, Err: errBroken}, false, 5},
 		{"for ever", errBroken, true, 5},
 		{"full once", full, false, 3},
 		{"panic", nil, false, 5},
@@ -137,8 +137,8 @@ func TestEveryOperationFails(t *testing.T) {
 func checkFailureAt(t *testing.T, at int, injected error, lasting bool) (more bool) {
 	r := newRig(t, func(e *Environment) { e.Policy.L0Trigger = 2 })
 	var count atomic.Int64
-	var what atomic.Pointer[vfs.Op]
-	r.onDisk(func(op vfs.Op) error {
+	var what atomic.Pointer[vfstest.Op]
+	r.onDisk(func(op vfstest.Op) error {
 		n := int(count.Add(1)) - 1
 		if n < at || n > at && !lasting {
 			return nil
@@ -146,7 +146,7 @@ func checkFailureAt(t *testing.T, at int, injected error, lasting bool) (more bo
 		if n == at {
 			what.Store(&op)
 		}
-		if injected == nil && op.Kind != vfs.OpClose { // the collector closes too
+		if injected == nil && op.Kind != vfstest.OpClose { // the collector closes too
 			panic("out of order")
 		}
 		return injected
@@ -168,7 +168,7 @@ func checkFailureAt(t *testing.T, at int, injected error, lasting bool) (more bo
 			t.Errorf("%s: %s reads as %.9q", name, key, got)
 		}
 	}
-	for _, fsys := range []*vfs.Mem{r.mem, r.mem.CrashClone(nil)} {
+	for _, fsys := range []*vfstest.Disk{r.mem, r.mem.CrashClone(nil)} {
 		got := recovered(t, fsys)
 		for key, value := range durable {
 			if got[key] != value {

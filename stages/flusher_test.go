@@ -12,7 +12,7 @@ import (
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/output"
-	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
 	"lsmdb/memtable"
 )
 
@@ -80,8 +80,8 @@ func TestFlusherWaitsOutAFullDisk(t *testing.T) {
 		ended := started(context.Background(), f.run)
 		began := time.Now()
 		var tries []time.Duration
-		r.onDisk(func(op vfs.Op) error {
-			if !on(vfs.OpWrite, base.FileTable)(op) {
+		r.onDisk(func(op vfstest.Op) error {
+			if !on(vfstest.OpWrite, base.FileTable)(op) {
 				return nil
 			}
 			tries = append(tries, time.Since(began)/time.Millisecond)
@@ -162,16 +162,16 @@ func TestFlusherKeepsProposedTables(t *testing.T) {
 }
 
 func TestFlusherTriesThreeTimes(t *testing.T) {
-	syncDir := func(op vfs.Op) bool { return op.Kind == vfs.OpSyncDir }
+	syncDir := func(op vfstest.Op) bool { return op.Kind == vfstest.OpSyncDir }
 	full := fmt.Errorf("%w: %w", base.ErrDiskFull, errBroken)
 	for name, c := range map[string]struct {
-		matches func(vfs.Op) bool
+		matches func(vfstest.Op) bool
 		err     error
 		tries   int
 	}{
-		"create":         {on(vfs.OpCreate, base.FileTable), errBroken, 3},
-		"write":          {on(vfs.OpWrite, base.FileTable), errBroken, 3},
-		"sync":           {on(vfs.OpSync, base.FileTable), errBroken, 3},
+		"create":         {on(vfstest.OpCreate, base.FileTable), errBroken, 3},
+		"write":          {on(vfstest.OpWrite, base.FileTable), errBroken, 3},
+		"sync":           {on(vfstest.OpSync, base.FileTable), errBroken, 3},
 		"directory":      {syncDir, errBroken, 1},
 		"directory full": {syncDir, full, 1},
 	} {
@@ -217,8 +217,8 @@ func TestFlusherRecoversOnTheThirdTry(t *testing.T) {
 		r := newRig(t)
 		f, _, _ := r.newFlusher()
 		failures := 0
-		r.onDisk(func(op vfs.Op) error {
-			if on(vfs.OpSync, base.FileTable)(op) && failures < 2 {
+		r.onDisk(func(op vfstest.Op) error {
+			if on(vfstest.OpSync, base.FileTable)(op) && failures < 2 {
 				failures++
 				return errBroken
 			}
@@ -249,7 +249,7 @@ func TestFlusherStopsWaiting(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				r := newRig(t)
 				f, closing, _ := r.newFlusher()
-				r.fail(on(vfs.OpWrite, base.FileTable), base.ErrDiskFull)
+				r.fail(on(vfstest.OpWrite, base.FileTable), base.ErrDiskFull)
 				ctx, cancel := context.WithCancelCause(context.Background())
 				ended := started(ctx, f.run)
 				waiter := NewCommit()

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"lsmdb/internal/base"
-	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
 )
 
 // newWriter makes a Writer of its own; the test plays callers, steward and Flusher.
@@ -198,7 +198,7 @@ func TestGroupOfAbandonedIsNothing(t *testing.T) {
 }
 
 func TestCommitBeingWrittenCannotBeAbandoned(t *testing.T) {
-	for _, kind := range []vfs.OpKind{vfs.OpWrite, vfs.OpSync} {
+	for _, kind := range []vfstest.OpKind{vfstest.OpWrite, vfstest.OpSync} {
 		bubble(t, func(t *testing.T) {
 			r := newRig(t)
 			release := r.hold(on(kind, base.FileWAL))
@@ -227,8 +227,8 @@ func TestCommitBeingWrittenCannotBeAbandoned(t *testing.T) {
 func TestCommitsThatArriveDuringASyncShareTheNext(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
-		r.onDisk(func(op vfs.Op) error {
-			if op.Kind == vfs.OpSync {
+		r.onDisk(func(op vfstest.Op) error {
+			if op.Kind == vfstest.OpSync {
 				time.Sleep(time.Millisecond)
 			}
 			return nil
@@ -300,15 +300,15 @@ func TestCommitIsReusable(t *testing.T) {
 // invisible, everything after it is refused with the same cause, reads go on.
 func TestWALFailure(t *testing.T) {
 	ways := map[string]struct {
-		kind vfs.OpKind
+		kind vfstest.OpKind
 		err  error
 	}{
-		"write":       {vfs.OpWrite, errBroken},
-		"short write": {vfs.OpWrite, &vfs.ShortWrite{Bytes: 9, Err: errBroken}},
-		"full write":  {vfs.OpWrite, fmt.Errorf("%w: %w", base.ErrDiskFull, errBroken)},
-		"sync":        {vfs.OpSync, errBroken},
-		"late sync":   {vfs.OpSync, &vfs.Late{Err: errBroken}},
-		"full sync":   {vfs.OpSync, fmt.Errorf("%w: %w", base.ErrDiskFull, errBroken)},
+		"write":       {vfstest.OpWrite, errBroken},
+		"short write": {vfstest.OpWrite, &vfstest.ShortWrite{Bytes: 9, Err: errBroken}},
+		"full write":  {vfstest.OpWrite, fmt.Errorf("%w: %w", base.ErrDiskFull, errBroken)},
+		"sync":        {vfstest.OpSync, errBroken},
+		"late sync":   {vfstest.OpSync, &vfstest.Late{Err: errBroken}},
+		"full sync":   {vfstest.OpSync, fmt.Errorf("%w: %w", base.ErrDiskFull, errBroken)},
 	}
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
@@ -317,12 +317,12 @@ func TestWALFailure(t *testing.T) {
 	}
 }
 
-func checkWALFailure(t *testing.T, kind vfs.OpKind, injected error) {
+func checkWALFailure(t *testing.T, kind vfstest.OpKind, injected error) {
 	r := newRig(t).open()
 	must(t, r.put(synced(set("before", "1"))))
 	gate := make(chan struct{})
 	failures := 0
-	r.onDisk(func(op vfs.Op) error {
+	r.onDisk(func(op vfstest.Op) error {
 		if on(kind, base.FileWAL)(op) {
 			<-gate
 			failures++

@@ -17,6 +17,7 @@ import (
 	"lsmdb/compactor"
 	"lsmdb/internal/base"
 	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
 	"lsmdb/manifest"
 	"lsmdb/memtable"
 	"lsmdb/sstable"
@@ -35,14 +36,14 @@ var errBroken = errors.New("the disk is broken")
 // be built one by one, or all together with open.
 type rig struct {
 	t         *testing.T
-	mem       *vfs.Mem
+	mem       *vfstest.Disk
 	env       *Environment
 	start     Start
 	published Published
 	snapshots Snapshots
 	p         *Pipeline
 
-	hook atomic.Pointer[func(vfs.Op) error]
+	hook atomic.Pointer[func(vfstest.Op) error]
 
 	mu    sync.Mutex
 	trace []string              // operations that change something, as "sync 000001.wal"
@@ -50,7 +51,7 @@ type rig struct {
 	calls map[string]int        // all operations, by "read table" and the like
 }
 
-// rigFS notes which files are open; the rest of a rig's disk is vfs.Fault.
+// rigFS notes which files are open; the rest of a rig's disk is vfstest.Fault.
 type rigFS struct {
 	vfs.FS
 	rig *rig
@@ -87,11 +88,11 @@ func (f *rigFile) Close() error {
 // newRig makes the files of an empty database.
 func newRig(t *testing.T, configure ...func(*Environment)) *rig {
 	t.Helper()
-	r := &rig{t: t, mem: vfs.NewMem(), files: make(map[*rigFile]struct{}), calls: make(map[string]int)}
+	r := &rig{t: t, mem: vfstest.NewDisk(), files: make(map[*rigFile]struct{}), calls: make(map[string]int)}
 	must(t, r.mem.MkdirAll(testDir))
 	must(t, r.mem.SyncDir("."))
 	r.env = &Environment{
-		FS:            rigFS{vfs.NewFault(r.mem, r.inject), r},
+		FS:            rigFS{vfstest.NewFault(r.mem, r.inject), r},
 		Dir:           testDir,
 		DatabaseID:    testDatabaseID,
 		MemtableBytes: testMemtableBytes,
@@ -142,9 +143,9 @@ func must(t *testing.T, err error) {
 }
 
 // inject notes an operation and asks the test about it.
-func (r *rig) inject(op vfs.Op) error {
+func (r *rig) inject(op vfstest.Op) error {
 	switch op.Kind {
-	case vfs.OpRead, vfs.OpStat, vfs.OpList, vfs.OpClose, vfs.OpOpen:
+	case vfstest.OpRead, vfstest.OpStat, vfstest.OpList, vfstest.OpClose, vfstest.OpOpen:
 	default:
 		name := filepath.Base(op.Name)
 		if op.NewName != "" {
@@ -161,7 +162,7 @@ func (r *rig) inject(op vfs.Op) error {
 }
 
 // onDisk sets what is asked before every operation on the disk; nil: nothing.
-func (r *rig) onDisk(hook func(vfs.Op) error) {
+func (r *rig) onDisk(hook func(vfstest.Op) error) {
 	if hook == nil {
 		r.hook.Store(nil)
 		return
@@ -170,8 +171,8 @@ func (r *rig) onDisk(hook func(vfs.Op) error) {
 }
 
 // on matches one kind of operation on one type of file.
-func on(kind vfs.OpKind, file base.FileType) func(vfs.Op) bool {
-	return func(op vfs.Op) bool { return op.Kind == kind && fileType(op.Name) == file }
+func on(kind vfstest.OpKind, file base.FileType) func(vfstest.Op) bool {
+	return func(op vfstest.Op) bool { return op.Kind == kind && fileType(op.Name) == file }
 }
 
 func fileType(path string) base.FileType {
@@ -180,8 +181,8 @@ func fileType(path string) base.FileType {
 }
 
 // fail makes every operation that matches fail.
-func (r *rig) fail(matches func(vfs.Op) bool, err error) {
-	r.onDisk(func(op vfs.Op) error {
+func (r *rig) fail(matches func(vfstest.Op) bool, err error) {
+	r.onDisk(func(op vfstest.Op) error {
 		if matches(op) {
 			return err
 		}
@@ -190,9 +191,9 @@ func (r *rig) fail(matches func(vfs.Op) bool, err error) {
 }
 
 // hold makes every operation that matches wait until release is called.
-func (r *rig) hold(matches func(vfs.Op) bool) (release func()) {
+func (r *rig) hold(matches func(vfstest.Op) bool) (release func()) {
 	gate := make(chan struct{})
-	r.onDisk(func(op vfs.Op) error {
+	r.onDisk(func(op vfstest.Op) error {
 		if matches(op) {
 			<-gate
 		}

@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 
 	"lsmdb/internal/base"
-	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
 	"lsmdb/manifest"
 	"lsmdb/memtable"
 )
@@ -78,7 +78,7 @@ func TestKeeperMakesDurableBeforeItTells(t *testing.T) {
 		r.published.rotate(memtable.New(1000))
 		before := r.published.State()
 
-		release := r.hold(on(vfs.OpSync, base.FileManifest))
+		release := r.hold(on(vfstest.OpSync, base.FileManifest))
 		edit := adding(1, r.tableOf("a", "x", 2))
 		edit.Removed = removing(0, old.Number).Removed
 		edit.OldestWAL = 3
@@ -231,7 +231,7 @@ func TestKeeperOnAFullDisk(t *testing.T) {
 	k := r.newKeeper()
 	k.bound = 1
 	number := k.log.Number()
-	r.fail(on(vfs.OpWrite, base.FileManifest), base.ErrDiskFull)
+	r.fail(on(vfstest.OpWrite, base.FileManifest), base.ErrDiskFull)
 	must(t, k.rewrite(context.Background()))
 	if k.log.Number() != number || k.bound != 2 || len(r.names(base.FileManifest)) != 1 {
 		t.Errorf("MANIFEST %d, bound %d, files %v", k.log.Number(), k.bound, r.names(base.FileManifest))
@@ -272,7 +272,7 @@ func TestKeeperOnAFullDisk(t *testing.T) {
 func TestKeeperFailures(t *testing.T) {
 	ways := map[string]error{
 		"":      errBroken,
-		"late ": &vfs.Late{Err: errBroken},
+		"late ": &vfstest.Late{Err: errBroken},
 		"full ": fmt.Errorf("%w: %w", base.ErrDiskFull, errBroken),
 	}
 	for way, injected := range ways {
@@ -288,9 +288,9 @@ func checkKeeperFailure(t *testing.T, way string, injected error, at int) (more 
 	r := newRig(t)
 	k := r.newKeeper()
 	k.bound = 1
-	var failed vfs.Op
+	var failed vfstest.Op
 	count := 0
-	r.onDisk(func(op vfs.Op) error {
+	r.onDisk(func(op vfstest.Op) error {
 		if count++; count-1 == at {
 			failed = op
 			return injected
@@ -311,21 +311,21 @@ func checkKeeperFailure(t *testing.T, way string, injected error, at int) (more 
 	}
 	name := fmt.Sprintf("%s%v %s", way, failed.Kind, failed.Name)
 	sweeps := len(k.sweeper.ch)
-	current := fileType(failed.Name) == base.FileTemporary && failed.Kind != vfs.OpRemove && failed.Kind != vfs.OpStat
+	current := fileType(failed.Name) == base.FileTemporary && failed.Kind != vfstest.OpRemove && failed.Kind != vfstest.OpStat
 	full := errors.Is(injected, base.ErrDiskFull)
-	if current && full && failed.Kind != vfs.OpRename && (ended || sweeps != 1) {
+	if current && full && failed.Kind != vfstest.OpRename && (ended || sweeps != 1) {
 		t.Errorf("%s failed: ended with %v, %d files obsolete; the old MANIFEST should serve on", name, err, sweeps)
 	}
-	final := current && !full || failed.Kind == vfs.OpSyncDir || failed.Kind == vfs.OpRename
+	final := current && !full || failed.Kind == vfstest.OpSyncDir || failed.Kind == vfstest.OpRename
 	if final && (!ended || sweeps > 0) {
 		t.Errorf("%s failed: ended with %v, %d files obsolete", name, err, sweeps)
 	}
 	// What was written after all, or is asked and removed for tidiness, stops nothing.
-	harmless := []vfs.OpKind{vfs.OpRemove, vfs.OpClose, vfs.OpStat}
+	harmless := []vfstest.OpKind{vfstest.OpRemove, vfstest.OpClose, vfstest.OpStat}
 	if way == "" && !ended && !slices.Contains(harmless, failed.Kind) {
 		t.Errorf("%s failed, but the Keeper goes on", name)
 	}
-	for _, fsys := range []*vfs.Mem{r.mem, r.mem.CrashClone(nil)} {
+	for _, fsys := range []*vfstest.Disk{r.mem, r.mem.CrashClone(nil)} {
 		current, err := manifest.ReadCurrent(fsys, testDir)
 		must(t, err)
 		state, _, err := manifest.Load(fsys, testDir, current.Manifest)

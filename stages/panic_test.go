@@ -8,21 +8,21 @@ import (
 	"testing/synctest"
 
 	"lsmdb/internal/base"
-	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
 )
 
 // TestPanicBecomesTheFailure lets each stage panic in the midst of its work, with
 // callers that wait for every sort of answer.
 func TestPanicBecomesTheFailure(t *testing.T) {
 	compacting := false
-	for stage, matches := range map[string]func(vfs.Op) bool{
-		"writer":            on(vfs.OpWrite, base.FileWAL),
-		"writer rotating":   on(vfs.OpCreate, base.FileWAL),
-		"flusher":           on(vfs.OpCreate, base.FileTable),
-		"flusher finishing": on(vfs.OpSync, base.FileTable),
-		"keeper":            on(vfs.OpSync, base.FileManifest),
-		"compaction worker": func(op vfs.Op) bool { return compacting && on(vfs.OpCreate, base.FileTable)(op) },
-		"sweeper":           func(op vfs.Op) bool { return op.Kind == vfs.OpRemove },
+	for stage, matches := range map[string]func(vfstest.Op) bool{
+		"writer":            on(vfstest.OpWrite, base.FileWAL),
+		"writer rotating":   on(vfstest.OpCreate, base.FileWAL),
+		"flusher":           on(vfstest.OpCreate, base.FileTable),
+		"flusher finishing": on(vfstest.OpSync, base.FileTable),
+		"keeper":            on(vfstest.OpSync, base.FileManifest),
+		"compaction worker": func(op vfstest.Op) bool { return compacting && on(vfstest.OpCreate, base.FileTable)(op) },
+		"sweeper":           func(op vfstest.Op) bool { return op.Kind == vfstest.OpRemove },
 	} {
 		t.Run(stage, func(t *testing.T) {
 			compacting = stage == "compaction worker"
@@ -31,7 +31,7 @@ func TestPanicBecomesTheFailure(t *testing.T) {
 	}
 }
 
-func checkPanic(t *testing.T, stage string, compacting bool, matches func(vfs.Op) bool) {
+func checkPanic(t *testing.T, stage string, compacting bool, matches func(vfstest.Op) bool) {
 	r := newRig(t).open()
 	for range 2 {
 		must(t, r.put(synced(set("k", "1"))))
@@ -39,7 +39,7 @@ func checkPanic(t *testing.T, stage string, compacting bool, matches func(vfs.Op
 	}
 	must(t, r.put(synced(set("k", "2"))))
 	synctest.Wait()
-	r.onDisk(func(op vfs.Op) error {
+	r.onDisk(func(op vfstest.Op) error {
 		if matches(op) {
 			panic("out of order")
 		}

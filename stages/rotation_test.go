@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 
 	"lsmdb/internal/base"
-	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
 	"lsmdb/memtable"
 )
 
@@ -68,14 +68,14 @@ func TestRotationSyncsTheOldSegment(t *testing.T) {
 	r := newRig(t)
 	var created atomic.Bool
 	checks := 0
-	r.onDisk(func(op vfs.Op) error {
+	r.onDisk(func(op vfstest.Op) error {
 		if created.Load() && fileType(op.Name) == base.FileWAL {
 			checks++
 			if n := len(readSegment(t, r.mem.CrashClone(nil), 1)); n != 3 {
 				t.Errorf("%v %s: the old segment has %d records on disk", op.Kind, op.Name, n)
 			}
 		}
-		if on(vfs.OpCreate, base.FileWAL)(op) {
+		if on(vfstest.OpCreate, base.FileWAL)(op) {
 			created.Store(true)
 		}
 		return nil
@@ -102,8 +102,8 @@ func TestReadersDuringRotations(t *testing.T) {
 		r := newRig(t, func(e *Environment) { e.Policy.L0Trigger = 2 })
 		r.open()
 		var acknowledged, checks atomic.Int64
-		r.onDisk(func(op vfs.Op) error {
-			if op.Kind == vfs.OpRead || op.Kind == vfs.OpOpen || op.Kind == vfs.OpStat || op.Kind == vfs.OpClose {
+		r.onDisk(func(op vfstest.Op) error {
+			if op.Kind == vfstest.OpRead || op.Kind == vfstest.OpOpen || op.Kind == vfstest.OpStat || op.Kind == vfstest.OpClose {
 				return nil // in the middle of reading
 			}
 			n := acknowledged.Load()
@@ -268,15 +268,15 @@ func TestDiskFullAtPreallocation(t *testing.T) {
 func TestSegmentThatCannotBeMade(t *testing.T) {
 	full := fmt.Errorf("%w: %w", base.ErrDiskFull, errBroken)
 	for name, c := range map[string]struct {
-		matches func(vfs.Op) bool
+		matches func(vfstest.Op) bool
 		err     error
 	}{
-		"create":         {on(vfs.OpCreate, base.FileWAL), errBroken},
-		"write":          {on(vfs.OpWrite, base.FileWAL), errBroken},
-		"sync":           {on(vfs.OpSync, base.FileWAL), errBroken},
-		"close old":      {on(vfs.OpClose, base.FileWAL), errBroken},
-		"directory":      {func(op vfs.Op) bool { return op.Kind == vfs.OpSyncDir }, errBroken},
-		"directory full": {func(op vfs.Op) bool { return op.Kind == vfs.OpSyncDir }, full},
+		"create":         {on(vfstest.OpCreate, base.FileWAL), errBroken},
+		"write":          {on(vfstest.OpWrite, base.FileWAL), errBroken},
+		"sync":           {on(vfstest.OpSync, base.FileWAL), errBroken},
+		"close old":      {on(vfstest.OpClose, base.FileWAL), errBroken},
+		"directory":      {func(op vfstest.Op) bool { return op.Kind == vfstest.OpSyncDir }, errBroken},
+		"directory full": {func(op vfstest.Op) bool { return op.Kind == vfstest.OpSyncDir }, full},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"lsmdb/internal/base"
-	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
 )
 
 func TestSnapshotsRegister(t *testing.T) {
@@ -53,9 +53,9 @@ func TestSnapshotDuringAJob(t *testing.T) {
 		// Called while no commit is under way, so current is what a reader sees now.
 		look := func() { views = append(views, view{r.p.Acquire(), current}) }
 		steps := make(chan struct{})
-		r.onDisk(func(op vfs.Op) error {
-			if fileType(op.Name) == base.FileTable && (op.Kind == vfs.OpCreate || op.Kind == vfs.OpWrite || op.Kind == vfs.OpSync) ||
-				on(vfs.OpSync, base.FileManifest)(op) {
+		r.onDisk(func(op vfstest.Op) error {
+			if fileType(op.Name) == base.FileTable && (op.Kind == vfstest.OpCreate || op.Kind == vfstest.OpWrite || op.Kind == vfstest.OpSync) ||
+				on(vfstest.OpSync, base.FileManifest)(op) {
 				<-steps
 			}
 			return nil
@@ -142,8 +142,8 @@ func checkModel(t *testing.T, random *rand.Rand) {
 		e.Policy.L0Trigger, e.Policy.L0Limit, e.Workers = 2, 4, 2
 		e.MemtableBytes = 4 << 10
 	})
-	r.onDisk(func(op vfs.Op) error {
-		if fileType(op.Name) == base.FileTable && op.Kind == vfs.OpSync {
+	r.onDisk(func(op vfstest.Op) error {
+		if fileType(op.Name) == base.FileTable && op.Kind == vfstest.OpSync {
 			time.Sleep(time.Millisecond)
 		}
 		return nil

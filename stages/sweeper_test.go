@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"lsmdb/internal/base"
-	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
 	"lsmdb/sstable"
 )
 
@@ -47,8 +47,8 @@ func TestSweeperTriesAgainAtTheEnd(t *testing.T) {
 		r := newRig(t)
 		s := sweeping(r)
 		failures := 0
-		r.onDisk(func(op vfs.Op) error {
-			if op.Kind == vfs.OpRemove && op.Name == base.WALPath(testDir, 51) && failures < tries {
+		r.onDisk(func(op vfstest.Op) error {
+			if op.Kind == vfstest.OpRemove && op.Name == base.WALPath(testDir, 51) && failures < tries {
 				failures++
 				return errBroken
 			}
@@ -96,7 +96,7 @@ func TestSweeperKeepsATableThatItCannotOpen(t *testing.T) {
 			meta := r.p.State().Version.Levels[0][0]
 			handle := sstable.NewHandle(r.env.FS, base.TablePath(testDir, meta.Number), sstable.ReaderOptions{Identity: meta.Identity}, r.env.Files)
 			s := &Sweeper{env: r.env}
-			r.fail(on(vfs.OpOpen, base.FileTable), errBroken)
+			r.fail(on(vfstest.OpOpen, base.FileTable), errBroken)
 			s.sweep(Obsolete{Name: base.TableName(meta.Number), Table: handle})
 			s.again()
 			if got := r.names(base.FileTable); len(got) != 1 || s.pending.Load() != 1 {

@@ -9,6 +9,7 @@ import (
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
 )
 
 // A log in the file system that can be crashed: whatever survives, the log opens
@@ -20,7 +21,7 @@ func TestCrashedFileSystem(t *testing.T) {
 	}
 	for seed := range seeds {
 		rng := rand.New(rand.NewPCG(seed, 3))
-		mem := vfs.NewMem()
+		mem := vfstest.NewDisk()
 		file, err := mem.Create("log")
 		mustDo(t, err)
 		w := mustWriter(t, file)
@@ -43,7 +44,7 @@ func TestCrashedFileSystem(t *testing.T) {
 	}
 }
 
-func checkSurvivors(t *testing.T, crashed *vfs.Mem, records [][]byte, synced int) {
+func checkSurvivors(t *testing.T, crashed *vfstest.Disk, records [][]byte, synced int) {
 	t.Helper()
 	file, err := crashed.Open("log")
 	mustDo(t, err)

@@ -10,14 +10,15 @@ import (
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
 	"lsmdb/manifest"
 	"lsmdb/sstable"
 )
 
 const dir = "/db"
 
-func newMem(t testing.TB) *vfs.Mem {
-	mem := vfs.NewMem()
+func newMem(t testing.TB) *vfstest.Disk {
+	mem := vfstest.NewDisk()
 	if err := errors.Join(mem.MkdirAll(dir), mem.SyncDir("/")); err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +149,7 @@ func TestTablesWithoutCutMakesOne(t *testing.T) {
 
 func TestTablesWithoutEntries(t *testing.T) {
 	mem := newMem(t)
-	silent := vfs.NewFault(mem, func(op vfs.Op) error { return fmt.Errorf("unexpected %v", op) })
+	silent := vfstest.NewFault(mem, func(op vfstest.Op) error { return fmt.Errorf("unexpected %v", op) })
 	metas, err := write(newEnvironment(silent), nil, nil)
 	if err != nil || len(metas) != 0 || len(listTables(t, mem)) != 0 {
 		t.Error(metas, err, listTables(t, mem))
@@ -193,8 +194,8 @@ func TestAbortAfterFinishKeepsTables(t *testing.T) {
 
 func TestAbortNamesWhatItCannotRemove(t *testing.T) {
 	broken := errors.New("broken")
-	fault := vfs.NewFault(newMem(t), func(op vfs.Op) error {
-		if op.Kind == vfs.OpRemove || op.Kind == vfs.OpSync {
+	fault := vfstest.NewFault(newMem(t), func(op vfstest.Op) error {
+		if op.Kind == vfstest.OpRemove || op.Kind == vfstest.OpSync {
 			return fmt.Errorf("%v: %w", op.Kind, broken)
 		}
 		return nil
@@ -209,11 +210,11 @@ func TestAbortNamesWhatItCannotRemove(t *testing.T) {
 // that the failure is told and no file stays.
 func TestFaultAtEveryOperation(t *testing.T) {
 	broken := errors.New("broken")
-	ways := map[string]func(vfs.Op) error{
-		"before": func(vfs.Op) error { return broken },
-		"late":   func(vfs.Op) error { return &vfs.Late{Err: broken} },
-		"short":  func(op vfs.Op) error { return &vfs.ShortWrite{Bytes: op.Length / 2, Err: broken} },
-		"full":   func(vfs.Op) error { return fmt.Errorf("%w: %w", base.ErrDiskFull, broken) },
+	ways := map[string]func(vfstest.Op) error{
+		"before": func(vfstest.Op) error { return broken },
+		"late":   func(vfstest.Op) error { return &vfstest.Late{Err: broken} },
+		"short":  func(op vfstest.Op) error { return &vfstest.ShortWrite{Bytes: op.Length / 2, Err: broken} },
+		"full":   func(vfstest.Op) error { return fmt.Errorf("%w: %w", base.ErrDiskFull, broken) },
 	}
 	entries := someEntries(200)
 	cut := func(sizeBytes int64, _ []byte) bool { return sizeBytes > 4000 }
@@ -221,9 +222,9 @@ func TestFaultAtEveryOperation(t *testing.T) {
 		for at := 0; ; at++ {
 			mem := newMem(t)
 			count := 0
-			var failed vfs.Op
-			fault := vfs.NewFault(mem, func(op vfs.Op) error {
-				if count++; count-1 != at || (name == "short" && op.Kind != vfs.OpWrite) {
+			var failed vfstest.Op
+			fault := vfstest.NewFault(mem, func(op vfstest.Op) error {
+				if count++; count-1 != at || (name == "short" && op.Kind != vfstest.OpWrite) {
 					return nil
 				}
 				failed = op
@@ -245,7 +246,7 @@ func TestFaultAtEveryOperation(t *testing.T) {
 			if names := listTables(t, mem); len(names) > 0 {
 				t.Errorf("%s: %v failed and left %v", name, failed, names)
 			}
-			if errors.Is(err, ErrDirectorySync) != (failed.Kind == vfs.OpSyncDir) || errors.Is(err, base.ErrDiskFull) != (name == "full" && failed.Kind != vfs.OpSyncDir) {
+			if errors.Is(err, ErrDirectorySync) != (failed.Kind == vfstest.OpSyncDir) || errors.Is(err, base.ErrDiskFull) != (name == "full" && failed.Kind != vfstest.OpSyncDir) {
 				t.Errorf("%s: %v gave %v", name, failed, err)
 			}
 		}

@@ -1,4 +1,4 @@
-package vfs
+package vfs_test
 
 import (
 	"bytes"
@@ -6,25 +6,29 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
 )
 
 // forEachFS runs a test of what FS promises on every implementation, each with a
 // directory of its own.
-func forEachFS(t *testing.T, test func(t *testing.T, fsys FS, dir string)) {
-	for name, fsys := range map[string]FS{
-		"OS":    OS,
-		"Mem":   NewMem(),
-		"Fault": NewFault(NewMem(), func(Op) error { return nil }),
+func forEachFS(t *testing.T, test func(t *testing.T, fsys vfs.FS, dir string)) {
+	for name, fsys := range map[string]vfs.FS{
+		"OS":    vfs.OS,
+		"Mem":   vfs.NewMem(),
+		"Disk":  vfstest.NewDisk(),
+		"Fault": vfstest.NewFault(vfstest.NewDisk(), func(vfstest.Op) error { return nil }),
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := "/test"
-			if fsys == OS {
+			if fsys == vfs.OS {
 				dir = t.TempDir()
 			}
 			must(t, fsys.MkdirAll(dir))
@@ -48,7 +52,7 @@ func wantErr(t testing.TB, what string, err, want error) {
 }
 
 // put makes a file, synced or not, in a directory that is not synced.
-func put(t testing.TB, fsys FS, name, text string, synced bool) {
+func put(t testing.TB, fsys vfs.FS, name, text string, synced bool) {
 	t.Helper()
 	f, err := fsys.Create(name)
 	must(t, err)
@@ -61,7 +65,7 @@ func put(t testing.TB, fsys FS, name, text string, synced bool) {
 }
 
 // get returns a file's text or the error in brackets.
-func get(fsys FS, name string) string {
+func get(fsys vfs.FS, name string) string {
 	f, err := fsys.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "(missing)"
@@ -73,7 +77,7 @@ func get(fsys FS, name string) string {
 	return string(content(f))
 }
 
-func content(f File) []byte {
+func content(f vfs.File) []byte {
 	size, err := f.Size()
 	if err != nil {
 		return fmt.Appendf(nil, "(%v)", err)
@@ -86,7 +90,7 @@ func content(f File) []byte {
 }
 
 func TestContents(t *testing.T) {
-	forEachFS(t, func(t *testing.T, fsys FS, dir string) {
+	forEachFS(t, func(t *testing.T, fsys vfs.FS, dir string) {
 		f, err := fsys.Create(filepath.Join(dir, "f"))
 		must(t, err)
 		steps := []struct {
@@ -115,7 +119,7 @@ func TestContents(t *testing.T) {
 }
 
 func TestReadAtEnds(t *testing.T) {
-	forEachFS(t, func(t *testing.T, fsys FS, dir string) {
+	forEachFS(t, func(t *testing.T, fsys vfs.FS, dir string) {
 		name := filepath.Join(dir, "f")
 		put(t, fsys, name, "0123456789", true)
 		f, err := fsys.Open(name)
@@ -154,7 +158,7 @@ func TestReadAtEnds(t *testing.T) {
 }
 
 func TestClosedFile(t *testing.T) {
-	forEachFS(t, func(t *testing.T, fsys FS, dir string) {
+	forEachFS(t, func(t *testing.T, fsys vfs.FS, dir string) {
 		f, err := fsys.Create(filepath.Join(dir, "f"))
 		must(t, err)
 		must(t, f.Close())
@@ -171,26 +175,60 @@ func TestClosedFile(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	forEachFS(t, func(t *testing.T, fsys FS, dir string) {
+	forEachFS(t, func(t *testing.T, fsys vfs.FS, dir string) {
 		at := func(name string) string { return filepath.Join(dir, name) }
 		must(t, fsys.MkdirAll(at("sub/deep")))
 		must(t, fsys.MkdirAll(at("sub/deep"))) // again
 		put(t, fsys, at("b"), "B", false)
 		put(t, fsys, at("a"), "A", false)
 		put(t, fsys, at("sub/c"), "C", false)
+		put(t, fsys, at("sub/deep/d"), "D", false)
 
 		_, err := fsys.Create(at("a"))
 		wantErr(t, "create twice", err, fs.ErrExist)
-		_, err = fsys.Create(at("none/a"))
-		wantErr(t, "create without directory", err, fs.ErrNotExist)
 		_, err = fsys.Open(at("none"))
 		wantErr(t, "open", err, fs.ErrNotExist)
 		_, err = fsys.Stat(at("none"))
 		wantErr(t, "stat", err, fs.ErrNotExist)
-		_, err = fsys.List(at("none"))
-		wantErr(t, "list", err, fs.ErrNotExist)
 		wantErr(t, "remove", fsys.Remove(at("none")), fs.ErrNotExist)
 		wantErr(t, "rename", fsys.Rename(at("none"), at("x")), fs.ErrNotExist)
+
+		must(t, fsys.Rename(at("a"), at("a"))) // onto itself
+		must(t, fsys.Rename(at("a"), at("b")))
+		if got := get(fsys, at("a")) + get(fsys, at("b")); got != "(missing)A" {
+			t.Errorf("old and new name hold %q", got)
+		}
+		must(t, fsys.Rename(at("b"), at("sub/b")))
+		wantNames(t, fsys, at("sub/deep"), "d")
+		must(t, fsys.Remove(at("sub/c")))
+		must(t, fsys.SyncDir(dir))
+		if got := get(fsys, at("sub/b")); got != "A" {
+			t.Errorf("renamed file holds %q", got)
+		}
+		if info, err := fsys.Stat(at("sub/b")); info != (vfs.Info{SizeBytes: 1}) || err != nil {
+			t.Errorf("Stat of file: %+v, %v", info, err)
+		}
+		put(t, fsys, at("sub/c"), "again", false)
+		if got := get(fsys, at("sub/c")); got != "again" {
+			t.Errorf("file that took a free name holds %q", got)
+		}
+	})
+}
+
+// TestDirectories is not for Mem, which has none.
+func TestDirectories(t *testing.T) {
+	forEachFS(t, func(t *testing.T, fsys vfs.FS, dir string) {
+		if _, none := fsys.(*vfs.Mem); none {
+			t.Skip("no directories")
+		}
+		at := func(name string) string { return filepath.Join(dir, name) }
+		must(t, fsys.MkdirAll(at("sub/deep")))
+		put(t, fsys, at("a"), "A", false)
+		put(t, fsys, at("sub/c"), "C", false)
+
+		wantErr(t, "create", second(fsys.Create(at("none/a"))), fs.ErrNotExist)
+		wantErr(t, "lock", second(fsys.Lock(at("none/a"), false)), fs.ErrNotExist)
+		wantErr(t, "list", second(fsys.List(at("none"))), fs.ErrNotExist)
 		wantErr(t, "rename away", fsys.Rename(at("a"), at("none/x")), fs.ErrNotExist)
 		wantErr(t, "sync of directory", fsys.SyncDir(at("none")), fs.ErrNotExist)
 		for what, err := range map[string]error{
@@ -207,32 +245,46 @@ func TestNames(t *testing.T) {
 				t.Errorf("%s: no error", what)
 			}
 		}
-
-		wantNames(t, fsys, dir, "a", "b", "sub")
-		must(t, fsys.Rename(at("a"), at("a"))) // onto itself
-		must(t, fsys.Rename(at("a"), at("b")))
-		wantNames(t, fsys, dir, "b", "sub")
-		must(t, fsys.Rename(at("b"), at("sub/b")))
-		wantNames(t, fsys, dir, "sub")
-		wantNames(t, fsys, at("sub"), "b", "c", "deep")
-		must(t, fsys.Remove(at("sub/c")))
-		wantNames(t, fsys, at("sub"), "b", "deep")
-		must(t, fsys.SyncDir(dir))
-		if got := get(fsys, at("sub/b")); got != "A" {
-			t.Errorf("renamed file holds %q", got)
-		}
-		if info, err := fsys.Stat(at("sub/b")); info != (Info{SizeBytes: 1}) || err != nil {
-			t.Errorf("Stat of file: %+v, %v", info, err)
-		}
+		wantNames(t, fsys, dir, "a", "sub")
+		wantNames(t, fsys, at("sub"), "c", "deep")
 		if info, err := fsys.Stat(at("sub")); !info.IsDir || err != nil {
 			t.Errorf("Stat of directory: %+v, %v", info, err)
 		}
 	})
 }
 
+// TestRandomContents compares with a slice, at sizes around those of pages.
+func TestRandomContents(t *testing.T) {
+	forEachFS(t, func(t *testing.T, fsys vfs.FS, dir string) {
+		rng := rand.New(rand.NewPCG(1, 2))
+		f, err := fsys.Create(filepath.Join(dir, "f"))
+		must(t, err)
+		defer f.Close()
+		around := func() int { return max(0, rng.IntN(5)*4096*(1+3*rng.IntN(2))+rng.IntN(3)-1) }
+		var want []byte
+		for step := range 300 {
+			at, length := around(), around()
+			p := bytes.Repeat([]byte{byte(step)}, length)
+			if rng.IntN(4) == 0 {
+				must(t, f.Truncate(int64(at)))
+				want, p = want[:min(at, len(want))], nil
+			} else if length > 0 {
+				must(t, second(f.WriteAt(p, int64(at))))
+			} else {
+				at = 0
+			}
+			want = append(want, make([]byte, max(0, at+len(p)-len(want)))...)
+			copy(want[at:], p)
+			if got := content(f); !bytes.Equal(got, want) {
+				t.Fatalf("step %d: contents differ", step)
+			}
+		}
+	})
+}
+
 func second[T any](_ T, err error) error { return err }
 
-func wantNames(t *testing.T, fsys FS, dir string, want ...string) {
+func wantNames(t *testing.T, fsys vfs.FS, dir string, want ...string) {
 	t.Helper()
 	if got, err := fsys.List(dir); !slices.Equal(got, want) || err != nil {
 		t.Errorf("List: %q, %v; want %q", got, err, want)
@@ -240,13 +292,11 @@ func wantNames(t *testing.T, fsys FS, dir string, want ...string) {
 }
 
 func TestLockRules(t *testing.T) {
-	forEachFS(t, func(t *testing.T, fsys FS, dir string) {
+	forEachFS(t, func(t *testing.T, fsys vfs.FS, dir string) {
 		name := filepath.Join(dir, "LOCK")
 		_, err := fsys.Lock(name, true)
 		wantErr(t, "shared lock on a missing file", err, fs.ErrNotExist)
 		wantNames(t, fsys, dir)
-		_, err = fsys.Lock(filepath.Join(dir, "none", "LOCK"), false)
-		wantErr(t, "lock without directory", err, fs.ErrNotExist)
 
 		exclusive, err := fsys.Lock(name, false)
 		must(t, err)
@@ -281,7 +331,7 @@ func TestLockRules(t *testing.T) {
 // TestParallel is for the race detector: one writer appends, readers see only what
 // was there before their Size, others change the directory and lock.
 func TestParallel(t *testing.T) {
-	forEachFS(t, func(t *testing.T, fsys FS, dir string) {
+	forEachFS(t, func(t *testing.T, fsys vfs.FS, dir string) {
 		f, err := fsys.Create(filepath.Join(dir, "log"))
 		must(t, err)
 		defer f.Close()

@@ -119,6 +119,20 @@ func (c *child) kill() {
 	c.cmd.Wait()
 }
 
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantErr(t testing.TB, what string, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Errorf("%s: %v, want %v", what, err, want)
+	}
+}
+
 func TestLockAcrossProcesses(t *testing.T) {
 	for _, c := range []struct {
 		child  string

@@ -1,7 +1,7 @@
 // Package vfs is the file system as lsmdb sees it: the few operations that a
 // storage engine needs, each with the durability it gives. There is one
-// implementation over the operating system, one in memory that can be crashed,
-// and one that injects faults into another.
+// implementation over the operating system and one in memory. Package vfstest has
+// those that can be crashed and that fail on demand.
 package vfs
 
 import "io"

@@ -1,4 +1,4 @@
-package vfs
+package vfstest
 
 import (
 	"bytes"
@@ -96,16 +96,16 @@ func (c *contents) sync() {
 	c.changed, c.durableSize, c.lowSize = c.changed[:0], c.size, c.size
 }
 
-// memFile implements File.
-type memFile struct {
-	mem      *Mem
-	node     *memNode
+// diskFile implements vfs.File.
+type diskFile struct {
+	disk     *Disk
+	node     *diskNode
 	name     string
 	writable bool
 	closed   atomic.Bool
 }
 
-func (f *memFile) ReadAt(p []byte, offset int64) (int, error) {
+func (f *diskFile) ReadAt(p []byte, offset int64) (int, error) {
 	f.node.mu.RLock()
 	defer f.node.mu.RUnlock()
 	if err := f.check(offset, len(p)); err != nil {
@@ -119,12 +119,12 @@ func (f *memFile) ReadAt(p []byte, offset int64) (int, error) {
 	return n, nil
 }
 
-func (f *memFile) WriteAt(p []byte, offset int64) (n int, err error) {
+func (f *diskFile) WriteAt(p []byte, offset int64) (n int, err error) {
 	err = f.change("write", offset, len(p), func(c *contents) error {
 		if len(p) == 0 {
 			return nil // behind the end as well
 		}
-		if err := f.mem.resize(max(0, offset+int64(len(p))-c.size)); err != nil {
+		if err := f.disk.resize(max(0, offset+int64(len(p))-c.size)); err != nil {
 			return err
 		}
 		c.write(p, offset)
@@ -134,9 +134,9 @@ func (f *memFile) WriteAt(p []byte, offset int64) (n int, err error) {
 	return n, err
 }
 
-func (f *memFile) Truncate(size int64) error {
+func (f *diskFile) Truncate(size int64) error {
 	return f.change("truncate", size, 0, func(c *contents) error {
-		if err := f.mem.resize(size - c.size); err != nil {
+		if err := f.disk.resize(size - c.size); err != nil {
 			return err
 		}
 		c.truncate(size)
@@ -144,31 +144,31 @@ func (f *memFile) Truncate(size int64) error {
 	})
 }
 
-func (f *memFile) Sync() error {
+func (f *diskFile) Sync() error {
 	return f.change("sync", 0, 0, func(c *contents) error { c.sync(); return nil })
 }
 
-func (f *memFile) Size() (int64, error) {
+func (f *diskFile) Size() (int64, error) {
 	f.node.mu.RLock()
 	defer f.node.mu.RUnlock()
 	return f.node.size, pathError("size", f.name, f.check(0, 0))
 }
 
-func (f *memFile) Close() error {
-	f.mem.mu.Lock()
-	defer f.mem.mu.Unlock()
+func (f *diskFile) Close() error {
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
 	if f.closed.Swap(true) {
 		return pathError("close", f.name, fs.ErrClosed)
 	}
-	f.mem.release(f.node)
+	f.disk.release(f.node)
 	return nil
 }
 
 // change lets act change the contents, which no other access and no crash sees half
 // done. Only who may write may sync, as on Windows.
-func (f *memFile) change(operation string, offset int64, length int, act func(*contents) error) error {
-	f.mem.mu.RLock()
-	defer f.mem.mu.RUnlock()
+func (f *diskFile) change(operation string, offset int64, length int, act func(*contents) error) error {
+	f.disk.mu.RLock()
+	defer f.disk.mu.RUnlock()
 	f.node.mu.Lock()
 	defer f.node.mu.Unlock()
 	err := f.check(offset, length)
@@ -181,7 +181,7 @@ func (f *memFile) change(operation string, offset int64, length int, act func(*c
 	return pathError(operation, f.name, err)
 }
 
-func (f *memFile) check(offset int64, length int) error {
+func (f *diskFile) check(offset int64, length int) error {
 	if f.closed.Load() {
 		return fs.ErrClosed
 	}

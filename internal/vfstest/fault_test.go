@@ -1,4 +1,4 @@
-package vfs
+package vfstest
 
 import (
 	"errors"
@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/vfs"
 )
 
 var errInjected = errors.New("injected")
@@ -40,7 +41,7 @@ func everything(f *Fault) (errs []error) {
 
 func TestFaultSeesEveryOperation(t *testing.T) {
 	var ops []string
-	f := NewFault(NewMem(), func(op Op) error {
+	f := NewFault(NewDisk(), func(op Op) error {
 		ops = append(ops, fmt.Sprintf("%v %s>%s %d+%d", op.Kind, op.Name, op.NewName, op.Offset, op.Length))
 		return nil
 	})
@@ -69,7 +70,7 @@ remove /d/g> 0+0`
 }
 
 // failing returns a file system on which one kind of operation gives err, once armed.
-func failing(under FS, kind OpKind, err error) (f *Fault, arm func()) {
+func failing(under vfs.FS, kind OpKind, err error) (f *Fault, arm func()) {
 	armed := false
 	f = NewFault(under, func(op Op) error {
 		if armed && op.Kind == kind {
@@ -82,54 +83,57 @@ func failing(under FS, kind OpKind, err error) (f *Fault, arm func()) {
 
 // attempts has every kind of operation, and how to see that it happened.
 var attempts = map[OpKind]struct {
-	do   func(f *Fault, file File) error
-	done func(m *Mem, file File) bool
+	do   func(f *Fault, file vfs.File) error
+	done func(d *Disk, file vfs.File) bool
 }{
-	OpCreate:   {func(f *Fault, _ File) error { return second(f.Create("/new")) }, exists("/new")},
-	OpWrite:    {func(_ *Fault, file File) error { return second(file.WriteAt([]byte("xyz"), 0)) }, holds("/f", "xyzt")},
-	OpSync:     {func(_ *Fault, file File) error { return file.Sync() }, func(m *Mem, _ File) bool { return get(m.CrashClone(nil), "/f") == "text" }},
-	OpTruncate: {func(_ *Fault, file File) error { return file.Truncate(1) }, holds("/f", "t")},
-	OpRemove:   {func(f *Fault, _ File) error { return f.Remove("/f") }, holds("/f", "(missing)")},
-	OpRename:   {func(f *Fault, _ File) error { return f.Rename("/f", "/new") }, exists("/new")},
-	OpMkdir:    {func(f *Fault, _ File) error { return f.MkdirAll("/new") }, exists("/new")},
-	OpLock:     {func(f *Fault, _ File) error { return second(f.Lock("/new", false)) }, exists("/new")},
-	OpSyncDir: {func(f *Fault, _ File) error { return errors.Join(f.under.Remove("/f"), f.SyncDir("/")) },
-		func(m *Mem, _ File) bool { return get(m.CrashClone(nil), "/f") == "(missing)" }},
-	OpOpen: {func(f *Fault, _ File) error { return second(f.Open("/f")) }, nil},
-	OpRead: {func(_ *Fault, file File) error { return second(file.ReadAt(make([]byte, 1), 0)) }, nil},
-	OpList: {func(f *Fault, _ File) error { return second(f.List("/")) }, nil},
-	OpStat: {func(f *Fault, file File) error { _, err := f.Stat("/f"); return errors.Join(err, second(file.Size())) }, nil},
-	OpClose: {func(_ *Fault, file File) error { return file.Close() },
-		func(_ *Mem, file File) bool { return file.(*faultFile).under.(*memFile).closed.Load() }},
+	OpCreate:   {func(f *Fault, _ vfs.File) error { return second(f.Create("/new")) }, exists("/new")},
+	OpWrite:    {func(_ *Fault, file vfs.File) error { return second(file.WriteAt([]byte("xyz"), 0)) }, holds("/f", "xyzt")},
+	OpSync:     {func(_ *Fault, file vfs.File) error { return file.Sync() }, func(d *Disk, _ vfs.File) bool { return get(d.CrashClone(nil), "/f") == "text" }},
+	OpTruncate: {func(_ *Fault, file vfs.File) error { return file.Truncate(1) }, holds("/f", "t")},
+	OpRemove:   {func(f *Fault, _ vfs.File) error { return f.Remove("/f") }, holds("/f", "(missing)")},
+	OpRename:   {func(f *Fault, _ vfs.File) error { return f.Rename("/f", "/new") }, exists("/new")},
+	OpMkdir:    {func(f *Fault, _ vfs.File) error { return f.MkdirAll("/new") }, exists("/new")},
+	OpLock:     {func(f *Fault, _ vfs.File) error { return second(f.Lock("/new", false)) }, exists("/new")},
+	OpSyncDir: {func(f *Fault, _ vfs.File) error { return errors.Join(f.under.Remove("/f"), f.SyncDir("/")) },
+		func(d *Disk, _ vfs.File) bool { return get(d.CrashClone(nil), "/f") == "(missing)" }},
+	OpOpen: {func(f *Fault, _ vfs.File) error { return second(f.Open("/f")) }, nil},
+	OpRead: {func(_ *Fault, file vfs.File) error { return second(file.ReadAt(make([]byte, 1), 0)) }, nil},
+	OpList: {func(f *Fault, _ vfs.File) error { return second(f.List("/")) }, nil},
+	OpStat: {func(f *Fault, file vfs.File) error {
+		_, err := f.Stat("/f")
+		return errors.Join(err, second(file.Size()))
+	}, nil},
+	OpClose: {func(_ *Fault, file vfs.File) error { return file.Close() },
+		func(_ *Disk, file vfs.File) bool { return file.(*faultFile).under.(*diskFile).closed.Load() }},
 }
 
-func exists(name string) func(*Mem, File) bool {
-	return func(m *Mem, _ File) bool { return get(m, name) != "(missing)" }
+func exists(name string) func(*Disk, vfs.File) bool {
+	return func(d *Disk, _ vfs.File) bool { return get(d, name) != "(missing)" }
 }
 
-func holds(name, text string) func(*Mem, File) bool {
-	return func(m *Mem, _ File) bool { return get(m, name) == text }
+func holds(name, text string) func(*Disk, vfs.File) bool {
+	return func(d *Disk, _ vfs.File) bool { return get(d, name) == text }
 }
 
 func TestFaultOfEachKind(t *testing.T) {
 	for kind, attempt := range attempts {
 		for _, late := range []bool{false, true} {
-			m := NewMem()
+			d := NewDisk()
 			var err error = errInjected
 			if late {
 				err = &Late{errInjected}
 			}
-			f, arm := failing(m, kind, err)
+			f, arm := failing(d, kind, err)
 			file, err := f.Create("/f")
 			must(t, err)
 			must(t, second(file.WriteAt([]byte("text"), 0)))
-			must(t, m.SyncDir("/"))
+			must(t, d.SyncDir("/"))
 			arm()
 			wantErr(t, kind.String(), attempt.do(f, file), errInjected)
 			if attempt.done == nil {
 				continue
 			}
-			if want := late || kind == OpClose; attempt.done(m, file) != want {
+			if want := late || kind == OpClose; attempt.done(d, file) != want {
 				t.Errorf("%v, late %v: happened is %v", kind, late, !want)
 			}
 		}
@@ -138,8 +142,8 @@ func TestFaultOfEachKind(t *testing.T) {
 
 // TestLateLeavesNothingOpen: who got an error closes nothing.
 func TestLateLeavesNothingOpen(t *testing.T) {
-	m := NewMem()
-	f := NewFault(m, func(op Op) error {
+	d := NewDisk()
+	f := NewFault(d, func(op Op) error {
 		if op.Kind == OpClose {
 			return nil
 		}
@@ -148,8 +152,8 @@ func TestLateLeavesNothingOpen(t *testing.T) {
 	wantErr(t, "create", second(f.Create("/f")), errInjected)
 	wantErr(t, "open", second(f.Open("/f")), errInjected)
 	wantErr(t, "lock", second(f.Lock("/LOCK", false)), errInjected)
-	if uses := m.entries["/f"].uses; uses != 1 || len(m.locks.held) != 0 {
-		t.Errorf("%d handles, %d locks are left", uses-1, len(m.locks.held))
+	if uses, locks := d.entries["/f"].uses, d.entries["/LOCK"].locks; uses != 1 || len(locks) != 0 {
+		t.Errorf("%d handles, %d locks are left", uses-1, len(locks))
 	}
 	wantErr(t, "late error of its own", second(f.Create("/none/f")), errInjected)
 }
@@ -159,13 +163,13 @@ func TestShortWrite(t *testing.T) {
 		bytes int
 		want  string
 	}{{0, ""}, {2, "he"}, {5, "hello"}, {99, "hello"}} {
-		m := NewMem()
-		f, arm := failing(m, OpWrite, &ShortWrite{Bytes: c.bytes, Err: base.ErrDiskFull})
+		d := NewDisk()
+		f, arm := failing(d, OpWrite, &ShortWrite{Bytes: c.bytes, Err: base.ErrDiskFull})
 		file, err := f.Create("/f")
 		must(t, err)
 		arm()
 		n, err := file.WriteAt([]byte("hello"), 0)
-		if got := get(m, "/f"); n != len(c.want) || got != c.want {
+		if got := get(d, "/f"); n != len(c.want) || got != c.want {
 			t.Errorf("%d bytes: %d, %q", c.bytes, n, got)
 		}
 		wantErr(t, "short write", err, base.ErrDiskFull)
@@ -173,8 +177,8 @@ func TestShortWrite(t *testing.T) {
 }
 
 func TestFaultPassesErrorsOn(t *testing.T) {
-	m := NewMem()
-	f := NewFault(m, func(Op) error { return nil })
+	d := NewDisk()
+	f := NewFault(d, func(Op) error { return nil })
 	lock, err := f.Lock("/LOCK", false)
 	must(t, err)
 	wantErr(t, "lock", second(f.Lock("/LOCK", true)), base.ErrLocked)
@@ -183,7 +187,7 @@ func TestFaultPassesErrorsOn(t *testing.T) {
 	file, err := f.Open("/f")
 	must(t, err)
 	wantErr(t, "read", second(file.ReadAt(make([]byte, 2), 0)), io.EOF)
-	m.SetLimit(1)
+	d.SetLimit(1)
 	wantErr(t, "write", second(must2(f.Create("/g")).WriteAt([]byte("y"), 0)), base.ErrDiskFull)
 }
 

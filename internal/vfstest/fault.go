@@ -1,8 +1,10 @@
-package vfs
+package vfstest
 
 import (
 	"fmt"
 	"io"
+
+	"lsmdb/internal/vfs"
 )
 
 // Fault is a file system that fails on demand: it asks a function before every
@@ -10,13 +12,13 @@ import (
 // as concurrent as that function, which is called from all goroutines that act and
 // may block them. A lock passes through once it is taken.
 type Fault struct {
-	under  FS
+	under  vfs.FS
 	inject func(Op) error
 }
 
 // NewFault puts inject before under. inject returns nil to let an operation pass,
 // ShortWrite to write a part, Late to act and yet fail, or any other error.
-func NewFault(under FS, inject func(Op) error) *Fault { return &Fault{under, inject} }
+func NewFault(under vfs.FS, inject func(Op) error) *Fault { return &Fault{under, inject} }
 
 // Op is an operation that is about to happen.
 type Op struct {
@@ -96,52 +98,52 @@ func fetch[T any](f *Fault, op Op, act func() (T, error)) (T, error) {
 	return none, err
 }
 
-// Create implements FS.
-func (f *Fault) Create(name string) (File, error) { return f.file(OpCreate, name, f.under.Create) }
+// Create implements vfs.FS.
+func (f *Fault) Create(name string) (vfs.File, error) { return f.file(OpCreate, name, f.under.Create) }
 
-// Open implements FS.
-func (f *Fault) Open(name string) (File, error) { return f.file(OpOpen, name, f.under.Open) }
+// Open implements vfs.FS.
+func (f *Fault) Open(name string) (vfs.File, error) { return f.file(OpOpen, name, f.under.Open) }
 
-func (f *Fault) file(kind OpKind, name string, open func(string) (File, error)) (File, error) {
-	file, err := fetch(f, Op{Kind: kind, Name: name}, func() (File, error) { return open(name) })
+func (f *Fault) file(kind OpKind, name string, open func(string) (vfs.File, error)) (vfs.File, error) {
+	file, err := fetch(f, Op{Kind: kind, Name: name}, func() (vfs.File, error) { return open(name) })
 	if err != nil {
 		return nil, err
 	}
 	return &faultFile{fault: f, name: name, under: file}, nil
 }
 
-// Remove implements FS.
+// Remove implements vfs.FS.
 func (f *Fault) Remove(name string) error {
 	return f.do(Op{Kind: OpRemove, Name: name}, func() error { return f.under.Remove(name) })
 }
 
-// Rename implements FS.
+// Rename implements vfs.FS.
 func (f *Fault) Rename(oldname, newname string) error {
 	op := Op{Kind: OpRename, Name: oldname, NewName: newname}
 	return f.do(op, func() error { return f.under.Rename(oldname, newname) })
 }
 
-// MkdirAll implements FS.
+// MkdirAll implements vfs.FS.
 func (f *Fault) MkdirAll(dir string) error {
 	return f.do(Op{Kind: OpMkdir, Name: dir}, func() error { return f.under.MkdirAll(dir) })
 }
 
-// List implements FS.
+// List implements vfs.FS.
 func (f *Fault) List(dir string) ([]string, error) {
 	return fetch(f, Op{Kind: OpList, Name: dir}, func() ([]string, error) { return f.under.List(dir) })
 }
 
-// Stat implements FS.
-func (f *Fault) Stat(name string) (Info, error) {
-	return fetch(f, Op{Kind: OpStat, Name: name}, func() (Info, error) { return f.under.Stat(name) })
+// Stat implements vfs.FS.
+func (f *Fault) Stat(name string) (vfs.Info, error) {
+	return fetch(f, Op{Kind: OpStat, Name: name}, func() (vfs.Info, error) { return f.under.Stat(name) })
 }
 
-// SyncDir implements FS.
+// SyncDir implements vfs.FS.
 func (f *Fault) SyncDir(dir string) error {
 	return f.do(Op{Kind: OpSyncDir, Name: dir}, func() error { return f.under.SyncDir(dir) })
 }
 
-// Lock implements FS.
+// Lock implements vfs.FS.
 func (f *Fault) Lock(name string, shared bool) (io.Closer, error) {
 	return fetch(f, Op{Kind: OpLock, Name: name}, func() (io.Closer, error) { return f.under.Lock(name, shared) })
 }
@@ -150,7 +152,7 @@ func (f *Fault) Lock(name string, shared bool) (io.Closer, error) {
 type faultFile struct {
 	fault *Fault
 	name  string
-	under File
+	under vfs.File
 }
 
 func (f *faultFile) ReadAt(p []byte, offset int64) (int, error) {

@@ -1,4 +1,4 @@
-package vfs
+package vfstest
 
 import (
 	"maps"
@@ -13,20 +13,20 @@ import (
 // a file any sectors and any size it had since or between, of the tree any of the
 // changes; often all, nothing, or what came first, as ordered file systems do. With nil
 // nothing but the certain survives. The clone holds no locks, all of it is durable,
-// and it has the same limit; this Mem goes on unchanged. Equal histories and seeds give
+// and it has the same limit; this Disk goes on unchanged. Equal histories and seeds give
 // equal clones.
-func (m *Mem) CrashClone(rng *rand.Rand) *Mem {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	survived := maps.Clone(m.durable)
-	for i, kept := range survivors(rng, len(m.pending)) {
+func (d *Disk) CrashClone(rng *rand.Rand) *Disk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	survived := maps.Clone(d.durable)
+	for i, kept := range survivors(rng, len(d.pending)) {
 		if kept {
-			m.pending[i].applyTo(survived)
+			d.pending[i].applyTo(survived)
 		}
 	}
-	clone := NewMem()
-	clone.SetLimit(m.limitBytes.Load())
-	copies := make(map[*memNode]*memNode) // two names of a file stay one file
+	clone := NewDisk()
+	clone.SetLimit(d.limitBytes.Load())
+	copies := make(map[*diskNode]*diskNode) // two names of a file stay one file
 	// By name, so that directories come first and rng is asked in the same order each time.
 	for _, name := range slices.Sorted(maps.Keys(survived)) {
 		node := survived[name]
@@ -34,7 +34,7 @@ func (m *Mem) CrashClone(rng *rand.Rand) *Mem {
 			continue // lost with its directory
 		}
 		if copies[node] == nil {
-			copies[node] = &memNode{isDir: node.isDir, contents: node.crash(rng)}
+			copies[node] = &diskNode{isDir: node.isDir, contents: node.crash(rng)}
 			clone.usedBytes.Add(copies[node].size)
 		}
 		copies[node].uses++

@@ -1,0 +1,309 @@
+// Package vfstest has file systems for tests: Disk, which lies in memory and can lose
+// its power, and Fault, which makes another file system fail. Only tests import it.
+package vfstest
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"path"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"lsmdb/internal/base"
+	"lsmdb/internal/vfs"
+)
+
+// Disk is a file system in memory. It keeps apart what was synced and what was
+// not, so that CrashClone can show what a power failure would leave. Paths are
+// taken from one root, which always exists; "a" and "/a" are the same file. It
+// differs from the operating system in that directories cannot be renamed or removed.
+type Disk struct {
+	// mu is held whole by what changes the tree, and by CrashClone; what changes or
+	// syncs contents shares it and holds the file's own lock. So a crash sees all
+	// files at one instant, and reads of contents never meet it.
+	mu         sync.RWMutex
+	entries    map[string]*diskNode // all files and directories by their clean path
+	durable    map[string]*diskNode // those that a SyncDir has made certain
+	pending    []treeChange         // what no SyncDir has, oldest first
+	usedBytes  atomic.Int64         // sizes of all files that have a name or are open
+	limitBytes atomic.Int64         // 0: none
+}
+
+// diskNode is a directory or a file. All fields but contents are guarded by Disk.mu.
+type diskNode struct {
+	isDir     bool
+	uses      int     // how often a file has a name or is open
+	locks     []*lock // held on it
+	*contents         // empty if a directory
+}
+
+func newNode(isDir bool) *diskNode {
+	return &diskNode{isDir: isDir, contents: &contents{pages: make(map[int64]*page), durable: make(map[int64]*page)}}
+}
+
+// treeChange is what one operation makes of some paths, nil of those it removes. A
+// crash keeps it whole or not at all: a rename has two.
+type treeChange map[string]*diskNode
+
+func (c treeChange) applyTo(entries map[string]*diskNode) {
+	for name, node := range c {
+		if node == nil {
+			delete(entries, name)
+		} else {
+			entries[name] = node
+		}
+	}
+}
+
+// NewDisk returns an empty file system.
+func NewDisk() *Disk {
+	root := map[string]*diskNode{"/": newNode(true)}
+	return &Disk{entries: root, durable: maps.Clone(root)}
+}
+
+// SetLimit bounds the sum of all file sizes. What would go beyond it changes nothing
+// and fails with base.ErrDiskFull. 0 removes the bound. Files that are larger
+// already stay.
+func (d *Disk) SetLimit(bytes int64) { d.limitBytes.Store(bytes) }
+
+// UsedBytes returns the sum of the sizes of all files, counting those that were
+// removed but are open still.
+func (d *Disk) UsedBytes() int64 { return d.usedBytes.Load() }
+
+// resize accounts for the growth of a file, if there is room.
+func (d *Disk) resize(growth int64) error {
+	used, limit := d.usedBytes.Add(growth), d.limitBytes.Load()
+	if growth > 0 && limit > 0 && used > limit {
+		d.usedBytes.Add(-growth)
+		return base.ErrDiskFull
+	}
+	return nil
+}
+
+// Create implements vfs.FS.
+func (d *Disk) Create(name string) (vfs.File, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	node, err := d.create("create", name)
+	if err != nil {
+		return nil, err
+	}
+	node.uses++
+	return &diskFile{disk: d, node: node, name: name, writable: true}, nil
+}
+
+// Open implements vfs.FS.
+func (d *Disk) Open(name string) (vfs.File, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	node, err := d.find("open", name, false)
+	if err != nil {
+		return nil, err
+	}
+	node.uses++
+	return &diskFile{disk: d, node: node, name: name}, nil
+}
+
+// Remove implements vfs.FS. The contents stay for those who have the file open, and, so
+// that a crash can bring it back, until SyncDir.
+func (d *Disk) Remove(name string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, err := d.find("remove", name, false)
+	if err == nil {
+		d.change(treeChange{clean(name): nil})
+	}
+	return err
+}
+
+// Rename implements vfs.FS for files.
+func (d *Disk) Rename(oldname, newname string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	node, err := d.find("rename", oldname, false)
+	if err != nil {
+		return err
+	}
+	if _, err = d.find("rename", path.Dir(clean(newname)), true); err != nil {
+		return err
+	}
+	if replaced := d.entries[clean(newname)]; replaced != nil && replaced.isDir {
+		return pathError("rename", newname, syscall.EISDIR)
+	}
+	// In this order: a file renamed to itself stays.
+	step := treeChange{clean(oldname): nil}
+	step[clean(newname)] = node
+	d.change(step)
+	return nil
+}
+
+// MkdirAll implements vfs.FS.
+func (d *Disk) MkdirAll(dir string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.mkdirAll(clean(dir))
+}
+
+func (d *Disk) mkdirAll(dir string) error {
+	if d.entries[dir] == nil {
+		if err := d.mkdirAll(path.Dir(dir)); err != nil {
+			return err
+		}
+		d.change(treeChange{dir: newNode(true)})
+	}
+	_, err := d.find("mkdir", dir, true)
+	return err
+}
+
+// List implements vfs.FS.
+func (d *Disk) List(dir string) ([]string, error) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if _, err := d.find("list", dir, true); err != nil {
+		return nil, err
+	}
+	var names []string
+	for name := range d.entries {
+		if path.Dir(name) == clean(dir) && name != "/" {
+			names = append(names, path.Base(name))
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// Stat implements vfs.FS.
+func (d *Disk) Stat(name string) (vfs.Info, error) {
+	d.mu.Lock() // whole, for the size
+	defer d.mu.Unlock()
+	node := d.entries[clean(name)]
+	if node == nil {
+		return vfs.Info{}, pathError("stat", name, fs.ErrNotExist)
+	}
+	return vfs.Info{SizeBytes: node.size, IsDir: node.isDir}, nil
+}
+
+// SyncDir implements vfs.FS.
+func (d *Disk) SyncDir(dir string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if _, err := d.find("syncdir", dir, true); err != nil {
+		return err
+	}
+	d.pending = slices.DeleteFunc(d.pending, func(c treeChange) bool {
+		for name := range c {
+			if path.Dir(name) == clean(dir) {
+				c.applyTo(d.durable)
+				return true
+			}
+		}
+		return false
+	})
+	return nil
+}
+
+// Lock implements vfs.FS within this Disk.
+func (d *Disk) Lock(name string, shared bool) (io.Closer, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.entries[clean(name)] == nil && !shared {
+		if _, err := d.create("lock", name); err != nil {
+			return nil, err
+		}
+	}
+	node, err := d.find("lock", name, false)
+	if err != nil {
+		return nil, err
+	}
+	if slices.ContainsFunc(node.locks, func(other *lock) bool { return !shared || !other.shared }) {
+		return nil, fmt.Errorf("%w: %s is held on this disk", base.ErrLocked, name)
+	}
+	l := &lock{disk: d, node: node, shared: shared}
+	node.locks = append(node.locks, l)
+	return l, nil
+}
+
+// lock is among its node's locks until it is closed.
+type lock struct {
+	disk   *Disk
+	node   *diskNode
+	shared bool
+}
+
+func (l *lock) Close() error {
+	l.disk.mu.Lock()
+	defer l.disk.mu.Unlock()
+	i := slices.Index(l.node.locks, l)
+	if i < 0 {
+		return fs.ErrClosed
+	}
+	l.node.locks = slices.Delete(l.node.locks, i, i+1)
+	return nil
+}
+
+// find returns a file or a directory, whichever is asked for. The caller holds mu.
+func (d *Disk) find(operation, name string, isDir bool) (*diskNode, error) {
+	node := d.entries[clean(name)]
+	switch {
+	case node == nil:
+		return nil, pathError(operation, name, fs.ErrNotExist)
+	case isDir && !node.isDir:
+		return nil, pathError(operation, name, syscall.ENOTDIR)
+	case !isDir && node.isDir:
+		return nil, pathError(operation, name, syscall.EISDIR)
+	}
+	return node, nil
+}
+
+// create makes an empty file. The caller holds mu whole.
+func (d *Disk) create(operation, name string) (*diskNode, error) {
+	if _, err := d.find(operation, path.Dir(clean(name)), true); err != nil {
+		return nil, err
+	}
+	if d.entries[clean(name)] != nil {
+		return nil, pathError(operation, name, fs.ErrExist)
+	}
+	node := newNode(false)
+	d.change(treeChange{clean(name): node})
+	return node, nil
+}
+
+// change changes the tree and keeps in mind that it is not durable. The caller holds
+// mu whole.
+func (d *Disk) change(c treeChange) {
+	for _, node := range c {
+		if node != nil {
+			node.uses++ // before release: a rename gives a name and takes one
+		}
+	}
+	for name := range c {
+		if old := d.entries[name]; old != nil {
+			d.release(old)
+		}
+	}
+	c.applyTo(d.entries)
+	d.pending = append(d.pending, c)
+}
+
+// release ends one use of a file, and with the last returns its room. The caller
+// holds mu whole.
+func (d *Disk) release(node *diskNode) {
+	if node.uses--; node.uses == 0 {
+		d.usedBytes.Add(-node.size)
+	}
+}
+
+func clean(name string) string { return path.Clean("/" + filepath.ToSlash(name)) }
+
+// pathError says what failed. nil stays nil.
+func pathError(operation, name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &fs.PathError{Op: operation, Path: name, Err: err}
+}
