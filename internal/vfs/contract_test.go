@@ -356,7 +356,8 @@ func TestParallel(t *testing.T) {
 					}
 					name := filepath.Join(dir, fmt.Sprint(worker, "-", i))
 					put(t, fsys, name, name, true)
-					if err := errors.Join(fsys.Rename(name, name+"x"), fsys.SyncDir(dir), fsys.Remove(name+"x")); err != nil {
+					if err := errors.Join(fsys.Rename(name, name+"x"), second(fsys.List(dir)), second(fsys.Stat(name+"x")),
+						fsys.SyncDir(dir), fsys.Remove(name+"x")); err != nil {
 						t.Error(err)
 					}
 					if lock, err := fsys.Lock(filepath.Join(dir, "LOCK"), false); err == nil {

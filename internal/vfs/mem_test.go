@@ -45,7 +45,7 @@ func BenchmarkMem(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			f, err := vfs.NewMem().Create("/f")
 			must(b, err)
-			must(b, f.Truncate(64<<20))
+			must(b, second(f.WriteAt(bytes.Repeat([]byte("y"), 64<<20), 0)))
 			must(b, f.Sync())
 			p := bytes.Repeat([]byte("x"), size)
 			b.SetBytes(int64(size))
@@ -61,6 +61,12 @@ func BenchmarkMem(b *testing.B) {
 	run("append150", 150, func(f vfs.File, p []byte, i int) error { return second(f.WriteAt(p, at(i, 150))) })
 	run("append150sync", 150, func(f vfs.File, p []byte, i int) error {
 		return errors.Join(second(f.WriteAt(p, at(i, 150))), f.Sync())
+	})
+	run("grow64K", 64<<10, func(f vfs.File, p []byte, i int) error {
+		if i%1000 == 0 {
+			return f.Truncate(0)
+		}
+		return second(f.WriteAt(p, int64(i%1000)*64<<10))
 	})
 	run("write64K", 64<<10, func(f vfs.File, p []byte, i int) error { return second(f.WriteAt(p, at(i, 64<<10))) })
 	run("read4K", 4<<10, func(f vfs.File, p []byte, i int) error { return second(f.ReadAt(p, at(i, 4<<10))) })
