@@ -10,15 +10,15 @@ import (
 	"syscall"
 	"testing"
 
-	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
 )
 
 // TestUpperEndsBeforeDamage: what lies behind the bound of an iterator does not matter
 // to it where the index tells so, whatever state it is in.
 func TestUpperEndsBeforeDamage(t *testing.T) {
 	var broken atomic.Int64 // where the damage starts
-	fs := vfs.NewFault(vfs.NewMem(), func(op vfs.Op) error {
-		if at := broken.Load(); at > 0 && op.Kind == vfs.OpRead && op.Offset >= at {
+	fs := vfstest.NewFault(vfstest.NewDisk(), func(op vfstest.Op) error {
+		if at := broken.Load(); at > 0 && op.Kind == vfstest.OpRead && op.Offset >= at {
 			return syscall.EIO
 		}
 		return nil
@@ -56,8 +56,8 @@ func TestUpperEndsBeforeDamage(t *testing.T) {
 // turn, so that they inherit each other's insides. What was shown last stays readable.
 func TestRecycledIterators(t *testing.T) {
 	var broken atomic.Bool
-	fs := vfs.NewFault(vfs.NewMem(), func(op vfs.Op) error {
-		if broken.Load() && op.Kind == vfs.OpRead {
+	fs := vfstest.NewFault(vfstest.NewDisk(), func(op vfstest.Op) error {
+		if broken.Load() && op.Kind == vfstest.OpRead {
 			return syscall.EIO
 		}
 		return nil
