@@ -26,6 +26,7 @@ import (
 // The reasons for a job, for logs and metrics.
 const (
 	ReasonL0         = "level 0 has too many tables"
+	ReasonReads      = "reads meet too many tables"
 	ReasonSize       = "level is too large"
 	ReasonDrain      = "level should be empty"
 	ReasonTombstones = "table is mostly deletes"

@@ -30,6 +30,9 @@ func (k *picker) fromL0(wanted func(*manifest.TableMeta) bool) (job *Job, waits 
 		return nil, true
 	}
 	job.Reason = ReasonL0
+	if len(k.version.Levels[0]) < k.policy.L0Trigger {
+		job.Reason = ReasonReads
+	}
 	return job, false
 }
 

@@ -14,6 +14,7 @@ import (
 // oldestSnapshot is the lowest live snapshot, base.MaxSeq when there is none.
 //
 // Levels that are due come first, the most urgent before others; level 0 on a tie.
+// Level 0 is due when it has many tables, or when reads have paid for its merge.
 // Only then come jobs that are good for space alone: tables that are mostly deletes
 // are pushed towards what they delete, and garbage at the bottom is rewritten.
 func Pick(p Policy, v *manifest.Version, running []*Job, setAside map[uint64]bool, oldestSnapshot base.Seq) *Job {
@@ -70,6 +71,9 @@ func newPicker(p Policy, v *manifest.Version, running []*Job, setAside map[uint6
 func (k *picker) due() []int {
 	var scores [manifest.NumLevels]float64
 	scores[0] = float64(len(k.version.Levels[0])) / float64(k.policy.L0Trigger)
+	if len(k.version.Levels[0]) > 0 && k.version.DetoursPay() {
+		scores[0] = max(scores[0], 1)
+	}
 	for level := 1; level < bottom; level++ {
 		scores[level] = k.policy.score(k.targets, level, k.settledBytes(level))
 	}

@@ -76,6 +76,7 @@ type Iterator struct {
 // inside is what Iterators pass on to later ones. Nothing in it may be shown: what an
 // Iterator showed stays readable when it is closed.
 type inside struct {
+	state     *stages.ReadState
 	entries   merge.Iterator      // all versions of all keys
 	memtables []memtable.Iterator // of the state that Iterator shows
 	tables    []manifest.LevelIterator
@@ -122,6 +123,7 @@ func (in *inside) open(state *stages.ReadState, o sstable.IteratorOptions) {
 	for _, m := range state.Sealed {
 		in.memtables = append(in.memtables, *m.NewIterator())
 	}
+	in.state = state
 	in.tables = state.Version.AppendRuns(in.tables, o)
 	for i := range in.memtables {
 		in.runs = append(in.runs, &in.memtables[i])
@@ -137,6 +139,7 @@ func (in *inside) release() {
 	in.entries.Close()
 	clear(in.memtables)
 	clear(in.runs)
+	in.state = nil
 	in.memtables, in.tables, in.runs = in.memtables[:0], in.tables[:0], in.runs[:0]
 	if cap(in.search) <= maxPooledBytes {
 		insides.Put(in)
@@ -293,7 +296,11 @@ func (it *Iterator) ready() bool {
 	return true
 }
 
+// searchKey returns the position before all versions of user that seq sees.
 func (it *Iterator) searchKey(user []byte, seq base.Seq) base.InternalKey {
+	if state := it.inside.state; len(state.Version.Levels[0]) > 0 {
+		state.Detoured(seekDetourBytes * int64(len(state.Version.Levels[0])))
+	}
 	it.inside.search = base.AppendSearchKey(it.inside.search[:0], user, seq)
 	return it.inside.search
 }

@@ -2,6 +2,7 @@ package db
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"runtime"
 	"sync"
 
@@ -70,21 +71,32 @@ func find(state *stages.ReadState, seq base.Seq, key []byte) (value []byte, foun
 			return value, t.Kind() == base.KindSet, nil
 		}
 	}
-	return findInTables(state.Version, seq, key, hash)
+	return findInTables(state, seq, key, hash)
 }
+
+// What a read spends on each table of level 0, in bytes that a compaction could have
+// merged meanwhile: a filter to ask, or a block to search.
+const (
+	getDetourBytes  = 64
+	seekDetourBytes = 1 << 10
+)
 
 // searchKeys recycles the internal keys that tables are searched for.
 var searchKeys = sync.Pool{New: func() any { return new(searchKey) }}
 
 type searchKey struct{ key base.InternalKey }
 
-func findInTables(v *manifest.Version, seq base.Seq, key []byte, hash uint64) (value []byte, found bool, err error) {
+func findInTables(state *stages.ReadState, seq base.Seq, key []byte, hash uint64) (value []byte, found bool, err error) {
 	if len(key) > MaxKeyBytes {
 		return nil, false, nil // and no buffer of that size is kept for it
 	}
 	s := searchKeys.Get().(*searchKey)
 	defer searchKeys.Put(s)
 	s.key = base.AppendSearchKey(s.key[:0], key, seq)
+	v := state.Version
+	if level0 := len(v.Levels[0]); level0 > 0 && rand.Uint32()%64 == 0 {
+		state.Detoured(64 * getDetourBytes * int64(level0)) // a sample: gets need not meet at a counter
+	}
 	for _, t := range v.Levels[0] {
 		if bytes.Compare(key, t.Smallest.UserKey()) < 0 || bytes.Compare(key, t.Largest.UserKey()) > 0 {
 			continue

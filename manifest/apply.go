@@ -24,6 +24,10 @@ func (v *Version) Apply(e *Edit) (*Version, error) {
 			next.ends[level] = endPrefixes(next.Levels[level])
 		}
 	}
+	next.sumMerge()
+	if !changed[0] {
+		next.detours.Store(v.detours.Load())
+	}
 	return next, nil
 }
 

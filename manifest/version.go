@@ -22,6 +22,7 @@ import (
 	"encoding/binary"
 	"slices"
 	"sort"
+	"sync/atomic"
 
 	"lsmdb/internal/base"
 )
@@ -38,6 +39,35 @@ type Version struct {
 	// ends holds, for each level, the prefixes of the tables' last user keys,
 	// so that Find reads one array instead of chasing pointers. Apply makes them.
 	ends [NumLevels][]uint64
+
+	mergeBytes int64        // what merging level 0 away would write; Apply finds it
+	detours    atomic.Int64 // see Detour
+}
+
+// Detour counts what reads spend on looking into tables of level 0, in bytes that a
+// compaction merges in that time. It reports true once: when all of it together has
+// reached what merging level 0 away would cost.
+//
+// A renter who buys when the rent has reached the price never pays more than twice
+// what foresight would. LevelDB counts seeks for the same reason.
+func (v *Version) Detour(bytes int64) bool {
+	sum := v.detours.Add(bytes)
+	return sum >= v.mergeBytes && sum-bytes < v.mergeBytes
+}
+
+// DetoursPay reports whether Detour has reported true.
+func (v *Version) DetoursPay() bool { return v.mergeBytes > 0 && v.detours.Load() >= v.mergeBytes }
+
+// sumMerge finds mergeBytes: level 0, and the level that it goes to.
+func (v *Version) sumMerge() {
+	for level, tables := range v.Levels {
+		for _, t := range tables {
+			v.mergeBytes += t.SizeBytes
+		}
+		if level > 0 && len(tables) > 0 {
+			return
+		}
+	}
 }
 
 // Find returns the table of a level other than 0 whose bounds enclose userKey,

@@ -384,3 +384,27 @@ func TestFindDoesNotAllocate(t *testing.T) {
 		t.Errorf("Find allocates %v times", n)
 	}
 }
+
+func TestDetoursPayForTheMerge(t *testing.T) {
+	a, b, c := newMeta(1, "a", "m", 1, 10), newMeta(2, "b", "n", 11, 20), newMeta(3, "a", "z", 21, 30)
+	a.SizeBytes, b.SizeBytes, c.SizeBytes = 1000, 200, 40
+	v := mustApply(t, &Version{}, &Edit{Added: []AddedTable{{5, a}, {0, b}}}) // to merge: 1200
+	if v.Detour(1199) || v.DetoursPay() {
+		t.Error("paid too early")
+	}
+	deeper := newMeta(4, "x", "y", 1, 1)
+	v = mustApply(t, v, &Edit{Added: []AddedTable{{6, deeper}}})
+	if !v.Detour(1) || !v.DetoursPay() {
+		t.Error("what was paid is forgotten although level 0 did not change")
+	}
+	if v.Detour(5000) {
+		t.Error("reported twice")
+	}
+	v = mustApply(t, v, &Edit{Added: []AddedTable{{0, c}}})
+	if v.DetoursPay() || v.Detour(1239) || !v.Detour(1) {
+		t.Error("another level 0 has another price")
+	}
+	if (&Version{}).DetoursPay() {
+		t.Error("an empty tree needs no merge")
+	}
+}

@@ -153,14 +153,6 @@ func (c *Compactor) observe(a Applied) {
 	}
 }
 
-// nudge makes the loop look for work again.
-func (c *Compactor) nudge() {
-	select {
-	case c.nudged <- struct{}{}:
-	default:
-	}
-}
-
 // dispatch starts jobs until no worker is free or nothing is left to do.
 func (c *Compactor) dispatch(ctx context.Context) {
 	for !c.stopped && ctx.Err() == nil && c.resume == nil && len(c.running) < c.env.Workers {

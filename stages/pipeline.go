@@ -124,8 +124,6 @@ func assemble(env *Environment, start Start) *Pipeline {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	p.group, p.ctx = errgroup.WithContext(ctx)
 	p.cancel = cancel
-	p.Publish(ReadState{Active: start.Active, Version: start.State.Version}, start.State.LastSeq)
-
 	commits := newInbox[*Commit](writerCapacity)
 	sealed := newInbox[Sealed](flusherCapacity)
 	proposals := newInbox[*Proposal](keeperCapacity)
@@ -138,6 +136,7 @@ func assemble(env *Environment, start Start) *Pipeline {
 	}
 	p.compactor = newCompactor(env, &p.Snapshots, applied, proposals, start.State.Version)
 	p.compactor.launch = p.launch
+	p.Publish(ReadState{Active: start.Active, Version: start.State.Version, nudged: p.compactor.nudged}, start.State.LastSeq)
 	p.flusher = &Flusher{
 		env: env, snapshots: &p.Snapshots, inbox: sealed, keeper: proposals,
 		closing: p.closing, stuck: p.compactor.stuck,
@@ -269,7 +268,7 @@ func (p *Pipeline) Acquire() *Snapshot { return p.acquire(p.Visible) }
 // Release ends a snapshot; what only it needed may be compacted away.
 func (p *Pipeline) Release(s *Snapshot) {
 	p.release(s)
-	p.compactor.nudge()
+	nudge(p.compactor.nudged)
 }
 
 // Failed returns the error that stopped the stages, nil while they run or after an

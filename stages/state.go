@@ -16,6 +16,25 @@ type ReadState struct {
 	Active  *memtable.Memtable
 	Sealed  []*memtable.Memtable // newest first
 	Version *manifest.Version
+
+	nudged chan<- struct{} // the Compactor's; nil: there is none
+}
+
+// Detoured tells what reads have spent on level 0: see manifest.Version.Detour. When
+// it is time to do something about it, the Compactor hears of it.
+func (s *ReadState) Detoured(bytes int64) {
+	if s.Version.Detour(bytes) {
+		nudge(s.nudged)
+	}
+}
+
+// nudge makes the Compactor look for work again. Sending never waits: one nudge is as
+// good as two.
+func nudge(compactor chan<- struct{}) {
+	select {
+	case compactor <- struct{}{}:
+	default:
+	}
 }
 
 // Published is what readers see of the pipeline. They load the state first and
