@@ -50,8 +50,8 @@ func TestWriteAmplification(t *testing.T) {
 		limit float64
 	}{
 		{"sequential", func(_ *rand.Rand, i int64) int64 { return i }, 1.1},
-		{"random", func(rng *rand.Rand, _ int64) int64 { return rng.Int64N(1 << 40) }, 8},
-		{"overwrite", func(rng *rand.Rand, _ int64) int64 { return rng.Int64N(20_000) }, 7},
+		{"random", func(rng *rand.Rand, _ int64) int64 { return rng.Int64N(1 << 40) }, 6.5},
+		{"overwrite", func(rng *rand.Rand, _ int64) int64 { return rng.Int64N(20_000) }, 5.5},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

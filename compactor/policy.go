@@ -24,12 +24,14 @@ const (
 	minBaseBytes  = 16 << 10
 )
 
-// NewPolicy derives the default shape from the size of a memtable.
+// NewPolicy derives the default shape from the size of a memtable. Each table of
+// level 0 is one more run to read, but the more go down at once, the less often the
+// base level is rewritten for them.
 func NewPolicy(memtableBytes int64) Policy {
 	return Policy{
-		L0Trigger:       4,
-		L0Limit:         20,
-		BaseBytes:       max(4*memtableBytes, minBaseBytes),
+		L0Trigger:       8,
+		L0Limit:         24,
+		BaseBytes:       max(8*memtableBytes, minBaseBytes),
 		Multiplier:      10,
 		TableBytes:      max(memtableBytes/8, minTableBytes),
 		TableLimitBytes: max(memtableBytes, minTableBytes),

@@ -78,6 +78,7 @@ func runScript(t *testing.T, commands string) string {
 		oldest:   base.MaxSeq,
 		next:     100,
 	}
+	s.policy.L0Trigger, s.policy.L0Limit, s.policy.BaseBytes = 4, 20, 256<<10 // short scripts
 	for line := range strings.Lines(commands) {
 		fields := strings.Fields(line)
 		if len(fields) == 0 || strings.HasPrefix(fields[0], "#") {

@@ -17,10 +17,12 @@ import (
 	"lsmdb/memtable"
 )
 
-// newLoop makes a Compactor over a tree of n level-0 tables, with workers that are
-// plain goroutines; the test plays the Keeper and the steward.
+// newLoop makes a Compactor over a tree of n level-0 tables, which makes their
+// compaction due, with workers that are plain goroutines; the test plays the Keeper
+// and the steward.
 func (r *rig) newLoop(n int) *Compactor {
 	r.t.Helper()
+	r.env.Policy.L0Trigger = n
 	version := &manifest.Version{}
 	for i := range n {
 		s := Sealed{Memtable: memtable.New(1 << 10), Segment: 1, Next: 2}
