@@ -20,7 +20,7 @@ type Stats struct {
 }
 
 const (
-	pauseBytes     = 4096      // entries between two looks at ctx: about a block
+	pauseBytes     = 1024      // entries between two looks at ctx: a few microseconds
 	readAheadBytes = 256 << 10 // inputs are read from end to end
 )
 
@@ -37,7 +37,7 @@ type merging struct {
 // Run merges the inputs and returns the tables that replace them, durable but not
 // yet part of any Version: apply Edit(outputs) next. snapshots are the live ones in
 // ascending order; newer ones may appear meanwhile. v is a Version that holds the
-// job's tables. yield is called about once per block, so that others get the processor.
+// job's tables. yield is called every few microseconds, so that others get the processor.
 //
 // It ends early with the cause of ctx. On any error no output is left behind and
 // the inputs are untouched: the same tables may be tried again, except after

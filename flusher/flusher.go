@@ -12,9 +12,9 @@ import (
 	"lsmdb/manifest"
 )
 
-// pauseBytes is how much Run writes between two looks at its surroundings: about
-// a block, so that a waiting writer gets the processor soon.
-const pauseBytes = 4096
+// pauseBytes is how much Run writes between two looks at its surroundings: a
+// few microseconds, so that a waiting writer gets the processor soon.
+const pauseBytes = 1024
 
 // Run writes entries, a memtable in internal order, to one durable table. Versions
 // that no reader can see, given the live snapshots in ascending order, are left

@@ -227,7 +227,7 @@ func TestClosingReleasesCallers(t *testing.T) {
 		must(t, <-closed)
 		r.checkClosed()
 		// What was queued before is drained, not dropped.
-		if got := recovered(t, r.mem.CrashClone(nil)); got["255"] != "x" || got["late"] != "" {
+		if got := recovered(t, r.mem.CrashClone(nil)); got[fmt.Sprint(writerCapacity-1)] != "x" || got["late"] != "" {
 			t.Error("Close dropped what was queued")
 		}
 	})

@@ -37,8 +37,9 @@ import (
 // Capacities of the inboxes.
 const (
 	// A burst of this many clients queues without blocking. More would only hide
-	// back-pressure and hold more memory.
-	writerCapacity = 256
+	// back-pressure, hold more memory, and make who submits without waiting wait
+	// longer, if more rarely.
+	writerCapacity = 64
 	// One memtable may wait while one is being flushed and one is being filled:
 	// enough to hide a slow flush, and a bound on memory.
 	flusherCapacity = 1
