@@ -48,7 +48,9 @@ func (in *Inbox[T]) send(ctx context.Context, v T) error {
 // worked records that the stage finished messages, and what time that took.
 func (in *Inbox[T]) worked(messages int, took time.Duration) {
 	in.messages.Add(int64(messages))
-	in.busy.Add(int64(took))
+	if took > 0 {
+		in.busy.Add(int64(took))
+	}
 }
 
 // Traffic is what one stage's mailbox has seen since the pipeline started.

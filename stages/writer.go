@@ -157,8 +157,8 @@ func groupSize(c *Commit) int64 {
 // write makes the group in hand part of the history and answers its members. An
 // error ends the stage; refusals that leave the database sound do not.
 func (w *Writer) write(ctx context.Context) error {
-	if err := context.Cause(ctx); err != nil {
-		w.answer(refused(err))
+	if ctx.Err() != nil {
+		w.answer(refused(context.Cause(ctx)))
 		return nil
 	}
 	refusal, err := w.makeRoom(ctx)
