@@ -305,17 +305,28 @@ func (it *Iterator) searchKey(user []byte, seq base.Seq) base.InternalKey {
 	return it.inside.search
 }
 
+// manyVersions of one key in a row are more than walking past the rest is worth: a key
+// that is written all the time has thousands in a memtable.
+const manyVersions = 32
+
 // showNext shows the first key at or after where entries stand, if they do, that has a
 // visible value. With pass, those that have the key they just stood on are passed over.
 func (it *Iterator) showNext(stands, pass bool) bool {
 	entries := &it.inside.entries
-	for ; stands; stands = entries.Next() {
-		if pass = pass && entries.Again(); pass {
-			continue
+	for versions := 0; stands; {
+		if versions++; !entries.Again() {
+			versions, pass = 0, false
 		}
-		entry := entries.Key()
-		user, trailer := entry.UserKey(), entry.Trailer()
+		user, trailer := entries.Key().UserKey(), entries.Key().Trailer()
 		switch {
+		case versions == manyVersions && pass: // behind the oldest
+			it.inside.search = base.AppendInternalKey(it.inside.search[:0], user, 0)
+			stands = entries.SeekGE(it.inside.search)
+			continue
+		case versions == manyVersions: // to the newest that is visible
+			stands = entries.SeekGE(it.searchKey(user, it.seq))
+			continue
+		case pass:
 		case it.upper != nil && bytes.Compare(user, it.upper) >= 0:
 			return it.stop(atEnd)
 		case trailer.Seq() > it.seq:
@@ -325,6 +336,7 @@ func (it *Iterator) showNext(stands, pass bool) bool {
 		default:
 			pass = true // deleted: so are all its older versions
 		}
+		stands = entries.Next()
 	}
 	return it.stop(atEnd)
 }
@@ -333,29 +345,48 @@ func (it *Iterator) showNext(stands, pass bool) bool {
 // has a visible value. Going backward, the versions of a key come oldest first: the
 // last visible one before the key changes counts.
 func (it *Iterator) showPrevious(stands bool) bool {
-	entries, found := &it.inside.entries, false
-	for ; stands; stands = entries.Prev() {
-		if found && !entries.Again() {
-			break
+	entries, found, versions := &it.inside.entries, false, 0
+	for stands && (!found || entries.Again()) {
+		if versions++; !entries.Again() {
+			versions = 0
 		}
-		entry := entries.Key()
-		user, trailer := entry.UserKey(), entry.Trailer()
+		user, trailer := entries.Key().UserKey(), entries.Key().Trailer()
 		if it.lower != nil && bytes.Compare(user, it.lower) < 0 {
 			break
 		}
-		if trailer.Seq() > it.seq {
+		if versions == manyVersions {
+			if found = it.newest(user); found {
+				break
+			}
+			stands = entries.Valid()
 			continue
 		}
-		if found = trailer.Kind() == base.KindSet; found {
-			it.key = append(it.key[:0], user...)
-			it.value = entries.Value()
+		if trailer.Seq() <= it.seq {
+			if found = trailer.Kind() == base.KindSet; found {
+				it.key = append(it.key[:0], user...)
+				it.value = entries.Value()
+			}
 		}
+		stands = entries.Prev()
 	}
 	if !found || entries.Err() != nil {
 		return it.stop(atStart)
 	}
 	it.place = backward
 	return true
+}
+
+// newest finds the value that user has, if it has one, by seeking its newest visible
+// version, and leaves entries before all its versions.
+func (it *Iterator) newest(user []byte) (found bool) {
+	entries := &it.inside.entries
+	it.key = append(it.key[:0], user...)
+	if entries.SeekGE(it.searchKey(it.key, it.seq)) && bytes.Equal(entries.Key().UserKey(), it.key) {
+		if found = entries.Key().Kind() == base.KindSet; found {
+			it.value = entries.Value()
+		}
+	}
+	return entries.Err() == nil && (entries.SeekLT(it.searchKey(it.key, base.MaxSeq)) || entries.Err() == nil) && found
 }
 
 // stop ends a move that found no key.

@@ -5,6 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -126,4 +129,99 @@ func TestRecycledIterators(t *testing.T) {
 			t.Fatalf("%s = %s was %s", s.key, short(string(s.value)), s.want)
 		}
 	}
+}
+
+// TestManyVersions walks over keys that were written a hundred times and more, as the
+// memtable keeps them all, at several instants and in both directions.
+func TestManyVersions(t *testing.T) {
+	d, err := Open("", &Options{InMemory: true, Durability: NoSync})
+	must(t, err)
+	rng := rand.New(rand.NewPCG(1, 2))
+	model := map[string]string{}
+	type instant struct {
+		snapshot *Snapshot
+		want     map[string]string
+	}
+	var instants []instant
+	for i := range 6000 {
+		key := fmt.Sprintf("%02d", rng.IntN(20))
+		if rng.IntN(3) == 0 {
+			key = "hot"[:1+rng.IntN(3)]
+		}
+		switch {
+		case rng.IntN(4) == 0 || key == "ho" && i%100 > 10:
+			must(t, d.Delete([]byte(key)))
+			delete(model, key)
+		default:
+			model[key] = fmt.Sprint(i)
+			must(t, d.Put([]byte(key), []byte(model[key])))
+		}
+		if i%500 == 499 {
+			s, err := d.NewSnapshot()
+			must(t, err)
+			instants = append(instants, instant{s, maps.Clone(model)})
+		}
+	}
+	for n, at := range instants {
+		it, err := at.snapshot.NewIterator(nil)
+		must(t, err)
+		keys := slices.Sorted(maps.Keys(at.want))
+		var forward, backward []string
+		for key, value := range it.All() {
+			forward = append(forward, string(key))
+			if at.want[string(key)] != string(value) {
+				t.Errorf("instant %d: %s=%s, want %s", n, key, value, at.want[string(key)])
+			}
+		}
+		for key, value := range it.Backward() {
+			backward = append(backward, string(key))
+			if at.want[string(key)] != string(value) {
+				t.Errorf("instant %d backward: %s=%s, want %s", n, key, value, at.want[string(key)])
+			}
+		}
+		slices.Reverse(backward)
+		if !slices.Equal(forward, keys) || !slices.Equal(backward, keys) {
+			t.Errorf("instant %d: forward %q, backward %q, want %q", n, forward, backward, keys)
+		}
+		for range 200 { // turning round
+			key := keys[rng.IntN(len(keys))]
+			i, _ := slices.BinarySearch(keys, key)
+			it.SeekGE([]byte(key))
+			for range 5 {
+				var ok bool
+				if rng.IntN(2) == 0 {
+					i++
+					ok = it.Next()
+				} else {
+					i--
+					ok = it.Prev()
+				}
+				if want := i >= 0 && i < len(keys); ok != want || ok && string(it.Key()) != keys[i] {
+					t.Fatalf("instant %d: at %q, want number %d of %q", n, it.Key(), i, keys)
+				}
+				if !ok {
+					break
+				}
+			}
+		}
+		must(t, it.Close())
+		must(t, at.snapshot.Close())
+	}
+	must(t, d.Close())
+}
+
+func BenchmarkScanOverManyVersions(b *testing.B) {
+	d, err := Open("", &Options{InMemory: true, Durability: NoSync})
+	must(b, err)
+	for i := range 200_000 {
+		must(b, d.Put(fmt.Appendf(nil, "%03d", max(0, i%1000-900)), nil)) // 000 has 180,000 versions
+	}
+	for b.Loop() {
+		it, err := d.NewIterator(nil)
+		must(b, err)
+		for range it.All() {
+		}
+		must(b, it.Close())
+	}
+	must(b, d.Close())
 }
