@@ -2,6 +2,7 @@ package memtable
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"math/bits"
@@ -64,11 +65,14 @@ type arena struct {
 
 	_ [cellBytes]byte // see Memtable
 
-	// The writer's own. See split for the promise that used + reserved never
-	// exceed charged.
+	// The writer's own. Used never exceeds charged, because each node has the shares
+	// of what it holds beyond evenEntries put by for its next split, which pays for
+	// even splits. The shares of a leaf's other entries go to spare, and an uneven
+	// split takes from there what the fuller leaf must have put by, or does not
+	// happen: see splitPoint.
 	used     int64 // by entries and nodes, except what rootBytes paid for
 	charged  int64 // FootprintBytes of all entries
-	reserved int64 // for splits of nodes as full as they are now
+	spare    int64
 	entryEnd int64 // in bytes
 	nodes    node  // the lowest one
 }
@@ -88,15 +92,6 @@ func (a *arena) initialize(arenaBytes int64) {
 	a.filter = unsafe.Slice((*atomic.Uint64)(start), filterCells*cellBytes/8)
 	a.entryEnd = filterCells * cellBytes
 	a.nodes = node(count)
-}
-
-// fits reports whether entries of that FootprintBytes have room. Each insert may
-// split a node at every level, but all together they cost no more than what is
-// reserved for splits.
-func (a *arena) fits(footprint int64, height int) bool {
-	inserts := footprint/entryOverheadBytes + 1
-	splits := min(a.reserved, inserts*2*(leafBytes+indexBytes*int64(height+1)))
-	return footprint == 0 || footprint+splits <= a.capacityBytes-a.used
 }
 
 // addEntry makes an entry that no node names yet.
@@ -120,7 +115,11 @@ func (a *arena) addEntry(key, value []byte, t base.Trailer) entry {
 }
 
 // addNode makes a node that nothing leads to yet.
-func (a *arena) addNode(sizeBytes int64) node {
+func (a *arena) addNode(level int) node {
+	sizeBytes := leafBytes
+	if level > 0 {
+		sizeBytes = indexBytes
+	}
 	a.nodes -= node(sizeBytes / cellBytes)
 	if int64(a.nodes)*cellBytes < a.entryEnd {
 		panic(fmt.Sprintf("invariant: node in a memtable with %d of %d bytes used", a.used, a.capacityBytes))
@@ -129,8 +128,7 @@ func (a *arena) addNode(sizeBytes int64) node {
 	return a.nodes
 }
 
-func (a *arena) leaf(n node) *leaf   { return (*leaf)(unsafe.Pointer(&a.cells[n])) }
-func (a *arena) index(n node) *index { return (*index)(unsafe.Pointer(&a.cells[n])) }
+func (a *arena) leaf(n node) *leaf { return (*leaf)(unsafe.Pointer(&a.cells[n])) }
 
 // entry returns the internal key and the value of e; both share the arena.
 func (a *arena) entry(e entry) (key base.InternalKey, value []byte) {
@@ -152,21 +150,15 @@ func (a *arena) keyBounds(e entry) (start, end int) {
 }
 
 // precedes reports whether e stands before s.
-func (a *arena) precedes(e entry, s *search) bool {
-	if e == noEntry {
-		return false // a fence after all
-	}
+func (a *arena) precedes(e entry, s *search) bool { return e != noEntry && a.compare(e, s) < 0 }
+
+// compare compares the positions of e and s.
+func (a *arena) compare(e entry, s *search) int {
 	start, end := a.keyBounds(e)
 	if c := bytes.Compare(a.bytes[start:end], s.user); c != 0 {
-		return c < 0
+		return c
 	}
-	return base.Trailer(binary.LittleEndian.Uint64(a.bytes[end:])) > s.trailer
-}
-
-// searchFor returns the position of e itself.
-func (a *arena) searchFor(e entry) search {
-	key, _ := a.entry(e)
-	return search{key.UserKey(), key.Trailer()}
+	return cmp.Compare(s.trailer, base.Trailer(binary.LittleEndian.Uint64(a.bytes[end:])))
 }
 
 // shared returns how many leading bytes two user keys share, and so all between.

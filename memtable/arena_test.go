@@ -41,8 +41,8 @@ func fillExactly(t *testing.T, keys [][]byte, payload int, value []byte) {
 		}
 		m.Insert(key, value, base.Seq(i+1), base.KindSet) // panics if it does not fit
 		payload -= len(key) + len(value)
-		if m.tree.used+m.tree.reserved > m.tree.charged || m.UsedBytes() > footprint {
-			t.Fatalf("%d used, %d reserved, %d charged", m.tree.used, m.tree.reserved, m.tree.charged)
+		if m.tree.used+m.tree.spare > m.tree.charged || m.tree.spare < 0 || m.UsedBytes() > footprint {
+			t.Fatalf("%d used, %d to spare, %d charged", m.tree.used, m.tree.spare, m.tree.charged)
 		}
 	}
 }
@@ -57,8 +57,8 @@ func TestFootprintAgainstAnAdversary(t *testing.T) {
 		for i := range count {
 			key := append(adversaryKey(r, m, i), make([]byte, 9)...)[:9]
 			m.Insert(key, nil, base.Seq(i+1), base.KindSet)
-			if m.tree.used+m.tree.reserved > m.tree.charged {
-				t.Fatalf("%d used, %d reserved, %d charged", m.tree.used, m.tree.reserved, m.tree.charged)
+			if m.tree.used+m.tree.spare > m.tree.charged || m.tree.spare < 0 {
+				t.Fatalf("%d used, %d to spare, %d charged", m.tree.used, m.tree.spare, m.tree.charged)
 			}
 		}
 		checkTree(t, m, count)
@@ -76,8 +76,8 @@ func TestUnevenSplitsArePaidFor(t *testing.T) {
 			seq++
 			m.Insert(binary.BigEndian.AppendUint64(nil, number), nil, seq, base.KindSet)
 		}
-		if m.tree.used+m.tree.reserved > m.tree.charged {
-			t.Fatalf("%d used, %d reserved, %d charged", m.tree.used, m.tree.reserved, m.tree.charged)
+		if m.tree.used+m.tree.spare > m.tree.charged || m.tree.spare < 0 {
+			t.Fatalf("%d used, %d to spare, %d charged", m.tree.used, m.tree.spare, m.tree.charged)
 		}
 	}
 	for range 200 {
@@ -201,7 +201,7 @@ func TestEntriesDoNotOverlap(t *testing.T) {
 	for i := range 1000 {
 		key, value := bytes.Repeat([]byte{byte(i)}, r.IntN(20)), bytes.Repeat([]byte{byte(i >> 2)}, r.IntN(50))
 		all = append(all, stored{a.addEntry(key, value, base.Trailer(i)), key, value})
-		if n := a.addNode(leafBytes); i%2 == 0 {
+		if n := a.addNode(0); i%2 == 0 {
 			*a.leaf(n) = leaf{}
 		}
 	}

@@ -41,9 +41,6 @@ var afterAll = bytes.Repeat([]byte{0xff}, base.MaxKeyBytes+1)
 
 func (it *Iterator) seekGE(s *search) bool {
 	it.place = it.tree.find(s, nil)
-	if it.place.pos == it.place.word.count() {
-		return it.leave()
-	}
 	return it.stand()
 }
 
@@ -58,19 +55,13 @@ func (it *Iterator) Next() bool {
 		return false
 	}
 	p := &it.place
-	if p.pos++; p.pos < p.word.count() {
+	p.pos++
+	n := node(p.leaf.next.Load())
+	if p.pos < p.word.count() || n == noNode {
 		return it.stand()
 	}
-	n := node(p.leaf.next.Load())
-	if n == noNode {
-		return it.leave()
-	}
-	for {
-		p.leaf = it.tree.leaf(n)
-		if p.word = word(p.leaf.word.Load()); !p.word.dead() {
-			break
-		}
-		n = p.word.heir()
+	for p.word = wordDead | word(n); p.word.dead(); p.word = word(p.leaf.word.Load()) {
+		p.leaf = it.tree.leaf(p.word.heir())
 	}
 	p.pos, p.low = 0, it.entry
 	return it.stand()
@@ -87,20 +78,20 @@ func (it *Iterator) back() bool {
 		return it.stand()
 	}
 	if it.place.low == noEntry {
-		return it.leave()
+		it.entry = noEntry
+		return false
 	}
-	s := it.tree.searchFor(it.place.low)
-	return it.seekGE(&s)
+	key, _ := it.tree.entry(it.place.low)
+	return it.SeekGE(key)
 }
 
+// stand takes the entry of place, if there is one.
 func (it *Iterator) stand() bool {
-	it.entry = it.place.leaf.entryAt(it.place.word, it.place.pos)
-	return true
-}
-
-func (it *Iterator) leave() bool {
 	it.entry = noEntry
-	return false
+	if p := &it.place; p.pos < p.word.count() {
+		it.entry = p.leaf.entryAt(p.word, p.pos)
+	}
+	return it.entry != noEntry
 }
 
 // Valid reports whether the iterator stands on an entry.
@@ -123,6 +114,6 @@ func (it *Iterator) Err() error { return nil }
 
 // Close leaves the entry. The iterator may be positioned again.
 func (it *Iterator) Close() error {
-	it.leave()
+	it.entry = noEntry
 	return nil
 }

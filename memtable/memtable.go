@@ -10,7 +10,7 @@
 // its own, which is a real entry; what two fences have in common all keys between
 // them share, so heads are taken from behind it and tell long similar keys apart.
 // Where heads are equal the keys are compared in full. The first and the last node
-// of each level have no fence on one side: see tree.headIn.
+// of each level, which have no fence on one side, skip nothing.
 //
 // A Bloom filter beside the tree answers most lookups of absent keys.
 //
@@ -18,18 +18,19 @@
 //
 //   - Entries are only ever added. A slot of a node is complete before the atomic
 //     store of the word that names it, and its entry never changes after that.
-//   - A node that is full is replaced by two new ones that are complete. It stays
-//     as it is, for readers that are in it, and the same store that makes its word
-//     lead on to them publishes them. Nothing is reused.
+//   - A node that is full is replaced by two new ones that are complete, in runs
+//     of keys too. It stays as it is, for readers that are in it, and the same store
+//     that makes its word lead on to them publishes them. Nothing is reused, and a
+//     node has the same fences for life.
 //   - A way through old nodes therefore meets all that was there when it began, and
 //     links to the right lead from any node to all behind it, so a reader needs no
 //     lock. The parent learns of the new nodes after that; until then the word of
-//     the dead node, and the link of a full one, show the way.
+//     the dead node shows the way, and wherever a link still leads to it.
 //   - Leaves are linked in internal order: user key ascending, then sequence number
 //     descending.
 //   - The arena holds offsets instead of Go pointers, so the garbage collector
 //     never scans it.
-//   - What FootprintBytes says is enough, in any order of inserts: see tree.split.
+//   - What FootprintBytes says is enough, in any order of inserts: see arena.
 //
 // # Concurrency
 //
@@ -94,9 +95,12 @@ func FootprintBytes(count int64, payload int64) int64 {
 }
 
 // Fits reports whether entries of that FootprintBytes still have room, all of
-// them. Only the writer may ask.
+// them. Only the writer may ask. Each insert may split a node at every level, but
+// all together they never use more than they were charged.
 func (m *Memtable) Fits(footprint int64) bool {
-	return m.tree.fits(footprint, m.tree.height())
+	t, inserts := &m.tree, footprint/entryOverheadBytes+1
+	splits := min(t.charged-t.used, inserts*2*(leafBytes+indexBytes*int64(t.height()+1)))
+	return footprint == 0 || footprint+splits <= t.capacityBytes-t.used
 }
 
 // Insert adds one version of key and copies key and value. The caller is the
@@ -112,12 +116,11 @@ func (m *Memtable) Insert(key, value []byte, seq base.Seq, kind base.Kind) {
 	// not returned from.
 	place, mask := m.tree.filter.place(base.Hash(key))
 	word := place.Load()
-	used := m.tree.used
 	m.tree.insert(key, value, base.MakeTrailer(seq, kind))
 	if word&mask != mask {
 		place.Store(word | mask)
 	}
-	m.filled.Store(m.filled.Load() + uint64(m.tree.used-used)<<countBits + 1)
+	m.filled.Store(uint64(m.tree.used)<<countBits | uint64(m.Len()+1))
 }
 
 // Get returns the newest version of key whose sequence number is at most seq; hash

@@ -2,8 +2,8 @@ package memtable
 
 import (
 	"encoding/binary"
-	"math"
 	"sync/atomic"
+	"unsafe"
 )
 
 // node names a leaf or an index node: its first cell in the arena.
@@ -25,7 +25,7 @@ const (
 type leaf struct {
 	word    atomic.Uint64 // a word
 	next    atomic.Uint32 // the node to the right
-	skip    uint32        // leading bytes that all keys between the node's fences share
+	skip    uint32        // leading bytes that the node's fences share; 0 if one is missing
 	heads   [slots]uint32 // the four bytes of each key behind skip
 	entries [slots]entry
 }
@@ -72,6 +72,9 @@ func (l *leaf) entryAt(w word, pos int) entry { return l.entries[w.at(pos)] }
 // comes to a node that has a right neighbor: it is the node's upper fence.
 func (l *leaf) last(w word) entry { return l.entryAt(w, w.count()-1) }
 
+// child returns where an index node has the child of a slot.
+func (l *leaf) child(slot int) *atomic.Uint32 { return &(*index)(unsafe.Pointer(l)).children[slot] }
+
 // bounds returns between which positions the entries have the given head.
 //
 // Counting all slots is faster than a binary search through the word: its loads
@@ -97,6 +100,3 @@ func headOf(key []byte, skip uint32) uint32 {
 	copy(padded[:], key[min(int(skip), len(key)):])
 	return binary.BigEndian.Uint32(padded[:])
 }
-
-// headAfterAll is the head of noEntry as a fence.
-const headAfterAll = math.MaxUint32
