@@ -31,7 +31,8 @@ type DB struct {
 
 	pipeline  *stages.Pipeline  // nil if the database was opened read-only
 	published *stages.Published // what readers see
-	recovery  RecoveryMetrics
+	recovery  atomic.Pointer[RecoveryMetrics]
+	takeBack  func() // removes what was made for nothing; nil if the database was opened read-only
 
 	closed    atomic.Bool
 	closeOnce sync.Once
@@ -46,6 +47,12 @@ type DB struct {
 // that is damaged or missing, ErrIncompatible for files of a newer version,
 // ErrDiskFull, fs.ErrNotExist (with ReadOnly or MustExist), and what the file
 // system reports. A failed Open changes nothing that a later one needs.
+//
+// Open reads and checks; it writes nothing unless it creates the database or the log
+// holds more than memory may. The first write, or at once in the background where a
+// log was replayed, takes the database over: recovered memtables to tables, a WAL
+// segment, a MANIFEST, then CURRENT. The first write waits for that; reads do not. A
+// full disk there refuses writes until there is room.
 func Open(dir string, opts *Options) (*DB, error) {
 	options, err := opts.resolved()
 	if err != nil {
@@ -118,6 +125,7 @@ func (d *DB) Close() error {
 		errs = append(errs, d.env.Files.CloseAll())
 		if d.pipeline != nil {
 			d.pipeline.SweepLeft()
+			d.takeBack()
 		}
 		errs = append(errs, d.lock.Close())
 		d.closeErr = errors.Join(errs...)

@@ -242,6 +242,8 @@ func mustHold(t testing.TB, fsys vfs.FS, want view) Metrics {
 	d, err := Open(at, &Options{MemtableBytes: 16 << 10, fs: fsys})
 	must(t, err)
 	must(t, differ(want, contents(t, d)))
+	must(t, takeOver(d))
+	must(t, differ(want, contents(t, d)))
 	m := d.Metrics()
 	must(t, d.Close())
 	return m

@@ -138,7 +138,8 @@ type FileMetrics struct {
 	ManifestBytes   int64  `json:"manifest_bytes"`
 }
 
-// RecoveryMetrics tells what Open found.
+// RecoveryMetrics tells what Open found and did. TablesWritten and FilesRemoved grow
+// when the database is taken over (see Open), in the background.
 type RecoveryMetrics struct {
 	Created       bool          `json:"created"`        // the directory held no database before
 	CleanClose    bool          `json:"clean_close"`    // the last use ended with Close

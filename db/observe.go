@@ -20,7 +20,7 @@ func (d *DB) Metrics() Metrics {
 			ActiveCount: state.Active.Len(),
 			Sealed:      len(state.Sealed),
 		},
-		Recovery: d.recovery,
+		Recovery: *d.recovery.Load(),
 		Files:    FileMetrics{OpenTables: d.env.Files.Len()},
 	}
 	for _, sealed := range state.Sealed {

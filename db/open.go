@@ -18,12 +18,11 @@ import (
 	"lsmdb/memtable"
 	"lsmdb/sstable"
 	"lsmdb/stages"
-	"lsmdb/wal"
 )
 
-// opening carries one Open through its steps. Until the new CURRENT is in place,
-// no step removes or changes anything that an earlier state needs, so it may be
-// interrupted anywhere and start over.
+// opening carries one Open through its steps, and later takes the database over.
+// Until the new CURRENT is in place, no step removes or changes anything that an
+// earlier state needs, so it may be interrupted anywhere and start over.
 type opening struct {
 	dir     string
 	options Options
@@ -40,9 +39,7 @@ type opening struct {
 	fresh     uint64 // first number of a file made by this Open; 0: none can exist yet
 	switching bool   // CURRENT may name a file of this Open
 	replay    *replay
-
-	log *manifest.Log
-	wal *wal.Writer
+	begun     stages.Begun // files of a takeover that is not through
 }
 
 func newOpening(dir string, options Options) *opening {
@@ -71,32 +68,23 @@ func (o *opening) run() (*DB, error) {
 	if o.options.ReadOnly {
 		return o.readOnly(), nil
 	}
-	for _, step := range []func() error{o.flushReplayed, o.commit, o.sweep} {
-		if err := step(); err != nil {
-			return nil, err
-		}
-	}
 	return o.start(), nil
 }
 
 // abandon releases what a failed Open holds.
 func (o *opening) abandon() {
-	if o.wal != nil {
-		o.wal.Close()
-	}
-	if o.log != nil {
-		o.log.Close()
-	}
 	o.env.Files.CloseAll()
-	o.removeFresh()
+	o.takeBack()
 	if o.lock != nil {
 		o.lock.Close()
 	}
 }
 
-// removeFresh removes what a failed Open made, so that repeated failures do not
-// fill the disk. If CURRENT may name it, the next Open has to decide.
-func (o *opening) removeFresh() {
+// takeBack removes what was made by an Open that failed, or for a takeover that was
+// not carried through, so that repeated failures do not fill the disk. If CURRENT may
+// name it, the next Open has to decide.
+func (o *opening) takeBack() {
+	o.begun.Close()
 	if o.fresh == 0 || o.switching || o.options.ReadOnly {
 		return
 	}
@@ -214,6 +202,7 @@ func (o *opening) create() error {
 		return fmt.Errorf("lsmdb: create %s: %w", o.dir, err)
 	}
 	o.current = manifest.Current{Manifest: number}
+	o.files.manifests = []uint64{number}
 	o.facts.Created = true
 	return nil
 }
@@ -300,33 +289,43 @@ func (o *opening) replayLog() error {
 func (o *opening) readOnly() *DB {
 	sealed := o.replay.memtables
 	slices.Reverse(sealed)
-	published := &stages.Published{}
-	published.Publish(stages.ReadState{
+	d := o.database()
+	d.published = &stages.Published{}
+	d.published.Publish(stages.ReadState{
 		Active: memtable.New(minMemtableBytes), Sealed: sealed, Version: o.state.Version,
 	}, o.replay.lastSeq)
-	return o.database(nil, published)
+	return d
 }
 
-// start runs the stages on what was recovered.
+// start runs the stages on what was recovered: one memtable at most, full ones have
+// become tables. From now on the Keeper alone has o, until Close.
 func (o *opening) start() *DB {
-	pipeline := stages.New(o.env, stages.Start{
-		State: o.state, Manifest: o.log, Log: o.wal, Active: memtable.New(o.options.MemtableBytes),
+	d := o.database()
+	d.takeBack = o.takeBack
+	o.state.LastSeq = o.replay.lastSeq
+	d.pipeline = stages.New(o.env, stages.Start{
+		State: o.state, Sealed: o.replay.memtables, Begin: func() (stages.Begun, error) { return o.begin(d) },
 	})
-	return o.database(pipeline, &pipeline.Published)
+	d.published = &d.pipeline.Published
+	return d
 }
 
-func (o *opening) database(pipeline *stages.Pipeline, published *stages.Published) *DB {
+func (o *opening) database() *DB {
 	o.facts.Time = time.Since(o.began)
-	d := &DB{
-		dir: o.dir, options: o.options, opened: time.Now(), env: o.env, lock: o.lock,
-		pipeline: pipeline, published: published, recovery: o.facts,
-	}
+	d := &DB{dir: o.dir, options: o.options, opened: time.Now(), env: o.env, lock: o.lock}
+	o.tell(d)
 	event := o.options.Logger.Info()
 	if o.facts.TornBytes > 0 {
 		event = o.options.Logger.Warn()
 	}
 	event.Str("dir", o.dir).Bool("created", o.facts.Created).Bool("clean_close", o.facts.CleanClose).
 		Int("segments", o.facts.Segments).Uint64("operations", o.facts.Operations).Int64("torn_bytes", o.facts.TornBytes).
-		Int("files_removed", o.facts.FilesRemoved).Dur("took", o.facts.Time).Msg("opened")
+		Dur("took", o.facts.Time).Msg("opened")
 	return d
+}
+
+// tell shows what is known of the recovery in d's Metrics.
+func (o *opening) tell(d *DB) {
+	facts := o.facts
+	d.recovery.Store(&facts)
 }

@@ -15,8 +15,28 @@ import (
 	"lsmdb/wal"
 )
 
+// begin takes the database over, in the order that crash safety asks for: tables of
+// what was replayed, a WAL segment, a MANIFEST that names them, all durable; then
+// CURRENT names that MANIFEST, and only then what it does not list is removed. A
+// crash before the switch leaves files that nothing names beside all that was there.
+// After ErrDiskFull begin goes on where it stopped when it is called again.
+func (o *opening) begin(d *DB) (stages.Begun, error) {
+	defer o.tell(d)
+	for _, step := range []func() error{o.flushReplayed, o.commit, o.sweep} {
+		if err := step(); err != nil {
+			return stages.Begun{}, err
+		}
+	}
+	o.options.Logger.Info().Int("tables_written", o.facts.TablesWritten).Int("files_removed", o.facts.FilesRemoved).Msg("taken over")
+	begun := o.begun
+	begun.State = o.state
+	// Close still knows o, which must not keep old tables open nor memtables in memory.
+	o.begun, o.state, o.replay = stages.Begun{}, manifest.State{}, nil
+	return begun, nil
+}
+
 // flush writes a replayed memtable to a table of level 0. Only the state in memory
-// lists it: if Open fails, it is unlisted and the next open removes it.
+// lists it, until commit.
 func (o *opening) flush(m *memtable.Memtable) error {
 	tables, err := flusher.Run(context.Background(), o.env.Output(), m.NewIterator(), nil)
 	if err != nil {
@@ -38,37 +58,38 @@ func (o *opening) flushReplayed() error {
 		if err := o.flush(m); err != nil {
 			return err
 		}
+		o.replay.memtables = o.replay.memtables[1:]
 	}
-	o.replay.memtables = nil
 	return nil
 }
 
-// commit begins a new WAL segment and a new MANIFEST and makes them the database
-// by switching CURRENT. That also takes the mark of a clean close back.
+// commit begins a new WAL segment and a new MANIFEST, unless they are there from an
+// attempt before, and makes them the database by switching CURRENT. That also takes
+// the mark of a clean close back.
 func (o *opening) commit() (err error) {
 	// The segment names no predecessor. What was replayed need not be durable where
 	// it was read; should this recovery be cut short by a power failure, the next one
 	// may find less, and that must not look like damage.
-	if o.wal, err = stages.NewSegment(o.env, wal.Previous{}); err != nil {
-		return fmt.Errorf("lsmdb: beginning the WAL: %w", err)
+	if o.begun.Log == nil {
+		if o.begun.Log, err = stages.NewSegment(o.env, wal.Previous{}); err != nil {
+			return fmt.Errorf("lsmdb: beginning the WAL: %w", err)
+		}
 	}
-	number := o.env.Numbers.Next()
-	edit := &manifest.Edit{
-		LastSeq:   o.replay.lastSeq,
-		OldestWAL: o.wal.Segment(),
-		NextFile:  o.env.Numbers.Peek(),
+	if o.begun.Manifest == nil {
+		number := o.env.Numbers.Next()
+		edit := manifest.Edit{OldestWAL: o.begun.Log.Segment(), NextFile: o.env.Numbers.Peek()}
+		if o.state, err = o.state.Apply(&edit); err != nil {
+			return fmt.Errorf("invariant: recovery made an impossible state: %w", err)
+		}
+		if o.begun.Manifest, err = manifest.CreateLog(o.fs, o.dir, number, o.state); err != nil {
+			return fmt.Errorf("lsmdb: beginning the MANIFEST: %w", err)
+		}
 	}
-	if o.state, err = o.state.Apply(edit); err != nil {
-		return fmt.Errorf("invariant: recovery made an impossible state: %w", err)
-	}
-	if o.log, err = manifest.CreateLog(o.fs, o.dir, number, o.state); err != nil {
-		return fmt.Errorf("lsmdb: beginning the MANIFEST: %w", err)
-	}
-	if err := manifest.WriteCurrent(o.fs, o.dir, manifest.Current{Manifest: number}); err != nil {
-		o.switching = !errors.Is(err, base.ErrDiskFull) // which promises that nothing changed
+	err = manifest.WriteCurrent(o.fs, o.dir, manifest.Current{Manifest: o.begun.Manifest.Number()})
+	o.switching = !errors.Is(err, base.ErrDiskFull) // which promises that nothing changed
+	if err != nil {
 		return fmt.Errorf("lsmdb: switching CURRENT: %w", err)
 	}
-	o.switching = true
 	return nil
 }
 
@@ -81,11 +102,7 @@ func (o *opening) sweep() error {
 			listed[base.TableName(t.Number)] = true
 		}
 	}
-	names := append(o.files.names(0), o.files.temporaries...)
-	if o.facts.Created {
-		names = append(names, base.ManifestName(firstManifest))
-	}
-	for _, name := range names {
+	for _, name := range append(o.files.names(0), o.files.temporaries...) {
 		if listed[name] {
 			continue
 		}

@@ -49,6 +49,7 @@ func TestFailedOpenLeavesNothing(t *testing.T) {
 	killed.SetLimit(before + 4<<20)
 	d, err = Open("/d", small)
 	must(t, err)
+	must(t, takeOver(d))
 	if n := entryCount(d); n != 300 {
 		t.Errorf("%d entries", n)
 	}

@@ -38,7 +38,9 @@ type rig struct {
 	t         *testing.T
 	mem       *vfstest.Disk
 	env       *Environment
-	start     Start
+	start     Begun // what newRig made
+	active    *memtable.Memtable
+	begun     atomic.Int64 // calls of Begin
 	published Published
 	snapshots Snapshots
 	p         *Pipeline
@@ -118,15 +120,23 @@ func newRig(t *testing.T, configure ...func(*Environment)) *rig {
 	edits, err := manifest.CreateLog(r.env.FS, testDir, number, state)
 	must(t, err)
 	must(t, manifest.WriteCurrent(r.env.FS, testDir, manifest.Current{Manifest: number}))
-	r.start = Start{State: state, Manifest: edits, Log: log, Active: memtable.New(r.env.MemtableBytes)}
-	r.published.Publish(ReadState{Active: r.start.Active, Version: state.Version}, 0)
+	r.start, r.active = Begun{State: state, Manifest: edits, Log: log}, memtable.New(r.env.MemtableBytes)
+	r.published.Publish(ReadState{Active: r.active, Version: state.Version}, 0)
 	r.forget()
 	return r
 }
 
+// ready describes the rig's database, which needs nothing more to be taken over.
+func (r *rig) ready() Start {
+	return Start{State: r.start.State, Begin: func() (Begun, error) {
+		r.begun.Add(1)
+		return r.start, nil
+	}}
+}
+
 // open starts the whole pipeline.
 func (r *rig) open() *rig {
-	r.p = New(r.env, r.start)
+	r.p = New(r.env, r.ready())
 	return r
 }
 
@@ -237,9 +247,12 @@ func (r *rig) names(file base.FileType) (list []string) {
 }
 
 // checkClosed checks that the stages left no file open. The tables in the tree are
-// the database's to close.
+// the database's to close, and so are the files of a takeover that was not begun.
 func (r *rig) checkClosed() {
 	r.t.Helper()
+	if r.p != nil && r.begun.Load() == 0 {
+		r.start.Close()
+	}
 	if err := r.env.Files.CloseAll(); err != nil {
 		r.t.Error(err)
 	}

@@ -10,20 +10,24 @@ import (
 	"lsmdb/internal/base"
 	"lsmdb/manifest"
 	"lsmdb/memtable"
+	"lsmdb/wal"
 )
 
-// Keeper is the stage that keeps the tree: it writes every change to the
-// MANIFEST, publishes the resulting version, and says what became obsolete.
+// Keeper is the stage that keeps the tree: it takes the database over, writes every
+// change to the MANIFEST, publishes the resulting version, and says what became
+// obsolete.
 //
-//   - Owns: the MANIFEST, CURRENT, the current state.
-//   - Sends to it: the Flusher and the compaction workers. The steward closes its
-//     inbox when the last of them has ended.
+//   - Owns: the MANIFEST, CURRENT, the current state; the first WAL segment, until
+//     the Writer has it.
+//   - Sends to it: the Flusher, the compaction workers and, once, the Writer. The
+//     steward closes its inbox when the last of them has ended.
 //   - Blocks it: the file system; the inboxes of the Compactor and the Sweeper,
 //     which never send to a stage and so always come back to them.
 //   - On an error of MANIFEST, CURRENT or directory: returns it. What was proposed
 //     may or may not be in the MANIFEST, so nothing is deleted any more.
 //   - Drains by applying what is queued; then it marks CURRENT as cleanly closed
-//     and closes the inboxes of Compactor and Sweeper.
+//     and closes the inboxes of Compactor and Sweeper. Where nothing was changed, it
+//     changes nothing either: the mark that Open found still holds.
 type Keeper struct {
 	env       *Environment
 	published *Published
@@ -31,10 +35,12 @@ type Keeper struct {
 	compactor *Inbox[Applied]  // the Keeper is its only sender
 	sweeper   *Inbox[Obsolete] // the Keeper is its only sender
 
+	start      Start       // empty once the database is taken over
+	first      *wal.Writer // the segment that was begun then, until the Writer has it
 	state      manifest.State
-	generation uint64 // counts versions
-	log        *manifest.Log
-	bound      int64 // the MANIFEST is rewritten when it is larger
+	generation uint64        // counts versions
+	log        *manifest.Log // nil: the database is not taken over
+	bound      int64         // the MANIFEST is rewritten when it is larger
 
 	hold     chan struct{} // not nil while level 0 is too full; closed when it no longer is
 	held     atomic.Bool   // hold != nil, for Metrics
@@ -46,12 +52,13 @@ type Keeper struct {
 
 // Proposal is the message that asks the Keeper to change the tree.
 type Proposal struct {
-	Edit    *manifest.Edit
+	Edit    *manifest.Edit     // nil: only take the database over; the verdict brings the first WAL segment
 	Flushed *memtable.Memtable // whose entries the added tables hold; leaves the read state. nil for a compaction
 	Segment uint64             // the WAL segment that Flushed made obsolete; 0: none
 
 	// reply carries the one verdict, from the Keeper to the proposer. Capacity 1, so
-	// answering never blocks. Nobody closes it.
+	// answering never blocks; none without an edit, so that no segment is left behind
+	// in it (the proposer makes that one). Nobody closes it.
 	reply chan verdict
 }
 
@@ -61,6 +68,7 @@ type verdict struct {
 	unwritten bool  // it certainly is not in the MANIFEST either: the tables it adds are nobody's
 	applied   Applied
 	hold      <-chan struct{} // for flushes: wait for this before the next one; nil: go on
+	first     *wal.Writer     // without an edit: the first segment. Whoever receives it owns it
 }
 
 // Applied is the message that tells the Compactor of a new version. Generations
@@ -74,7 +82,9 @@ type Applied struct {
 // the verdict is that nothing was written, the tables that the edit adds are
 // removed. Otherwise the MANIFEST may list them, whatever the error is.
 func (e *Environment) propose(ctx context.Context, keeper *Inbox[*Proposal], p *Proposal) verdict {
-	p.reply = make(chan verdict, 1)
+	if p.Edit != nil {
+		p.reply = make(chan verdict, 1)
+	}
 	var v verdict
 	if err := keeper.send(ctx, p); err != nil {
 		v = verdict{err: err, unwritten: true}
@@ -85,7 +95,7 @@ func (e *Environment) propose(ctx context.Context, keeper *Inbox[*Proposal], p *
 			v.err = context.Cause(ctx)
 		}
 	}
-	if v.unwritten {
+	if v.unwritten && p.Edit != nil {
 		e.removeTables(p.Edit)
 	}
 	return v
@@ -93,12 +103,20 @@ func (e *Environment) propose(ctx context.Context, keeper *Inbox[*Proposal], p *
 
 // run is the stage's loop. It watches ctx too, because after a failure its
 // senders leave without its inbox being closed.
+//
+// What a log held is taken over at once. Without room for that, it is left to
+// whoever proposes something.
 func (k *Keeper) run(ctx context.Context) error {
+	if len(k.start.Sealed) > 0 {
+		if err := k.begin(ctx); err != nil && !errors.Is(err, base.ErrDiskFull) {
+			return err
+		}
+	}
 	for {
 		select {
 		case p, open := <-k.inbox.ch:
 			if !open {
-				return k.finish()
+				return k.finish(ctx)
 			}
 			start := time.Now()
 			if err := k.handle(ctx, p); err != nil {
@@ -111,8 +129,44 @@ func (k *Keeper) run(ctx context.Context) error {
 	}
 }
 
+// begin takes the database over, unless that is done: before the first change, so
+// who only reads changes no file and waits for no sync. Until it has returned no
+// stage writes anything but tables that no MANIFEST lists. So whatever must be on disk
+// before the first write is acknowledged, is. After base.ErrDiskFull nothing is
+// changed, and it may be called again.
+func (k *Keeper) begin(ctx context.Context) error {
+	if k.log != nil {
+		return nil
+	}
+	b, err := k.start.Begin()
+	if err != nil {
+		k.env.Logger.Error().Err(err).Msg("the database could not be taken over")
+		return err
+	}
+	k.start, k.first, k.state = Start{}, b.Log, b.State
+	k.setLog(b.Manifest)
+	k.generation++
+	k.published.replace(func(s ReadState) ReadState {
+		s.Sealed, s.Version = nil, b.State.Version // nothing was sealed since
+		return s
+	})
+	return k.compactor.send(ctx, Applied{b.State.Version, k.generation})
+}
+
 // handle applies one proposal. An error ends the stage.
 func (k *Keeper) handle(ctx context.Context, p *Proposal) error {
+	err := k.begin(ctx)
+	if err != nil && !errors.Is(err, base.ErrDiskFull) {
+		return err
+	}
+	if p.Edit == nil || err != nil {
+		select {
+		case p.reply <- verdict{err: err, unwritten: true, first: k.first}:
+			k.first = nil
+		case <-ctx.Done(): // the Writer, who does nothing but wait for this, may have left
+		}
+		return nil
+	}
 	v, obsolete, err := k.apply(p)
 	if err != nil {
 		return err
@@ -254,18 +308,31 @@ func (k *Keeper) setLog(log *manifest.Log) {
 // costs little beside writing them.
 func ManifestBound(snapshotBytes int64) int64 { return 4*snapshotBytes + 64<<10 }
 
-// release closes the MANIFEST's file where finish did not. Every edit in it is
-// durable, so an error here changes nothing.
-func (k *Keeper) release() { _ = k.log.Close() }
+// release closes the files that finish did not. Every edit in the MANIFEST is
+// durable and the segment is empty, so an error here changes nothing.
+func (k *Keeper) release() { Begun{Manifest: k.log, Log: k.first}.Close() }
 
-// finish ends the MANIFEST of an orderly shutdown. The clean-close mark comes
-// last: it tells the next open where MANIFEST and WAL must end.
-func (k *Keeper) finish() error {
+// finish ends the MANIFEST of an orderly shutdown, and the WAL where there was no
+// write. The clean-close mark comes last: it tells the next open where both must end.
+func (k *Keeper) finish(ctx context.Context) error {
+	if k.log == nil && len(k.start.Sealed) == 0 {
+		return nil
+	}
+	if err := k.begin(ctx); err != nil {
+		return err
+	}
+	closed, ok := k.clean()
+	if k.first != nil {
+		walEnd, err := k.first.Finish()
+		if err != nil {
+			return fmt.Errorf("finishing WAL segment %d: %w", k.first.Segment(), base.Final(err))
+		}
+		closed, ok = CleanEnd{k.first.Segment(), walEnd}, true
+	}
 	end, err := k.log.Finish()
 	if err != nil {
 		return fmt.Errorf("finishing the MANIFEST: %w", err)
 	}
-	closed, ok := k.clean()
 	if !ok {
 		return nil
 	}

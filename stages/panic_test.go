@@ -83,7 +83,7 @@ func checkPanic(t *testing.T, stage string, compacting bool, matches func(vfstes
 func TestCloseReturnsTheCause(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
-		p := assemble(r.env, r.start)
+		p := assemble(r.env, r.ready())
 		p.launch("first", func(context.Context) error { return errBroken }, synctest.Wait)
 		p.launch("second", func(ctx context.Context) error {
 			<-ctx.Done()

@@ -6,6 +6,9 @@
 //	                                                   ▲           └────Obsolete──▶ Sweeper
 //	                                 compaction worker ┘
 //
+// Before its first group the Writer, too, sends the Keeper a proposal: to take the
+// database over.
+//
 // Blocking sends go down one order only: Writer, Flusher, compaction worker,
 // Keeper, then the Compactor's loop and the Sweeper. The last two never send to a
 // stage, so they always come back to their inbox, and no cycle of waiting can
@@ -53,10 +56,30 @@ const (
 
 // Start describes what recovery hands to the pipeline.
 type Start struct {
-	State    manifest.State
-	Manifest *manifest.Log // its state is State
-	Log      *wal.Writer   // the first segment, empty
-	Active   *memtable.Memtable
+	State  manifest.State       // of the tree; its LastSeq is that of the log
+	Sealed []*memtable.Memtable // what the log holds, in no table yet; newest first
+
+	// Begin takes the database over: it puts Sealed into tables and begins the files
+	// that all changes go to. The Keeper calls it, after base.ErrDiskFull again.
+	Begin func() (Begun, error)
+}
+
+// Begun is what the changes of a database go to.
+type Begun struct {
+	State    manifest.State // with the tables made of Sealed
+	Manifest *manifest.Log  // its state is State
+	Log      *wal.Writer    // the first segment, empty
+}
+
+// Close closes the files that are there, as they are. Nothing depends on them, or all
+// in them is durable; so errors change nothing.
+func (b Begun) Close() {
+	if b.Manifest != nil {
+		_ = b.Manifest.Close()
+	}
+	if b.Log != nil {
+		_ = b.Log.Close()
+	}
 }
 
 // Pipeline is the running stages of one open database.
@@ -125,6 +148,7 @@ func assemble(env *Environment, start Start) *Pipeline {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	p.group, p.ctx = errgroup.WithContext(ctx)
 	p.cancel = cancel
+	active := memtable.New(0) // the first write brings a larger one
 	commits := newInbox[*Commit](writerCapacity)
 	sealed := newInbox[Sealed](flusherCapacity)
 	proposals := newInbox[*Proposal](keeperCapacity)
@@ -132,22 +156,22 @@ func assemble(env *Environment, start Start) *Pipeline {
 	obsolete := newInbox[Obsolete](sweeperCapacity)
 
 	p.writer = &Writer{
-		env: env, published: &p.Published, inbox: commits, flusher: sealed,
-		log: start.Log, active: start.Active, next: start.State.LastSeq + 1,
+		env: env, published: &p.Published, inbox: commits, flusher: sealed, keeper: proposals,
+		active: active, next: start.State.LastSeq + 1,
 	}
 	p.compactor = newCompactor(env, &p.Snapshots, applied, proposals, start.State.Version)
 	p.compactor.launch = p.launch
-	p.Publish(ReadState{Active: start.Active, Version: start.State.Version, nudged: p.compactor.nudged}, start.State.LastSeq)
+	p.Publish(ReadState{
+		Active: active, Sealed: start.Sealed, Version: start.State.Version, nudged: p.compactor.nudged,
+	}, start.State.LastSeq)
 	p.flusher = &Flusher{
 		env: env, snapshots: &p.Snapshots, inbox: sealed, keeper: proposals,
 		closing: p.closing, stuck: p.compactor.stuck,
 	}
 	p.keeper = &Keeper{
 		env: env, published: &p.Published, inbox: proposals, compactor: applied, sweeper: obsolete,
-		state: start.State, clean: p.cleanEnd,
+		start: start, clean: p.cleanEnd,
 	}
-	p.writer.count(func(*WriterStats) {}) // Metrics may ask before the first write
-	p.keeper.setLog(start.Manifest)
 	p.sweeper = &Sweeper{env: env, published: &p.Published, inbox: obsolete}
 	return p
 }

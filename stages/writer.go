@@ -27,11 +27,11 @@ const timedGroups = 16
 
 // Writer is the stage through which every write passes, one group at a time.
 //
-//   - Owns: the WAL, the active memtable (as its only writer), the next sequence
-//     number.
+//   - Owns: the WAL, from the first write on, the active memtable (as its only
+//     writer), the next sequence number.
 //   - Sends to it: callers, through the door. The steward closes its inbox.
-//   - Blocks it: the file system, and the Flusher's full inbox. The latter is the
-//     back-pressure that callers feel.
+//   - Blocks it: the file system; before the first write the Keeper, which takes the
+//     database over; the Flusher's full inbox, the back-pressure that callers feel.
 //   - On an error of the WAL: answers the group in hand and returns. What it
 //     wrote is then indeterminate, and nothing is written after it.
 //   - Drains by writing everything that is queued, then finishes the WAL.
@@ -40,8 +40,9 @@ type Writer struct {
 	published *Published
 	inbox     *Inbox[*Commit] // capacity: a burst of clients queues without waiting
 	flusher   *Inbox[Sealed]  // the Writer is its only sender
+	keeper    *Inbox[*Proposal]
 
-	log    *wal.Writer
+	log    *wal.Writer // nil: nothing was written yet
 	active *memtable.Memtable
 	next   base.Seq
 
@@ -162,8 +163,8 @@ func (w *Writer) write(ctx context.Context) error {
 		return nil
 	}
 	refusal, err := w.makeRoom(ctx)
-	if err != nil {
-		w.answer(refused(err))
+	if err != nil || w.log == nil {
+		w.answer(errors.Join(refusal, refused(err)))
 		return err
 	}
 	w.takeMembers(refusal)
@@ -189,8 +190,11 @@ func (w *Writer) answer(err error) {
 
 // makeRoom ensures that memtable and WAL have room for the group, rotating if
 // necessary. Nothing of the group is written yet, so its members may still
-// abandon it while a full Flusher makes them wait here.
+// abandon it while a full Flusher, or the first write, makes them wait here.
 func (w *Writer) makeRoom(ctx context.Context) (refusal, fatal error) {
+	if err := w.begin(ctx); err != nil {
+		return refuseIfFull("taking the database over", err)
+	}
 	var count, payload, logBytes int64
 	for _, c := range w.group {
 		count += int64(c.Count)
@@ -212,6 +216,19 @@ func (w *Writer) makeRoom(ctx context.Context) (refusal, fatal error) {
 	return nil, nil
 }
 
+// begin has the Keeper take the database over before the first write, and gets the
+// WAL from it.
+func (w *Writer) begin(ctx context.Context) error {
+	if w.log != nil {
+		return nil
+	}
+	start := time.Now()
+	v := w.env.propose(ctx, w.keeper, &Proposal{reply: make(chan verdict)})
+	w.waited += time.Since(start)
+	w.log = v.first
+	return v.err
+}
+
 // refuseIfFull tells a full disk, which refuses the group but passes, from
 // errors that end the stage.
 func refuseIfFull(doing string, err error) (refusal, fatal error) {
@@ -226,7 +243,7 @@ func refuseIfFull(doing string, err error) (refusal, fatal error) {
 // the active one.
 func (w *Writer) replaceActive(ctx context.Context, footprint int64) (refusal, fatal error) {
 	if w.active.Empty() {
-		w.active = memtable.New(footprint)
+		w.active = memtable.New(max(w.env.MemtableBytes, footprint))
 		w.published.rotate(w.active)
 		return nil, nil
 	}
@@ -393,7 +410,7 @@ func (w *Writer) acknowledge(ctx context.Context) error {
 
 // finish ends the WAL of an orderly shutdown with its clean-close mark.
 func (w *Writer) finish(ctx context.Context) error {
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || w.log == nil {
 		return nil
 	}
 	end, err := w.log.Finish()
@@ -408,8 +425,10 @@ func (w *Writer) finish(ctx context.Context) error {
 // acknowledged is made durable if the WAL itself is sound; errors change nothing
 // any more.
 func (w *Writer) release() {
-	_ = w.log.Sync()
-	_ = w.log.Close()
+	if w.log != nil {
+		_ = w.log.Sync()
+		_ = w.log.Close()
+	}
 }
 
 // count changes the statistics and notes where the WAL stands.
