@@ -184,13 +184,9 @@ func writeWhole(fs vfs.FS, path string, contents []byte) error {
 	if err != nil {
 		return err
 	}
-	if _, err := file.WriteAt(contents, 0); err != nil {
-		file.Close()
-		return err
+	_, err = file.WriteAt(contents, 0)
+	if err == nil {
+		err = file.Sync()
 	}
-	if err := file.Sync(); err != nil {
-		file.Close()
-		return err
-	}
-	return file.Close()
+	return errors.Join(err, file.Close())
 }

@@ -71,16 +71,16 @@ func appendRun(dst []LevelIterator, tables []*TableMeta, ends []uint64, o sstabl
 func (it *LevelIterator) Table() *sstable.Iterator { return &it.open }
 
 // First moves to the first entry of the level.
-func (it *LevelIterator) First() bool { return it.enter(0) && it.forward(it.open.First()) }
+func (it *LevelIterator) First() bool { return it.enter(0) && it.onward(it.open.First(), 1) }
 
 // Last moves to the last entry of the level.
 func (it *LevelIterator) Last() bool {
-	return it.enter(len(it.tables)-1) && it.backward(it.open.Last())
+	return it.enter(len(it.tables)-1) && it.onward(it.open.Last(), -1)
 }
 
 // SeekGE moves to the first entry at or after key.
 func (it *LevelIterator) SeekGE(key base.InternalKey) bool {
-	return it.enter(firstNotBefore(it.tables, it.ends, key.UserKey())) && it.forward(it.open.SeekGE(key))
+	return it.enter(firstNotBefore(it.tables, it.ends, key.UserKey())) && it.onward(it.open.SeekGE(key), 1)
 }
 
 // SeekLT moves to the last entry before key.
@@ -89,24 +89,14 @@ func (it *LevelIterator) SeekLT(key base.InternalKey) bool {
 	if at == len(it.tables) || base.Compare(it.tables[at].Smallest, key) >= 0 {
 		at--
 	}
-	return it.enter(at) && it.backward(it.open.SeekLT(key))
+	return it.enter(at) && it.onward(it.open.SeekLT(key), -1)
 }
 
 // Next moves to the following entry.
-func (it *LevelIterator) Next() bool {
-	if !it.valid {
-		return false
-	}
-	return it.open.Next() || it.forward(false)
-}
+func (it *LevelIterator) Next() bool { return it.valid && (it.open.Next() || it.onward(false, 1)) }
 
 // Prev moves to the preceding entry.
-func (it *LevelIterator) Prev() bool {
-	if !it.valid {
-		return false
-	}
-	return it.open.Prev() || it.backward(false)
-}
+func (it *LevelIterator) Prev() bool { return it.valid && (it.open.Prev() || it.onward(false, -1)) }
 
 // Valid reports whether the iterator stands on an entry.
 func (it *LevelIterator) Valid() bool { return it.valid }
@@ -138,38 +128,25 @@ func (it *LevelIterator) Close() error {
 	return it.err
 }
 
-// forward reports whether the walk towards higher keys stands on an entry, going
-// on to the next tables while one has none left.
-func (it *LevelIterator) forward(stands bool) bool {
+// onward reports whether the walk stands on an entry. While the open table has none
+// left it goes on to the next one, by 1 or -1, unless the open one ended with an error.
+func (it *LevelIterator) onward(stands bool, by int) bool {
 	for !stands {
-		if !it.enterAfter(it.at + 1) {
+		if err := it.open.Err(); err != nil {
+			it.valid, it.err = false, err
 			return false
 		}
-		stands = it.open.First()
+		if !it.enter(it.at + by) {
+			return false
+		}
+		if by > 0 {
+			stands = it.open.First()
+		} else {
+			stands = it.open.Last()
+		}
 	}
 	it.valid = true
 	return true
-}
-
-// backward is forward towards lower keys.
-func (it *LevelIterator) backward(stands bool) bool {
-	for !stands {
-		if !it.enterAfter(it.at - 1) {
-			return false
-		}
-		stands = it.open.Last()
-	}
-	it.valid = true
-	return true
-}
-
-// enterAfter enters another table, unless the open one ended with an error.
-func (it *LevelIterator) enterAfter(at int) bool {
-	if err := it.open.Err(); err != nil {
-		it.valid, it.err = false, err
-		return false
-	}
-	return it.enter(at)
 }
 
 // enter opens table at, which may lie outside the level, unpositioned. It keeps

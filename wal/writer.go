@@ -125,8 +125,13 @@ func (w *Writer) Reserve(payload int64) error {
 	if need <= w.reserved {
 		return nil
 	}
-	if w.syncsAreRare() && w.allocate(max(need, w.reserved+allocationBytes)) {
-		return nil
+	if w.syncsAreRare() {
+		// Where this is refused, zeros find out how much there is room for.
+		length := max(need-w.reserved, allocationBytes)
+		if w.log.Allocate(w.reserved, length) == nil {
+			w.reserved += length
+			return nil
+		}
 	}
 	target := max(need, w.reserved+w.stepBytes)
 	for w.reserved < target {
@@ -147,16 +152,6 @@ func (w *Writer) Reserve(payload int64) error {
 
 // syncsAreRare reports whether the file can, and should, be written through windows.
 func (w *Writer) syncsAreRare() bool { return w.log != nil && w.unsynced >= rareSyncRecords }
-
-// allocate asks the file system for zeros up to target. Where it reports false, they
-// must be written, which also finds out how many there is room for.
-func (w *Writer) allocate(target int64) bool {
-	if err := w.log.Allocate(w.reserved, target-w.reserved); err != nil {
-		return false
-	}
-	w.reserved = target
-	return true
-}
 
 // recordLimit returns an offset that a record of payload bytes appended at
 // offset, and an End chunk behind it, cannot exceed.
@@ -287,22 +282,13 @@ func (w *Writer) way(offset int64, length int) io.WriterAt {
 // moveWindow opens a window from offset on. What the one before has shown may go to
 // the disk by now: less is left for the sync at the end of the segment.
 func (w *Writer) moveWindow(offset int64) error {
-	err := w.closeWindow()
+	err := w.window.Close()
 	if err == nil {
 		start := offset - offset%vfs.WindowAlignBytes
 		w.window, err = w.log.Map(start, min(w.reserved-start, windowBytes))
 		w.log.StartWriteback(max(0, start-windowBytes), min(start, windowBytes))
 	}
 	return err
-}
-
-func (w *Writer) closeWindow() error {
-	window := w.window
-	w.window = nil
-	if window == nil {
-		return nil
-	}
-	return window.Close()
 }
 
 // Sync makes every record durable that was appended before. It does nothing
@@ -345,7 +331,7 @@ func (w *Writer) writeEnd() error {
 		return err
 	}
 	w.offset = at + chunkHeaderBytes
-	if err := errors.Join(w.closeWindow(), w.file.Truncate(w.offset)); err != nil {
+	if err := errors.Join(w.window.Close(), w.file.Truncate(w.offset)); err != nil {
 		w.err = fmt.Errorf("cut log %s to %d bytes: %w", w.name, w.offset, err)
 		return w.err
 	}
@@ -363,7 +349,7 @@ func (w *Writer) Close() error {
 	if w.err == nil {
 		w.err = fmt.Errorf("log %s: %w", w.name, base.ErrClosed)
 	}
-	if err := errors.Join(w.closeWindow(), w.file.Close()); err != nil {
+	if err := errors.Join(w.window.Close(), w.file.Close()); err != nil {
 		return fmt.Errorf("close log %s: %w", w.name, err)
 	}
 	return nil

@@ -29,12 +29,12 @@ func (f osFile) StartWriteback(offset, length int64) {
 	})
 }
 
-// Close ends the window. It must not be used again.
+// Close ends the window, which then covers nothing. It is idempotent.
 func (w *Window) Close() error {
-	memory := w.memory
-	w.memory = nil
-	if memory == nil {
+	if w == nil || w.memory == nil {
 		return nil
 	}
+	memory := w.memory
+	w.memory = nil
 	return syscall.Munmap(memory)
 }
