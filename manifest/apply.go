@@ -33,14 +33,15 @@ func (v *Version) Apply(e *Edit) (*Version, error) {
 
 // remove takes tables out and returns them by number.
 func (v *Version) remove(tables []RemovedTable, changed *[NumLevels]bool) (map[uint64]*TableMeta, error) {
-	var wanted numberSet
+	wanted := make(map[uint64]bool, len(tables))
 	for _, r := range tables {
 		if r.Level < 0 || r.Level >= NumLevels {
 			return nil, fmt.Errorf("edit removes table %d from level %d, which is out of range", r.Number, r.Level)
 		}
-		if !wanted.insert(r.Number) {
+		if wanted[r.Number] {
 			return nil, fmt.Errorf("edit removes table %d twice", r.Number)
 		}
+		wanted[r.Number] = true
 		changed[r.Level] = true
 	}
 	found := make(map[RemovedTable]*TableMeta, len(tables))
@@ -50,7 +51,7 @@ func (v *Version) remove(tables []RemovedTable, changed *[NumLevels]bool) (map[u
 		}
 		kept := make([]*TableMeta, 0, len(v.Levels[level]))
 		for _, t := range v.Levels[level] {
-			if wanted.has(t.Number) {
+			if wanted[t.Number] {
 				found[RemovedTable{level, t.Number}] = t
 			} else {
 				kept = append(kept, t)
@@ -70,7 +71,7 @@ func (v *Version) remove(tables []RemovedTable, changed *[NumLevels]bool) (map[u
 
 // add puts tables in; those among removed move.
 func (v *Version) add(tables []AddedTable, removed map[uint64]*TableMeta, changed *[NumLevels]bool) error {
-	var numbers numberSet
+	numbers := make(map[uint64]bool, len(tables))
 	var added [NumLevels][]*TableMeta
 	for _, a := range tables {
 		if a.Level < 0 || a.Level >= NumLevels {
@@ -79,10 +80,11 @@ func (v *Version) add(tables []AddedTable, removed map[uint64]*TableMeta, change
 		if err := a.Meta.check(); err != nil {
 			return err
 		}
-		if !numbers.insert(a.Meta.Number) {
+		if numbers[a.Meta.Number] {
 			return fmt.Errorf("edit adds table %d twice", a.Meta.Number)
 		}
-		if before := removed[a.Meta.Number]; before != nil && !a.Meta.describesSame(before) {
+		numbers[a.Meta.Number] = true
+		if before := removed[a.Meta.Number]; before != nil && before != a.Meta && string(before.appendTo(nil)) != string(a.Meta.appendTo(nil)) {
 			return fmt.Errorf("edit moves table %d and changes it: %s, before %s", a.Meta.Number, a.Meta, before)
 		}
 		changed[a.Level] = true
@@ -105,13 +107,10 @@ func (v *Version) add(tables []AddedTable, removed map[uint64]*TableMeta, change
 }
 
 // checkAbsent refuses numbers that the Version already holds.
-func (v *Version) checkAbsent(numbers numberSet) error {
-	if len(numbers.held) == 0 {
-		return nil
-	}
+func (v *Version) checkAbsent(numbers map[uint64]bool) error {
 	for level, tables := range v.Levels {
 		for _, t := range tables {
-			if numbers.has(t.Number) {
+			if numbers[t.Number] {
 				return fmt.Errorf("edit adds table %d, which level %d holds already", t.Number, level)
 			}
 		}
@@ -148,33 +147,4 @@ func checkNewestFirst(tables []*TableMeta) error {
 		}
 	}
 	return nil
-}
-
-// describesSame reports whether two descriptions record the same.
-func (t *TableMeta) describesSame(other *TableMeta) bool {
-	return t == other || string(t.appendTo(nil)) == string(other.appendTo(nil))
-}
-
-// numberSet holds the file numbers that one edit names. Nearly every table of a
-// Version lies outside their range, which spares it the look-up.
-type numberSet struct {
-	held      map[uint64]bool
-	low, high uint64
-}
-
-// insert reports false for a number that is held already.
-func (s *numberSet) insert(number uint64) bool {
-	if s.held == nil {
-		s.held, s.low, s.high = map[uint64]bool{}, number, number
-	}
-	if s.held[number] {
-		return false
-	}
-	s.held[number] = true
-	s.low, s.high = min(s.low, number), max(s.high, number)
-	return true
-}
-
-func (s *numberSet) has(number uint64) bool {
-	return number >= s.low && number <= s.high && s.held[number]
 }

@@ -37,11 +37,9 @@ type Commit struct {
 
 // answered stands for the channel of every pending commit that nobody waited for
 // before its answer came.
-var answered = func() *chan struct{} {
-	c := make(chan struct{})
-	close(c)
-	return &c
-}()
+var answered = make(chan struct{})
+
+func init() { close(answered) }
 
 // The phases of a commit. Abandon and the Writer compete for a queued one.
 const (
@@ -104,11 +102,11 @@ func (c *Commit) answer(err error) {
 		}
 		return
 	}
-	if c.resolved.Load() == answered {
+	if c.resolved.Load() == &answered {
 		return
 	}
 	c.result = err
-	if waiting := c.resolved.Swap(answered); waiting != nil {
+	if waiting := c.resolved.Swap(&answered); waiting != nil {
 		close(*waiting)
 	}
 }
