@@ -304,7 +304,7 @@ func (o *opening) start() *DB {
 	d.takeBack = o.takeBack
 	o.state.LastSeq = o.replay.lastSeq
 	d.pipeline = stages.New(o.env, stages.Start{
-		State: o.state, Sealed: o.replay.memtables, Begin: func() (stages.Begun, error) { return o.begin(d) },
+		State: o.state, Sealed: o.replay.memtables, Marked: o.current.Clean != nil || o.facts.Created, Begin: func() (stages.Begun, error) { return o.begin(d) },
 	})
 	d.published = &d.pipeline.Published
 	return d

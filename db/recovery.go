@@ -85,6 +85,7 @@ func (o *opening) commit() (err error) {
 			return fmt.Errorf("lsmdb: beginning the MANIFEST: %w", err)
 		}
 	}
+	o.switching = true // also should WriteCurrent panic
 	err = manifest.WriteCurrent(o.fs, o.dir, manifest.Current{Manifest: o.begun.Manifest.Number()})
 	o.switching = !errors.Is(err, base.ErrDiskFull) // which promises that nothing changed
 	if err != nil {

@@ -396,3 +396,43 @@ func TestTakeoverHoldsNothing(t *testing.T) {
 	<-released
 	must(t, d.Close())
 }
+
+// TestCloseMarksWhatWasKilled: who opens a database that was killed and closes it
+// again leaves the mark of a clean close, even if the log held nothing.
+func TestCloseMarksWhatWasKilled(t *testing.T) {
+	f := newSettled(t, 0, false)
+	disk := f.disk(t)
+	for _, clean := range []bool{false, true, true} {
+		d, err := Open(at, &Options{fs: disk})
+		must(t, err)
+		if r := d.Metrics().Recovery; r.CleanClose != clean || r.Operations != 0 {
+			t.Errorf("clean close: %t, want %t; %d operations replayed", r.CleanClose, clean, r.Operations)
+		}
+		must(t, d.Close())
+	}
+	mustHold(t, disk, f.want)
+}
+
+// TestPanicBehindTheSwitch: when CURRENT may name the new MANIFEST, Close must not
+// take the takeover back.
+func TestPanicBehindTheSwitch(t *testing.T) {
+	f := newSettled(t, 50, true)
+	disk := f.disk(t)
+	renamed := false
+	fs := vfstest.NewFault(disk, func(op vfstest.Op) error {
+		if op.Kind == vfstest.OpRename {
+			renamed = true
+		} else if renamed && op.Kind == vfstest.OpSyncDir {
+			renamed = false
+			panic("our own bug")
+		}
+		return nil
+	})
+	d, err := Open(at, &Options{fs: fs})
+	must(t, err)
+	if d.Put([]byte("k"), []byte("v")) == nil {
+		t.Error("a write after the panic")
+	}
+	_ = d.Close()
+	mustHold(t, disk, f.want)
+}

@@ -128,7 +128,7 @@ func newRig(t *testing.T, configure ...func(*Environment)) *rig {
 
 // ready describes the rig's database, which needs nothing more to be taken over.
 func (r *rig) ready() Start {
-	return Start{State: r.start.State, Begin: func() (Begun, error) {
+	return Start{State: r.start.State, Marked: true, Begin: func() (Begun, error) {
 		r.begun.Add(1)
 		return r.start, nil
 	}}

@@ -26,8 +26,8 @@ import (
 //   - On an error of MANIFEST, CURRENT or directory: returns it. What was proposed
 //     may or may not be in the MANIFEST, so nothing is deleted any more.
 //   - Drains by applying what is queued; then it marks CURRENT as cleanly closed
-//     and closes the inboxes of Compactor and Sweeper. Where nothing was changed, it
-//     changes nothing either: the mark that Open found still holds.
+//     and closes the inboxes of Compactor and Sweeper. Where nothing was changed
+//     since the clean close before, it changes nothing either: that mark still holds.
 type Keeper struct {
 	env       *Environment
 	published *Published
@@ -315,7 +315,7 @@ func (k *Keeper) release() { Begun{Manifest: k.log, Log: k.first}.Close() }
 // finish ends the MANIFEST of an orderly shutdown, and the WAL where there was no
 // write. The clean-close mark comes last: it tells the next open where both must end.
 func (k *Keeper) finish(ctx context.Context) error {
-	if k.log == nil && len(k.start.Sealed) == 0 {
+	if k.log == nil && k.start.Marked && len(k.start.Sealed) == 0 {
 		return nil
 	}
 	if err := k.begin(ctx); err != nil {

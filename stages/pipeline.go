@@ -58,6 +58,7 @@ const (
 type Start struct {
 	State  manifest.State       // of the tree; its LastSeq is that of the log
 	Sealed []*memtable.Memtable // what the log holds, in no table yet; newest first
+	Marked bool                 // the mark of a clean close holds until something changes
 
 	// Begin takes the database over: it puts Sealed into tables and begins the files
 	// that all changes go to. The Keeper calls it, after base.ErrDiskFull again.

@@ -35,7 +35,7 @@ func (r *rig) recovery(logged bool, errs ...error) *recovery {
 
 // open starts the pipeline on it.
 func (c *recovery) open() *rig {
-	start := Start{State: c.rig.start.State, Begin: c.begin}
+	start := Start{State: c.rig.start.State, Marked: true, Begin: c.begin}
 	if c.sealed != nil {
 		start.State.LastSeq, start.Sealed = 1, []*memtable.Memtable{c.sealed}
 	}

@@ -23,9 +23,8 @@ func (f osFile) Map(offset, length int64) (w *Window, err error) {
 // StartWriteback is sync_file_range(2), which neither waits for the disk nor takes
 // errors away from the sync that must report them.
 func (f osFile) StartWriteback(offset, length int64) {
-	const startWrite = 2 // SYNC_FILE_RANGE_WRITE
 	_ = f.call("sync_file_range", func(fd int) error {
-		return syscall.SyncFileRange(fd, offset, length, startWrite)
+		return syscall.SyncFileRange(fd, offset, length, 2) // SYNC_FILE_RANGE_WRITE
 	})
 }
 
