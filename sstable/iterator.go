@@ -167,7 +167,7 @@ func (it *Iterator) enter(i int) bool {
 	if i != it.i {
 		b, err := it.table.block(i, it.reader, it.own)
 		if err != nil {
-			it.err = err
+			it.err, it.i = err, -1 // what was decoded here before may be gone
 			return false
 		}
 		shared := b.shared()

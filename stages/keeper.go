@@ -327,7 +327,7 @@ func (k *Keeper) finish(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("finishing WAL segment %d: %w", k.first.Segment(), base.Final(err))
 		}
-		closed, ok = CleanEnd{k.first.Segment(), walEnd}, true
+		closed, ok = CleanEnd{k.first.Segment(), walEnd}, ctx.Err() == nil
 	}
 	end, err := k.log.Finish()
 	if err != nil {
