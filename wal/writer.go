@@ -46,7 +46,7 @@ type Writer struct {
 
 	offset    int64 // behind the last record
 	durable   int64 // everything before it was synced
-	reserved  int64 // the file is written up to here, with records or zeros
+	reserved  int64 // the file holds records or zeros up to here, all with their place on the disk
 	stepBytes int64 // next step of preallocation
 
 	unsynced int         // records since the last sync
@@ -286,7 +286,7 @@ func (w *Writer) moveWindow(offset int64) error {
 	if err == nil {
 		start := offset - offset%vfs.WindowAlignBytes
 		w.window, err = w.log.Map(start, min(w.reserved-start, windowBytes))
-		w.log.StartWriteback(max(0, start-windowBytes), min(start, windowBytes))
+		w.log.StartWriteback(max(0, start-windowBytes), windowBytes)
 	}
 	return err
 }
