@@ -234,14 +234,11 @@ func beyond(c base.Iterator, key base.InternalKey, earlier, reverse bool) bool {
 			return true
 		}
 		return c.Err() == nil && c.SeekLT(key)
-	case !earlier:
-		return c.SeekGE(key)
-	default:
-		if !c.SeekGE(key) || base.Compare(c.Key(), key) != 0 {
-			return c.Valid()
-		}
-		return c.Next()
 	}
+	if stands := c.SeekGE(key); !stands || !earlier || base.Compare(c.Key(), key) != 0 {
+		return stands
+	}
+	return c.Next()
 }
 
 // move moves the current child by one entry in the direction of the walk.
@@ -331,11 +328,7 @@ func (it *Iterator) sift(i int) {
 		return
 	}
 	moving := h[i]
-	for {
-		next := 2*i + 1
-		if next >= len(h) {
-			break
-		}
+	for next := 2*i + 1; next < len(h); next = 2*i + 1 {
 		if right := next + 1; right < len(h) && it.less(h[right], h[next]) {
 			next = right
 		}
