@@ -55,6 +55,41 @@ func TestUpperEndsBeforeDamage(t *testing.T) {
 	must(t, d.Close())
 }
 
+// TestScanReadsAhead: a scan over blocks that are not cached reads many of them at once;
+// a seek reads only the one it needs.
+func TestScanReadsAhead(t *testing.T) {
+	var reads, longest atomic.Int64
+	fs := vfstest.NewFault(vfstest.NewDisk(), func(op vfstest.Op) error {
+		if op.Kind == vfstest.OpRead {
+			reads.Add(1)
+			longest.Store(max(longest.Load(), int64(op.Length)))
+		}
+		return nil
+	})
+	const blocks = 200
+	d, err := Open("/d", &Options{fs: fs, CacheBytes: -1, Compression: NoCompression, Durability: NoSync})
+	must(t, err)
+	for i := range blocks {
+		must(t, d.Put(fmt.Appendf(nil, "%03d", i), make([]byte, 4000)))
+	}
+	must(t, d.Compact(t.Context(), nil, nil))
+	it, err := d.NewIterator(nil)
+	must(t, err)
+	it.First() // opens the table
+	reads.Store(0)
+	longest.Store(0)
+	if !it.SeekGE([]byte("100")) || reads.Load() != 1 || longest.Load() > 5000 {
+		t.Errorf("a seek takes %d reads of up to %d bytes", reads.Load(), longest.Load())
+	}
+	for it.First(); it.Next(); {
+	}
+	if n := reads.Load(); n > blocks/8 || longest.Load() > readAheadBytes || it.Err() != nil {
+		t.Errorf("%d reads of up to %d bytes for %d blocks, %v", n, longest.Load(), blocks, it.Err())
+	}
+	must(t, it.Close())
+	must(t, d.Close())
+}
+
 // TestRecycledIterators opens, breaks and closes iterators of several databases in
 // turn, so that they inherit each other's insides. What was shown last stays readable.
 func TestRecycledIterators(t *testing.T) {
