@@ -104,10 +104,7 @@ func mix64(x uint64) uint64 {
 // placeChecksum starts the checksum of the bytes at offset in the table identity,
 // so that bytes of another place or table never verify.
 func placeChecksum(identity uint64, offset int64) uint32 {
-	var place [16]byte
-	binary.LittleEndian.PutUint64(place[:8], identity)
-	binary.LittleEndian.PutUint64(place[8:], uint64(offset))
-	return base.Checksum(0, place[:])
+	return base.ChecksumNumber(base.ChecksumNumber(0, identity), uint64(offset))
 }
 
 // appendBlock appends a stored block: the payload and its trailer.

@@ -2,6 +2,7 @@ package base
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -173,6 +174,17 @@ func TestErrors(t *testing.T) {
 	}
 	if other := DamageAt("f", 1, errors.New("short")); !errors.Is(other, ErrCorrupt) {
 		t.Errorf("damage became %v", other)
+	}
+}
+
+// TestChecksumNumber: it is the checksum of the number's bytes, which are in every file.
+func TestChecksumNumber(t *testing.T) {
+	for _, crc := range []uint32{0, 1, 0xdeadbeef} {
+		for _, n := range []uint64{0, 1, 0x0102030405060708, 1<<64 - 1} {
+			if got, want := ChecksumNumber(crc, n), Checksum(crc, binary.LittleEndian.AppendUint64(nil, n)); got != want {
+				t.Errorf("%x after %x: %x, want %x", n, crc, got, want)
+			}
+		}
 	}
 }
 
