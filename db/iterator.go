@@ -104,7 +104,7 @@ func (d *DB) NewIterator(o *IterOptions) (*Iterator, error) {
 		return nil, ErrClosed
 	}
 	// The state is loaded before the sequence number: see stages.Published.
-	state := d.published.State()
+	state := d.published.Enter()
 	return newIterator(d, state, d.published.Visible(), o)
 }
 
@@ -112,10 +112,11 @@ func (d *DB) NewIterator(o *IterOptions) (*Iterator, error) {
 // most system calls, and fits into the processor's cache together with what is decoded.
 const readAheadBytes = 64 << 10
 
-func newIterator(d *DB, state *stages.ReadState, seq base.Seq, o *IterOptions) (*Iterator, error) {
+func newIterator(d *DB, state stages.Reading, seq base.Seq, o *IterOptions) (*Iterator, error) {
+	defer state.Leave()
 	it := &Iterator{db: d, seq: seq, inside: insides.Get().(*inside)}
 	it.lower, it.upper = o.bounds()
-	it.inside.open(state, sstable.IteratorOptions{ReadAheadBytes: readAheadBytes, Lower: it.lower, Upper: it.upper})
+	it.inside.open(state.ReadState, sstable.IteratorOptions{ReadAheadBytes: readAheadBytes, Lower: it.lower, Upper: it.upper})
 	return it, nil
 }
 
@@ -128,6 +129,7 @@ func (in *inside) open(state *stages.ReadState, o sstable.IteratorOptions) {
 		in.memtables = append(in.memtables, *m.NewIterator())
 	}
 	in.state = state
+	state.Hold(1)
 	in.tables = state.Version.AppendRuns(in.tables, o)
 	for i := range in.memtables {
 		in.runs = append(in.runs, &in.memtables[i])
@@ -138,8 +140,12 @@ func (in *inside) open(state *stages.ReadState, o sstable.IteratorOptions) {
 	in.entries.Reset(in.runs)
 }
 
-// release closes what is open and keeps the rest for another Iterator.
-func (in *inside) release() {
+// release closes what is open and keeps the rest for another Iterator. Memtables are
+// left to the garbage collector if what was shown last may lie there.
+func (in *inside) release(shown bool) {
+	if !shown {
+		in.state.Hold(-1)
+	}
 	in.entries.Close()
 	clear(in.memtables)
 	clear(in.runs)
@@ -268,7 +274,7 @@ func (it *Iterator) Close() error {
 	if it.inside == nil {
 		return nil
 	}
-	it.inside.release()
+	it.inside.release(it.place == backward || it.place == forward && !it.inside.entries.InTable())
 	it.inside, it.place = nil, nowhere
 	return it.err
 }

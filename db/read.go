@@ -23,7 +23,7 @@ func (d *DB) AppendValue(dst, key []byte) ([]byte, error) {
 		return dst, ErrClosed
 	}
 	// The state is loaded before the sequence number: see stages.Published.
-	state := d.published.State()
+	state := d.published.Enter()
 	return appendValue(dst, state, d.published.Visible(), key)
 }
 
@@ -32,12 +32,13 @@ func (d *DB) Has(key []byte) (bool, error) {
 	if d.closed.Load() {
 		return false, ErrClosed
 	}
-	state := d.published.State()
+	state := d.published.Enter()
 	return has(state, d.published.Visible(), key)
 }
 
-func appendValue(dst []byte, state *stages.ReadState, seq base.Seq, key []byte) ([]byte, error) {
-	value, found, err := find(state, seq, key)
+func appendValue(dst []byte, state stages.Reading, seq base.Seq, key []byte) ([]byte, error) {
+	defer state.Leave()
+	value, found, err := find(state.ReadState, seq, key)
 	if err == nil && !found {
 		err = ErrNotFound
 	}
@@ -49,13 +50,14 @@ func appendValue(dst []byte, state *stages.ReadState, seq base.Seq, key []byte) 
 	}
 	dst = append(dst, value...)
 	// What find returned lies in files and memory that the state keeps open.
-	runtime.KeepAlive(state)
+	runtime.KeepAlive(state.ReadState)
 	return dst, nil
 }
 
-func has(state *stages.ReadState, seq base.Seq, key []byte) (bool, error) {
-	_, found, err := find(state, seq, key)
-	runtime.KeepAlive(state)
+func has(state stages.Reading, seq base.Seq, key []byte) (bool, error) {
+	defer state.Leave()
+	_, found, err := find(state.ReadState, seq, key)
+	runtime.KeepAlive(state.ReadState)
 	return found, err
 }
 

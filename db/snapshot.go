@@ -70,13 +70,14 @@ func (s *Snapshot) Close() error {
 	return nil
 }
 
-// state returns what to search. It is loaded before the snapshot is asked whether it
+// state returns what to search, and leave then. It is loaded before the snapshot is asked whether it
 // is open: what is published after a Close may lack versions that only this snapshot
 // needed.
-func (s *Snapshot) state() (*stages.ReadState, error) {
-	state := s.db.published.State()
+func (s *Snapshot) state() (stages.Reading, error) {
+	state := s.db.published.Enter()
 	if s.closed.Load() || s.db.closed.Load() {
-		return nil, ErrClosed
+		state.Leave()
+		return state, ErrClosed
 	}
 	return state, nil
 }

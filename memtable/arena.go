@@ -54,7 +54,8 @@ const (
 )
 
 // arena is the memory of one memtable: one allocation without pointers, which
-// nothing moves in and nothing is freed from before the whole is. The filter
+// nothing moves in and nothing is freed from before the whole is. Another memtable may
+// get it then: it holds anything, but the filter and new nodes are zero. The filter
 // comes first; entries grow behind it and nodes down from the end, so that each
 // kind is dense. A part that is not used yet was never touched.
 type arena struct {
@@ -79,17 +80,25 @@ type arena struct {
 
 type cell [cellBytes / 8]uint64
 
-func (a *arena) initialize(arenaBytes int64) {
+// initialize makes it empty, in the cells of another one of the same size, if they are
+// not nil.
+func (a *arena) initialize(arenaBytes int64, cells []cell) {
 	if arenaBytes < 0 || arenaBytes > maxArenaBytes {
 		panic(fmt.Sprintf("invariant: memtable of %d bytes; at most %d are possible", arenaBytes, maxArenaBytes))
 	}
 	filterCells := 1 + arenaBytes/filterShare/cellBytes
 	count := filterCells + (arenaBytes+rootBytes+cellBytes-1)/cellBytes
 	a.capacityBytes = arenaBytes
-	a.cells = make([]cell, count)
+	if a.cells = cells; cells == nil {
+		a.cells = make([]cell, count)
+	}
 	start := unsafe.Pointer(&a.cells[0])
 	a.bytes = unsafe.Slice((*byte)(start), count*cellBytes)
 	a.filter = unsafe.Slice((*atomic.Uint64)(start), filterCells*cellBytes/8)
+	if base.Invariants && cells != nil { // whoever still looks shall notice
+		copy(a.bytes, bytes.Repeat([]byte{0xdd}, len(a.bytes)))
+	}
+	clear(cells[:min(int64(len(cells)), filterCells)])
 	a.entryEnd = filterCells * cellBytes
 	a.nodes = node(count)
 }
@@ -124,6 +133,7 @@ func (a *arena) addNode(level int) node {
 	if int64(a.nodes)*cellBytes < a.entryEnd {
 		panic(fmt.Sprintf("invariant: node in a memtable with %d of %d bytes used", a.used, a.capacityBytes))
 	}
+	clear(a.cells[a.nodes:][:sizeBytes/cellBytes])
 	a.used += sizeBytes
 	return a.nodes
 }

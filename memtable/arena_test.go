@@ -192,7 +192,7 @@ func TestLayout(t *testing.T) {
 func TestEntriesDoNotOverlap(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 5))
 	var a arena
-	a.initialize(1 << 20)
+	a.initialize(1<<20, nil)
 	type stored struct {
 		e          entry
 		key, value []byte

@@ -8,7 +8,8 @@ import (
 
 // Iterator walks a memtable in internal order, forwards and backwards, every
 // version of every key. It implements base.Iterator and never fails. Key and
-// Value share the arena: they stay unchanged even after the iterator moved on.
+// Value share the arena: they stay unchanged even after the iterator moved on,
+// until Renew.
 //
 // An iterator of a table that is being written meets every entry that was there
 // when it was positioned, and may meet later ones.

@@ -20,8 +20,8 @@
 //     store of the word that names it, and its entry never changes after that.
 //   - A node that is full is replaced by two new ones that are complete, in runs
 //     of keys too. It stays as it is, for readers that are in it, and the same store
-//     that makes its word lead on to them publishes them. Nothing is reused, and a
-//     node has the same fences for life.
+//     that makes its word lead on to them publishes them. Nothing is reused before
+//     Renew, and a node has the same fences for life.
 //   - A way through old nodes therefore meets all that was there when it began, and
 //     links to the right lead from any node to all behind it, so a reader needs no
 //     lock. The parent learns of the new nodes after that; until then the word of
@@ -71,6 +71,7 @@ type Memtable struct {
 	// out of the ones that every read needs.
 	_      [cellBytes]byte
 	filled atomic.Uint64 // bytes used << countBits | number of entries: one store for both
+	held   atomic.Int64  // sum of Hold
 }
 
 // countBits is enough for the smallest entries in the largest arena.
@@ -81,9 +82,26 @@ const countBits = 30
 // panics if arenaBytes is negative or exceeds MaxArenaBytes.
 func New(arenaBytes int64) *Memtable {
 	m := &Memtable{}
-	m.tree.initialize(arenaBytes)
+	m.tree.initialize(arenaBytes, nil)
 	return m
 }
+
+// Renew makes an empty memtable in the arena of m. Whoever still looked at an entry
+// of m would meet others.
+func (m *Memtable) Renew() *Memtable {
+	if m.Held() {
+		panic("invariant: a memtable is held, but its arena was to be used again")
+	}
+	next := &Memtable{}
+	next.tree.initialize(m.CapacityBytes(), m.tree.cells)
+	return next
+}
+
+// Hold notes that entries are looked at until a change of -1 follows one of 1.
+func (m *Memtable) Hold(change int64) { m.held.Add(change) }
+
+// Held reports whether a Hold did not end yet.
+func (m *Memtable) Held() bool { return m.held.Load() != 0 }
 
 // MaxArenaBytes returns the largest arena that this platform can address.
 func MaxArenaBytes() int64 { return maxArenaBytes }
@@ -125,7 +143,7 @@ func (m *Memtable) Insert(key, value []byte, seq base.Seq, kind base.Kind) {
 
 // Get returns the newest version of key whose sequence number is at most seq; hash
 // is base.Hash(key). A delete is a version: look at the kind of t. value shares the
-// arena, must not be changed, and is valid as long as the caller holds it. Get does
+// arena, must not be changed, and is valid as long as the caller holds it, or until Renew. Get does
 // not allocate. Of a key that has no version it mostly reads one word of memory.
 func (m *Memtable) Get(key []byte, hash uint64, seq base.Seq) (value []byte, t base.Trailer, ok bool) {
 	if !m.tree.filter.mayContain(hash) {
@@ -143,7 +161,8 @@ func (m *Memtable) Get(key []byte, hash uint64, seq base.Seq) (value []byte, t b
 }
 
 // NewIterator returns an unpositioned iterator over all versions. It keeps the
-// memtable's memory alive until nobody holds it or what it returned.
+// memtable's memory alive until nobody has it or what it returned; Renew must not be called
+// before that, unless somebody else keeps count.
 func (m *Memtable) NewIterator() *Iterator { return &Iterator{tree: &m.tree} }
 
 // Len returns the number of entries, every version counted.

@@ -35,8 +35,8 @@ type place struct {
 	low  entry // stands directly before all that the node covers, or noEntry
 }
 
-func (t *tree) initialize(arenaBytes int64) {
-	t.arena.initialize(arenaBytes)
+func (t *tree) initialize(arenaBytes int64, cells []cell) {
+	t.arena.initialize(arenaBytes, cells)
 	root := t.addNode(0)
 	t.used = 0 // see rootBytes
 	t.path[0].leaf = t.leaf(root)

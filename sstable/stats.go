@@ -2,7 +2,8 @@ package sstable
 
 import (
 	"sync/atomic"
-	"unsafe"
+
+	"lsmdb/internal/base"
 )
 
 // Stats counts what the tables of one database do. The zero value is ready; all
@@ -38,24 +39,13 @@ func (s *Stats) Metrics() ReadMetrics {
 
 // counter counts in paths so hot that processors must not share a cache line.
 type counter struct {
-	stripes [counterStripes]struct {
+	stripes [base.Stripes]struct {
 		n atomic.Uint64
-		_ [lineBytes - 8]byte
+		_ [base.StripeBytes - 8]byte
 	}
 }
 
-const (
-	counterStripes = 32
-	lineBytes      = 64
-)
-
-// add counts one. The stripe is chosen by the address of a local variable, that is, by
-// the goroutine's stack: one goroutine keeps to one stripe, two rarely share one.
-func (c *counter) add() {
-	var local byte
-	address := uintptr(unsafe.Pointer(&local))
-	c.stripes[(address>>11^address>>16)%counterStripes].n.Add(1)
-}
+func (c *counter) add() { c.stripes[base.Stripe()].n.Add(1) }
 
 func (c *counter) load() (sum uint64) {
 	for i := range c.stripes {

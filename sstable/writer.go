@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/golang/snappy"
 
@@ -57,8 +58,12 @@ func NewWriter(f vfs.File, name string, o WriterOptions) *Writer {
 	if o.BlockBytes == 0 {
 		o.BlockBytes = defaultBlockBytes
 	}
-	return &Writer{file: f, name: name, options: o}
+	return &Writer{file: f, name: name, options: o, hashes: *spareHashes.Get().(*[]uint64)}
 }
+
+// spareHashes recycles the hashes of whole tables: they are most of what a flush
+// allocates.
+var spareHashes = sync.Pool{New: func() any { return new([]uint64) }}
 
 // Add appends an entry. Keys must ascend; one that does not is a bug of the caller
 // and panics. Key and value may be reused after the call.
@@ -197,6 +202,9 @@ func (w *Writer) writeTail() error {
 	if len(w.hashes) > 0 {
 		p.FilterBytes = w.writeBlock(BlockFilter, buildFilter(w.hashes, w.options.FilterBitsPerKey), CompressionNone)
 	}
+	spare := w.hashes[:0]
+	spareHashes.Put(&spare)
+	w.hashes = nil
 	p.IndexBytes = w.writeBlock(BlockIndex, w.index.finish(), w.options.Compression)
 	properties := extent{offset: w.offset}
 	properties.length = w.writeBlock(BlockProperties, p.appendTo(nil), CompressionNone)

@@ -184,7 +184,8 @@ func checkFailureAt(t *testing.T, at int, injected error, lasting bool) (more bo
 
 // getMemory reads what lies in memtables only: the tables are closed.
 func (r *rig) getMemory(key string) (string, bool) {
-	s := r.p.State()
+	s := r.p.Enter()
+	defer s.Leave()
 	memory := ReadState{Active: s.Active, Sealed: s.Sealed, Version: &manifest.Version{}}
 	value, ok, _ := readAt(&memory, r.p.Visible(), key)
 	return value, ok

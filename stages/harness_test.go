@@ -340,8 +340,9 @@ func (r *rig) get(key string) (string, bool) {
 	if r.p != nil {
 		published = &r.p.Published
 	}
-	state := published.State()
-	value, ok, err := readAt(state, published.Visible(), key)
+	state := published.Enter()
+	defer state.Leave()
+	value, ok, err := readAt(state.ReadState, published.Visible(), key)
 	if err != nil {
 		r.t.Errorf("reading %s: %v", key, err)
 	}

@@ -108,10 +108,11 @@ func TestReadersDuringRotations(t *testing.T) {
 			}
 			n := acknowledged.Load()
 			checks.Add(1)
-			state := r.p.State()
+			state := r.p.Enter()
+			defer state.Leave()
 			seq := r.p.Visible()
 			for i := checks.Load() % 7; i < n; i += 7 {
-				if v, ok, err := readAt(state, seq, fmt.Sprintf("k%03d", i)); err != nil || !ok || v != kilobyte("v") {
+				if v, ok, err := readAt(state.ReadState, seq, fmt.Sprintf("k%03d", i)); err != nil || !ok || v != kilobyte("v") {
 					t.Errorf("before %v %s: key %d reads as %.9q, %v, %v", op.Kind, op.Name, i, v, ok, err)
 				}
 			}

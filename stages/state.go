@@ -20,6 +20,14 @@ type ReadState struct {
 	nudged chan<- struct{} // the Compactor's; nil: there is none
 }
 
+// Hold keeps the memtables as they are until a change of -1 follows one of 1.
+func (s *ReadState) Hold(change int64) {
+	s.Active.Hold(change)
+	for _, m := range s.Sealed {
+		m.Hold(change)
+	}
+}
+
 // Detoured tells what reads have spent on level 0: see manifest.Version.Detour. When
 // it is time to do something about it, the Compactor hears of it.
 func (s *ReadState) Detoured(bytes int64) {
@@ -45,10 +53,12 @@ func nudge(compactor chan<- struct{}) {
 type Published struct {
 	state   atomic.Pointer[ReadState]
 	visible atomic.Uint64
+	readers readers
 
 	// replacing makes the two writers of state, the Writer's rotation and the
 	// Keeper's edits, apply their change to each other's latest result.
 	replacing sync.Mutex
+	retired   []retired // oldest first; under replacing
 }
 
 // Publish starts with a state in which everything up to visible can be read.
@@ -57,7 +67,7 @@ func (p *Published) Publish(s ReadState, visible base.Seq) {
 	p.visible.Store(uint64(visible))
 }
 
-// State returns the current read state.
+// State returns the current read state, for whoever looks at no entry of a memtable.
 func (p *Published) State() *ReadState { return p.state.Load() }
 
 // Visible returns the sequence number of the newest visible write.
@@ -69,6 +79,7 @@ func (p *Published) replace(change func(ReadState) ReadState) {
 	defer p.replacing.Unlock()
 	next := change(*p.state.Load())
 	p.state.Store(&next)
+	p.observe()
 }
 
 // rotate publishes active as the active memtable. The previous one becomes the
@@ -91,7 +102,9 @@ func (p *Published) advance(v *manifest.Version, flushed *memtable.Memtable) {
 		if flushed != nil {
 			kept := make([]*memtable.Memtable, 0, len(s.Sealed))
 			for _, m := range s.Sealed {
-				if m != flushed {
+				if m == flushed {
+					p.retire(m)
+				} else {
 					kept = append(kept, m)
 				}
 			}

@@ -243,7 +243,7 @@ func refuseIfFull(doing string, err error) (refusal, fatal error) {
 // the active one.
 func (w *Writer) replaceActive(ctx context.Context, footprint int64) (refusal, fatal error) {
 	if w.active.Empty() {
-		w.active = memtable.New(max(w.env.MemtableBytes, footprint))
+		w.active = w.published.newMemtable(max(w.env.MemtableBytes, footprint))
 		w.published.rotate(w.active)
 		return nil, nil
 	}
@@ -270,7 +270,7 @@ func (w *Writer) rotate(ctx context.Context, footprint int64, waiter *Commit) (r
 	}
 	sealed := Sealed{Memtable: w.active, Segment: w.log.Segment(), Next: next.Segment(), waiter: waiter}
 	w.log = next
-	w.active = memtable.New(max(w.env.MemtableBytes, footprint))
+	w.active = w.published.newMemtable(max(w.env.MemtableBytes, footprint))
 	w.published.rotate(w.active)
 	w.count(func(s *WriterStats) { s.Rotations++ })
 	return w.handOn(ctx, sealed), nil
