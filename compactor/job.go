@@ -88,14 +88,12 @@ func (j *Job) Damaged(err error) []uint64 {
 	}
 	var named *base.CorruptionError
 	isNamed := errors.As(err, &named)
-	var all []uint64
 	for _, t := range j.tables() {
 		if isNamed && filepath.Base(named.File) == base.TableName(t.Number) {
 			return []uint64{t.Number}
 		}
-		all = append(all, t.Number)
 	}
-	return all
+	return numbers(j.tables())
 }
 
 func (j *Job) String() string {

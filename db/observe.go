@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"lsmdb/sstable"
-	"lsmdb/stages"
 )
 
 // Metrics returns a picture of the database. It is cheap, blocks no stage, and may
@@ -64,10 +63,7 @@ func cacheMetrics(cache *sstable.Cache) CacheMetrics {
 func (d *DB) addPipeline(m *Metrics) {
 	p := d.pipeline.Metrics()
 	for _, t := range p.Traffic {
-		m.Stages = append(m.Stages, StageMetrics{
-			Name: t.Stage, Depth: t.Depth, Capacity: t.Capacity,
-			Messages: t.Messages, Blocked: t.Blocked, Busy: t.Busy,
-		})
+		m.Stages = append(m.Stages, StageMetrics(t))
 	}
 	w := p.Writer
 	m.Writes = WriteMetrics{Commits: w.Commits, Groups: w.Groups, Operations: w.Operations, UserBytes: w.UserBytes}
@@ -75,7 +71,7 @@ func (d *DB) addPipeline(m *Metrics) {
 		Segment: w.Segment, OffsetBytes: w.Offset, DurableBytes: w.Durable, ReservedBytes: w.Reserved,
 		BytesWritten: w.LogBytes, Syncs: w.Syncs, SyncTime: w.SyncTime, Rotations: w.Rotations,
 	}
-	m.Flush, m.Compact = jobMetrics(p.Flush), jobMetrics(p.Compact)
+	m.Flush, m.Compact = JobMetrics(p.Flush), JobMetrics(p.Compact)
 	m.Stalls = StallMetrics{Count: w.Stalls, Time: w.StallTime}
 	if w.Stalled {
 		m.Stalls.Behind = "flusher"
@@ -93,12 +89,5 @@ func (d *DB) addPipeline(m *Metrics) {
 	m.Files.ManifestBytes = p.ManifestBytes
 	if err := d.pipeline.Failed(); err != nil {
 		m.Failure = err.Error()
-	}
-}
-
-func jobMetrics(s stages.JobStats) JobMetrics {
-	return JobMetrics{
-		Jobs: s.Jobs, Running: s.Running, Moves: s.Moves, BytesRead: s.BytesRead, BytesWritten: s.BytesWritten,
-		EntriesIn: s.EntriesIn, EntriesOut: s.EntriesOut, Time: s.Time, Retries: s.Retries, SetAside: s.SetAside,
 	}
 }

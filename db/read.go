@@ -84,17 +84,15 @@ const (
 )
 
 // searchKeys recycles the internal keys that tables are searched for.
-var searchKeys = sync.Pool{New: func() any { return new(searchKey) }}
-
-type searchKey struct{ key base.InternalKey }
+var searchKeys = sync.Pool{New: func() any { return new(base.InternalKey) }}
 
 func findInTables(state *stages.ReadState, seq base.Seq, key []byte, hash uint64) (value []byte, found bool, err error) {
 	if len(key) > MaxKeyBytes {
 		return nil, false, nil // and no buffer of that size is kept for it
 	}
-	s := searchKeys.Get().(*searchKey)
+	s := searchKeys.Get().(*base.InternalKey)
 	defer searchKeys.Put(s)
-	s.key = base.AppendSearchKey(s.key[:0], key, seq)
+	*s = base.AppendSearchKey((*s)[:0], key, seq)
 	v := state.Version
 	if level0 := len(v.Levels[0]); level0 > 0 && rand.Uint32()%64 == 0 {
 		state.Detoured(64 * getDetourBytes * int64(level0)) // a sample: gets need not meet at a counter
@@ -103,7 +101,7 @@ func findInTables(state *stages.ReadState, seq base.Seq, key []byte, hash uint64
 		if bytes.Compare(key, t.Smallest.UserKey()) < 0 || bytes.Compare(key, t.Largest.UserKey()) > 0 {
 			continue
 		}
-		value, trailer, ok, err := findInTable(t, s.key, hash)
+		value, trailer, ok, err := findInTable(t, *s, hash)
 		if ok || err != nil {
 			return value, ok && trailer.Kind() == base.KindSet, err
 		}
@@ -113,7 +111,7 @@ func findInTables(state *stages.ReadState, seq base.Seq, key []byte, hash uint64
 		if t == nil {
 			continue
 		}
-		value, trailer, ok, err := findInTable(t, s.key, hash)
+		value, trailer, ok, err := findInTable(t, *s, hash)
 		if ok || err != nil {
 			return value, ok && trailer.Kind() == base.KindSet, err
 		}

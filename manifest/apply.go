@@ -49,15 +49,12 @@ func (v *Version) remove(tables []RemovedTable, changed *[NumLevels]bool) (map[u
 		if !changed[level] {
 			continue
 		}
-		kept := make([]*TableMeta, 0, len(v.Levels[level]))
-		for _, t := range v.Levels[level] {
+		v.Levels[level] = slices.DeleteFunc(slices.Clone(v.Levels[level]), func(t *TableMeta) bool {
 			if wanted[t.Number] {
 				found[RemovedTable{level, t.Number}] = t
-			} else {
-				kept = append(kept, t)
 			}
-		}
-		v.Levels[level] = kept
+			return wanted[t.Number]
+		})
 	}
 	removed := make(map[uint64]*TableMeta, len(tables))
 	for _, r := range tables {

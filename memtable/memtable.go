@@ -161,8 +161,8 @@ func (m *Memtable) Get(key []byte, hash uint64, seq base.Seq) (value []byte, t b
 }
 
 // NewIterator returns an unpositioned iterator over all versions. It keeps the
-// memtable's memory alive until nobody has it or what it returned; Renew must not be called
-// before that, unless somebody else keeps count.
+// memtable's memory alive until nobody has it or what it returned; it does not prevent
+// Renew.
 func (m *Memtable) NewIterator() *Iterator { return &Iterator{tree: &m.tree} }
 
 // Len returns the number of entries, every version counted.

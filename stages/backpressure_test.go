@@ -246,7 +246,7 @@ func TestInbox(t *testing.T) {
 			t.Errorf("a full inbox: %v", err)
 		}
 		in.worked(2, time.Minute)
-		want := Traffic{Stage: "x", Depth: 1, Capacity: 1, Messages: 2, Blocked: time.Second, Busy: time.Minute}
+		want := Traffic{Name: "x", Depth: 1, Capacity: 1, Messages: 2, Blocked: time.Second, Busy: time.Minute}
 		if got := in.traffic("x"); got != want {
 			t.Errorf("%+v", got)
 		}

@@ -232,7 +232,7 @@ func (c *Compactor) settle(ctx context.Context, f finishedJob) error {
 	if !retry.after(f.err) {
 		return f.err
 	}
-	c.jobs.retried()
+	c.jobs.count(func(s *JobStats) { s.Retries++ })
 	c.env.Logger.Error().Err(f.err).Stringer("job", f.job).Dur("retry_in", retry.delay).Msg("compaction failed")
 	c.resume = time.After(retry.delay)
 	return nil
@@ -248,7 +248,7 @@ func (c *Compactor) putAside(tables []uint64, f finishedJob) {
 		c.setAside[number] = true
 		c.damage[number] = f.err
 	}
-	c.jobs.setAside(len(c.setAside))
+	c.jobs.count(func(s *JobStats) { s.SetAside = len(c.setAside) })
 	c.env.Logger.Error().Err(f.err).Uints64("tables", tables).Msg("damaged tables are set aside, compaction goes on without them")
 }
 

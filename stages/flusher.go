@@ -95,7 +95,7 @@ func (f *Flusher) flush(ctx context.Context, s Sealed) (verdict, error) {
 		if wait := retry.after(err); !wait || context.Cause(ctx) != nil {
 			return verdict{}, err
 		}
-		f.jobs.retried()
+		f.jobs.count(func(s *JobStats) { s.Retries++ })
 		f.env.Logger.Error().Err(err).Dur("retry_in", retry.delay).Msg("flush failed")
 		select {
 		case <-time.After(retry.delay):

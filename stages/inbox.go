@@ -55,8 +55,8 @@ func (in *Inbox[T]) worked(messages int, took time.Duration) {
 
 // Traffic is what one stage's mailbox has seen since the pipeline started.
 type Traffic struct {
-	Stage    string
-	Depth    int // messages waiting now
+	Name     string // of the stage
+	Depth    int    // messages waiting now
 	Capacity int
 	Messages uint64        // handled
 	Blocked  time.Duration // senders waited for room
@@ -65,7 +65,7 @@ type Traffic struct {
 
 func (in *Inbox[T]) traffic(stage string) Traffic {
 	return Traffic{
-		Stage:    stage,
+		Name:     stage,
 		Depth:    len(in.ch),
 		Capacity: cap(in.ch),
 		Messages: uint64(in.messages.Load()),

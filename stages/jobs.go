@@ -9,11 +9,13 @@ import (
 
 // JobStats counts background jobs of one sort.
 type JobStats struct {
-	Jobs, Moves, Retries    uint64
+	Jobs                    uint64
 	Running                 int
+	Moves                   uint64
 	BytesRead, BytesWritten uint64
 	EntriesIn, EntriesOut   uint64
 	Time                    time.Duration
+	Retries                 uint64
 	SetAside                int // damaged tables that compaction leaves alone
 }
 
@@ -44,20 +46,22 @@ type jobCounter struct {
 	levels [manifest.NumLevels]LevelTraffic
 }
 
-// begin counts a running job and returns when it began.
-func (c *jobCounter) begin() time.Time {
+// count changes the statistics.
+func (c *jobCounter) count(change func(*JobStats)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.stats.Running++
+	change(&c.stats)
+}
+
+// begin counts a running job and returns when it began.
+func (c *jobCounter) begin() time.Time {
+	c.count(func(s *JobStats) { s.Running++ })
 	return time.Now()
 }
 
 // failed ends a job that had no effect.
 func (c *jobCounter) failed(began time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.stats.Running--
-	c.stats.Time += time.Since(began)
+	c.count(func(s *JobStats) { s.Running--; s.Time += time.Since(began) })
 }
 
 // finish ends a job that had its effect, and completes r.
@@ -88,20 +92,6 @@ func (c *jobCounter) finish(began time.Time, r JobResult) JobResult {
 	c.stats.EntriesIn += r.EntriesIn
 	c.stats.EntriesOut += r.EntriesOut
 	return r
-}
-
-// retried counts a failed attempt that will be repeated.
-func (c *jobCounter) retried() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.stats.Retries++
-}
-
-// setAside notes how many tables compaction leaves alone.
-func (c *jobCounter) setAside(tables int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.stats.SetAside = tables
 }
 
 func (c *jobCounter) snapshot() (JobStats, [manifest.NumLevels]LevelTraffic) {

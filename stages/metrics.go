@@ -32,17 +32,10 @@ func (p *Pipeline) Metrics() Metrics {
 		Deleted:       uint64(p.sweeper.deleted.Load()),
 		Pending:       int(p.sweeper.pending.Load()),
 	}
-	var flushed, compacted [manifest.NumLevels]LevelTraffic
-	m.Flush, flushed = p.flusher.jobs.snapshot()
-	m.Compact, compacted = p.compactor.jobs.snapshot()
-	for i := range m.Levels {
-		m.Levels[i] = LevelTraffic{
-			Jobs:         flushed[i].Jobs + compacted[i].Jobs,
-			Moves:        flushed[i].Moves + compacted[i].Moves,
-			BytesRead:    flushed[i].BytesRead + compacted[i].BytesRead,
-			BytesWritten: flushed[i].BytesWritten + compacted[i].BytesWritten,
-		}
-	}
+	m.Flush, _ = p.flusher.jobs.snapshot()
+	m.Compact, m.Levels = p.compactor.jobs.snapshot()
+	m.Levels[0].Jobs += m.Flush.Jobs // every flush goes there
+	m.Levels[0].BytesWritten += m.Flush.BytesWritten
 	if open, oldest := p.Count(); open > 0 {
 		m.Snapshots, m.OldestSnapshot = open, uint64(oldest)
 	}

@@ -57,12 +57,6 @@ func (p *Published) Enter() Reading {
 	return Reading{p.state.Load(), inside}
 }
 
-// retire notes a memtable that is not in the state to be published.
-func (p *Published) retire(m *memtable.Memtable) {
-	p.retired = append(p.retired, retired{memtable: weak.Make(m)})
-	p.retired = p.retired[max(0, len(p.retired)-maxRetired):]
-}
-
 // observe looks which stripes are empty, after a state was published, and has readers
 // enter the other phase from now on.
 func (p *Published) observe() {

@@ -1,8 +1,10 @@
 package stages
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
+	"weak"
 
 	"lsmdb/internal/base"
 	"lsmdb/manifest"
@@ -100,15 +102,9 @@ func (p *Published) advance(v *manifest.Version, flushed *memtable.Memtable) {
 	p.replace(func(s ReadState) ReadState {
 		s.Version = v
 		if flushed != nil {
-			kept := make([]*memtable.Memtable, 0, len(s.Sealed))
-			for _, m := range s.Sealed {
-				if m == flushed {
-					p.retire(m)
-				} else {
-					kept = append(kept, m)
-				}
-			}
-			s.Sealed = kept
+			s.Sealed = slices.DeleteFunc(slices.Clone(s.Sealed), func(m *memtable.Memtable) bool { return m == flushed })
+			p.retired = append(p.retired, retired{memtable: weak.Make(flushed)})
+			p.retired = p.retired[max(0, len(p.retired)-maxRetired):]
 		}
 		return s
 	})

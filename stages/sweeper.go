@@ -53,18 +53,18 @@ func (s *Sweeper) run(ctx context.Context) error {
 		runtime.Gosched()
 	}
 	if ctx.Err() == nil {
-		s.again()
+		s.again(s.sweep)
 		s.ended.Store(true)
 	}
 	return nil
 }
 
-// again tries to delete what could not be deleted before.
-func (s *Sweeper) again() {
+// again tries what could not be deleted before.
+func (s *Sweeper) again(do func(Obsolete)) {
 	failed := s.failed
 	s.failed = nil
 	for _, o := range failed {
-		s.sweep(o)
+		do(o)
 	}
 }
 
@@ -82,7 +82,7 @@ func (s *Sweeper) collect() {
 	if s.env.Files.Len() > live+sweepsPerCollection/2 {
 		runtime.GC()
 	}
-	s.again()
+	s.again(s.sweep)
 }
 
 // sweep deletes one file. Readers of older versions may still need a table: an
@@ -117,10 +117,4 @@ func (s *Sweeper) keep(o Obsolete) {
 }
 
 // removeLeft tries once more when no reader is left that could need a table.
-func (s *Sweeper) removeLeft() {
-	failed := s.failed
-	s.failed = nil
-	for _, o := range failed {
-		s.remove(o.Name)
-	}
-}
+func (s *Sweeper) removeLeft() { s.again(func(o Obsolete) { s.remove(o.Name) }) }

@@ -98,13 +98,13 @@ func TestSweeperKeepsATableThatItCannotOpen(t *testing.T) {
 			s := &Sweeper{env: r.env}
 			r.fail(on(vfstest.OpOpen, base.FileTable), errBroken)
 			s.sweep(Obsolete{Name: base.TableName(meta.Number), Table: handle})
-			s.again()
+			s.again(s.sweep)
 			if got := r.names(base.FileTable); len(got) != 1 || s.pending.Load() != 1 {
 				t.Errorf("left %v, pending %d", got, s.pending.Load())
 			}
 			if readersLeft {
 				r.onDisk(nil)
-				s.again()
+				s.again(s.sweep)
 				table, err := handle.Table()
 				must(t, err)
 				must(t, table.Verify(nil))
