@@ -1,0 +1,237 @@
+//go:build unix
+
+package db
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// The golden databases were written by the first version of the formats. Whatever
+// changes later, they must open and hold what goldenContents lists. A new version of
+// a format gets golden databases of its own, beside these:
+//
+//	go test ./db -run TestGolden -lsmdb.golden
+//
+// writes them anew; for files that are committed that is never right.
+var goldenUpdate = flag.Bool("lsmdb.golden", false, "write the golden databases of testdata anew")
+
+const (
+	goldenDir      = "testdata/golden-v1"
+	goldenContents = goldenDir + "/contents.txt"
+)
+
+// golden tells how each of them came to its end.
+var golden = []struct {
+	name  string
+	clean bool
+}{
+	{"killed", false}, // the log is not flushed, its end not marked
+	{"closed", true},
+}
+
+func TestGolden(t *testing.T) {
+	if *goldenUpdate {
+		writeGolden(t)
+	}
+	want := goldenView(t)
+	for _, g := range golden {
+		t.Run(g.name, func(t *testing.T) {
+			dir := filepath.Join(goldenDir, g.name)
+			checkGoldenReadOnly(t, dir, g.clean, want)
+			checkGoldenCopy(t, dir, want)
+		})
+	}
+}
+
+// checkGoldenReadOnly reads the committed files where they are and leaves them alone.
+func checkGoldenReadOnly(t *testing.T, dir string, clean bool, want view) {
+	t.Helper()
+	before := picture(t, dir)
+	d, err := Open(dir, &Options{ReadOnly: true})
+	must(t, err)
+	must(t, differ(want, contents(t, d)))
+	for key, value := range want {
+		if got, err := d.Get([]byte(key)); err != nil || string(got) != value {
+			t.Errorf("%s: %s, %v", short(key), short(string(got)), err)
+		}
+	}
+	_, err = d.Get([]byte("deleted"))
+	wantErr(t, "a deleted key", err, ErrNotFound)
+	m := d.Metrics()
+	levels := 0
+	var deletes uint64
+	for _, l := range m.Levels {
+		levels += min(l.Tables, 1)
+		deletes += l.Deletes
+	}
+	if levels < 3 || deletes == 0 || m.Recovery.Operations < 20 || m.Recovery.CleanClose != clean {
+		t.Errorf("the files do not cover what they are for: %d levels, %d deletes, %+v", levels, deletes, m.Recovery)
+	}
+	must(t, d.Close())
+	report, err := Verify(t.Context(), dir, nil)
+	must(t, err)
+	if !report.OK() {
+		t.Errorf("Verify: %+v", report.Problems)
+	}
+	if after := picture(t, dir); after != before {
+		t.Errorf("reading changed the files\n%s\n%s", before, after)
+	}
+}
+
+// checkGoldenCopy goes on working with a copy.
+func checkGoldenCopy(t *testing.T, from string, want view) {
+	t.Helper()
+	dir := t.TempDir()
+	must(t, os.CopyFS(dir, os.DirFS(from)))
+	options := &Options{MemtableBytes: 16 << 10, MustExist: true}
+	d, err := Open(dir, options)
+	must(t, err)
+	must(t, differ(want, contents(t, d)))
+	must(t, d.Put([]byte("added"), []byte("now")))
+	must(t, d.Compact(t.Context(), nil, nil))
+	must(t, d.Delete([]byte("added")))
+	must(t, differ(want, contents(t, d)))
+	must(t, d.Close())
+	d, err = Open(dir, options)
+	must(t, err)
+	must(t, differ(want, contents(t, d)))
+	must(t, d.Close())
+	report, err := Verify(t.Context(), dir, nil)
+	must(t, err)
+	if !report.OK() {
+		t.Errorf("Verify: %+v", report.Problems)
+	}
+}
+
+// goldenView reads the list of what the golden databases hold: on each line a key and
+// its value, quoted as in Go.
+func goldenView(t testing.TB) view {
+	t.Helper()
+	text, err := os.ReadFile(goldenContents)
+	must(t, err)
+	v := view{}
+	for line := range strings.Lines(string(text)) {
+		var pair [2]string
+		for i := range pair {
+			quoted, err := strconv.QuotedPrefix(line)
+			must(t, err)
+			pair[i], err = strconv.Unquote(quoted)
+			must(t, err)
+			line = line[len(quoted)+1:]
+		}
+		if _, twice := v[pair[0]]; twice || line != "" {
+			t.Fatalf("%s: key %q, then %q", goldenContents, pair[0], line)
+		}
+		v[pair[0]] = pair[1]
+	}
+	if len(v) < 300 {
+		t.Fatalf("%s lists %d keys only", goldenContents, len(v))
+	}
+	return v
+}
+
+// goldenCommits are the history: some commits for each of several flushes, the last
+// ones for the log.
+func goldenCommits() (rounds [][]commit) {
+	keys := []string{"", "\x00", "\xff", "\xff\xff", "\xff\xff\xff\xff\xff\xff\xff\xff\xff", "a\xffb", strings.Repeat("\xff", 300), "deleted"}
+	for i := range 400 {
+		keys = append(keys, fmt.Sprintf("user/%04d", i*7919%400))
+	}
+	n := 0
+	set := func(key string) operation {
+		n++
+		return operation{key: key, value: strings.Repeat(fmt.Sprintf("%s written as operation %d; ", key[:min(len(key), 9)], n), n%5)}
+	}
+	for round := range 15 {
+		var commits []commit
+		for i := round % 3; i < len(keys); i += 1 + round%5 {
+			c := commit{set(keys[i])}
+			if i%11 == 0 { // a batch, which overwrites and deletes keys of its own
+				c = append(c, set(keys[(i*3)%len(keys)]), operation{key: keys[(i*5)%len(keys)], delete: true}, set(keys[(i*5+1)%len(keys)]))
+			}
+			commits = append(commits, c)
+		}
+		rounds = append(rounds, append(commits, commit{{key: "deleted", delete: true}}))
+	}
+	last := len(rounds) - 1
+	rounds[last] = append(rounds[last][:30], commit{set("\xff"), set(""), {key: "deleted", delete: true}})
+	return rounds
+}
+
+// writeGolden makes the databases with the version that runs.
+func writeGolden(t *testing.T) {
+	must(t, os.RemoveAll(goldenDir))
+	dir, want := t.TempDir(), view{}
+	options, err := (&Options{MemtableBytes: 16 << 10}).resolved()
+	must(t, err)
+	o := newOpening(dir, options)
+	o.env.Policy.BaseBytes = 10 << 10 // several levels of very little
+	d, err := o.run()
+	must(t, err)
+	rounds := goldenCommits()
+	for i, round := range rounds {
+		for _, c := range round {
+			must(t, d.Apply(t.Context(), c.batch(d)))
+			want.apply(c)
+		}
+		switch {
+		case i == 3:
+			must(t, d.Compact(t.Context(), nil, nil))
+		case i < len(rounds)-1:
+			must(t, d.Flush(t.Context()))
+		}
+	}
+	for { // until what was compacted away is gone
+		files, err := listDirectory(d.env.FS, d.dir)
+		must(t, err)
+		m := d.Metrics()
+		tables, _ := m.Tables()
+		if len(files.wals) == 1 && len(files.tables) == tables && m.Compact.Running == 0 {
+			break
+		}
+		runtime.GC()
+	}
+	must(t, os.CopyFS(filepath.Join(goldenDir, "killed"), os.DirFS(dir)))
+	for _, pattern := range []string{"*.wal", "MANIFEST-*"} { // most of the zeros that were prepared
+		names, err := filepath.Glob(filepath.Join(goldenDir, "killed", pattern))
+		must(t, err)
+		for _, name := range names {
+			data, err := os.ReadFile(name)
+			must(t, err)
+			must(t, os.Truncate(name, min(int64(len(data)), int64(len(bytes.TrimRight(data, "\x00"))+1000))))
+		}
+	}
+	must(t, d.Close())
+	must(t, os.CopyFS(filepath.Join(goldenDir, "closed"), os.DirFS(dir)))
+	for _, g := range golden {
+		must(t, os.Remove(filepath.Join(goldenDir, g.name, "LOCK"))) // it names a machine
+	}
+	var text strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(want)) {
+		fmt.Fprintf(&text, "%q %q\n", key, want[key])
+	}
+	must(t, os.WriteFile(goldenContents, []byte(text.String()), 0o644))
+}
+
+// batch makes the batch of a commit.
+func (c commit) batch(d *DB) *Batch {
+	b := d.NewBatch()
+	for _, o := range c {
+		if o.delete {
+			_ = b.Delete([]byte(o.key)) // its error is the batch's
+		} else {
+			_ = b.Put([]byte(o.key), []byte(o.value))
+		}
+	}
+	return b
+}
