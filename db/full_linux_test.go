@@ -1,0 +1,98 @@
+package db
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// smallDisk mounts a file system of so many bytes.
+func smallDisk(t *testing.T, sizeBytes int) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := syscall.Mount("lsmdb-test", dir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=0700", sizeBytes)); err != nil {
+		t.Skipf("a file system of its own needs the right to mount one: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// TestRealDiskFull fills a real file system up. Writes are refused or wait, nothing
+// that was acknowledged is lost, reads go on; when there is room, writes go on by
+// themselves. Then it is filled again and closed while full.
+func TestRealDiskFull(t *testing.T) {
+	disk := smallDisk(t, 4<<20)
+	dir, ballast := filepath.Join(disk, "db"), filepath.Join(disk, "ballast")
+	must(t, os.WriteFile(ballast, make([]byte, 1<<20), 0o600))
+	d, err := Open(dir, &Options{MemtableBytes: 64 << 10, Compression: NoCompression})
+	must(t, err)
+	want := view{}
+	value := bytes.Repeat([]byte("v"), 3000)
+	written := 0
+	put := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		key := fmt.Sprintf("key%06d", written)
+		b := d.NewBatch()
+		must(t, b.Put([]byte(key), value))
+		err := d.Apply(ctx, b, Durability(written%2))
+		if written++; err == nil {
+			want[key] = string(value)
+		}
+		return err
+	}
+	fill := func() {
+		for {
+			if err := put(); errors.Is(err, ErrDiskFull) || errors.Is(err, context.DeadlineExceeded) {
+				t.Logf("full after %d writes: %v", len(want), err)
+				return
+			} else if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	fill()
+	must(t, differ(want, contents(t, d)))
+	must(t, os.Remove(ballast))
+	waitForRoom(t, put)
+	for range 50 { // more than the log had room for
+		must(t, put())
+	}
+	must(t, differ(want, contents(t, d)))
+	fill()
+	if err := d.Close(); err != nil {
+		t.Logf("Close on the full disk: %v", err)
+	}
+	d, err = Open(dir, &Options{ReadOnly: true})
+	must(t, err)
+	must(t, differ(want, contents(t, d)))
+	must(t, d.Close())
+	report, err := Verify(t.Context(), dir, nil)
+	must(t, err)
+	if !report.OK() {
+		t.Errorf("Verify: %+v", report.Problems)
+	}
+}
+
+// waitForRoom writes until a write succeeds: flushes are tried again after a pause.
+func waitForRoom(t *testing.T, put func() error) {
+	t.Helper()
+	for range 20 {
+		if err := put(); err == nil {
+			return
+		} else if !errors.Is(err, ErrDiskFull) && !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+	}
+	t.Fatal("there is room, but no write succeeds")
+}
