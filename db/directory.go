@@ -2,6 +2,7 @@ package db
 
 import (
 	"fmt"
+	"slices"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/vfs"
@@ -47,7 +48,9 @@ func listDirectory(fs vfs.FS, dir string) (directory, error) {
 		}
 		d.largest = max(d.largest, number)
 	}
-	sortNumbers(d.manifests, d.wals, d.tables)
+	for _, numbers := range [][]uint64{d.manifests, d.wals, d.tables} {
+		slices.Sort(numbers)
+	}
 	return d, nil
 }
 

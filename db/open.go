@@ -187,22 +187,17 @@ func (o *opening) create() error {
 			return fmt.Errorf("lsmdb: create %s: %w", o.dir, err)
 		}
 	}
-	number := o.env.Numbers.Next()
-	if number != firstManifest {
-		// The leftover of an interrupted creation held that number.
-		o.env.Numbers = stages.NewFileNumbers(firstManifest + 1)
-		number = firstManifest
-	}
-	empty := manifest.State{DatabaseID: newDatabaseID(), Version: &manifest.Version{}, NextFile: number + 1}
-	log, err := manifest.CreateLog(o.fs, o.dir, number, empty)
+	o.env.Numbers = stages.NewFileNumbers(firstManifest + 1) // also where a leftover held the first
+	empty := manifest.State{DatabaseID: newDatabaseID(), Version: &manifest.Version{}, NextFile: firstManifest + 1}
+	log, err := manifest.CreateLog(o.fs, o.dir, firstManifest, empty)
 	if err != nil {
 		return fmt.Errorf("lsmdb: create %s: %w", o.dir, err)
 	}
-	if err := errors.Join(log.Close(), manifest.WriteCurrent(o.fs, o.dir, manifest.Current{Manifest: number})); err != nil {
+	if err := errors.Join(log.Close(), manifest.WriteCurrent(o.fs, o.dir, manifest.Current{Manifest: firstManifest})); err != nil {
 		return fmt.Errorf("lsmdb: create %s: %w", o.dir, err)
 	}
-	o.current = manifest.Current{Manifest: number}
-	o.files.manifests = []uint64{number}
+	o.current = manifest.Current{Manifest: firstManifest}
+	o.files.manifests = []uint64{firstManifest}
 	o.facts.Created = true
 	return nil
 }

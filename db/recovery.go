@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 
 	"lsmdb/flusher"
 	"lsmdb/internal/base"
@@ -114,10 +113,4 @@ func (o *opening) sweep() error {
 		o.facts.FilesRemoved++
 	}
 	return nil
-}
-
-func sortNumbers(lists ...[]uint64) {
-	for _, list := range lists {
-		slices.Sort(list)
-	}
 }

@@ -329,6 +329,9 @@ func (w *Writer) commit() error {
 	before := w.log.Offset()
 	if header.Count > 0 {
 		w.header = header.AppendTo(w.header[:0])
+		if _, _, err := base.DecodeGroup(w.header); err != nil { // the numbers have run out
+			return err
+		}
 		w.parts[0] = w.header
 		if err := w.log.Append(w.parts...); err != nil {
 			return fmt.Errorf("writing WAL segment %d: %w", w.log.Segment(), base.Final(err))

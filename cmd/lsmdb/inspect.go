@@ -79,6 +79,9 @@ func (n *inspection) open(path string, want base.FileType, example string) (vfs.
 	if n.number == 0 && want != base.FileTable {
 		return nil, usagef("%s is not named like %s, so its number is not known: give it with --number", path, example)
 	}
+	if path, err = filepath.EvalSymlinks(path); err != nil { // the database itself follows none
+		return nil, err
+	}
 	return vfs.OS.Open(path)
 }
 

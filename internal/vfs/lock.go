@@ -77,7 +77,7 @@ func (osFS) Lock(name string, shared bool) (io.Closer, error) {
 	if shared {
 		flags = os.O_RDONLY
 	}
-	file, err := os.OpenFile(name, flags, 0o600)
+	file, err := os.OpenFile(name, flags|guardFlags, 0o600)
 	if err != nil {
 		return nil, mapDiskFull(err)
 	}

@@ -25,7 +25,7 @@ func (osFS) Create(name string) (File, error) {
 func (osFS) Open(name string) (File, error) { return openFile(name, os.O_RDONLY) }
 
 func openFile(name string, flags int) (File, error) {
-	f, err := os.OpenFile(name, flags, 0o600)
+	f, err := os.OpenFile(name, flags|guardFlags, 0o600)
 	if err != nil {
 		return nil, mapDiskFull(err)
 	}

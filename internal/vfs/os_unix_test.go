@@ -67,3 +67,36 @@ func TestWindowOutlivesTheProcess(t *testing.T) {
 		t.Errorf("%d bytes, which lack what was written", len(data))
 	}
 }
+
+// TestLinksAreNotFollowed: neither by opening nor by locking, which writes into the
+// file. A named pipe keeps nobody waiting.
+func TestLinksAreNotFollowed(t *testing.T) {
+	dir := t.TempDir()
+	target, link, pipe := filepath.Join(dir, "target"), filepath.Join(dir, "link"), filepath.Join(dir, "pipe")
+	must(t, os.WriteFile(target, []byte("text"), 0o600))
+	must(t, os.Symlink(target, link))
+	must(t, syscall.Mkfifo(pipe, 0o600))
+	if f, err := OS.Open(link); err == nil {
+		t.Error("Open follows a link", f.Close())
+	}
+	if f, err := OS.Create(link); err == nil {
+		t.Error("Create follows a link", f.Close())
+	}
+	for _, shared := range []bool{false, true} {
+		if lock, err := OS.Lock(link, shared); err == nil {
+			t.Error("Lock follows a link", lock.Close())
+		}
+	}
+	if text, err := os.ReadFile(target); string(text) != "text" || err != nil {
+		t.Errorf("the file behind the link holds %q, %v", text, err)
+	}
+	f, err := OS.Open(pipe)
+	must(t, err)
+	if _, err := f.ReadAt(make([]byte, 1), 0); err == nil {
+		t.Error("a pipe was read")
+	}
+	must(t, f.Close())
+	lock, err := OS.Lock(pipe, true)
+	must(t, err)
+	must(t, lock.Close())
+}

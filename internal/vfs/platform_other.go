@@ -9,6 +9,8 @@ import (
 	"runtime"
 )
 
+const guardFlags = 0
+
 var diskFull, lockTaken []error // nothing is written where no lock can be had
 
 // lockFile refuses: a database without a lock would be damaged by a second process.

@@ -13,6 +13,10 @@ var (
 	lockTaken = []error{syscall.EWOULDBLOCK}
 )
 
+// guardFlags keep a link or a named pipe in the place of a file from leading elsewhere
+// or making us wait. For plain files they change nothing.
+const guardFlags = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
+
 // lockFile takes flock(2) without waiting. Descriptors of package os are closed on
 // exec, so children do not inherit it.
 func lockFile(f *os.File, shared bool) error {

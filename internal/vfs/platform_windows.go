@@ -11,6 +11,8 @@ var (
 	lockTaken = []error{windows.ERROR_LOCK_VIOLATION, windows.ERROR_IO_PENDING}
 )
 
+const guardFlags = 0 // links need a privilege here, and pipes are not in directories
+
 // lockedRange is the byte that is locked, far behind the contents: Windows denies
 // other processes the bytes themselves, and they want to read who holds the lock.
 func lockedRange() *windows.Overlapped { return &windows.Overlapped{OffsetHigh: 1 << 30} }

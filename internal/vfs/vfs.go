@@ -14,7 +14,8 @@ type FS interface {
 	// Create makes a new file, mode 0600, for reading and writing. It fails with
 	// fs.ErrExist where the name is taken. The entry is durable after SyncDir.
 	Create(name string) (File, error)
-	// Open opens an existing file for reading.
+	// Open opens an existing file for reading. Like Create and Lock it follows no
+	// symbolic link in the file's own name, where the system can refuse one.
 	Open(name string) (File, error)
 	// Remove unlinks a file. Open files stay readable, except on Windows.
 	Remove(name string) error
