@@ -316,7 +316,9 @@ func (it *Iterator) searchKey(user []byte, seq base.Seq) base.InternalKey {
 }
 
 // manyVersions of one key in a row are more than walking past the rest is worth: a key
-// that is written all the time has thousands in a memtable.
+// that is written all the time has thousands in a memtable. Tables keep no more of one
+// than there are snapshots. There nothing is sought: if somebody forged one whose keys
+// are in no order, seeking in it might lead back again and again.
 const manyVersions = 32
 
 // showNext shows the first key at or after where entries stand, if they do, that has a
@@ -329,11 +331,11 @@ func (it *Iterator) showNext(stands, pass bool) bool {
 		}
 		user, trailer := entries.Key().UserKey(), entries.Key().Trailer()
 		switch {
-		case versions == manyVersions && pass: // behind the oldest
+		case versions == manyVersions && pass && entries.InMemtable(): // behind the oldest
 			it.inside.search = base.AppendInternalKey(it.inside.search[:0], user, 0)
 			stands = entries.SeekGE(it.inside.search)
 			continue
-		case versions == manyVersions: // to the newest that is visible
+		case versions == manyVersions && !pass && entries.InMemtable(): // to the newest that is visible
 			stands = entries.SeekGE(it.searchKey(user, it.seq))
 			continue
 		case pass:
@@ -364,7 +366,7 @@ func (it *Iterator) showPrevious(stands bool) bool {
 		if it.lower != nil && bytes.Compare(user, it.lower) < 0 {
 			break
 		}
-		if versions == manyVersions {
+		if versions == manyVersions && entries.InMemtable() {
 			if found = it.newest(user); found {
 				break
 			}

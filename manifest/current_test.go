@@ -226,8 +226,14 @@ func TestWriteCurrentRefusesNonsense(t *testing.T) {
 func FuzzDecodeCurrent(f *testing.F) {
 	for _, c := range currents {
 		f.Add(c.encode()[:len(c.encode())-checksumLineBytes])
+		f.Add(c.encode())
 	}
+	f.Add([]byte("lsmdb-current 1\nmanifest ../../etc/passwd\n"))
+	f.Add([]byte("lsmdb-current 1\nmanifest /1\nclean -1 99999999999999999999 1\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
+		if c, err := decodeCurrent(bytes.Clone(text)); err == nil && !bytes.Equal(c.encode(), text) {
+			t.Fatalf("%q is accepted as %+v without a checksum of its own", text, c)
+		}
 		text = appendChecksumLine(text) // damage to the text alone would never get past the checksum
 		c, err := decodeCurrent(text)
 		if err == nil && !bytes.Equal(c.encode(), text) {

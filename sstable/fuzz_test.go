@@ -42,6 +42,20 @@ func referenceItems(payload []byte) (items []item) {
 	return items
 }
 
+// malformedBlocks are shapes that made readers of such blocks in other stores read out
+// of range or take all memory (leveldb 1318, rocksdb 14993): more restart points than
+// the block has room for, points behind it, lengths of all ones and beyond 64 bits,
+// sums of lengths that wrap around, prefixes of a key that is not there.
+var malformedBlocks = []string{
+	"", "\xff", "\xff\xff\xff\xff", "\x00\x00\x00\x40", "\x01\x00\x00\x40\x00\x00\x00\x00",
+	"\x00\x01\x00a\x01\x01\x00\x00\x00\x00\x00\x00\xff\xff\xff\xff\x01\x00\x00\x00",
+	"\x00\xff\xff\xff\xff\x0f\x00a\x00\x00\x00\x00\x01\x00\x00\x00",
+	"\x00\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01a\x00\x00\x00\x00\x01\x00\x00\x00",
+	"\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x00\x00\x00\x00\x01\x00\x00\x00",
+	"\xff\xff\xff\xff\x0f\xf8\xff\xff\xff\xff\xff\xff\xff\xff\x01\x08\x00\x00\x00\x00\x01\x00\x00\x00",
+	"\x05\x00\x00\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00",
+}
+
 // FuzzBlock decodes a data block made of anything. Where it is accepted, its entries
 // are those that a plain decoder finds; where they are sorted, searches find what a
 // model finds.
@@ -50,6 +64,9 @@ func FuzzBlock(f *testing.F) {
 	f.Add(payloadOf(numbered(40)...), []byte("000017"), uint64(1))
 	f.Add(payloadOf(set("shared/1", 3, ""), set("shared/2345678910", 3, "")), []byte("shared"), uint64(1))
 	f.Add([]byte{0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0}, []byte{}, uint64(0))
+	for _, p := range malformedBlocks {
+		f.Add([]byte(p), []byte("a"), uint64(1))
+	}
 	f.Fuzz(func(t *testing.T, payload, user []byte, seq uint64) {
 		b := new(block)
 		if len(user) > base.MaxKeyBytes || b.decode(payload, BlockData) != nil {
@@ -80,6 +97,11 @@ func FuzzBlock(f *testing.F) {
 // FuzzIndex searches an index made of anything.
 func FuzzIndex(f *testing.F) {
 	f.Add(payloadOf(set("key1", 0, "\x64"), set("key2", 0, "\x32")), int64(150), []byte("key15"))
+	f.Add(payloadOf(set("key1", 0, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01")), int64(150), []byte{})
+	f.Add(payloadOf(set("key1", 0, "\x64"), set("key2", 0, "\xff\xff\xff\xff\xff\xff\xff\xff\x7f")), int64(1<<62), []byte{})
+	for _, p := range malformedBlocks {
+		f.Add([]byte(p), int64(100), []byte("a"))
+	}
 	f.Fuzz(func(t *testing.T, payload []byte, dataEnd int64, user []byte) {
 		if dataEnd < 0 || len(user) > base.MaxKeyBytes {
 			return
@@ -103,6 +125,9 @@ func FuzzIndex(f *testing.F) {
 // FuzzFilter asks a filter made of anything, and one that was built.
 func FuzzFilter(f *testing.F) {
 	f.Add(buildFilter([]uint64{1, 2, 3}, 10), uint64(1), 10)
+	f.Add([]byte{1, 6}, uint64(0), 1)
+	f.Add(append(make([]byte, 64), 1, 255), ^uint64(0), 64)
+	f.Add(append(make([]byte, 65), 1, 6), uint64(1)<<63, 1<<30)
 	f.Fuzz(func(t *testing.T, payload []byte, hash uint64, bitsPerKey int) {
 		if x, err := decodeFilter(payload); err == nil {
 			x.mayContain(hash)
@@ -125,6 +150,9 @@ func FuzzProperties(f *testing.F) {
 	p.Largest, p.DataBlocks = p.Smallest, 1
 	p.IndexBytes = 20
 	f.Add(p.appendTo(nil), int64(80))
+	f.Add([]byte("\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), int64(1)<<62)
+	p.IndexBytes, p.FilterBytes = 1<<62, -1<<62
+	f.Add(p.appendTo(nil), int64(1)<<62)
 	f.Fuzz(func(t *testing.T, payload []byte, offset int64) {
 		if offset < 0 {
 			return

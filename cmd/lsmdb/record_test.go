@@ -197,6 +197,44 @@ func FuzzRecordRoundTrip(f *testing.F) {
 	})
 }
 
+// FuzzRecords reads lines of anything in either format, or guessing it. What is
+// accepted is the same when it is written and read again, no line yields more bytes
+// than it has, and what is refused is refused by the number of a line.
+func FuzzRecords(f *testing.F) {
+	for _, seed := range []string{"a\tb\nc\td", "\t\n", "\\x7b\t\\\\\r\n", `{"key":"a","value":"b"}` + "\n{}", "\xff\x00\t\\x", "{\"key_base64\":\"/w==\",\"value\":\"\\ud83d\\ude00\"}", "\n\r\n \n"} {
+		for format := range uint8(3) {
+			f.Add([]byte(seed), format)
+		}
+	}
+	f.Fuzz(func(t *testing.T, input []byte, form uint8) {
+		format := []recordFormat{"", formatJSONLines, formatTSV}[form%3]
+		r := newRecordReader(bytes.NewReader(input), format)
+		for total := 0; ; {
+			key, value, err := r.next()
+			if err == io.EOF {
+				return
+			}
+			if err != nil {
+				var malformed *malformedLine
+				if !errors.As(err, &malformed) || malformed.line < 1 || malformed.line > int64(bytes.Count(input, []byte("\n")))+1 {
+					t.Fatalf("%q: %v", input, err)
+				}
+				return
+			}
+			if total += len(key) + len(value); total > len(input) {
+				t.Fatalf("%q yields %d bytes", input, total)
+			}
+			key, value = bytes.Clone(key), bytes.Clone(value)
+			for _, line := range [][]byte{appendTSV(nil, key, value), appendJSONLine(nil, key, value)} {
+				againKey, againValue, err := newRecordReader(bytes.NewReader(line), "").next()
+				if err != nil || !bytes.Equal(againKey, key) || !bytes.Equal(againValue, value) {
+					t.Fatalf("%q = %q is written as %q and read as %q = %q, %v", key, value, line, againKey, againValue, err)
+				}
+			}
+		}
+	})
+}
+
 func BenchmarkReadRecords(b *testing.B) {
 	for _, format := range []recordFormat{formatJSONLines, formatTSV} {
 		b.Run(string(format), func(b *testing.B) {

@@ -119,6 +119,9 @@ func (it *Iterator) Prev() bool {
 	return it.current != nil && (it.reverse || it.turn(true)) && it.move(-1)
 }
 
+// InMemtable reports whether the current entry is in none of the tables.
+func (it *Iterator) InMemtable() bool { return it.current != nil && it.current.table == nil }
+
 // Valid reports whether the iterator stands on an entry.
 func (it *Iterator) Valid() bool { return it.current != nil }
 
