@@ -6,32 +6,56 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// smallDisk mounts a file system of so many bytes.
-func smallDisk(t *testing.T, sizeBytes int) string {
+// smallTmpfs mounts a file system in memory.
+func smallTmpfs(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := syscall.Mount("lsmdb-test", dir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=0700", sizeBytes)); err != nil {
+	if err := syscall.Mount("lsmdb-test", dir, "tmpfs", 0, "size=4m,mode=0700"); err != nil {
 		t.Skipf("a file system of its own needs the right to mount one: %v", err)
 	}
+	unmountAtEnd(t, dir)
+	return dir
+}
+
+// smallExt4 mounts a file system with a journal, and space that is given out late.
+func smallExt4(t *testing.T) string {
+	t.Helper()
+	image, dir := filepath.Join(t.TempDir(), "image"), t.TempDir()
+	must(t, os.WriteFile(image, nil, 0o600))
+	must(t, os.Truncate(image, 8<<20))
+	for _, command := range [][]string{{"mkfs.ext4", "-q", image}, {"mount", "-o", "loop", image, dir}} {
+		if output, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+			t.Skipf("a file system of its own needs the right to mount one and a loop device: %s: %v %s", command[0], err, output)
+		}
+	}
+	unmountAtEnd(t, dir)
+	return dir
+}
+
+func unmountAtEnd(t *testing.T, dir string) {
 	t.Cleanup(func() {
 		if err := syscall.Unmount(dir, 0); err != nil {
 			t.Error(err)
 		}
 	})
-	return dir
 }
 
 // TestRealDiskFull fills a real file system up. Writes are refused or wait, nothing
 // that was acknowledged is lost, reads go on; when there is room, writes go on by
 // themselves. Then it is filled again and closed while full.
 func TestRealDiskFull(t *testing.T) {
-	disk := smallDisk(t, 4<<20)
+	t.Run("tmpfs", func(t *testing.T) { fillDisk(t, smallTmpfs(t)) })
+	t.Run("ext4", func(t *testing.T) { fillDisk(t, smallExt4(t)) })
+}
+
+func fillDisk(t *testing.T, disk string) {
 	dir, ballast := filepath.Join(disk, "db"), filepath.Join(disk, "ballast")
 	must(t, os.WriteFile(ballast, make([]byte, 1<<20), 0o600))
 	d, err := Open(dir, &Options{MemtableBytes: 64 << 10, Compression: NoCompression})
@@ -45,7 +69,7 @@ func TestRealDiskFull(t *testing.T) {
 		key := fmt.Sprintf("key%06d", written)
 		b := d.NewBatch()
 		must(t, b.Put([]byte(key), value))
-		err := d.Apply(ctx, b, Durability(written%2))
+		err := d.Apply(ctx, b, Durability(min(written%8, 1)))
 		if written++; err == nil {
 			want[key] = string(value)
 		}
