@@ -101,6 +101,8 @@ func FuzzDirectory(f *testing.F) {
 		f.Add(file%2 == 1, file, uint32(7), []byte{0xff, 0xff, 0xff, 0xff, 0x7f}, uint16(0), uint8(0), true)
 		f.Add(true, file, uint32(40), []byte{}, uint16(33), uint8(0), file%2 == 0)
 		f.Add(false, file, uint32(0), []byte{}, uint16(0), file+1, false)
+		f.Add(file%3 == 0, file, uint32(150), []byte{4}, uint16(0), uint8(0), false)
+		f.Add(file%3 == 1, file, uint32(401), []byte{1}, uint16(0), uint8(0), false)
 	}
 	for _, back := range []uint32{1, 5, 8, 12, 16, 24, 32, 33, 38, 45, 60, 100} { // footer, properties, restarts
 		f.Add(false, uint8(0), ^back, []byte{0xff, 0xff}, uint16(0), uint8(0), true)
