@@ -65,7 +65,9 @@ func craftTable(identity uint64, blocks [][]entry, separators []string) (table [
 		index = append(index, entry{user: separators[i], value: string(length)})
 		for _, e := range entries {
 			p.Entries++
-			p.Deletes += uint64(e.trailer.Kind() - 1&1)
+			if e.trailer.Kind() == base.KindDelete {
+				p.Deletes++
+			}
 		}
 	}
 	p.Smallest = base.MakeInternalKey(nil, 1000, base.KindSet)
