@@ -216,19 +216,18 @@ func (s *source) walk(at int64) (Chunk, error) {
 	case fault == "":
 		return c, nil
 	}
-	last, err := s.lastNonZero(at)
+	next, found, err := s.find(at+1, s.sizeBytes)
 	if err != nil {
 		return Chunk{}, err
 	}
-	next, found, err := s.find(at+1, last)
-	if err != nil {
-		return Chunk{}, err
-	}
-	switch {
-	case last == at:
-		return Chunk{Offset: at, LengthBytes: s.sizeBytes - at}, nil
-	case found:
-		last = next.Offset
+	last := next.Offset
+	if !found { // once: nothing is walked after it but zeros
+		if last, err = s.lastNonZero(at); err != nil {
+			return Chunk{}, err
+		}
+		if last == at {
+			return Chunk{Offset: at, LengthBytes: s.sizeBytes - at}, nil
+		}
 	}
 	return Chunk{Offset: at, LengthBytes: last - at}, base.Corruptf(s.name, at, "%s", fault)
 }

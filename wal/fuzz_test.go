@@ -16,6 +16,9 @@ func FuzzReader(f *testing.F) {
 	f.Add(forge(headerPiece(1), piece{TypeFull, "\x00abc"}, piece{TypeEnd, ""}), false)
 	f.Add(forge(headerPiece(1), piece{TypeFull, "\x00abc"}, piece{TypeFull, "\x0bdef"}), true)
 	f.Add(forge(headerPiece(1), piece{TypeFirst, "\x00"}, piece{9, ""}), true)
+	f.Add(forge(headerPiece(1), piece{TypeFull, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"}), false) // the mark, before the file
+	f.Add(forge(headerPiece(1), piece{TypeFull, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"}, piece{TypeFull, "\x80"}), false)
+	f.Add(forge(piece{TypeHeader, "\x01\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\xff\xff\xff\xff\xff\xff\xff\xff"}), true)
 	f.Add(append(forge(headerPiece(1)), 0, 0, 0, 0, 0xff, 0xff, 1), true)
 	f.Fuzz(func(t *testing.T, data []byte, reseal bool) {
 		if reseal {
