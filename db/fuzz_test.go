@@ -134,7 +134,9 @@ func FuzzDirectory(f *testing.F) {
 		if bytes.Equal(data, original) || !reseal {
 			checkMutated(t, changed, killed, want)
 		}
-		useMutated(t, changed, reseal)
+		if !reseal || !base.Invariants { // that build panics over tables in no order
+			useMutated(t, changed, reseal)
+		}
 	})
 }
 
