@@ -27,11 +27,12 @@ type Disk struct {
 	// syncs contents shares it and holds the file's own lock. So a crash sees all
 	// files at one instant, and reads of contents never meet it.
 	mu         sync.RWMutex
-	entries    map[string]*diskNode // all files and directories by their clean path
-	durable    map[string]*diskNode // those that a SyncDir has made certain
-	pending    []treeChange         // what no SyncDir has, oldest first
-	usedBytes  atomic.Int64         // sizes of all files that have a name or are open
-	limitBytes atomic.Int64         // 0: none
+	entries    map[string]*diskNode  // all files and directories by their clean path
+	durable    map[string]*diskNode  // those that a SyncDir has made certain
+	pending    []treeChange          // what no SyncDir has, oldest first
+	trace      atomic.Pointer[Trace] // what Record keeps; nil: nothing
+	usedBytes  atomic.Int64          // sizes of all files that have a name or are open
+	limitBytes atomic.Int64          // 0: none
 }
 
 // diskNode is a directory or a file. All fields but contents are guarded by Disk.mu.
@@ -39,6 +40,7 @@ type diskNode struct {
 	isDir     bool
 	uses      int     // how often a file has a name or is open
 	locks     []*lock // held on it
+	mirror    *mirror // what windows show of the file; nil: it offers none
 	*contents         // empty if a directory
 }
 
@@ -94,7 +96,11 @@ func (d *Disk) Create(name string) (vfs.File, error) {
 		return nil, err
 	}
 	node.uses++
-	return &diskFile{disk: d, node: node, name: name, writable: true}, nil
+	file := &diskFile{disk: d, node: node, name: name, writable: true}
+	if t := d.trace.Load(); t != nil && t.windows != "" {
+		return t.offerWindows(file)
+	}
+	return file, nil
 }
 
 // Open implements vfs.FS.
@@ -116,7 +122,7 @@ func (d *Disk) Remove(name string) error {
 	defer d.mu.Unlock()
 	_, err := d.find("remove", name, false)
 	if err == nil {
-		d.change(treeChange{clean(name): nil})
+		d.change(Event{Kind: OpRemove, Name: clean(name), tree: treeChange{clean(name): nil}})
 	}
 	return err
 }
@@ -138,7 +144,7 @@ func (d *Disk) Rename(oldname, newname string) error {
 	// In this order: a file renamed to itself stays.
 	step := treeChange{clean(oldname): nil}
 	step[clean(newname)] = node
-	d.change(step)
+	d.change(Event{Kind: OpRename, Name: clean(oldname), NewName: clean(newname), tree: step})
 	return nil
 }
 
@@ -154,7 +160,7 @@ func (d *Disk) mkdirAll(dir string) error {
 		if err := d.mkdirAll(path.Dir(dir)); err != nil {
 			return err
 		}
-		d.change(treeChange{dir: newNode(true)})
+		d.change(Event{Kind: OpMkdir, Name: dir, tree: treeChange{dir: newNode(true)}})
 	}
 	_, err := d.find("mkdir", dir, true)
 	return err
@@ -195,16 +201,23 @@ func (d *Disk) SyncDir(dir string) error {
 	if _, err := d.find("syncdir", dir, true); err != nil {
 		return err
 	}
-	d.pending = slices.DeleteFunc(d.pending, func(c treeChange) bool {
+	d.pending = syncDir(d.durable, d.pending, clean(dir))
+	d.note(Event{Kind: OpSyncDir, Name: clean(dir)})
+	return nil
+}
+
+// syncDir makes those of the pending changes durable that touch a directory, and
+// returns the others.
+func syncDir(durable map[string]*diskNode, pending []treeChange, dir string) []treeChange {
+	return slices.DeleteFunc(pending, func(c treeChange) bool {
 		for name := range c {
-			if path.Dir(name) == clean(dir) {
-				c.applyTo(d.durable)
+			if path.Dir(name) == dir {
+				c.applyTo(durable)
 				return true
 			}
 		}
 		return false
 	})
-	return nil
 }
 
 // Lock implements vfs.FS within this Disk.
@@ -269,13 +282,14 @@ func (d *Disk) create(operation, name string) (*diskNode, error) {
 		return nil, pathError(operation, name, fs.ErrExist)
 	}
 	node := newNode(false)
-	d.change(treeChange{clean(name): node})
+	d.change(Event{Kind: OpCreate, Name: clean(name), tree: treeChange{clean(name): node}})
 	return node, nil
 }
 
 // change changes the tree and keeps in mind that it is not durable. The caller holds
 // mu whole.
-func (d *Disk) change(c treeChange) {
+func (d *Disk) change(e Event) {
+	c := e.tree
 	for _, node := range c {
 		if node != nil {
 			node.uses++ // before release: a rename gives a name and takes one
@@ -288,6 +302,7 @@ func (d *Disk) change(c treeChange) {
 	}
 	c.applyTo(d.entries)
 	d.pending = append(d.pending, c)
+	d.note(e)
 }
 
 // release ends one use of a file, and with the last returns its room. The caller

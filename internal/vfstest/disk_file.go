@@ -129,6 +129,8 @@ func (f *diskFile) WriteAt(p []byte, offset int64) (n int, err error) {
 		}
 		c.write(p, offset)
 		n = len(p)
+		f.node.mirror.write(p, offset)
+		f.disk.note(Event{Kind: OpWrite, Name: f.name, file: f.node, Offset: offset, Length: int64(n), Data: p})
 		return nil
 	})
 	return n, err
@@ -140,12 +142,18 @@ func (f *diskFile) Truncate(size int64) error {
 			return err
 		}
 		c.truncate(size)
+		f.node.mirror.truncate(size)
+		f.disk.note(Event{Kind: OpTruncate, Name: f.name, file: f.node, Offset: size})
 		return nil
 	})
 }
 
 func (f *diskFile) Sync() error {
-	return f.change("sync", 0, 0, func(c *contents) error { c.sync(); return nil })
+	return f.change("sync", 0, 0, func(c *contents) error {
+		c.sync()
+		f.disk.note(Event{Kind: OpSync, Name: f.name, file: f.node})
+		return nil
+	})
 }
 
 func (f *diskFile) Size() (int64, error) {
@@ -165,10 +173,17 @@ func (f *diskFile) Close() error {
 }
 
 // change lets act change the contents, which no other access and no crash sees half
-// done. Only who may write may sync, as on Windows.
+// done. Only who may write may sync, as on Windows. While a trace is recorded, all
+// changes have one order.
 func (f *diskFile) change(operation string, offset int64, length int, act func(*contents) error) error {
-	f.disk.mu.RLock()
-	defer f.disk.mu.RUnlock()
+	if t := f.disk.trace.Load(); t != nil {
+		f.disk.mu.Lock()
+		defer f.disk.mu.Unlock()
+		t.absorb()
+	} else {
+		f.disk.mu.RLock()
+		defer f.disk.mu.RUnlock()
+	}
 	f.node.mu.Lock()
 	defer f.node.mu.Unlock()
 	err := f.check(offset, length)

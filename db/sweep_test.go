@@ -1,0 +1,218 @@
+package db
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"lsmdb/internal/base"
+	"lsmdb/internal/vfstest"
+)
+
+var (
+	sweepStates = flag.Int("lsmdb.sweep", 0, "how many different states the crash sweep opens at least; 0: as many as fit CI")
+	sweepSeed   = flag.Uint64("lsmdb.sweep.seed", 1, "first seed of the crash sweep's histories")
+)
+
+// sweepDefault is the size of the sweep in CI. The race detector makes every state
+// some ten times as expensive.
+func sweepDefault() int {
+	if *sweepStates > 0 {
+		return *sweepStates
+	}
+	if base.Invariants {
+		return 4_000
+	}
+	return 100_000
+}
+
+// TestCrashSweep takes the power away after every single operation on files of many
+// histories, opens what a file system may legally have left, and looks at it: whole
+// batches only, a prefix of those that were issued, at least what was acknowledged
+// as synced by then; no open may fail. Some of the states it writes to, takes their
+// power away in the middle, and looks again.
+//
+// The size is the flag -lsmdb.sweep: so many different states at least, 100,000
+// without it, 4,000 under the race detector. Rounds of all histories with ever new
+// seeds go on until they are reached.
+//
+//	go test ./db -run '^TestCrashSweep$' -v
+//	go test ./db -run '^TestCrashSweep$' -v -timeout 0 -lsmdb.sweep 10000000
+func TestCrashSweep(t *testing.T) {
+	began := time.Now()
+	want := sweepDefault()
+	var total sweepTally
+	for seed := *sweepSeed; total.states < want && !t.Failed(); seed++ {
+		var round sweepTally
+		sample := uint64(1)
+		if base.Invariants {
+			sample = 32
+		}
+		eachKind(func(k sweepKind) {
+			s := sweep{recording: k.record(t, seed), seed: seed, sample: sample, effort: vfstest.Effort{Subsets: 24, Tears: 10}}
+			if err := s.run(); err != nil {
+				t.Errorf("%s: %v", s.name, err)
+			}
+			round.add(s.tally)
+			t.Logf("%-20s %5d events %7d states of %8d drawn, %5d crashed again", s.name, len(s.trace.Events), s.tally.states, s.tally.drawn, s.tally.deep)
+		})
+		total.add(round)
+		if round.states == 0 {
+			t.Fatal("a whole round without a state")
+		}
+	}
+	took := time.Since(began)
+	t.Logf("%d histories, %d operations on files, %d different states of %d drawn, %d of them crashed again, in %v: %.0f µs each",
+		total.histories, total.events, total.states, total.drawn, total.deep, took.Round(time.Millisecond), float64(took.Microseconds())/float64(max(1, total.states)))
+}
+
+// eachKind runs do for all kinds of histories, on two processors.
+func eachKind(do func(sweepKind)) {
+	var all sync.WaitGroup
+	turns := make(chan struct{}, 2)
+	for _, k := range sweepKinds {
+		all.Go(func() {
+			turns <- struct{}{}
+			defer func() { <-turns }()
+			do(k)
+		})
+	}
+	all.Wait()
+}
+
+// sweepTally counts.
+type sweepTally struct{ histories, events, drawn, states, deep int }
+
+var tallyLock sync.Mutex // histories run side by side
+
+func (t *sweepTally) add(o sweepTally) {
+	tallyLock.Lock()
+	defer tallyLock.Unlock()
+	t.histories += o.histories
+	t.events += o.events
+	t.drawn += o.drawn
+	t.states += o.states
+	t.deep += o.deep
+}
+
+// sweep goes through one recording.
+type sweep struct {
+	*recording
+	seed   uint64
+	sample uint64 // one of so many states is opened
+	effort vfstest.Effort
+	ignore func(*vfstest.Event) bool
+	spoil  func(*vfstest.Disk) // changes a state before it is opened; may be nil
+	tally  sweepTally
+}
+
+// deepSample is of how many states one is written to and crashed again.
+const deepSample = 64
+
+// run looks at the states after every event. A state that was seen before needs no
+// second look: only what must be there may have become more since.
+func (s *sweep) run() error {
+	rng := rand.New(rand.NewPCG(s.seed, 1))
+	legal := s.trace.Legal()
+	legal.Ignore = s.ignore
+	found := make(map[uint64]int) // batches by state
+	issued, synced := 0, 0
+	s.tally = sweepTally{histories: 1, events: len(s.trace.Events)}
+	for n := 0; ; n++ {
+		var err error
+		legal.States(s.effort, rng, func(state *vfstest.State) bool {
+			s.tally.drawn++
+			if state.Hash%s.sample != 0 {
+				return true
+			}
+			batches, seen := found[state.Hash]
+			if !seen {
+				s.tally.states++
+				if batches, err = s.look(state); err == nil && state.Hash/s.sample%deepSample == 0 {
+					s.tally.deep++
+					err = s.again(state, batches, rng)
+				}
+				found[state.Hash] = batches
+			}
+			if err == nil && (batches < synced || batches > issued) {
+				err = fmt.Errorf("%d batches are there; %d were synced, %d issued", batches, synced, issued)
+			}
+			return err == nil
+		})
+		if err != nil {
+			return s.explain(n, err)
+		}
+		switch e := legal.Step(); {
+		case e == nil:
+			return nil
+		case e.Kind == vfstest.OpMark && e.Name == markIssued:
+			issued = e.Value
+		case e.Kind == vfstest.OpMark && e.Name == markSynced:
+			synced = e.Value
+		}
+	}
+}
+
+// explain says where in the history it happened.
+func (s *sweep) explain(n int, err error) error {
+	text := ""
+	for i := max(0, n-6); i < n; i++ {
+		text += fmt.Sprintf("\n\t%d %s", i, s.trace.Events[i])
+	}
+	return fmt.Errorf("power lost after operation %d of %d: %w%s", n, len(s.trace.Events), err, text)
+}
+
+// look opens a state and says how many batches are there.
+func (s *sweep) look(state *vfstest.State) (batches int, err error) {
+	disk := state.Disk()
+	if s.spoil != nil {
+		s.spoil(disk)
+	}
+	d, err := s.open(disk)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	batches, ok := s.ends[d.Metrics().Sequence]
+	if !ok {
+		return 0, fmt.Errorf("sequence number %d is not the end of a batch", d.Metrics().Sequence)
+	}
+	return batches, s.compare(d, s.views[batches])
+}
+
+func (s *sweep) open(disk *vfstest.Disk) (*DB, error) {
+	options := s.options
+	options.fs = disk
+	d, err := Open(at, &options)
+	if err != nil {
+		return nil, fmt.Errorf("open: %w", err)
+	}
+	return d, nil
+}
+
+// compare looks at everything by iterator and by Get.
+func (s *sweep) compare(d *DB, want view) error {
+	it, err := d.NewIterator(nil)
+	if err != nil {
+		return err
+	}
+	found := make(view, len(want))
+	for key, value := range it.All() {
+		found[string(key)] = string(value)
+	}
+	if err := errors.Join(it.Err(), it.Close(), differ(want, found)); err != nil {
+		return err
+	}
+	for key := range s.keys {
+		value, err := d.Get([]byte(key))
+		expected, ok := want[key]
+		if ok && (err != nil || string(value) != expected) || !ok && !errors.Is(err, ErrNotFound) {
+			return fmt.Errorf("Get(%s): %s, %v; the iterator shows %s (%v)", short(key), short(string(value)), err, short(expected), ok)
+		}
+	}
+	return nil
+}
