@@ -40,6 +40,7 @@ func (s *sweep) again(state *vfstest.State, batches int, rng *rand.Rand) error {
 		return fmt.Errorf("close of what was recovered: %w", err)
 	}
 	disk.Mark(markSynced, 3)
+	disk.Mark(markClosed, 1)
 	second.trace.Stop()
 	if err := second.some(rng); err != nil {
 		return fmt.Errorf("%d batches were recovered, then: %w", batches, err)
@@ -54,25 +55,18 @@ func (s *sweep) some(rng *rand.Rand) error {
 		stops[1+rng.IntN(len(s.trace.Events))] = true
 	}
 	legal := s.trace.Legal()
-	issued, synced := 0, 0
 	for n := 1; ; n++ {
 		e := legal.Step()
 		if e == nil {
 			return nil
 		}
-		switch {
-		case e.Kind == vfstest.OpMark && e.Name == markIssued:
-			issued = e.Value
-		case e.Kind == vfstest.OpMark && e.Name == markSynced:
-			synced = e.Value
-		}
+		s.marks.note(e)
 		if !stops[n] {
 			continue
 		}
-		state := legal.Draw(rng)
-		batches, err := s.look(state)
-		if err == nil && (batches < synced || batches > issued) {
-			err = fmt.Errorf("%d writes are there; %d were synced, %d issued", batches, synced, issued)
+		found, err := s.look(legal.Draw(rng))
+		if err == nil {
+			err = s.marks.check(found)
 		}
 		if err != nil {
 			return s.explain(n, err)

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"lsmdb/internal/vfstest"
@@ -25,9 +28,11 @@ type recording struct {
 const (
 	markIssued = "issued" // so many may be there from now on
 	markSynced = "synced" // so many must be there from now on
+	markClosed = "closed" // 1: a clean close must be noticed from now on; 0: no longer
+	markLost   = "lost:"  // and a file: its syncs make nothing certain any more
 )
 
-// batchEnds adds a batch to the model and returns its number.
+// add adds a batch to the model.
 func (r *recording) add(c commit) {
 	v := maps.Clone(r.views[len(r.views)-1])
 	v.apply(c)
@@ -48,7 +53,6 @@ type sweepKind struct {
 	keyBytes   int  // length of some of them; bounds of tables make the MANIFEST grow
 	valueBytes int  // greatest length
 	noSync     int  // of a hundred writes
-	rounds     int
 	run        func(s *scribe)
 }
 
@@ -92,6 +96,7 @@ func (s *scribe) open() {
 	if s.kind.windows {
 		options.fs = s.disk
 	}
+	s.disk.Mark(markClosed, 0)
 	var err error
 	s.db, err = Open(at, &options)
 	must(s.t, err)
@@ -108,6 +113,7 @@ func (s *scribe) synced(err error) {
 
 func (s *scribe) close() {
 	s.synced(s.db.Close())
+	s.disk.Mark(markClosed, 1)
 	s.db = nil
 }
 
@@ -123,6 +129,61 @@ func (s *scribe) killIn(operation int) {
 	if err == nil {
 		i.machine.kill(d)
 	}
+}
+
+// killBefore kills a process before its first operation of a kind.
+func (s *scribe) killBefore(kind vfstest.OpKind) {
+	m := newMachine(s.disk)
+	m.fail(func(op vfstest.Op) error {
+		if op.Kind == kind {
+			m.killed.Store(true)
+			return errDead
+		}
+		return nil
+	})
+	if d, err := Open(at, m.options()); err == nil {
+		m.kill(d)
+	}
+}
+
+// failSync lets the next sync of a file fail whose name ends like that, as when the
+// system then forgets what it could not write: no later sync makes that durable.
+func (s *scribe) failSync(matches func(name string) bool) {
+	var failed atomic.Bool
+	s.machine.fail(func(op vfstest.Op) error {
+		if op.Kind != vfstest.OpSync || !matches(op.Name) || failed.Swap(true) {
+			return nil
+		}
+		s.disk.Mark(markLost+op.Name, 0)
+		return errDisk
+	})
+}
+
+// afterFailure ends a process whose sync failed, and starts the next.
+func (s *scribe) afterFailure() {
+	_ = s.db.Close()
+	s.open()
+}
+
+// flushMeanwhile writes while the Flusher has not begun to write its table.
+func (s *scribe) flushMeanwhile(writes int) {
+	reached, release, flushed := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	var once sync.Once
+	s.machine.fail(func(op vfstest.Op) error {
+		if op.Kind == vfstest.OpCreate && strings.HasSuffix(op.Name, ".sst") {
+			once.Do(func() { close(reached) })
+			<-release
+		}
+		return nil
+	})
+	go func() { flushed <- s.db.Flush(s.t.Context()) }()
+	<-reached
+	for range writes {
+		s.write(1, Sync)
+	}
+	close(release)
+	s.synced(<-flushed)
+	s.machine.fail(nil)
 }
 
 func (s *scribe) key() string {
@@ -155,20 +216,20 @@ func (s *scribe) durability() Durability {
 
 // write issues a batch of so many operations and waits for it.
 func (s *scribe) write(operations int, durability Durability) {
-	b, c := s.batch(operations)
-	err := s.db.Apply(s.t.Context(), b, durability)
-	s.acknowledged(err, len(c), durability)
+	must(s.t, s.try(operations, durability))
 }
 
-func (s *scribe) acknowledged(err error, _ int, durability Durability) {
-	must(s.t, err)
-	if durability == Sync {
+// try is write where a failure is no surprise.
+func (s *scribe) try(operations int, durability Durability) error {
+	err := s.db.Apply(s.t.Context(), s.batch(operations), durability)
+	if err == nil && durability == Sync {
 		s.synced(nil)
 	}
+	return err
 }
 
 // batch makes a batch and notes that it is issued.
-func (s *scribe) batch(operations int) (*Batch, commit) {
+func (s *scribe) batch(operations int) *Batch {
 	b := s.db.NewBatch()
 	var c commit
 	for range operations {
@@ -182,7 +243,7 @@ func (s *scribe) batch(operations int) (*Batch, commit) {
 	}
 	s.add(c)
 	s.disk.Mark(markIssued, len(s.views)-1)
-	return b, c
+	return b
 }
 
 // submit issues some batches without waiting in between, so that they form groups.
@@ -190,7 +251,7 @@ func (s *scribe) submit(batches int) {
 	var pending []*Pending
 	synced := false
 	for range batches {
-		b, _ := s.batch(1 + s.rng.IntN(3))
+		b := s.batch(1 + s.rng.IntN(3))
 		d := s.durability()
 		p, err := s.db.Submit(s.t.Context(), b, d)
 		must(s.t, err)
@@ -222,116 +283,3 @@ func (s *scribe) some(writes int) {
 
 func (s *scribe) flush()   { s.synced(s.db.Flush(s.t.Context())) }
 func (s *scribe) compact() { s.synced(s.db.Compact(s.t.Context(), nil, nil)) }
-
-// sweepKinds are the histories of the sweep. Together they come to every sync of the
-// engine, which TestEverySyncIsNecessary checks.
-var sweepKinds = []sweepKind{
-	{name: "short life", keys: 12, valueBytes: 300, noSync: 40, run: func(s *scribe) {
-		s.open()
-		s.some(8)
-		s.flush()
-		s.some(6)
-		s.close()
-		s.open()
-		s.some(3)
-		s.kill()
-		s.some(3)
-		s.close()
-		s.open() // only to read
-		s.close()
-		s.open()
-		s.some(2)
-		s.compact()
-		s.some(2)
-	}},
-	{name: "rotation", keys: 20, valueBytes: 3000, noSync: 50, run: func(s *scribe) {
-		s.open()
-		s.some(30)
-		s.kill()
-		s.some(12)
-	}},
-	{name: "rare syncs", keys: 20, valueBytes: 900, noSync: 97, run: func(s *scribe) {
-		s.open()
-		s.some(25)
-		s.kill()
-		s.some(25)
-		s.close()
-	}},
-	{name: "compaction", keys: 10, valueBytes: 400, noSync: 70, run: func(s *scribe) {
-		s.open()
-		for range 4 {
-			s.some(6)
-			s.flush()
-		}
-		s.compact()
-		s.some(4)
-		s.compact()
-		s.kill()
-		s.some(3)
-		s.compact()
-	}},
-	{name: "many tables", keys: 14, valueBytes: 200, noSync: 90, run: func(s *scribe) {
-		s.open()
-		for range 10 {
-			s.some(2)
-			s.flush()
-		}
-		s.some(2)
-		s.kill()
-		s.some(2)
-	}},
-	{name: "long keys", keys: 9, keyBytes: 9000, valueBytes: 100, noSync: 30, run: func(s *scribe) {
-		s.open()
-		for range 9 {
-			s.some(2)
-			s.flush()
-		}
-		s.some(2)
-		s.close()
-		s.open()
-		s.some(2)
-	}},
-	{name: "large batches", keys: 30, valueBytes: 5000, noSync: 50, run: func(s *scribe) {
-		s.open()
-		for range 5 {
-			s.write(3+s.rng.IntN(20), s.durability())
-		}
-		s.kill()
-		s.write(10, NoSync)
-		s.write(1, Sync)
-	}},
-	{name: "windows", windows: true, keys: 20, valueBytes: 700, noSync: 100, run: func(s *scribe) {
-		s.open()
-		for range 30 {
-			s.write(1, NoSync)
-		}
-		s.write(1, Sync)
-		for range 24 {
-			s.write(1+s.rng.IntN(2), NoSync)
-		}
-		s.flush()
-		for range 20 {
-			s.write(1, NoSync)
-		}
-		s.close()
-		s.open()
-		s.write(2, NoSync)
-	}},
-	{name: "killed creation", keys: 5, valueBytes: 100, noSync: 50, run: func(s *scribe) {
-		s.killIn(3 + s.rng.IntN(12))
-		s.killIn(3 + s.rng.IntN(20))
-		s.open()
-		s.some(3)
-		s.close()
-	}},
-	{name: "killed recovery", keys: 9, valueBytes: 2000, noSync: 60, run: func(s *scribe) {
-		s.open()
-		s.some(12)
-		s.machine.kill(s.db)
-		for range 3 {
-			s.killIn(20 + s.rng.IntN(30))
-		}
-		s.open()
-		s.some(4)
-	}},
-}

@@ -5,7 +5,9 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,42 +45,46 @@ func sweepDefault() int {
 //	go test ./db -run '^TestCrashSweep$' -v
 //	go test ./db -run '^TestCrashSweep$' -v -timeout 0 -lsmdb.sweep 10000000
 func TestCrashSweep(t *testing.T) {
-	began := time.Now()
-	want := sweepDefault()
-	var total sweepTally
-	for seed := *sweepSeed; total.states < want && !t.Failed(); seed++ {
-		var round sweepTally
-		sample := uint64(1)
-		if base.Invariants {
-			sample = 32
-		}
-		eachKind(func(k sweepKind) {
-			s := sweep{recording: k.record(t, seed), seed: seed, sample: sample, effort: vfstest.Effort{Subsets: 24, Tears: 10}}
-			if err := s.run(); err != nil {
-				t.Errorf("%s: %v", s.name, err)
-			}
-			round.add(s.tally)
-			t.Logf("%-20s %5d events %7d states of %8d drawn, %5d crashed again", s.name, len(s.trace.Events), s.tally.states, s.tally.drawn, s.tally.deep)
-		})
-		total.add(round)
-		if round.states == 0 {
-			t.Fatal("a whole round without a state")
-		}
+	began, want := time.Now(), sweepDefault()
+	sample := uint64(1)
+	if base.Invariants {
+		sample = 8
 	}
+	var total sweepTally
+	eachHistory(func(k sweepKind, seed uint64) (more bool) {
+		s := sweep{recording: k.record(t, seed), seed: seed, sample: sample, effort: sweepEffort}
+		if err := s.run(); err != nil {
+			t.Errorf("%s: %v", s.name, err)
+			return false
+		}
+		t.Logf("%-20s %5d events %7d states of %8d drawn, %5d crashed again", s.name, len(s.trace.Events), s.tally.states, s.tally.drawn, s.tally.deep)
+		return total.add(s.tally).states < want
+	})
 	took := time.Since(began)
 	t.Logf("%d histories, %d operations on files, %d different states of %d drawn, %d of them crashed again, in %v: %.0f µs each",
 		total.histories, total.events, total.states, total.drawn, total.deep, took.Round(time.Millisecond), float64(took.Microseconds())/float64(max(1, total.states)))
 }
 
-// eachKind runs do for all kinds of histories, on two processors.
-func eachKind(do func(sweepKind)) {
+// sweepEffort is what TestCrashSweep takes upon itself at each operation.
+var sweepEffort = vfstest.Effort{Subsets: 24, Tears: 10}
+
+// eachHistory runs do for histories of all kinds, then with the next seed again, on
+// two processors, until it says that there are enough; but for all kinds once.
+func eachHistory(do func(k sweepKind, seed uint64) (more bool)) {
 	var all sync.WaitGroup
-	turns := make(chan struct{}, 2)
-	for _, k := range sweepKinds {
+	var next atomic.Int64
+	var enough atomic.Bool
+	for range 2 {
 		all.Go(func() {
-			turns <- struct{}{}
-			defer func() { <-turns }()
-			do(k)
+			for {
+				n := int(next.Add(1) - 1)
+				if enough.Load() && n >= len(sweepKinds) {
+					return
+				}
+				if !do(sweepKinds[n%len(sweepKinds)], *sweepSeed+uint64(n/len(sweepKinds))) {
+					enough.Store(true)
+				}
+			}
 		})
 	}
 	all.Wait()
@@ -89,7 +95,7 @@ type sweepTally struct{ histories, events, drawn, states, deep int }
 
 var tallyLock sync.Mutex // histories run side by side
 
-func (t *sweepTally) add(o sweepTally) {
+func (t *sweepTally) add(o sweepTally) (sum sweepTally) {
 	tallyLock.Lock()
 	defer tallyLock.Unlock()
 	t.histories += o.histories
@@ -97,6 +103,7 @@ func (t *sweepTally) add(o sweepTally) {
 	t.drawn += o.drawn
 	t.states += o.states
 	t.deep += o.deep
+	return *t
 }
 
 // sweep goes through one recording.
@@ -105,9 +112,11 @@ type sweep struct {
 	seed   uint64
 	sample uint64 // one of so many states is opened
 	effort vfstest.Effort
-	ignore func(*vfstest.Event) bool
-	spoil  func(*vfstest.Disk) // changes a state before it is opened; may be nil
+	ignore func(*vfstest.Event) bool // what shall not have happened; may be nil
+	from   int                       // events that are passed by without a look
+	spoil  func(*vfstest.Disk)       // changes a state before it is opened; may be nil
 	tally  sweepTally
+	marks
 }
 
 // deepSample is of how many states one is written to and crashed again.
@@ -118,43 +127,86 @@ const deepSample = 64
 func (s *sweep) run() error {
 	rng := rand.New(rand.NewPCG(s.seed, 1))
 	legal := s.trace.Legal()
-	legal.Ignore = s.ignore
-	found := make(map[uint64]int) // batches by state
-	issued, synced := 0, 0
+	legal.Ignore = func(e *vfstest.Event) bool {
+		return e.Kind == vfstest.OpSync && s.lost[e.Name] || s.ignore != nil && s.ignore(e)
+	}
+	found := make(map[uint64]finding)
 	s.tally = sweepTally{histories: 1, events: len(s.trace.Events)}
 	for n := 0; ; n++ {
 		var err error
-		legal.States(s.effort, rng, func(state *vfstest.State) bool {
+		visit := func(state *vfstest.State) bool {
 			s.tally.drawn++
 			if state.Hash%s.sample != 0 {
 				return true
 			}
-			batches, seen := found[state.Hash]
+			f, seen := found[state.Hash]
 			if !seen {
 				s.tally.states++
-				if batches, err = s.look(state); err == nil && state.Hash/s.sample%deepSample == 0 {
+				if f, err = s.look(state); err == nil && state.Hash/s.sample%deepSample == 0 {
 					s.tally.deep++
-					err = s.again(state, batches, rng)
+					err = s.again(state, f.batches, rng)
 				}
-				found[state.Hash] = batches
+				found[state.Hash] = f
 			}
-			if err == nil && (batches < synced || batches > issued) {
-				err = fmt.Errorf("%d batches are there; %d were synced, %d issued", batches, synced, issued)
+			if err == nil {
+				err = s.marks.check(f)
 			}
 			return err == nil
-		})
+		}
+		if n >= s.from {
+			legal.States(s.effort, rng, visit)
+		}
 		if err != nil {
 			return s.explain(n, err)
 		}
-		switch e := legal.Step(); {
-		case e == nil:
+		e := legal.Step()
+		if e == nil {
 			return nil
-		case e.Kind == vfstest.OpMark && e.Name == markIssued:
-			issued = e.Value
-		case e.Kind == vfstest.OpMark && e.Name == markSynced:
-			synced = e.Value
 		}
+		s.marks.note(e)
 	}
+}
+
+// finding is what was found in a state.
+type finding struct {
+	batches int
+	clean   bool // a clean close was noticed
+}
+
+// marks say what must be found now.
+type marks struct {
+	issued, synced int
+	closed         bool
+	lost           map[string]bool // files whose syncs count for nothing
+}
+
+func (m *marks) note(e *vfstest.Event) {
+	if e.Kind != vfstest.OpMark {
+		return
+	}
+	switch e.Name {
+	case markIssued:
+		m.issued = e.Value
+	case markSynced:
+		m.synced = e.Value
+	case markClosed:
+		m.closed = e.Value == 1
+	default:
+		if m.lost == nil {
+			m.lost = make(map[string]bool)
+		}
+		m.lost[strings.TrimPrefix(e.Name, markLost)] = true
+	}
+}
+
+func (m *marks) check(f finding) error {
+	if f.batches < m.synced || f.batches > m.issued {
+		return fmt.Errorf("%d batches are there; %d were synced, %d issued", f.batches, m.synced, m.issued)
+	}
+	if m.closed && !f.clean {
+		return errors.New("the clean close is not noticed")
+	}
+	return nil
 }
 
 // explain says where in the history it happened.
@@ -166,22 +218,23 @@ func (s *sweep) explain(n int, err error) error {
 	return fmt.Errorf("power lost after operation %d of %d: %w%s", n, len(s.trace.Events), err, text)
 }
 
-// look opens a state and says how many batches are there.
-func (s *sweep) look(state *vfstest.State) (batches int, err error) {
+// look opens a state and says what is there.
+func (s *sweep) look(state *vfstest.State) (f finding, err error) {
 	disk := state.Disk()
 	if s.spoil != nil {
 		s.spoil(disk)
 	}
 	d, err := s.open(disk)
 	if err != nil {
-		return 0, err
+		return f, err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
-	batches, ok := s.ends[d.Metrics().Sequence]
+	m := d.Metrics()
+	batches, ok := s.ends[m.Sequence]
 	if !ok {
-		return 0, fmt.Errorf("sequence number %d is not the end of a batch", d.Metrics().Sequence)
+		return f, fmt.Errorf("sequence number %d is not the end of a batch", m.Sequence)
 	}
-	return batches, s.compare(d, s.views[batches])
+	return finding{batches, m.Recovery.CleanClose}, s.compare(d, s.views[batches])
 }
 
 func (s *sweep) open(disk *vfstest.Disk) (*DB, error) {
