@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -142,14 +143,21 @@ func site() string {
 			if !strings.HasPrefix(f.Function, "lsmdb/") || strings.HasSuffix(f.File, "_test.go") && len(names) > 0 {
 				break
 			}
-			name := strings.TrimPrefix(f.Function, "lsmdb/")
-			names = append(names, fmt.Sprintf("%s:%d", strings.TrimSuffix(name, "-fm"), f.Line))
+			names = append(names, place(f))
 		}
 		if !more {
 			break
 		}
 	}
 	return strings.Join(names, " < ")
+}
+
+// place writes a frame as "wal/writer.go:304 (*Writer).Sync".
+func place(f runtime.Frame) string {
+	function := strings.TrimPrefix(f.Function, "lsmdb/")
+	packageEnd := strings.LastIndex(function, "/") + 1
+	packageEnd += strings.IndexByte(function[packageEnd:], '.')
+	return fmt.Sprintf("%s/%s:%d %s", function[:packageEnd], filepath.Base(f.File), f.Line, function[packageEnd+1:])
 }
 
 // Sites returns the different callers of syncs, sorted.
