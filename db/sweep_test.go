@@ -52,6 +52,9 @@ func TestCrashSweep(t *testing.T) {
 	}
 	var total sweepTally
 	eachHistory(func(k sweepKind, seed uint64) (more bool) {
+		if t.Failed() {
+			return false
+		}
 		s := sweep{recording: k.record(t, seed), seed: seed, sample: sample, effort: sweepEffort}
 		if err := s.run(); err != nil {
 			t.Errorf("%s: %v", s.name, err)

@@ -1,0 +1,132 @@
+package db
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var plantBugs = flag.Bool("lsmdb.plant", false, "plant bugs into the sources and see that the crash sweep catches each; takes minutes")
+
+// plantedBug is a change of the sources that makes of lsmdb what another system once
+// was, or what lsmdb must not become.
+type plantedBug struct {
+	name  string
+	edits []edit
+}
+
+type edit struct{ file, old, new string }
+
+// TestPlantedBugs builds the crash sweep with one bug planted at a time, and expects
+// it to fail. Nothing of that touches the sources: the compiler is shown others in
+// their place. It is slow, as each bug needs a build:
+//
+//	go test ./db -run '^TestPlantedBugs$' -v -timeout 30m -lsmdb.plant
+func TestPlantedBugs(t *testing.T) {
+	if !*plantBugs {
+		t.Skip("takes minutes: -lsmdb.plant")
+	}
+	caught := 0
+	for _, bug := range plantedBugs {
+		t.Run(strings.ReplaceAll(bug.name, " ", "-"), func(t *testing.T) {
+			out, err := sweepWith(t, bug)
+			report := string(out)
+			_, failure, failed := strings.Cut(report, "--- FAIL: TestCrashSweep")
+			switch {
+			case err == nil:
+				t.Errorf("the sweep does not notice:\n%s", report)
+			case !failed:
+				t.Fatalf("the sweep did not run: %v\n%s", err, report)
+			default:
+				caught++
+				t.Logf("caught: %s", strings.TrimSpace(strings.SplitN(failure, "\n", 3)[1]))
+			}
+		})
+	}
+	t.Logf("%d of %d planted bugs caught", caught, len(plantedBugs))
+}
+
+// sweepWith runs one round of the sweep with a bug.
+func sweepWith(t *testing.T, bug plantedBug) ([]byte, error) {
+	t.Helper()
+	root, err := filepath.Abs("..")
+	must(t, err)
+	dir := t.TempDir()
+	replaced := make(map[string]string)
+	for _, e := range bug.edits {
+		path := filepath.Join(root, filepath.FromSlash(e.file))
+		from := path
+		if replaced[path] != "" {
+			from = replaced[path]
+		}
+		text, err := os.ReadFile(from)
+		must(t, err)
+		if n := strings.Count(string(text), e.old); n != 1 {
+			t.Fatalf("%s holds %d times %q", e.file, n, e.old)
+		}
+		replaced[path] = filepath.Join(dir, strings.ReplaceAll(e.file, "/", "_"))
+		must(t, os.WriteFile(replaced[path], []byte(strings.Replace(string(text), e.old, e.new, 1)), 0o600))
+	}
+	overlay, err := json.Marshal(map[string]any{"Replace": replaced})
+	must(t, err)
+	list := filepath.Join(dir, "overlay.json")
+	must(t, os.WriteFile(list, overlay, 0o600))
+	command := exec.CommandContext(t.Context(), "go", "test", "-overlay", list, "-vet", "off", "-timeout", "120s", "-run", "^TestCrashSweep$", "./db", "-lsmdb.sweep", "1")
+	command.Dir = root
+	return command.CombinedOutput()
+}
+
+// plantedBugs are, by what became of them elsewhere or would become of us. Numbers are
+// of issues.
+var plantedBugs = []plantedBug{
+	{"no directory sync after the creation of a WAL (badger 104)", []edit{
+		{"stages/writer.go", "if err = env.FS.SyncDir(env.Dir); err == nil {", "if err == nil {"}}},
+	{"no directory sync after the creation of a table (etcd 6368)", []edit{
+		{"internal/output/tables.go", "if err := t.env.FS.SyncDir(t.env.Dir); err != nil {", "if err := error(nil); err != nil {"}}},
+	{"no directory sync after the rename of CURRENT (leveldb 195)", []edit{
+		{"manifest/current.go", "if err := fs.SyncDir(dir); err != nil {", "if err := error(nil); err != nil {"}}},
+	{"no sync of a table that is listed", []edit{
+		{"sstable/writer.go", `w.fail("sync", w.file.Sync())`, `w.fail("sync", nil)`}}},
+	{"a write acknowledged before its sync", []edit{
+		{"stages/writer.go", "	if durable {\n", "	if false && durable {\n"}}},
+	{"the old WAL unsynced when the next one acknowledges (leveldb 193)", []edit{
+		{"stages/writer.go", "	if err := w.syncLog(); err != nil {\n		return nil, err\n	}\n	next, err", "	next, err"}}},
+	{"a sync tried again after it failed (pebble 1159)", []edit{
+		{"wal/writer.go", "if err := w.file.Sync(); err != nil {", "if err := w.file.Sync(); err != nil && w.file.Sync() != nil {"}}},
+	{"a failed MANIFEST sync taken for not written (rocksdb 4990)", []edit{
+		{"manifest/log.go", `return l.fail("sync", err)`, "return base.ErrDiskFull"}}},
+	{"file numbers given out again (rocksdb 7621)", []edit{
+		{"db/open.go", "stages.NewFileNumbers(o.files.largest + 1)", "stages.NewFileNumbers(1)"}}},
+	{"replay going on past a hole (pebble 864)", []edit{
+		{"stages/writer.go", "	if err := w.syncLog(); err != nil {\n		return nil, err\n	}\n	next, err", "	next, err"},
+		{"db/replay.go", "if end := s.reader.End().Offset; end != p.End {", "if end := s.reader.End().Offset; end > p.End {"},
+		{"db/replay.go", "if header.First != r.lastSeq+1 {", "r.lastSeq = header.First - 1\n	if false {"}}},
+	{"records believed without their checksum (leveldb 251)", []edit{
+		{"wal/chunk.go", "case t == TypeZero || s.binding.checksum(offset, b[lengthAt:n]) != binary.LittleEndian.Uint32(b):", "case t == TypeZero:"}}},
+	{"WALs replayed out of order (weaviate 12138)", []edit{
+		{"db/replay.go", "	slices.Reverse(chain)\n", ""}}},
+	{"sequence numbers going backwards (rocksdb 14864)", []edit{
+		{"db/open.go", "	o.state.LastSeq = o.replay.lastSeq\n", ""}}},
+	{"deleted keys coming back (leveldb 184)", []edit{
+		{"flusher/flusher.go", "output.NewRetention(snapshots, nil)", "output.NewRetention(snapshots, func([]byte) bool { return true })"}}},
+	{"a creation that was interrupted taken for damage (etcd 16596)", []edit{
+		{"db/directory.go", "if len(names) == 1 && names[0]", "if false && names[0]"}}},
+	{"files removed before CURRENT is switched", []edit{
+		{"db/recovery.go", "{o.flushReplayed, o.commit, o.sweep}", "{o.flushReplayed, o.sweep, o.commit}"}}},
+	{"the mark of a clean close not taken back", []edit{
+		{"db/recovery.go", "manifest.Current{Manifest: o.begun.Manifest.Number()}", "manifest.Current{Manifest: o.begun.Manifest.Number(), Clean: o.current.Clean}"}}},
+	{"CURRENT written in place", []edit{
+		{"manifest/current.go", `temporary := path + ".tmp"`, "temporary := path"}}},
+	{"a WAL removed before its table is listed", []edit{
+		{"stages/flusher.go", "	edit := &manifest.Edit{OldestWAL: s.Next}\n", "	edit := &manifest.Edit{OldestWAL: s.Next}\n	_ = f.env.FS.Remove(base.WALPath(f.env.Dir, s.Segment))\n"}}},
+	{"a durable mark ahead of the sync", []edit{
+		{"wal/writer.go", "uint64(at-w.durable))", "uint64(at-w.offset))"}}},
+	{"an end mark before the sync of what it follows", []edit{
+		{"wal/writer.go", "	err = w.Sync()\n	if err == nil {\n		err = w.writeEnd()", "	if err == nil {\n		err = w.writeEnd()"}}},
+	{"a recovered WAL that names a predecessor which may be lost", []edit{
+		{"db/recovery.go", "stages.NewSegment(o.env, wal.Previous{})", "stages.NewSegment(o.env, wal.Previous(o.replay.last))"}}},
+}
