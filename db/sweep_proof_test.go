@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"lsmdb/internal/base"
 	"lsmdb/internal/vfstest"
 )
 
@@ -24,6 +25,9 @@ var sweepCauses = flag.Bool("lsmdb.sweep.causes", false, "remove the syncs also 
 // histories are recorded once; a removed sync counts for nothing in them, as if it
 // had never been called. That the list is whole shows in the sources.
 func TestEverySyncIsNecessary(t *testing.T) {
+	if base.Invariants {
+		t.Skip("nothing here depends on the race detector, which makes it slow")
+	}
 	recordings := recordAll(t)
 	sites := allSites(recordings)
 	points := make(map[string]bool)

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,7 +28,7 @@ func sweepDefault() int {
 		return *sweepStates
 	}
 	if base.Invariants {
-		return 4_000
+		return 2_000
 	}
 	return 100_000
 }
@@ -39,7 +40,7 @@ func sweepDefault() int {
 // power away in the middle, and looks again.
 //
 // The size is the flag -lsmdb.sweep: so many different states at least, 100,000
-// without it, 4,000 under the race detector. Rounds of all histories with ever new
+// without it, 2,000 under the race detector. Rounds of all histories with ever new
 // seeds go on until they are reached.
 //
 //	go test ./db -run '^TestCrashSweep$' -v
@@ -74,6 +75,7 @@ var sweepEffort = vfstest.Effort{Subsets: 24, Tears: 10}
 // eachHistory runs do for histories of all kinds, then with the next seed again, on
 // two processors, until it says that there are enough; but for all kinds once.
 func eachHistory(do func(k sweepKind, seed uint64) (more bool)) {
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // little lives for long
 	var all sync.WaitGroup
 	var next atomic.Int64
 	var enough atomic.Bool
