@@ -146,7 +146,7 @@ func (s *scribe) killBefore(kind vfstest.OpKind) {
 	}
 }
 
-// failSync lets the next sync of a file fail whose name ends like that, as when the
+// failSync lets the next sync of a file fail whose name matches, as when the
 // system then forgets what it could not write: no later sync makes that durable.
 func (s *scribe) failSync(matches func(name string) bool) {
 	var failed atomic.Bool
