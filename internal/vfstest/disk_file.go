@@ -35,10 +35,11 @@ type contents struct {
 	size        int64
 	durable     map[int64]*page // as of the last Sync
 	durableSize int64
-	lowSize     int64   // the smallest size since then
-	changed     []int64 // where pages and durable differ
-	spare       *page   // one that Sync replaced: a log synced after every write allocates nothing
-	cloned      bool    // a clone has pages of durable, which are never spare
+	lowSize     int64          // the smallest size since then
+	changed     []int64        // where pages and durable differ
+	stale       map[int64]bool // pages that a failed sync gave up, see lose
+	spare       *page          // one that Sync replaced: a log synced after every write allocates nothing
+	cloned      bool           // a clone has pages of durable, which are never spare
 }
 
 func (c *contents) read(p []byte, offset int64) {
@@ -63,13 +64,14 @@ func (c *contents) write(p []byte, offset int64) {
 // own returns page i for writing.
 func (c *contents) own(i int64) *page {
 	p := c.pages[i]
-	if p == nil || p == c.durable[i] {
+	if p == nil || p == c.durable[i] || c.stale[i] {
 		fresh := c.spare
 		if fresh == nil || c.cloned {
 			fresh = new(page)
 		}
 		*fresh = *orZeros(p)
 		p, c.pages[i], c.spare = fresh, fresh, nil
+		delete(c.stale, i)
 		c.changed = append(c.changed, i)
 	}
 	return p

@@ -3,6 +3,7 @@ package vfstest
 import (
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"lsmdb/internal/vfs"
 )
@@ -14,11 +15,15 @@ import (
 type Fault struct {
 	under  vfs.FS
 	inject func(Op) error
+	open   atomic.Int64 // see OpenFiles
 }
 
 // NewFault puts inject before under. inject returns nil to let an operation pass,
-// ShortWrite to write a part, Late to act and yet fail, or any other error.
-func NewFault(under vfs.FS, inject func(Op) error) *Fault { return &Fault{under, inject} }
+// ShortWrite to write a part, Lost to drop what a sync should have made durable, Late
+// to act and yet fail, or any other error.
+func NewFault(under vfs.FS, inject func(Op) error) *Fault {
+	return &Fault{under: under, inject: inject}
+}
 
 // Op is an operation that is about to happen.
 type Op struct {
@@ -109,7 +114,12 @@ func (f *Fault) file(kind OpKind, name string, open func(string) (vfs.File, erro
 	if err != nil {
 		return nil, err
 	}
-	return &faultFile{fault: f, name: name, under: file}, nil
+	f.open.Add(1)
+	wrapped := &faultFile{fault: f, name: name, under: file}
+	if log, ok := file.(vfs.LogFile); ok {
+		return &faultLogFile{wrapped, log}, nil
+	}
+	return wrapped, nil
 }
 
 // Remove implements vfs.FS.
@@ -171,7 +181,12 @@ func (f *faultFile) WriteAt(p []byte, offset int64) (int, error) {
 }
 
 func (f *faultFile) Sync() error {
-	return f.fault.do(Op{Kind: OpSync, Name: f.name}, f.under.Sync)
+	err := f.fault.do(Op{Kind: OpSync, Name: f.name}, f.under.Sync)
+	if lost, ok := err.(*Lost); ok {
+		f.under.(*diskFile).lose(lost.Visible)
+		return lost.Err
+	}
+	return err
 }
 
 func (f *faultFile) Truncate(size int64) error {
@@ -184,5 +199,11 @@ func (f *faultFile) Size() (int64, error) {
 }
 
 func (f *faultFile) Close() error {
-	return f.fault.do(Op{Kind: OpClose, Name: f.name}, f.under.Close)
+	return f.fault.do(Op{Kind: OpClose, Name: f.name}, func() error {
+		err := f.under.Close()
+		if err == nil {
+			f.fault.open.Add(-1)
+		}
+		return err
+	})
 }
