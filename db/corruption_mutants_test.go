@@ -1,0 +1,72 @@
+package db
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+)
+
+// blocks zeroes, swaps and repeats pieces of files, as a file system or a disk does that
+// writes to the wrong place or not at all.
+func (v *victim) blocks(mutants chan<- mutant) {
+	for _, name := range v.names() {
+		data := v.files[name]
+		most := 64 // pairs of smaller pieces would be too many
+		if len(data) >= 4096 && *corruptBits < 8 || len(data) >= 64<<10 {
+			most = 512
+		}
+		for _, unit := range []int{64, 512, 4096} {
+			send := func(kind, what string, changed []byte) {
+				if !bytes.Equal(changed, data) {
+					mutants <- mutant{kind, name, what, func(f files) files { return f.with(name, changed) }}
+				}
+			}
+			for i := 0; i < min(len(data), v.used(name)+unit); i += unit {
+				block := data[i:min(i+unit, len(data))]
+				where := fmt.Sprintf("%d bytes at %d", len(block), i)
+				send("block zeroed", where, slices.Concat(data[:i], make([]byte, len(block)), data[i+len(block):]))
+				send("block dropped", where, slices.Concat(data[:i], data[i+len(block):]))
+				send("block twice", where, slices.Concat(data[:i], block, data[i:]))
+				for j := 0; j+unit <= min(len(data), v.used(name)+unit) && len(block) == unit && unit >= most; j += unit {
+					where := fmt.Sprintf("%d bytes at %d and %d", unit, i, j)
+					changed := bytes.Clone(data)
+					copy(changed[j:], block)
+					send("block over another", where, changed)
+					if j < i {
+						continue
+					}
+					changed = bytes.Clone(changed)
+					copy(changed[i:], data[j:j+unit])
+					send("blocks swapped", where, changed)
+				}
+			}
+		}
+	}
+}
+
+// wholeFiles removes files, exchanges them, and puts older ones in their place.
+func (v *victim) wholeFiles(mutants chan<- mutant) {
+	names := v.names()
+	for i, one := range names {
+		mutants <- mutant{"missing", one, "", func(f files) files { return f.with(one, nil) }}
+		for j, other := range names {
+			if j == i {
+				continue
+			}
+			mutants <- mutant{"in place of another", other, "is " + one, func(f files) files { return f.with(other, f[one]) }}
+			if j > i {
+				mutants <- mutant{"swapped", "", one + " and " + other, func(f files) files {
+					return f.with(one, f[other]).with(other, f[one])
+				}}
+				mutants <- mutant{"missing", "", one + " and " + other, func(f files) files { return f.with(one, nil).with(other, nil) }}
+			}
+		}
+	}
+	for n, old := range v.stale {
+		for name, data := range old {
+			if !bytes.Equal(data, v.files[name]) && name != "LOCK" {
+				mutants <- mutant{"stale", name, fmt.Sprintf("of instant %d", n), func(f files) files { return f.with(name, data) }}
+			}
+		}
+	}
+}
