@@ -53,7 +53,7 @@ func newCommand() *cobra.Command {
 	root.AddCommand(
 		runCommand("quick", "A few minutes, small data: does a change help?", quickSettings()),
 		runCommand("full", "Hours, data larger than caches: the figures to quote", fullSettings()),
-		growthCommand(), listCommand(), childCommand(),
+		growthCommand(), corruptionCommand(), listCommand(), childCommand(), corruptCommand(),
 	)
 	return root
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"lsmdb/bench/corruption"
 	"lsmdb/bench/engine"
 	"lsmdb/bench/report"
 	"lsmdb/bench/workload"
@@ -18,8 +19,9 @@ import (
 
 // TestMain lets the test binary be its own child process.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && os.Args[1] == childName {
-		if err := child(os.Stdin, os.Stdout); err != nil {
+	children := map[string]func(io.Reader, io.Writer) error{childName: child, corruptName: corruption.Child}
+	if len(os.Args) == 2 && children[os.Args[1]] != nil {
+		if err := children[os.Args[1]](os.Stdin, os.Stdout); err != nil {
 			io.WriteString(os.Stderr, err.Error())
 			os.Exit(1)
 		}

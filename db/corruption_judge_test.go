@@ -39,8 +39,8 @@ type judgement struct {
 	allocated uint64 // bytes
 }
 
-// mostAllocated bounds the memory for one mutant, whose reading takes less than 1 MiB
-// without damage. (The other worker's is counted as well.)
+// mostAllocated bounds the memory for one mutant, whose reading takes about 1 MiB without
+// damage.
 const mostAllocated = 64 << 20
 
 // bad says what is wrong with the engine, if anything is.
@@ -72,7 +72,9 @@ func (v *victim) judge(m mutant, damaged files) (j judgement) {
 	}
 	defer d.Close()
 	r := &reading{d: d, found: view{}}
-	r.all(v)
+	if r.forward(); !m.idle {
+		r.again(v)
+	}
 	switch {
 	case r.err != nil:
 		return v.noticed(m, atRead, r.err)
@@ -132,19 +134,24 @@ func (v *victim) lost(m mutant, d *DB, found view) judgement {
 
 // reading is one look at everything. It ends at the first error.
 type reading struct {
-	d     *DB
-	found view
-	err   error
+	d       *DB
+	scanned []operation
+	found   view
+	err     error
 }
 
-func (r *reading) all(v *victim) {
-	forward := r.scan((*Iterator).First, (*Iterator).Next)
-	backward := r.scan((*Iterator).Last, (*Iterator).Prev)
-	slices.Reverse(backward)
-	for _, entry := range forward {
+func (r *reading) forward() {
+	r.scanned = r.scan((*Iterator).First, (*Iterator).Next)
+	for _, entry := range r.scanned {
 		r.found[entry.key] = entry.value
 	}
-	if r.err == nil && !slices.Equal(forward, backward) {
+}
+
+// again reads backward and by key and compares.
+func (r *reading) again(v *victim) {
+	backward := r.scan((*Iterator).Last, (*Iterator).Prev)
+	slices.Reverse(backward)
+	if r.err == nil && !slices.Equal(r.scanned, backward) {
 		r.found["backward"] = "shows something else than forward"
 	}
 	for key := range v.want() {

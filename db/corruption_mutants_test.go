@@ -11,14 +11,20 @@ import (
 func (v *victim) blocks(mutants chan<- mutant) {
 	for _, name := range v.names() {
 		data := v.files[name]
-		most := 64 // pairs of smaller pieces would be too many
-		if len(data) >= 4096 && *corruptBits < 8 || len(data) >= 64<<10 {
-			most = 512
+		paired := 64 // there are too many pairs of smaller pieces
+		switch {
+		case len(data) >= 4096 && *corruptBits < 8:
+			paired = 4096
+		case len(data) >= 64<<10:
+			paired = 512
 		}
 		for _, unit := range []int{64, 512, 4096} {
+			if unit == 64 && len(data) >= 64<<10 && *corruptBits < 8 {
+				continue
+			}
 			send := func(kind, what string, changed []byte) {
 				if !bytes.Equal(changed, data) {
-					mutants <- mutant{kind, name, what, func(f files) files { return f.with(name, changed) }}
+					mutants <- mutant{kind: kind, file: name, what: what, make: func(f files) files { return f.with(name, changed) }}
 				}
 			}
 			for i := 0; i < min(len(data), v.used(name)+unit); i += unit {
@@ -27,7 +33,7 @@ func (v *victim) blocks(mutants chan<- mutant) {
 				send("block zeroed", where, slices.Concat(data[:i], make([]byte, len(block)), data[i+len(block):]))
 				send("block dropped", where, slices.Concat(data[:i], data[i+len(block):]))
 				send("block twice", where, slices.Concat(data[:i], block, data[i:]))
-				for j := 0; j+unit <= min(len(data), v.used(name)+unit) && len(block) == unit && unit >= most; j += unit {
+				for j := 0; j+unit <= min(len(data), v.used(name)+unit) && len(block) == unit && unit >= paired; j += unit {
 					where := fmt.Sprintf("%d bytes at %d and %d", unit, i, j)
 					changed := bytes.Clone(data)
 					copy(changed[j:], block)
@@ -48,24 +54,24 @@ func (v *victim) blocks(mutants chan<- mutant) {
 func (v *victim) wholeFiles(mutants chan<- mutant) {
 	names := v.names()
 	for i, one := range names {
-		mutants <- mutant{"missing", one, "", func(f files) files { return f.with(one, nil) }}
+		mutants <- mutant{kind: "missing", file: one, make: func(f files) files { return f.with(one, nil) }}
 		for j, other := range names {
 			if j == i {
 				continue
 			}
-			mutants <- mutant{"in place of another", other, "is " + one, func(f files) files { return f.with(other, f[one]) }}
+			mutants <- mutant{kind: "in place of another", file: other, what: "is " + one, make: func(f files) files { return f.with(other, f[one]) }}
 			if j > i {
-				mutants <- mutant{"swapped", "", one + " and " + other, func(f files) files {
+				mutants <- mutant{kind: "swapped", what: one + " and " + other, make: func(f files) files {
 					return f.with(one, f[other]).with(other, f[one])
 				}}
-				mutants <- mutant{"missing", "", one + " and " + other, func(f files) files { return f.with(one, nil).with(other, nil) }}
+				mutants <- mutant{kind: "missing", what: one + " and " + other, make: func(f files) files { return f.with(one, nil).with(other, nil) }}
 			}
 		}
 	}
 	for n, old := range v.stale {
 		for name, data := range old {
 			if !bytes.Equal(data, v.files[name]) && name != "LOCK" {
-				mutants <- mutant{"stale", name, fmt.Sprintf("of instant %d", n), func(f files) files { return f.with(name, data) }}
+				mutants <- mutant{kind: "stale", file: name, what: fmt.Sprintf("of instant %d", n), make: func(f files) files { return f.with(name, data) }}
 			}
 		}
 	}

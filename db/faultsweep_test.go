@@ -20,7 +20,7 @@ import (
 // faultEvery sizes TestFaultSweep. The figures in docs/reliability.md were taken with
 //
 //	go test ./db -run TestFaultSweep -v -fault-every 1 -timeout 60m
-var faultEvery = flag.Int("fault-every", 13, "TestFaultSweep breaks every so many-th operation; 1: each")
+var faultEvery = flag.Int("fault-every", 37, "TestFaultSweep breaks every so many-th operation; 1: each")
 
 // fault is one way in which an operation can fail.
 type fault struct {

@@ -6,7 +6,7 @@ import (
 	"sync"
 
 	"github.com/dgraph-io/badger/v4"
-	"github.com/dgraph-io/badger/v4/options"
+	compression "github.com/dgraph-io/badger/v4/options"
 )
 
 var badgerKind = Kind{
@@ -23,12 +23,16 @@ var badgerKind = Kind{
 type badgerEngine struct{ d *badger.DB }
 
 func openBadger(o Options) (Engine, error) {
-	d, err := badger.Open(badger.DefaultOptions(o.Dir).
+	options := badger.DefaultOptions(o.Dir)
+	if o.Small {
+		options = options.WithValueLogFileSize(1 << 20).WithValueThreshold(1 << 10) // a small memtable allows no more
+	}
+	d, err := badger.Open(options.
 		WithSyncWrites(o.Sync).
 		WithMemTableSize(o.MemtableBytes).
 		WithBlockCacheSize(o.CacheBytes).
 		WithBloomFalsePositive(falsePositives(o.FilterBits)).
-		WithCompression(options.Snappy).
+		WithCompression(compression.Snappy).
 		WithDetectConflicts(false).
 		WithMetricsEnabled(false).
 		WithLogger(silent{}))

@@ -22,6 +22,7 @@ type Options struct {
 	FilterBits    int  // of the Bloom filters, per key
 	Sync          bool // every write is fsynced before it is acknowledged
 	Clients       int  // goroutines that will write at the same time
+	Small         bool // files of fixed size are to be small, where an engine has such
 }
 
 // Engine is an open database. Its methods may be called by any number of
