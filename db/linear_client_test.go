@@ -167,7 +167,8 @@ func (c *linearClient) wrote(writes []keyValue, d Durability, from int64, err er
 	}
 }
 
-// submit keeps several writes under way.
+// submit keeps several writes under way, where clients are few: what is under way at the
+// same time decides how long a check takes.
 func (c *linearClient) submit() {
 	type submitted struct {
 		*Pending
@@ -176,7 +177,7 @@ func (c *linearClient) submit() {
 		from   int64
 	}
 	var all []submitted
-	for range 1 + c.rng.IntN(3) {
+	for range 1 + c.rng.IntN(8/c.epoch.run.shape.clients) {
 		s := submitted{writes: c.draw(1 + c.rng.IntN(2)), d: c.durability(), from: c.epoch.run.tick()}
 		var err error
 		if s.Pending, err = c.epoch.db.Submit(context.Background(), c.batch(s.writes), s.d); err != nil {

@@ -73,9 +73,9 @@ func (r *linearRun) tick() int64 { return r.clock.Add(1) }
 
 func (r *linearRun) number() uint16 { return uint16(r.values.Add(1)) }
 
-// run makes the history: a process for each crash, and at last one that only reads. Body
-// is what happens beside the clients.
-func (r *linearRun) run(body func(e *linearEpoch)) error {
+// run makes the history: a process for each crash, and at last one that only reads. Body,
+// if there is one, acts beside the clients and chooses the time of the crash.
+func (r *linearRun) run(body func(e *linearEpoch) *linearClient) error {
 	e, err := r.open(r.shape.crashes[0])
 	if err != nil {
 		return err
@@ -151,19 +151,17 @@ func (e *linearEpoch) strike() {
 }
 
 // live lets clients act side by side.
-func (e *linearEpoch) live(rng *rand.Rand, body func(e *linearEpoch)) error {
+func (e *linearEpoch) live(rng *rand.Rand, body func(e *linearEpoch) *linearClient) error {
 	s := e.run.shape
-	e.countdown.Store(1 + rng.Int64N(int64(2*s.clients*s.steps)))
-	if body != nil {
-		e.countdown.Store(0) // it chooses the time of the crash
+	if body == nil {
+		e.countdown.Store(1 + rng.Int64N(int64(2*s.clients*s.steps)))
 	}
-	clients := make([]linearClient, s.clients)
+	clients := make([]*linearClient, s.clients)
 	var all, beside sync.WaitGroup
 	var done atomic.Bool
 	for i := range clients {
-		c := &clients[i]
-		c.epoch, c.rng = e, rand.New(rand.NewPCG(rng.Uint64(), 2))
-		all.Go(c.run)
+		clients[i] = &linearClient{epoch: e, rng: rand.New(rand.NewPCG(rng.Uint64(), 2))}
+		all.Go(clients[i].run)
 	}
 	var maintenance error
 	if s.maintained {
@@ -171,7 +169,7 @@ func (e *linearEpoch) live(rng *rand.Rand, body func(e *linearEpoch)) error {
 		beside.Go(func() { maintenance = e.maintain(rand.New(rand.NewPCG(seed, 3)), &done) })
 	}
 	if body != nil {
-		body(e)
+		clients = append(clients, body(e))
 	}
 	all.Wait()
 	done.Store(true)
@@ -182,9 +180,9 @@ func (e *linearEpoch) live(rng *rand.Rand, body func(e *linearEpoch)) error {
 	e.run.tally.compactions.Add(int64(m.Compact.Jobs))
 	errs := []error{maintenance}
 	var operations []porcupine.Operation
-	for i := range clients {
-		errs = append(errs, clients[i].err)
-		operations = append(operations, clients[i].operations...)
+	for _, c := range clients {
+		errs = append(errs, c.err)
+		operations = append(operations, c.operations...)
 	}
 	e.keep(operations)
 	return errors.Join(errs...)
@@ -280,7 +278,7 @@ func (e *linearEpoch) end(next crashKind) (*linearEpoch, error) {
 		return nil, fmt.Errorf("after a %s: %w", e.crash, err)
 	}
 	if r.tamper != nil {
-		found = r.tamper(found)
+		found, r.tamper = r.tamper(found), nil
 	}
 	add := func(c *call, from, to int64) {
 		r.operations = append(r.operations, porcupine.Operation{ClientId: r.shape.clients, Input: c, Call: from, Return: to})
