@@ -85,8 +85,11 @@ func (c *linearClient) group() keyRange {
 
 // draw makes n writes of one group.
 func (c *linearClient) draw(n int) []keyValue {
-	keys := c.group()
-	keys.low = max(keys.low, c.epoch.run.shape.reserved)
+	var keys keyRange
+	for keys.low >= keys.high {
+		keys = c.group()
+		keys.low = max(keys.low, c.epoch.run.shape.reserved)
+	}
 	writes := make([]keyValue, n)
 	for i := range writes {
 		writes[i].key = keys.low + c.rng.IntN(keys.high-keys.low)
