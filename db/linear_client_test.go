@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
+	"sync/atomic"
 
 	"github.com/anishathalye/porcupine"
 )
@@ -17,6 +19,7 @@ import (
 type linearClient struct {
 	epoch      *linearEpoch
 	rng        *rand.Rand
+	watcher    bool // it only reads: see watch
 	operations []porcupine.Operation
 	err        error // what no history can explain
 }
@@ -55,12 +58,37 @@ func (c *linearClient) run() {
 	}
 }
 
+// watch looks without a pause, so that some looks fall into the short time in which a write
+// becomes visible. It notes only those that show something else than the one before: the
+// others would tell little and take the check long.
+func (c *linearClient) watch(done *atomic.Bool) {
+	c.watcher = true
+	last := make(map[keyRange]image)
+	for !done.Load() && !c.epoch.over.Load() && c.err == nil {
+		keys, noted := c.group(), len(c.operations)
+		if c.rng.IntN(2) == 0 {
+			keys = keyRange{keys.low, keys.low + 1}
+			c.get(c.epoch.db, keys.low)
+		} else {
+			c.view(keys)
+		}
+		if noted < len(c.operations) {
+			images := c.operations[noted].Input.(*call).images
+			if !slices.ContainsFunc(images, func(found image) bool { return found != last[keys] }) {
+				c.operations = c.operations[:noted]
+			}
+			last[keys] = images[len(images)-1]
+		}
+		runtime.Gosched()
+	}
+}
+
 func (c *linearClient) act() {
 	switch n := c.rng.IntN(100); {
 	case n < 30:
 		c.write(c.draw(1), c.durability())
 	case n < 45:
-		c.write(c.draw(2+c.rng.IntN(3)), c.durability())
+		c.write(c.draw(2+c.rng.IntN(6)), c.durability())
 	case n < 50:
 		c.submit()
 	case n < 80:
@@ -72,7 +100,9 @@ func (c *linearClient) act() {
 			c.barrier()
 		}
 	default:
-		c.view()
+		keys := c.group()
+		keys.high -= c.rng.IntN(keys.high - keys.low)
+		c.view(keys)
 	}
 }
 
@@ -231,9 +261,7 @@ func (c *linearClient) saw(keys keyRange, images []image, from, to int64, err er
 
 // view looks at several keys of one instant, which is fixed when the iterator or the
 // snapshot has been made; the reads themselves come later, and other writes between.
-func (c *linearClient) view() {
-	keys := c.group()
-	keys.high -= c.rng.IntN(keys.high - keys.low)
+func (c *linearClient) view(keys keyRange) {
 	from := c.epoch.run.tick()
 	if c.rng.IntN(2) == 0 {
 		it, err := c.epoch.db.NewIterator(c.bounds(keys))
@@ -260,7 +288,7 @@ func (c *linearClient) view() {
 func (c *linearClient) passes(keys keyRange, read func() (image, error)) ([]image, error) {
 	var images []image
 	for range 1 + c.rng.IntN(3) {
-		if c.rng.IntN(3) == 0 && !c.epoch.over.Load() {
+		if !c.watcher && c.rng.IntN(3) == 0 && !c.epoch.over.Load() {
 			c.write(c.draw(1), c.durability())
 		}
 		found, err := read()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/anishathalye/porcupine"
@@ -301,7 +302,7 @@ var wrongCrashes = []plant{
 // every history impossible that it is part of, and the same history without it is possible.
 func TestLinearizabilityPlanted(t *testing.T) {
 	const times = 3
-	all := append(append(append([]plant{}, wrongReads...), wrongWrites...), wrongCrashes...)
+	all := slices.Concat(wrongReads, wrongWrites, wrongCrashes)
 	caught := 0
 	for _, bug := range all {
 		t.Run(bug.name, func(t *testing.T) {

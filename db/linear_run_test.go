@@ -163,6 +163,8 @@ func (e *linearEpoch) live(rng *rand.Rand, body func(e *linearEpoch) *linearClie
 		clients[i] = &linearClient{epoch: e, rng: rand.New(rand.NewPCG(rng.Uint64(), 2))}
 		all.Go(clients[i].run)
 	}
+	watcher := &linearClient{epoch: e, rng: rand.New(rand.NewPCG(rng.Uint64(), 4))}
+	beside.Go(func() { watcher.watch(&done) })
 	var maintenance error
 	if s.maintained {
 		seed := rng.Uint64()
@@ -180,7 +182,7 @@ func (e *linearEpoch) live(rng *rand.Rand, body func(e *linearEpoch) *linearClie
 	e.run.tally.compactions.Add(int64(m.Compact.Jobs))
 	errs := []error{maintenance}
 	var operations []porcupine.Operation
-	for _, c := range clients {
+	for _, c := range append(clients, watcher) {
 		errs = append(errs, c.err)
 		operations = append(operations, c.operations...)
 	}
@@ -286,8 +288,10 @@ func (e *linearEpoch) end(next crashKind) (*linearEpoch, error) {
 	opened := r.tick()
 	switch e.crash {
 	case noCrash:
-		add(&call{kind: callWrite, crash: powerLost}, closing, opened) // a barrier
-		for key := range r.shape.keys {                                // each alone: nobody writes, and what is independent stays so
+		// The close was a barrier. Nobody writes, so each key may be read alone, and keys
+		// that are independent stay so.
+		add(&call{kind: callWrite, crash: powerLost}, closing, opened)
+		for key := range r.shape.keys {
 			add(&call{kind: callRead, keys: keyRange{key, key + 1}, images: []image{found}}, r.tick(), r.tick())
 		}
 	default:

@@ -20,7 +20,7 @@ var (
 	linearSeed      = flag.Uint64("lsmdb.history", 1, "seed of its first history; what the scheduler does is not in the seed")
 )
 
-// linearTimeout bounds the check of one history, which takes a millisecond or so. A
+// linearTimeout bounds the check of one history, which takes milliseconds. A
 // history that takes longer proves nothing and counts as a failure.
 const linearTimeout = 60 * time.Second
 
