@@ -93,7 +93,7 @@ func (r *linearRun) run(body func(e *linearEpoch) *linearClient) error {
 			return err
 		}
 	}
-	r.operations = withoutUnseen(r.operations)
+	r.operations = settle(r.operations)
 	r.tally.histories.Add(1)
 	r.tally.operations.Add(int64(len(r.operations)))
 	return e.db.Close()
@@ -231,22 +231,30 @@ func (e *linearEpoch) keep(operations []porcupine.Operation) {
 	}
 }
 
-// withoutUnseen leaves out the writes without an answer of which nothing was ever seen:
-// their place behind the cut of the crash explains as much, and each would double what a
-// check has to try.
-func withoutUnseen(operations []porcupine.Operation) []porcupine.Operation {
+// settle says more of the writes without an answer. What a read showed was in the log, and
+// survives a killed process. What nothing ever showed is left out: a place behind the cut of
+// the crash explains as much, and each would double what a check has to try.
+func settle(operations []porcupine.Operation) []porcupine.Operation {
+	read := map[uint16]bool{}
 	seen := map[uint16]bool{0: true} // a deleted key looks like one that never was
 	for _, o := range operations {
-		for _, found := range o.Input.(*call).images {
+		c := o.Input.(*call)
+		for _, found := range c.images {
 			for _, value := range found {
 				seen[value] = true
+				read[value] = read[value] || c.kind == callRead && value != 0
 			}
 		}
 	}
 	return slices.DeleteFunc(operations, func(o porcupine.Operation) bool {
 		c := o.Input.(*call)
-		return c.kind == callWrite && c.crash == noCrash &&
-			!slices.ContainsFunc(c.writes, func(w keyValue) bool { return seen[w.value] })
+		if c.kind != callWrite || c.crash != noCrash {
+			return false
+		}
+		if slices.ContainsFunc(c.writes, func(w keyValue) bool { return read[w.value] }) {
+			c.crash = processKilled
+		}
+		return !slices.ContainsFunc(c.writes, func(w keyValue) bool { return seen[w.value] })
 	})
 }
 
