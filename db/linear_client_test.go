@@ -20,6 +20,7 @@ type linearClient struct {
 	epoch      *linearEpoch
 	rng        *rand.Rand
 	watcher    bool // it only reads: see watch
+	ended      bool // a write failed because the process is being killed
 	operations []porcupine.Operation
 	err        error // what no history can explain
 }
@@ -53,7 +54,7 @@ func linearNumber(value []byte) (uint16, error) {
 
 // run acts until its steps are done, the end comes, or something is wrong.
 func (c *linearClient) run() {
-	for step := 0; step < c.epoch.run.shape.steps && !c.epoch.over.Load() && c.err == nil; step++ {
+	for step := 0; step < c.epoch.run.shape.steps && !c.epoch.over.Load() && !c.ended && c.err == nil; step++ {
 		c.act()
 	}
 }
@@ -192,8 +193,8 @@ func (c *linearClient) wrote(writes []keyValue, d Durability, from int64, err er
 	case err == nil:
 		c.record(o, from, c.epoch.run.tick())
 	case errors.Is(err, context.Canceled):
-	case c.epoch.over.Load():
-		o.crash = noCrash
+	case c.epoch.ending():
+		c.ended, o.crash = true, noCrash
 		c.record(o, from, unanswered)
 	default:
 		c.err = fmt.Errorf("write %v: %w", o, err)
@@ -254,7 +255,7 @@ func (c *linearClient) saw(keys keyRange, images []image, from, to int64, err er
 	switch {
 	case err == nil:
 		c.record(&call{kind: callRead, keys: keys, images: images}, from, to)
-	case !c.epoch.over.Load():
+	case !c.epoch.ending():
 		c.err = fmt.Errorf("read %v: %w", keys, err)
 	}
 }

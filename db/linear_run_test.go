@@ -144,11 +144,13 @@ func (e *linearEpoch) strike() {
 			e.to = e.run.tick()
 			e.over.Store(true)
 		case processKilled:
-			e.over.Store(true)
-			e.dead.Store(true)
+			e.dead.Store(true) // clients end one by one, when a write fails
 		}
 	})
 }
+
+// ending tells that a failure is what the crash makes of it.
+func (e *linearEpoch) ending() bool { return e.over.Load() || e.dead.Load() }
 
 // live lets clients act side by side.
 func (e *linearEpoch) live(rng *rand.Rand, body func(e *linearEpoch) *linearClient) error {
@@ -200,7 +202,10 @@ func (e *linearEpoch) maintain(rng *rand.Rand, done *atomic.Bool) error {
 		case 1:
 			err = e.db.Flush(context.Background())
 		}
-		if err != nil && !e.over.Load() {
+		if err != nil {
+			if e.ending() {
+				return nil
+			}
 			return err
 		}
 		for range rng.IntN(100) {
