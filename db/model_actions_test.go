@@ -5,52 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"strings"
+
+	"lsmdb/internal/metamorphic"
 )
 
 // key draws from a small set: empty, short, long, binary ones.
-func (r *modelRun) key() string {
-	switch n := r.rng.IntN(r.keys); n {
-	case 0:
-		return ""
-	case 1:
-		return strings.Repeat("\xff", 1+r.rng.IntN(3))
-	case 2:
-		return strings.Repeat("k", MaxKeyBytes)
-	case 3:
-		return "k\x00"
-	default:
-		return fmt.Sprintf("k%0*d", 1+n%4*2, n)
-	}
-}
+func (r *modelRun) key() string { return string(metamorphic.DrawKey(r.rng, r.keys)) }
 
 // value makes one that no other is equal to, from empty to larger than a memtable.
 func (r *modelRun) value() string {
 	r.values++
-	size := 0
-	switch n := r.rng.IntN(100); {
-	case n < 8:
-	case n < 60:
-		size = r.rng.IntN(60)
-	case n < 90:
-		size = r.rng.IntN(1000)
-	case n < 98:
-		size = 4000 + r.rng.IntN(5000)
-	default:
-		size = 10000 + r.rng.IntN(60000)
-	}
-	v := fmt.Sprintf("%d,", r.values)
-	if size == 0 {
-		return ""
-	}
-	if r.rng.IntN(2) == 0 {
-		return v + strings.Repeat("x", size)
-	}
-	b := make([]byte, size)
-	for i := range b {
-		b[i] = byte(r.rng.Uint32())
-	}
-	return v + string(b)
+	return string(metamorphic.DrawValue(r.rng, r.values).Bytes())
 }
 
 // durability draws what the next write asks for, and how to say so.
