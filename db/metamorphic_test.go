@@ -25,7 +25,10 @@ var (
 )
 
 // TestMetamorphic runs the same histories under many option sets. Every result of
-// every operation must be that of a sorted list, and so the same under all of them.
+// every operation must be that of a sorted list, and so the same under all of them. A
+// failure prints a short script; saved, it is run again by
+//
+//	go test ./db -run TestMetamorphic -lsmdb.script FILE
 func TestMetamorphic(t *testing.T) {
 	list, err := drawHistories()
 	if err != nil {

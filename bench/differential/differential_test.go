@@ -18,7 +18,10 @@ var (
 )
 
 // TestDifferential runs the same histories on lsmdb, Pebble and goleveldb. Every
-// result must be that of a sorted list, and so the same on all of them.
+// result must be that of a sorted list, and so the same on all of them. A failure
+// prints a short script; saved, it is run again by
+//
+//	go test ./differential -script FILE
 func TestDifferential(t *testing.T) {
 	list := drawHistories(t)
 	total := 0

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Shrink removes from a failing history what its failure does not need: whole
@@ -71,20 +72,7 @@ func simplify(h History, i int, fails func(History) bool) History {
 			}
 		}
 	}
-	for _, change := range []func(*Operation){
-		func(o *Operation) { o.Prefix = nil }, func(o *Operation) { o.Lower = nil }, func(o *Operation) { o.Upper = nil },
-		func(o *Operation) { o.Verify = false }, func(o *Operation) { o.ReadOnly = false },
-		func(o *Operation) {
-			if o.Kind == Restart {
-				o.End = CleanClose
-			}
-		},
-		func(o *Operation) {
-			if o.Durability != "" {
-				o.Durability = ByDefault
-			}
-		},
-	} {
+	for _, change := range simplifications {
 		o := h[i]
 		change(&o)
 		try(o)
@@ -92,17 +80,53 @@ func simplify(h History, i int, fails func(History) bool) History {
 	return h
 }
 
+// simplifications of an operation; each leaves alone what it does not fit.
+var simplifications = []func(*Operation){
+	func(o *Operation) {
+		if o.Kind == Submit {
+			o.Kind = Batch
+		}
+	},
+	func(o *Operation) {
+		if o.Kind == Batch && len(o.Writes) == 1 {
+			o.Kind = Put
+			if o.Writes[0].Delete {
+				o.Kind = Delete
+			}
+		}
+	},
+	func(o *Operation) { o.Prefix = nil }, func(o *Operation) { o.Lower = nil }, func(o *Operation) { o.Upper = nil },
+	func(o *Operation) { o.Verify = false }, func(o *Operation) { o.ReadOnly = false },
+	func(o *Operation) {
+		if o.Kind == Restart {
+			o.End = CleanClose
+		}
+	},
+	func(o *Operation) {
+		if o.Durability != "" {
+			o.Durability = ByDefault
+		}
+	},
+}
+
 // maxAttempts are how often a shrunk history may pass before it counts as one that does
 // not fail: flushes and compactions go on beside it, each time at other instants.
 const maxAttempts = 3
+
+// maxShrinkTime bounds the shrinking, so that the failure is told before the test is
+// ended from outside.
+const maxShrinkTime = time.Minute
 
 // Explain shrinks a history that failed and says what is left of it as a script,
 // which Parse reads.
 func (s Subject) Explain(h History, failure *Failure) string {
 	var last *Failure
-	attempts := 1
+	attempts, began := 1, time.Now()
 	fails := func(h History) bool {
 		for range attempts {
+			if time.Since(began) > maxShrinkTime {
+				return false
+			}
 			if f := s.Compare(h); f != nil {
 				last = f
 				return true
