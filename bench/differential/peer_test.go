@@ -140,6 +140,9 @@ func (p *peer) Close() error {
 			return err
 		}
 	}
+	if p.database == nil {
+		return nil // it could not be opened again
+	}
 	return p.database.close()
 }
 
