@@ -28,7 +28,7 @@ var (
 // every operation must be that of a sorted list, and so the same under all of them. A
 // failure prints a short script; saved, it is run again by
 //
-//	go test ./db -run TestMetamorphic -lsmdb.script FILE
+//	go test ./db -run TestMetamorphic -lsmdb.script "$PWD"/FILE
 func TestMetamorphic(t *testing.T) {
 	list, err := drawHistories()
 	if err != nil {

@@ -21,7 +21,7 @@ var (
 // result must be that of a sorted list, and so the same on all of them. A failure
 // prints a short script; saved, it is run again by
 //
-//	go test ./differential -script FILE
+//	go test ./differential -script "$PWD"/FILE
 func TestDifferential(t *testing.T) {
 	list := drawHistories(t)
 	total := 0
