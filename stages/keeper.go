@@ -112,7 +112,7 @@ func (k *Keeper) run(ctx context.Context) error {
 			return err
 		}
 	}
-	for {
+	for ctx.Err() == nil { // after a failure, not even what is queued
 		select {
 		case p, open := <-k.inbox.ch:
 			if !open {
@@ -124,9 +124,9 @@ func (k *Keeper) run(ctx context.Context) error {
 			}
 			k.inbox.worked(1, time.Since(start))
 		case <-ctx.Done():
-			return nil
 		}
 	}
+	return nil
 }
 
 // begin takes the database over, unless that is done: before the first change, so
