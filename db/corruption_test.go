@@ -20,8 +20,8 @@ import (
 
 // corruptBits sizes TestCorruptionSweep. The figures in docs/reliability.md were taken with
 //
-//	go test ./db -run TestCorruptionSweep -v -corrupt-bits 8 -timeout 60m
-var corruptBits = flag.Int("corrupt-bits", 1, "TestCorruptionSweep turns so many bits of each byte over; 8: all, also of a log's unused space")
+//	go test ./db -run TestCorruptionSweep -v -corruption.bits 8 -timeout 60m
+var corruptBits = flag.Int("corruption.bits", 1, "TestCorruptionSweep turns so many bits of each byte over; 8: all, also of a log's unused space")
 
 // victim is a small database that is to be damaged.
 type victim struct {

@@ -19,8 +19,8 @@ import (
 
 // faultEvery sizes TestFaultSweep. The figures in docs/reliability.md were taken with
 //
-//	go test ./db -run TestFaultSweep -v -fault-every 1 -timeout 60m
-var faultEvery = flag.Int("fault-every", 37, "TestFaultSweep breaks every so many-th operation; 1: each")
+//	go test ./db -run TestFaultSweep -v -faults.every 1 -timeout 60m
+var faultEvery = flag.Int("faults.every", 37, "TestFaultSweep breaks every so many-th operation; 1: each")
 
 // fault is one way in which an operation can fail.
 type fault struct {

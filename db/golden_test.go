@@ -20,10 +20,10 @@ import (
 // changes later, they must open and hold what goldenContents lists. A new version of
 // a format gets golden databases of its own, beside these:
 //
-//	go test ./db -run TestGolden -lsmdb.golden
+//	go test ./db -run TestGolden -golden.update
 //
 // writes them anew; for files that are committed that is never right.
-var goldenUpdate = flag.Bool("lsmdb.golden", false, "write the golden databases of testdata anew")
+var goldenUpdate = flag.Bool("golden.update", false, "write the golden databases of testdata anew")
 
 const (
 	goldenDir      = "testdata/golden-v1"

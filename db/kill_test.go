@@ -20,10 +20,10 @@ import (
 
 // The figure in docs/reliability.md was taken with
 //
-//	go test ./db -run TestKill9 -v -lsmdb.kills 1000 -timeout 30m
+//	go test ./db -run TestKill9 -v -kill.count 1000 -timeout 30m
 var (
-	kills    = flag.Int("lsmdb.kills", 25, "how many processes TestKill9 kills")
-	killSeed = flag.Uint64("lsmdb.killseed", 1, "what they write, and when they are killed")
+	kills    = flag.Int("kill.count", 25, "how many processes TestKill9 kills")
+	killSeed = flag.Uint64("kill.seed", 1, "what they write, and when they are killed")
 )
 
 // killVariable makes the test binary a process that writes until it is killed. It

@@ -16,8 +16,8 @@ import (
 )
 
 var (
-	linearHistories = flag.Int("lsmdb.histories", 300, "how many histories the linearizability test makes and checks")
-	linearSeed      = flag.Uint64("lsmdb.history", 1, "seed of its first history; what the scheduler does is not in the seed")
+	linearHistories = flag.Int("linear.histories", 300, "how many histories the linearizability test makes and checks")
+	linearSeed      = flag.Uint64("linear.seed", 1, "seed of its first history; what the scheduler does is not in the seed")
 )
 
 // linearTimeout bounds the check of one history, which takes milliseconds. A

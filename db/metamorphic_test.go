@@ -18,17 +18,17 @@ import (
 )
 
 var (
-	histories     = flag.Int("lsmdb.histories", 3, "how many histories TestMetamorphic runs under every option set")
-	firstHistory  = flag.Uint64("lsmdb.history", 1, "seed of the first of them")
-	operations    = flag.Int("lsmdb.operations", 1000, "operations of each history")
-	historyScript = flag.String("lsmdb.script", "", "file with the only history that TestMetamorphic runs, as a failure prints it")
+	histories     = flag.Int("metamorphic.histories", 3, "how many histories TestMetamorphic runs under every option set")
+	firstHistory  = flag.Uint64("metamorphic.seed", 1, "seed of the first of them")
+	operations    = flag.Int("metamorphic.operations", 1000, "operations of each history")
+	historyScript = flag.String("metamorphic.script", "", "file with the only history that TestMetamorphic runs, as a failure prints it")
 )
 
 // TestMetamorphic runs the same histories under many option sets. Every result of
 // every operation must be that of a sorted list, and so the same under all of them. A
 // failure prints a short script; saved, it is run again by
 //
-//	go test ./db -run TestMetamorphic -lsmdb.script "$PWD"/FILE
+//	go test ./db -run TestMetamorphic -metamorphic.script "$PWD"/FILE
 func TestMetamorphic(t *testing.T) {
 	list, err := drawHistories()
 	if err != nil {

@@ -13,9 +13,9 @@ import (
 )
 
 var (
-	modelSeeds = flag.Int("lsmdb.seeds", 9, "how many seeds the model test runs")
-	modelSeed  = flag.Uint64("lsmdb.seed", 0, "run the model test with this seed only")
-	modelSteps = flag.Int("lsmdb.steps", 500, "steps of the model test for each seed")
+	modelSeeds = flag.Int("model.seeds", 9, "how many seeds the model test runs")
+	modelSeed  = flag.Uint64("model.seed", 0, "run the model test with this seed only")
+	modelSteps = flag.Int("model.steps", 500, "steps of the model test for each seed")
 )
 
 // TestModel does random things to a database and to a model of it. Memtables are so

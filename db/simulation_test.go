@@ -20,9 +20,9 @@ import (
 )
 
 var (
-	simulations = flag.Int("lsmdb.simulations", 0, "how many seeds the simulation runs; 0: what fits a test run")
-	replayEvery = flag.Uint64("lsmdb.replayevery", 20, "how many seeds of the simulation pass until one is run twice")
-	simulation1 = flag.Uint64("lsmdb.simulation", 0, "run the simulation with this seed only, and show its schedule")
+	simulations = flag.Int("simulation.seeds", 0, "how many seeds the simulation runs; 0: what fits a test run")
+	replayEvery = flag.Uint64("simulation.replay", 20, "how many seeds of the simulation pass until one is run twice")
+	simulation1 = flag.Uint64("simulation.seed", 0, "run the simulation with this seed only, and show its schedule")
 )
 
 // simulationsByDefault are what takes some 20 s of two processors: fewer under the race detector, which makes them slow.
@@ -185,7 +185,7 @@ func simulate(t *testing.T, image *vfstest.Disk, seed uint64, met *schedulesMet)
 		t.Logf("schedule:\n%s", strings.Join(s.trace, "\n"))
 	}
 	if s.err != nil {
-		t.Errorf("seed %d, step %d of life %d: %v\nrepeat it with: go test ./db -run 'TestSimulation$' -lsmdb.simulation=%d -v\nthe last of its schedule:\n%s",
+		t.Errorf("seed %d, step %d of life %d: %v\nrepeat it with: go test ./db -run 'TestSimulation$' -simulation.seed=%d -v\nthe last of its schedule:\n%s",
 			seed, s.steps, s.life, s.err, seed, strings.Join(s.trace[max(0, len(s.trace)-40):], "\n"))
 	}
 	met.Steps += s.steps

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-var plantBugs = flag.Bool("lsmdb.plant", false, "plant bugs into the sources and see that the crash sweep catches each; takes minutes")
+var plantBugs = flag.Bool("sweep.plant", false, "plant bugs into the sources and see that the crash sweep catches each; takes minutes")
 
 // plantedBug is a change of the sources that makes of lsmdb what another system once
 // was, or what lsmdb must not become.
@@ -25,10 +25,10 @@ type edit struct{ file, old, new string }
 // it to fail. Nothing of that touches the sources: the compiler is shown others in
 // their place. It is slow, as each bug needs a build:
 //
-//	go test ./db -run '^TestPlantedBugs$' -v -timeout 30m -lsmdb.plant
+//	go test ./db -run '^TestPlantedBugs$' -v -timeout 30m -sweep.plant
 func TestPlantedBugs(t *testing.T) {
 	if !*plantBugs {
-		t.Skip("takes minutes: -lsmdb.plant")
+		t.Skip("takes minutes: -sweep.plant")
 	}
 	caught := 0
 	for _, bug := range plantedBugs {
@@ -75,7 +75,7 @@ func sweepWith(t *testing.T, bug plantedBug) ([]byte, error) {
 	must(t, err)
 	list := filepath.Join(dir, "overlay.json")
 	must(t, os.WriteFile(list, overlay, 0o600))
-	command := exec.CommandContext(t.Context(), "go", "test", "-overlay", list, "-vet", "off", "-timeout", "120s", "-run", "^TestCrashSweep$", "./db", "-lsmdb.sweep", "1")
+	command := exec.CommandContext(t.Context(), "go", "test", "-overlay", list, "-vet", "off", "-timeout", "120s", "-run", "^TestCrashSweep$", "./db", "-sweep.states", "1")
 	command.Dir = root
 	return command.CombinedOutput()
 }

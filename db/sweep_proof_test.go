@@ -17,7 +17,7 @@ import (
 	"lsmdb/internal/vfstest"
 )
 
-var sweepCauses = flag.Bool("lsmdb.sweep.causes", false, "remove the syncs also one caller at a time, which takes minutes")
+var sweepCauses = flag.Bool("sweep.causes", false, "remove the syncs also one caller at a time, which takes minutes")
 
 // TestEverySyncIsNecessary removes every sync of the engine in turn, files' and
 // directories', and expects the crash sweep to fail each time: a sync that nothing
@@ -190,7 +190,7 @@ var coveredSyncs = []struct{ point, caller, why string }{
 // TestEveryCauseOfSyncs removes the syncs one path of calls at a time.
 func TestEveryCauseOfSyncs(t *testing.T) {
 	if !*sweepCauses {
-		t.Skip("takes minutes: -lsmdb.sweep.causes")
+		t.Skip("takes minutes: -sweep.causes")
 	}
 	recordings := recordAll(t)
 	sites := allSites(recordings)

@@ -17,8 +17,8 @@ import (
 )
 
 var (
-	sweepStates = flag.Int("lsmdb.sweep", 0, "how many different states the crash sweep opens at least; 0: as many as fit CI")
-	sweepSeed   = flag.Uint64("lsmdb.sweep.seed", 1, "first seed of the crash sweep's histories")
+	sweepStates = flag.Int("sweep.states", 0, "how many different states the crash sweep opens at least; 0: as many as fit CI")
+	sweepSeed   = flag.Uint64("sweep.seed", 1, "first seed of the crash sweep's histories")
 )
 
 // sweepDefault is the size of the sweep in CI. The race detector makes every state
@@ -39,12 +39,12 @@ func sweepDefault() int {
 // as synced by then; no open may fail. Some of the states it writes to, takes their
 // power away in the middle, and looks again.
 //
-// The size is the flag -lsmdb.sweep: so many different states at least, 100,000
+// The size is the flag -sweep.states: so many different states at least, 100,000
 // without it, 2,000 under the race detector. Rounds of all histories with ever new
 // seeds go on until they are reached.
 //
 //	go test ./db -run '^TestCrashSweep$' -v
-//	go test ./db -run '^TestCrashSweep$' -v -timeout 0 -lsmdb.sweep 10000000
+//	go test ./db -run '^TestCrashSweep$' -v -timeout 0 -sweep.states 10000000
 func TestCrashSweep(t *testing.T) {
 	began, want := time.Now(), sweepDefault()
 	sample := uint64(1)
