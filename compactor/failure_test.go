@@ -36,7 +36,7 @@ func TestCancelledRunLeavesNothing(t *testing.T) {
 			cancel(cause)
 		}
 		pauses = 0
-		_, _, err := job.Run(ctx, s.environment(), nil, s.version, func() {
+		_, err := job.Run(ctx, s.environment(), nil, s.version, func() {
 			if pauses++; pauses == at {
 				cancel(cause)
 			}
@@ -51,6 +51,7 @@ func TestCancelledRunLeavesNothing(t *testing.T) {
 		s.checkFiles()
 	}
 	readBytes := int(job.InputBytes())
+	const pauseBytes = 1024 // see output.Tables.Copy
 	if pauses < readBytes/pauseBytes/2 || pauses > 3*readBytes/pauseBytes {
 		t.Errorf("%d pauses for %d bytes", pauses, readBytes)
 	}
@@ -84,7 +85,7 @@ func TestFaultAtEveryOperation(t *testing.T) {
 				})
 			})
 			armed = true
-			outputs, stats, err := s.run(t.Context(), job)
+			outputs, err := s.run(t.Context(), job)
 			armed = false
 			if count <= at {
 				if err != nil || at < 10 {
@@ -92,7 +93,7 @@ func TestFaultAtEveryOperation(t *testing.T) {
 				}
 				break
 			}
-			if !errors.Is(err, broken) || outputs != nil || stats != (Stats{}) || job.Damaged(err) != nil {
+			if !errors.Is(err, broken) || outputs != nil || job.Damaged(err) != nil {
 				t.Errorf("late %v: %v failed, result %v, %v", late, failed, outputs, err)
 			}
 			if errors.Is(err, output.ErrDirectorySync) != (failed.Kind == vfstest.OpSyncDir) {
@@ -102,7 +103,7 @@ func TestFaultAtEveryOperation(t *testing.T) {
 			if got := len(s.contents()); got != len(s.history) {
 				t.Errorf("%v failed, %d of %d entries are left", failed, got, len(s.history))
 			}
-			if _, _, err := s.run(t.Context(), job); err != nil {
+			if _, err := s.run(t.Context(), job); err != nil {
 				t.Errorf("second try after %v: %v", failed, err)
 			}
 		}
@@ -114,7 +115,7 @@ func TestRunOnAFullDisk(t *testing.T) {
 	used := s.mem.UsedBytes()
 	for room := int64(0); ; room += 1500 {
 		s.mem.SetLimit(used + room)
-		outputs, _, err := s.run(t.Context(), job)
+		outputs, err := s.run(t.Context(), job)
 		if err == nil {
 			if len(outputs) == 0 || room == 0 {
 				t.Error("a full disk took the outputs")
@@ -138,7 +139,7 @@ func TestCorruptInput(t *testing.T) {
 		s, job := twoRuns(t, func(under vfs.FS) vfs.FS { return &flipping{FS: under, number: &damaged} })
 		target := job.tables()[i]
 		damaged.Store(target.Number)
-		outputs, _, err := s.run(t.Context(), job)
+		outputs, err := s.run(t.Context(), job)
 		var corruption *base.CorruptionError
 		if outputs != nil || !errors.As(err, &corruption) || corruption.File != base.TablePath(dir, target.Number) {
 			t.Errorf("table %d damaged: %v", target.Number, err)
@@ -224,7 +225,7 @@ func TestShortInput(t *testing.T) {
 	short := *job.Inputs[0]
 	short.Entries++
 	job.Inputs = append([]*manifest.TableMeta{&short}, job.Inputs[1:]...)
-	_, _, err := s.run(t.Context(), job)
+	_, err := s.run(t.Context(), job)
 	if !errors.Is(err, base.ErrCorrupt) || len(job.Damaged(err)) != 4 {
 		t.Error(err)
 	}
@@ -236,7 +237,7 @@ func TestMissingAndClosedInput(t *testing.T) {
 	if err := s.files.CloseAll(); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.run(t.Context(), job); !errors.Is(err, base.ErrClosed) {
+	if _, err := s.run(t.Context(), job); !errors.Is(err, base.ErrClosed) {
 		t.Error(err)
 	}
 	s.checkFiles()

@@ -57,6 +57,14 @@ type Job struct {
 // InputBytes is the size of all tables that the job reads, or moves.
 func (j *Job) InputBytes() int64 { return totalBytes(j.Inputs) + totalBytes(j.Overlaps) }
 
+// InputEntries is what the manifest says of their number of entries.
+func (j *Job) InputEntries() (sum uint64) {
+	for _, t := range j.tables() {
+		sum += t.Entries
+	}
+	return sum
+}
+
 // Edit is the change of the tree that the job amounts to, given its outputs. A
 // trivial job has no outputs: its input changes level and keeps its Handle.
 func (j *Job) Edit(outputs []*manifest.TableMeta) *manifest.Edit {

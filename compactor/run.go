@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/merge"
@@ -13,26 +12,7 @@ import (
 	"lsmdb/sstable"
 )
 
-// Stats says what a job cost.
-type Stats struct {
-	BytesRead, BytesWritten int64
-	EntriesIn, EntriesOut   uint64
-}
-
-const (
-	pauseBytes     = 1024      // entries between two looks at ctx: a few microseconds
-	readAheadBytes = 256 << 10 // inputs are read from end to end
-)
-
-// merging is one Run in progress.
-type merging struct {
-	job       *Job
-	entries   base.Iterator
-	retention *output.Retention
-	tables    *output.Tables
-	yield     func()
-	stats     Stats
-}
+const readAheadBytes = 256 << 10 // inputs are read from end to end
 
 // Run merges the inputs and returns the tables that replace them, durable but not
 // yet part of any Version: apply Edit(outputs) next. snapshots are the live ones in
@@ -43,75 +23,33 @@ type merging struct {
 // the inputs are untouched: the same tables may be tried again, except after
 // output.ErrDirectorySync, or when Damaged names some. Its calls, for different jobs, may
 // run concurrently.
-func (j *Job) Run(ctx context.Context, env output.Environment, snapshots []base.Seq, v *manifest.Version, yield func()) ([]*manifest.TableMeta, Stats, error) {
+func (j *Job) Run(ctx context.Context, env output.Environment, snapshots []base.Seq, v *manifest.Version, yield func()) ([]*manifest.TableMeta, error) {
 	if j.Trivial {
 		panic("invariant: a trivial compaction is run")
 	}
 	entries, err := j.open()
 	if err != nil {
-		return nil, Stats{}, fmt.Errorf("%s: %w", j, err)
+		return nil, err
 	}
-	m := &merging{
-		job:       j,
-		entries:   entries,
-		retention: output.NewRetention(snapshots, j.newDepths(v).none),
-		tables:    output.NewTables(env, j.newCutter().cut),
-		yield:     yield,
+	tables := output.NewTables(env, j.newCutter().cut)
+	count, err := tables.Copy(ctx, entries, output.NewRetention(snapshots, j.newDepths(v).none), yield)
+	if closeErr := entries.Close(); err == nil {
+		err = closeErr
 	}
-	outputs, err := m.run(ctx)
-	if err != nil {
-		return nil, Stats{}, fmt.Errorf("%s: %w", j, err)
-	}
-	m.stats.BytesRead = j.InputBytes()
-	m.stats.BytesWritten = totalBytes(outputs)
-	return outputs, m.stats, nil
-}
-
-func (m *merging) run(ctx context.Context) ([]*manifest.TableMeta, error) {
-	err := m.copyEntries(ctx)
-	err = errors.Join(err, m.entries.Close())
 	if err == nil {
-		err = m.checkComplete()
+		err = j.checkComplete(count)
 	}
 	if err != nil {
-		return nil, errors.Join(err, m.tables.Abort())
+		return nil, errors.Join(err, tables.Abort())
 	}
-	return m.tables.Finish()
-}
-
-func (m *merging) copyEntries(ctx context.Context) error {
-	unpausedBytes := pauseBytes // look at ctx before the first entry
-	for ok := m.entries.First(); ok; ok = m.entries.Next() {
-		if unpausedBytes >= pauseBytes {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			m.yield()
-			unpausedBytes = 0
-		}
-		key, value := m.entries.Key(), m.entries.Value()
-		unpausedBytes += len(key) + len(value)
-		m.stats.EntriesIn++
-		if !m.retention.Keep(key) {
-			continue
-		}
-		m.stats.EntriesOut++
-		if err := m.tables.Add(key, value); err != nil {
-			return err
-		}
-	}
-	return nil // an error of the iterator comes out of its Close
+	return tables.Finish()
 }
 
 // checkComplete compares what was read with what the manifest says of the inputs,
 // before they are thrown away for it.
-func (m *merging) checkComplete() error {
-	var want uint64
-	for _, t := range m.job.tables() {
-		want += t.Entries
-	}
-	if m.stats.EntriesIn != want {
-		return base.Corruptf("inputs of the compaction", -1, "%d entries were read, the manifest counts %d", m.stats.EntriesIn, want)
+func (j *Job) checkComplete(entries uint64) error {
+	if want := j.InputEntries(); entries != want {
+		return base.Corruptf("inputs of the compaction", -1, "%d entries were read, the manifest counts %d", entries, want)
 	}
 	return nil
 }

@@ -107,7 +107,7 @@ func (s *store) apply(e *manifest.Edit) {
 	s.version = v
 }
 
-func (s *store) run(ctx context.Context, job *Job, snapshots ...base.Seq) ([]*manifest.TableMeta, Stats, error) {
+func (s *store) run(ctx context.Context, job *Job, snapshots ...base.Seq) ([]*manifest.TableMeta, error) {
 	return job.Run(ctx, s.environment(), snapshots, s.version, func() {})
 }
 

@@ -44,15 +44,13 @@ func (c *Compactor) work(ctx context.Context, job *compactor.Job, version *manif
 
 // execute runs the job, unless it is a mere move, and makes its edit.
 func (c *Compactor) execute(ctx context.Context, job *compactor.Job, version *manifest.Version) (JobResult, *manifest.Edit, error) {
-	result := JobResult{Level: job.OutputLevel, Moved: job.Trivial}
 	if job.Trivial {
-		return result, job.Edit(nil), nil
+		return JobResult{Level: job.OutputLevel, Moved: true}, job.Edit(nil), nil
 	}
-	outputs, stats, err := job.Run(ctx, c.env.Output(), c.snapshots.List(), version, runtime.Gosched)
+	outputs, err := job.Run(ctx, c.env.Output(), c.snapshots.List(), version, runtime.Gosched)
 	if err != nil {
-		return result, nil, fmt.Errorf("compacting (%s): %w", job, err)
+		return JobResult{}, nil, fmt.Errorf("compacting (%s): %w", job, err)
 	}
-	result.Outputs = outputs
-	result.BytesRead, result.EntriesIn = uint64(stats.BytesRead), uint64(stats.EntriesIn)
+	result := JobResult{Level: job.OutputLevel, BytesRead: uint64(job.InputBytes()), EntriesIn: job.InputEntries(), Outputs: outputs}
 	return result, job.Edit(outputs), nil
 }

@@ -11,6 +11,7 @@ package output
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -52,6 +53,35 @@ type Tables struct {
 // user key, in ascending order; nil: everything goes into one table.
 func NewTables(env Environment, cut func(sizeBytes int64, next []byte) bool) *Tables {
 	return &Tables{env: env, cut: cut}
+}
+
+// pauseBytes is how much Copy reads between two looks at its surroundings: a few
+// microseconds, so that whoever waits gets the processor soon.
+const pauseBytes = 1024
+
+// Copy adds the entries that retention keeps and returns how many there were in all.
+// yield is called every few microseconds. It ends early with the cause of ctx.
+func (t *Tables) Copy(ctx context.Context, entries base.Iterator, retention *Retention, yield func()) (count uint64, err error) {
+	unpausedBytes := pauseBytes // look at ctx before the first entry
+	for ok := entries.First(); ok; ok = entries.Next() {
+		if unpausedBytes >= pauseBytes {
+			if ctx.Err() != nil {
+				return count, context.Cause(ctx)
+			}
+			yield()
+			unpausedBytes = 0
+		}
+		key, value := entries.Key(), entries.Value()
+		unpausedBytes += len(key) + len(value)
+		count++
+		if !retention.Keep(key) {
+			continue
+		}
+		if err := t.Add(key, value); err != nil {
+			return count, err
+		}
+	}
+	return count, entries.Err()
 }
 
 // Add writes the next entry; keys ascend strictly. Key and value may be reused
