@@ -66,22 +66,11 @@ const (
 	TypeEnd    ChunkType = 6 // clean close; nothing follows
 )
 
+var chunkTypeNames = [...]string{"zero", "full", "first", "middle", "last", "header", "end"}
+
 func (t ChunkType) String() string {
-	switch t {
-	case TypeZero:
-		return "zero"
-	case TypeFull:
-		return "full"
-	case TypeFirst:
-		return "first"
-	case TypeMiddle:
-		return "middle"
-	case TypeLast:
-		return "last"
-	case TypeHeader:
-		return "header"
-	case TypeEnd:
-		return "end"
+	if int(t) < len(chunkTypeNames) {
+		return chunkTypeNames[t]
 	}
 	return fmt.Sprintf("type %d", uint8(t))
 }

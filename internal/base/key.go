@@ -5,6 +5,7 @@ package base
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 )
@@ -39,20 +40,14 @@ const (
 // Known reports whether this version of lsmdb can store and read the kind.
 func (k Kind) Known() bool { return k == KindSet || k == KindDelete }
 
+var kindNames = map[Kind]string{
+	KindSet: "set", KindDelete: "delete", KindSeek: "seek",
+	KindRangeDelete: "range-delete", KindMerge: "merge", KindSetExpiring: "set-expiring",
+}
+
 func (k Kind) String() string {
-	switch k {
-	case KindSet:
-		return "set"
-	case KindDelete:
-		return "delete"
-	case KindRangeDelete:
-		return "range-delete"
-	case KindMerge:
-		return "merge"
-	case KindSetExpiring:
-		return "set-expiring"
-	case KindSeek:
-		return "seek"
+	if name, ok := kindNames[k]; ok {
+		return name
 	}
 	return fmt.Sprintf("kind %d", uint8(k))
 }
@@ -134,14 +129,7 @@ func Compare(a, b InternalKey) int {
 	if c := bytes.Compare(a[:an], b[:bn]); c != 0 {
 		return c
 	}
-	at, bt := binary.LittleEndian.Uint64(a[an:]), binary.LittleEndian.Uint64(b[bn:])
-	switch {
-	case at > bt:
-		return -1
-	case at < bt:
-		return 1
-	}
-	return 0
+	return cmp.Compare(binary.LittleEndian.Uint64(b[bn:]), binary.LittleEndian.Uint64(a[an:]))
 }
 
 // CheckInternalKey says what is wrong with a key that came from disk: too short
