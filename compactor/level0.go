@@ -8,15 +8,15 @@ import (
 	"lsmdb/manifest"
 )
 
-// fromL0 returns a job that empties level 0, or as much of it as one job can.
-// wanted selects tables; older ones that they overlap are taken along. Nil: all.
+// fromL0 returns a job that takes the tables which r concerns, and older ones that they
+// overlap, out of level 0, or as many of them as one job can.
 // Without a job, waits says that one will be possible when running jobs are done.
 //
 // The tables are split into clusters that share no key, because merging those
 // together gains nothing, and the largest free cluster is taken: so sequential
 // loads move their tables down unread, and hot spots do not drag the rest along.
-func (k *picker) fromL0(wanted func(*manifest.TableMeta) bool) (job *Job, waits bool) {
-	inputs := k.closure(k.sinkable(), wanted)
+func (k *picker) fromL0(r Range) (job *Job, waits bool) {
+	inputs := closure(k.sinkable(), r)
 	if len(inputs) == 0 || k.runningL0() {
 		return nil, len(inputs) > 0
 	}
@@ -58,15 +58,12 @@ func (k *picker) sinkable() []*manifest.TableMeta {
 	return tables
 }
 
-// closure returns the wanted ones of tables, newest first, and every older one that
-// an already chosen one overlaps.
-func (k *picker) closure(tables []*manifest.TableMeta, wanted func(*manifest.TableMeta) bool) []*manifest.TableMeta {
-	if wanted == nil {
-		return tables
-	}
+// closure returns those of tables, newest first, that r concerns, and every older one
+// that an already chosen one overlaps.
+func closure(tables []*manifest.TableMeta, r Range) []*manifest.TableMeta {
 	var chosen []*manifest.TableMeta
 	for _, t := range tables {
-		if wanted(t) || overlapsAny(t, chosen) {
+		if r.concerns(t) || overlapsAny(t, chosen) {
 			chosen = append(chosen, t)
 		}
 	}
@@ -119,7 +116,6 @@ func (k *picker) belongs(t *manifest.TableMeta, cluster []*manifest.TableMeta) b
 // overlapsAny reports whether a table shares user keys with any of some tables.
 func overlapsAny(t *manifest.TableMeta, tables []*manifest.TableMeta) bool {
 	return slices.ContainsFunc(tables, func(o *manifest.TableMeta) bool {
-		return bytes.Compare(t.Smallest.UserKey(), o.Largest.UserKey()) <= 0 &&
-			bytes.Compare(o.Smallest.UserKey(), t.Largest.UserKey()) <= 0
+		return t.Overlaps(o.Smallest.UserKey(), o.Largest.UserKey())
 	})
 }

@@ -26,7 +26,7 @@ func Pick(p Policy, v *manifest.Version, running []*Job, setAside map[uint64]boo
 			}
 			continue
 		}
-		job, waits := k.fromL0(nil)
+		job, waits := k.fromL0(Range{Through: base.MaxSeq})
 		if job != nil {
 			return job
 		}
@@ -184,12 +184,7 @@ func (k *picker) rewrite(level int, t *manifest.TableMeta) *Job {
 
 // lowest reports whether no deeper level overlaps the table.
 func (k *picker) lowest(level int, t *manifest.TableMeta) bool {
-	for deeper := level + 1; deeper <= bottom; deeper++ {
-		if len(k.version.Overlapping(deeper, t.Smallest.UserKey(), t.Largest.UserKey())) > 0 {
-			return false
-		}
-	}
-	return true
+	return k.lastLevel(t.Smallest.UserKey(), t.Largest.UserKey()) == level
 }
 
 // free reports whether a table may be part of a new job.
@@ -199,17 +194,8 @@ func (k *picker) free(t *manifest.TableMeta) bool {
 
 // admits reports whether the job can start now.
 func (k *picker) admits(job *Job) bool {
-	for _, t := range job.tables() {
-		if !k.free(t) {
-			return false
-		}
-	}
-	for _, other := range k.running {
-		if job.collides(other) {
-			return false
-		}
-	}
-	return true
+	taken := func(t *manifest.TableMeta) bool { return !k.free(t) }
+	return !slices.ContainsFunc(job.tables(), taken) && !slices.ContainsFunc(k.running, job.collides)
 }
 
 // runningL0 reports whether a job empties level 0. There is never a second one: it

@@ -1,7 +1,6 @@
 package compactor
 
 import (
-	"bytes"
 	"slices"
 
 	"lsmdb/internal/base"
@@ -29,7 +28,7 @@ type Range struct {
 // returned, what remains in other levels is held by tables set aside.
 func PickRange(p Policy, v *manifest.Version, running []*Job, setAside map[uint64]bool, oldestSnapshot base.Seq, r Range) (job *Job, done bool) {
 	k := newPicker(p, v, running, setAside, oldestSnapshot)
-	job, waits := k.fromL0(r.concerns)
+	job, waits := k.fromL0(r)
 	if job == nil && !waits {
 		job, waits = k.fromRange(r)
 	}
@@ -44,19 +43,14 @@ func PickRange(p Policy, v *manifest.Version, running []*Job, setAside map[uint6
 
 // concerns reports whether the table may hold an entry of the range.
 func (r Range) concerns(t *manifest.TableMeta) bool {
-	return t.SmallestSeq <= r.Through && r.holds(t)
-}
-
-func (r Range) holds(t *manifest.TableMeta) bool {
-	return (r.Upper == nil || bytes.Compare(t.Smallest.UserKey(), r.Upper) <= 0) &&
-		(r.Lower == nil || bytes.Compare(t.Largest.UserKey(), r.Lower) >= 0)
+	return t.SmallestSeq <= r.Through && t.Overlaps(r.Lower, r.Upper)
 }
 
 // fromRange looks at the levels below level 0, top first. It does not go on to the
 // next while running jobs hold one up: what they write there would have to be
 // pushed down all over again.
 func (k *picker) fromRange(r Range) (job *Job, waits bool) {
-	last := k.lastLevel(r)
+	last := k.lastLevel(r.Lower, r.Upper)
 	for level := 1; level <= last && !waits; level++ {
 		for _, t := range k.version.Overlapping(level, r.Lower, r.Upper) {
 			if !r.concerns(t) || (level == last && !k.mayShrink(t, r)) {
@@ -79,11 +73,11 @@ func (k *picker) mayShrink(t *manifest.TableMeta, r Range) bool {
 	return garbage(t, k.oldestSnapshot) || (t.Number < r.Before && (t.Deletes > 0 || t.Shadowed > 0))
 }
 
-// lastLevel is the deepest level with a table in the range. What lies in level 0
+// lastLevel is the deepest level with a table from lower to upper. What lies in level 0
 // and waits there does not count.
-func (k *picker) lastLevel(r Range) int {
+func (k *picker) lastLevel(lower, upper []byte) int {
 	for level := bottom; level >= 1; level-- {
-		if len(k.version.Overlapping(level, r.Lower, r.Upper)) > 0 {
+		if len(k.version.Overlapping(level, lower, upper)) > 0 {
 			return level
 		}
 	}

@@ -56,9 +56,15 @@ func (t *TableMeta) startsAfter(upper []byte) bool {
 	return upper != nil && bytes.Compare(t.Smallest.UserKey(), upper) > 0
 }
 
+// Overlaps reports whether the table's bounds overlap the range from lower to upper,
+// both included. A nil bound is open; an empty one is the empty key.
+func (t *TableMeta) Overlaps(lower, upper []byte) bool {
+	return !t.endsBefore(lower) && !t.startsAfter(upper)
+}
+
 // sharesKeys reports whether the bounds of two tables overlap.
 func (t *TableMeta) sharesKeys(other *TableMeta) bool {
-	return !t.endsBefore(other.Smallest.UserKey()) && !t.startsAfter(other.Largest.UserKey())
+	return t.Overlaps(other.Smallest.UserKey(), other.Largest.UserKey())
 }
 
 // check says what is impossible about a description.

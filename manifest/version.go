@@ -90,7 +90,7 @@ func (v *Version) Overlapping(level int, lower, upper []byte) []*TableMeta {
 	if level == 0 {
 		var found []*TableMeta
 		for _, t := range tables {
-			if !t.endsBefore(lower) && !t.startsAfter(upper) {
+			if t.Overlaps(lower, upper) {
 				found = append(found, t)
 			}
 		}
