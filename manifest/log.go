@@ -28,36 +28,12 @@ type Log struct {
 // file yet. When it fails the file is removed; base.ErrDiskFull then means that it
 // can be tried again.
 func CreateLog(fs vfs.FS, dir string, number uint64, s State) (*Log, error) {
-	l := &Log{number: number, path: filepath.Join(dir, base.ManifestName(number))}
-	file, err := fs.Create(l.path)
+	path := filepath.Join(dir, base.ManifestName(number))
+	writer, err := wal.Create(fs, path, number, wal.Previous{}, encode(s.Snapshot()))
 	if err != nil {
-		return nil, fmt.Errorf("create %s: %w", l.path, err)
+		return nil, fmt.Errorf("create %s: %w", path, err)
 	}
-	if err := l.begin(fs, dir, file, s); err != nil {
-		if l.writer != nil {
-			l.writer.Close()
-		} else {
-			file.Close()
-		}
-		// The first error counts; a file that stays behind is nobody's and goes at
-		// the next open.
-		_ = fs.Remove(l.path)
-		return nil, fmt.Errorf("create %s: %w", l.path, err)
-	}
-	return l, nil
-}
-
-func (l *Log) begin(fs vfs.FS, dir string, file vfs.File, s State) (err error) {
-	if l.writer, err = wal.NewWriter(file, l.path, l.number, wal.Previous{}); err != nil {
-		return err
-	}
-	if err := l.writer.Append(encode(s.Snapshot())); err != nil {
-		return err
-	}
-	if err := l.writer.Sync(); err != nil {
-		return err
-	}
-	return base.Final(fs.SyncDir(dir))
+	return &Log{writer: writer, number: number, path: path}, nil
 }
 
 // Append makes e durable. An error that is base.ErrDiskFull means that there was

@@ -454,18 +454,5 @@ func (w *Writer) snapshotStats() WriterStats {
 // directory. On an error nothing is left of it.
 func NewSegment(env *Environment, previous wal.Previous) (*wal.Writer, error) {
 	number := env.Numbers.Next()
-	path := base.WALPath(env.Dir, number)
-	file, err := env.FS.Create(path)
-	if err != nil {
-		return nil, err
-	}
-	log, err := wal.NewWriter(file, path, number, previous)
-	if err == nil {
-		// A failed directory sync is final: it must not look like a full disk.
-		if err = env.FS.SyncDir(env.Dir); err == nil {
-			return log, nil
-		}
-		err = fmt.Errorf("syncing %s: %w", env.Dir, base.Final(err))
-	}
-	return nil, errors.Join(err, file.Close(), env.FS.Remove(path))
+	return wal.Create(env.FS, base.WALPath(env.Dir, number), number, previous)
 }

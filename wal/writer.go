@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/vfs"
@@ -56,6 +57,33 @@ type Writer struct {
 	buffer []byte // the chunks of one write
 	err    error  // the first failed write or sync, or base.ErrClosed; final
 	closed bool
+}
+
+// Create makes the file of a new log and starts the log, with some records where there
+// are any. When it returns, file and directory entry are durable. On an error nothing is
+// left of it; base.ErrDiskFull then means that it can be tried again.
+func Create(fs vfs.FS, path string, segment uint64, previous Previous, records ...[]byte) (*Writer, error) {
+	file, err := fs.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	w, err := NewWriter(file, path, segment, previous)
+	for _, record := range records {
+		if err == nil {
+			err = w.Append(record)
+		}
+	}
+	if err == nil {
+		err = w.Sync()
+	}
+	if err == nil {
+		// A failed directory sync is final: it must not look like a full disk.
+		if err = base.Final(fs.SyncDir(filepath.Dir(path))); err == nil {
+			return w, nil
+		}
+		err = fmt.Errorf("syncing %s: %w", filepath.Dir(path), err)
+	}
+	return nil, errors.Join(err, base.Final(errors.Join(file.Close(), fs.Remove(path))))
 }
 
 // NewWriter starts a log in the empty file f: it preallocates, writes the header
