@@ -267,17 +267,19 @@ func checkTable(fsys vfs.FS, dir string, level int, t *manifest.TableMeta) error
 
 // replayLog reads the WAL into memtables.
 func (o *opening) replayLog() error {
-	o.replay = &replay{
-		fs: o.fs, dir: o.dir, state: o.state, clean: o.current.Clean,
-		segments: o.files.wals, memtableBytes: o.options.MemtableBytes, lastSeq: o.state.LastSeq,
-	}
+	o.replay = o.newReplay()
 	if !o.options.ReadOnly {
 		o.replay.full = o.flush
 	}
-	err := o.replay.run()
-	o.facts.Segments, o.facts.Commits, o.facts.Operations = o.replay.replayed, o.replay.commits, o.replay.operations
-	o.facts.Bytes, o.facts.TornBytes = o.replay.bytes, o.replay.tornBytes
-	return err
+	return o.replay.run()
+}
+
+// newReplay prepares to read the WAL that belongs to the tree.
+func (o *opening) newReplay() *replay {
+	return &replay{
+		fs: o.fs, dir: o.dir, state: o.state, clean: o.current.Clean, segments: o.files.wals,
+		memtableBytes: o.options.MemtableBytes, lastSeq: o.state.LastSeq, facts: &o.facts,
+	}
 }
 
 // readOnly serves reads from what is on disk and what the WAL was replayed to.

@@ -32,14 +32,10 @@ type replay struct {
 	full          func(*memtable.Memtable) error // takes memtables that are full; nil: they are collected
 	discard       bool                           // check everything, keep nothing
 
-	lastSeq    base.Seq // of the newest operation seen
-	last       wal.Previous
-	memtables  []*memtable.Memtable // oldest first; the last one is being filled
-	replayed   int                  // segments with records
-	commits    uint64
-	operations uint64
-	bytes      int64
-	tornBytes  int64
+	lastSeq   base.Seq // of the newest operation seen
+	last      wal.Previous
+	memtables []*memtable.Memtable // oldest first; the last one is being filled
+	facts     *RecoveryMetrics     // what is found
 }
 
 // run replays the segments that the MANIFEST needs, in order.
@@ -189,10 +185,10 @@ func (r *replay) segment(s *segment) error {
 	}
 	end := s.reader.End()
 	r.last = wal.Previous{Segment: s.number, End: end.Offset}
-	r.tornBytes = end.TornBytes // of the last segment: the others must end exactly
+	r.facts.TornBytes = end.TornBytes // of the last segment: the others must end exactly
 	if records > 0 {
-		r.replayed++
-		r.bytes += end.Offset
+		r.facts.Segments++
+		r.facts.Bytes += end.Offset
 	}
 	return nil
 }
@@ -223,8 +219,8 @@ func (r *replay) record(payload []byte) error {
 	if len(ops) > 0 {
 		return fmt.Errorf("%d bytes follow the last operation of the commit", len(ops))
 	}
-	r.commits++
-	r.operations += uint64(header.Count)
+	r.facts.Commits++
+	r.facts.Operations += uint64(header.Count)
 	return nil
 }
 

@@ -190,10 +190,8 @@ func matchesManifest(path string, t *manifest.TableMeta, p sstable.Properties) e
 // log replays the WAL without keeping anything.
 func (v *verification) log() error {
 	o := v.opening
-	r := &replay{
-		fs: v.fs, dir: v.dir, state: o.state, clean: o.current.Clean, segments: o.files.wals,
-		memtableBytes: o.options.MemtableBytes, lastSeq: o.state.LastSeq, discard: true,
-	}
+	r := o.newReplay()
+	r.discard = true
 	err := r.run()
 	for _, number := range r.segments {
 		if number >= o.state.OldestWAL {
@@ -204,7 +202,7 @@ func (v *verification) log() error {
 		return v.note(base.WALName(r.last.Segment), err, true)
 	}
 	if i := slices.IndexFunc(v.report.Files, func(f VerifiedFile) bool { return f.Name == base.WALName(r.last.Segment) }); i >= 0 {
-		v.report.Files[i].Entries = r.operations
+		v.report.Files[i].Entries = r.facts.Operations
 	}
 	return nil
 }

@@ -14,9 +14,8 @@ import (
 
 // Facts tells what Load found in a MANIFEST besides the State.
 type Facts struct {
-	Number uint64
-	End    wal.End // where the log ends, how, and how many torn bytes lie behind
-	Edits  int     // records read, the snapshot included
+	End   wal.End // where the log ends, how, and how many torn bytes lie behind
+	Edits int     // records read, the snapshot included
 }
 
 // Load reads MANIFEST-number in dir and applies its edits. The tables of the State
@@ -26,7 +25,7 @@ type Facts struct {
 // *base.CorruptionError; an edit of a newer version is base.ErrIncompatible.
 func Load(fsys vfs.FS, dir string, number uint64) (State, Facts, error) {
 	path := filepath.Join(dir, base.ManifestName(number))
-	facts := Facts{Number: number}
+	var facts Facts
 	if err := checkFileNumber(number); err != nil {
 		return State{}, facts, base.Corruptf(path, -1, "%v", err)
 	}
