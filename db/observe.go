@@ -1,10 +1,6 @@
 package db
 
-import (
-	"time"
-
-	"lsmdb/sstable"
-)
+import "time"
 
 // Metrics returns a picture of the database. It is cheap, blocks no stage, and may
 // be called at any time, also after Close.
@@ -36,7 +32,9 @@ func (d *DB) Metrics() Metrics {
 			level.Deletes += t.Deletes
 		}
 	}
-	m.Cache = cacheMetrics(d.env.Cache)
+	if d.env.Cache != nil {
+		m.Cache = CacheMetrics(d.env.Cache.Metrics())
+	}
 	reads := d.env.Stats.Metrics()
 	m.Reads = ReadMetrics{BlocksRead: reads.BlocksRead, BytesRead: reads.BytesRead}
 	m.Filter = FilterMetrics{
@@ -46,17 +44,6 @@ func (d *DB) Metrics() Metrics {
 		d.addPipeline(&m)
 	}
 	return m
-}
-
-func cacheMetrics(cache *sstable.Cache) CacheMetrics {
-	if cache == nil {
-		return CacheMetrics{}
-	}
-	c := cache.Metrics()
-	return CacheMetrics{
-		Capacity: c.CapacityBytes, Used: c.UsedBytes, Blocks: c.Blocks,
-		Hits: c.Hits, Misses: c.Misses, Evictions: c.Evictions,
-	}
 }
 
 // addPipeline fills in what the stages count.

@@ -40,9 +40,9 @@ type place struct {
 
 // CacheMetrics is what a Cache holds and has done.
 type CacheMetrics struct {
-	Hits, Misses, Evictions  uint64
-	UsedBytes, CapacityBytes int64 // of blocks as they lie in memory
-	Blocks                   int
+	Capacity, Used          int64 // bytes of blocks as they lie in memory
+	Blocks                  int
+	Hits, Misses, Evictions uint64
 }
 
 // secondChances bounds the blocks that one insertion spares, and so its time.
@@ -63,12 +63,12 @@ func (c *Cache) Metrics() CacheMetrics {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return CacheMetrics{
-		Hits:          c.hits.load(),
-		Misses:        c.misses.Load(),
-		Evictions:     c.evictions,
-		UsedBytes:     c.usedBytes,
-		CapacityBytes: c.capacityBytes,
-		Blocks:        c.order.Len(),
+		Capacity:  c.capacityBytes,
+		Used:      c.usedBytes,
+		Blocks:    c.order.Len(),
+		Hits:      c.hits.load(),
+		Misses:    c.misses.Load(),
+		Evictions: c.evictions,
 	}
 }
 

@@ -69,7 +69,7 @@ func TestCacheIsBoundedByBytes(t *testing.T) {
 		checkCache(t, cache)
 	}
 	m := cache.Metrics()
-	if m.Blocks != 8 || m.UsedBytes > 10_000 || m.UsedBytes < 8_000 || m.Evictions != 52 || m.Misses != 60 || m.Hits != 0 {
+	if m.Blocks != 8 || m.Used > 10_000 || m.Used < 8_000 || m.Evictions != 52 || m.Misses != 60 || m.Hits != 0 {
 		t.Fatalf("%+v", m)
 	}
 	read(t, b, 29)
@@ -221,7 +221,7 @@ func TestCacheUnderConcurrentMisses(t *testing.T) {
 	for _, table := range tables {
 		table.Close()
 	}
-	if m := cache.Metrics(); m.Blocks != 0 || m.UsedBytes != 0 {
+	if m := cache.Metrics(); m.Blocks != 0 || m.Used != 0 {
 		t.Fatalf("closed tables left %+v", m)
 	}
 }

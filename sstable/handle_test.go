@@ -191,7 +191,7 @@ func TestCloseAll(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if m := cache.Metrics(); m.Blocks != 0 || m.UsedBytes != 0 {
+	if m := cache.Metrics(); m.Blocks != 0 || m.Used != 0 {
 		t.Errorf("%+v", m)
 	}
 }
@@ -221,7 +221,7 @@ func TestRetire(t *testing.T) {
 			read(t, table, i)
 		}
 		scan(t, table.NewIterator(IteratorOptions{}), numbered(10))
-		if m := cache.Metrics(); m.Blocks != 0 || m.UsedBytes != 0 {
+		if m := cache.Metrics(); m.Blocks != 0 || m.Used != 0 {
 			t.Fatalf("a retired table caches: %+v", m)
 		}
 		checkCache(t, cache)

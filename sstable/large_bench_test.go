@@ -135,7 +135,7 @@ func BenchmarkLargeFill(b *testing.B) {
 		runtime.GC()
 		runtime.ReadMemStats(&after)
 		b.ReportMetric(float64(after.HeapInuse-before.HeapInuse)/blocks, "heap-B/block")
-		b.ReportMetric(float64(cache.Metrics().UsedBytes)/blocks, "counted-B/block")
+		b.ReportMetric(float64(cache.Metrics().Used)/blocks, "counted-B/block")
 		for _, table := range tables {
 			table.Close()
 		}

@@ -167,7 +167,7 @@ func TestRetireDuringARead(t *testing.T) {
 		if got := cache.insert(place{table.source, 5}, late); got != late {
 			t.Errorf("%s: the reader gets another block", name)
 		}
-		if m := cache.Metrics(); m.Blocks != 0 || m.UsedBytes != 0 || table.source.cached(5) != nil {
+		if m := cache.Metrics(); m.Blocks != 0 || m.Used != 0 || table.source.cached(5) != nil {
 			t.Errorf("%s: %+v", name, m)
 		}
 		runtime.KeepAlive(h)
@@ -192,7 +192,7 @@ func TestRetiredBlocksMakeRoom(t *testing.T) {
 	}
 	old.source.retire()
 	checkCache(t, cache)
-	if m := cache.Metrics(); m.Blocks != 5 || m.UsedBytes != full.UsedBytes/2 || m.Evictions != 0 {
+	if m := cache.Metrics(); m.Blocks != 5 || m.Used != full.Used/2 || m.Evictions != 0 {
 		t.Fatalf("%+v after %+v", m, full)
 	}
 	for i := range 10 {
@@ -222,7 +222,7 @@ func TestTheFirstOfTwoMissesStays(t *testing.T) {
 		}
 	}
 	checkCache(t, cache)
-	if m := cache.Metrics(); m.Blocks != 1 || m.UsedBytes != copies[0].memoryBytes() || m.Misses != 2 {
+	if m := cache.Metrics(); m.Blocks != 1 || m.Used != copies[0].memoryBytes() || m.Misses != 2 {
 		t.Fatalf("%+v", m)
 	}
 }
@@ -231,7 +231,7 @@ func TestTheFirstOfTwoMissesStays(t *testing.T) {
 func TestCapacityIsExact(t *testing.T) {
 	probe := NewCache(1 << 20)
 	read(t, numberedTable(t, 3, ReaderOptions{Cache: probe}), 0)
-	one := probe.Metrics().UsedBytes
+	one := probe.Metrics().Used
 	for capacity, want := range map[int64]int{one - 1: 0, one: 1, 2*one - 1: 1, 2 * one: 2, 3 * one: 3} {
 		cache := NewCache(capacity)
 		table := numberedTable(t, 3, ReaderOptions{Cache: cache})
@@ -239,7 +239,7 @@ func TestCapacityIsExact(t *testing.T) {
 			read(t, table, i)
 		}
 		checkCache(t, cache)
-		if m := cache.Metrics(); m.Blocks != want || m.UsedBytes != int64(want)*one {
+		if m := cache.Metrics(); m.Blocks != want || m.Used != int64(want)*one {
 			t.Errorf("capacity for %d bytes of blocks of %d: %+v", capacity, one, m)
 		}
 	}
