@@ -143,10 +143,10 @@ func (in *inside) open(state *stages.ReadState, o sstable.IteratorOptions) {
 // release closes what is open and keeps the rest for another Iterator. Memtables are
 // left to the garbage collector if what was shown last may lie there.
 func (in *inside) release(shown bool) {
+	in.entries.Close()
 	if !shown {
 		in.state.Hold(-1)
 	}
-	in.entries.Close()
 	clear(in.memtables)
 	clear(in.runs)
 	in.state = nil
@@ -157,45 +157,37 @@ func (in *inside) release(shown bool) {
 }
 
 // First moves to the first key of the range.
-func (it *Iterator) First() bool {
-	if !it.ready() {
-		return false
-	}
-	if it.lower != nil {
-		return it.showNext(it.inside.entries.SeekGE(it.searchKey(it.lower, it.seq)), false)
-	}
-	return it.showNext(it.inside.entries.First(), false)
-}
+func (it *Iterator) First() bool { return it.SeekGE(it.lower) }
 
 // Last moves to the last key of the range.
 func (it *Iterator) Last() bool {
 	if !it.ready() {
 		return false
 	}
-	if it.upper != nil {
-		return it.showPrevious(it.inside.entries.SeekLT(it.searchKey(it.upper, base.MaxSeq)))
+	if it.upper == nil {
+		return it.showPrevious(it.inside.entries.Last())
 	}
-	return it.showPrevious(it.inside.entries.Last())
+	return it.SeekLT(it.upper)
 }
 
 // SeekGE moves to the first key of the range at or after key.
 func (it *Iterator) SeekGE(key []byte) bool {
-	if it.lower != nil && bytes.Compare(key, it.lower) < 0 {
-		return it.First()
-	}
 	if !it.ready() {
 		return false
+	}
+	if bytes.Compare(key, it.lower) < 0 {
+		key = it.lower
 	}
 	return it.showNext(it.inside.entries.SeekGE(it.searchKey(key, it.seq)), false)
 }
 
 // SeekLT moves to the last key of the range before key.
 func (it *Iterator) SeekLT(key []byte) bool {
-	if it.upper != nil && bytes.Compare(key, it.upper) > 0 {
-		return it.Last()
-	}
 	if !it.ready() {
 		return false
+	}
+	if it.upper != nil && bytes.Compare(key, it.upper) > 0 {
+		key = it.upper
 	}
 	return it.showPrevious(it.inside.entries.SeekLT(it.searchKey(key, base.MaxSeq)))
 }
@@ -274,7 +266,7 @@ func (it *Iterator) Close() error {
 	if it.inside == nil {
 		return nil
 	}
-	it.inside.release(it.place == backward || it.place == forward && !it.inside.entries.InTable())
+	it.inside.release(it.place == backward || it.place == forward && it.inside.entries.InMemtable())
 	it.inside, it.place = nil, nowhere
 	return it.err
 }

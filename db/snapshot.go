@@ -70,9 +70,9 @@ func (s *Snapshot) Close() error {
 	return nil
 }
 
-// state returns what to search, and leave then. It is loaded before the snapshot is asked whether it
-// is open: what is published after a Close may lack versions that only this snapshot
-// needed.
+// state returns what to search, and to leave then. It is loaded before the snapshot is
+// asked whether it is open: what is published after a Close may lack versions that only
+// this snapshot needed.
 func (s *Snapshot) state() (stages.Reading, error) {
 	state := s.db.published.Enter()
 	if s.closed.Load() || s.db.closed.Load() {

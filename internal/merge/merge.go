@@ -139,9 +139,6 @@ func (it *Iterator) Key() base.InternalKey {
 // Again reports whether Next or Prev came here from an entry of the same user key.
 func (it *Iterator) Again() bool { return it.again }
 
-// InTable reports whether the current entry lies in a table.
-func (it *Iterator) InTable() bool { return it.current != nil && it.current.table != nil }
-
 // Value returns the current value, nil when there is none.
 func (it *Iterator) Value() []byte {
 	switch {
