@@ -75,11 +75,8 @@ func (d *DB) durability(w []Durability) Durability {
 
 // enqueue sends a commit into the pipeline, if there is one.
 func (d *DB) enqueue(ctx context.Context, c *stages.Commit) error {
-	if d.closed.Load() {
-		return ErrClosed
-	}
-	if d.pipeline == nil {
-		return ErrReadOnly
+	if err := d.writable(); err != nil {
+		return err
 	}
 	return d.pipeline.Enqueue(ctx, c)
 }
@@ -107,17 +104,16 @@ func (d *DB) Apply(ctx context.Context, b *Batch, w ...Durability) error {
 
 // await waits for the answer to the batch's commit, or takes it back.
 func (d *DB) await(ctx context.Context, b *Batch) error {
+	var err error
 	select {
-	case err := <-b.commit.Answered():
-		b.commit.Rearm()
-		return err
+	case err = <-b.commit.Answered():
 	case <-ctx.Done():
+		if b.commit.Abandon() {
+			b.detach()
+			return ctx.Err()
+		}
+		err = b.commit.Wait()
 	}
-	if b.commit.Abandon() {
-		b.detach()
-		return ctx.Err()
-	}
-	err := b.commit.Wait()
 	b.commit.Rearm()
 	return err
 }
