@@ -84,7 +84,7 @@ func sweepWith(t *testing.T, bug plantedBug) ([]byte, error) {
 // of issues.
 var plantedBugs = []plantedBug{
 	{"no directory sync after the creation of a WAL (badger 104)", []edit{
-		{"stages/writer.go", "if err = env.FS.SyncDir(env.Dir); err == nil {", "if err == nil {"}}},
+		{"wal/writer.go", "if err = base.Final(fs.SyncDir(filepath.Dir(path))); err == nil {", "if err == nil {"}}},
 	{"no directory sync after the creation of a table (etcd 6368)", []edit{
 		{"internal/output/tables.go", "if err := t.env.FS.SyncDir(t.env.Dir); err != nil {", "if err := error(nil); err != nil {"}}},
 	{"no directory sync after the rename of CURRENT (leveldb 195)", []edit{
