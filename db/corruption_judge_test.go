@@ -56,14 +56,14 @@ func (j *judgement) bad() string {
 
 // judge opens a mutant read-only, reads everything and verifies it.
 func (v *victim) judge(m mutant, damaged files) (j judgement) {
-	before := allocated()
+	before := allocatedSoFar()
 	slow := time.AfterFunc(time.Minute, func() { panic(fmt.Sprintf("%s %s %s hangs", m.kind, m.file, m.what)) })
 	defer func() {
 		slow.Stop()
 		if p := recover(); p != nil {
 			j = judgement{verdict: panicked, problem: fmt.Sprintf("%v\n%s", p, debug.Stack())}
 		}
-		j.allocated = allocated() - before
+		j.allocated = allocatedSoFar() - before
 	}()
 	image := imageFS(damaged)
 	d, err := Open(at, &Options{ReadOnly: true, MemtableBytes: 1, CacheBytes: -1, fs: image})
@@ -191,7 +191,7 @@ func (r *reading) get(key string) {
 	}
 }
 
-func allocated() uint64 {
+func allocatedSoFar() uint64 {
 	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
 	metrics.Read(sample)
 	return sample[0].Value.Uint64()

@@ -12,7 +12,6 @@ import (
 
 // The operations that only a trace has.
 const (
-	OpAllocate  OpKind = "allocate"  // vfs.LogFile
 	OpWriteback OpKind = "writeback" // vfs.LogFile.StartWriteback: no durability
 	OpMark      OpKind = "mark"      // no operation: Disk.Mark
 )
