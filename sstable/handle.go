@@ -57,8 +57,7 @@ func (h *Handle) open() (*Table, error) {
 	}
 	t, err := openSource(s, h.options.SizeBytes)
 	if err != nil {
-		h.files.remove(s)
-		return nil, errors.Join(err, s.close())
+		return nil, errors.Join(err, h.files.close(s))
 	}
 	if h.retired {
 		s.retire()
@@ -66,8 +65,7 @@ func (h *Handle) open() (*Table, error) {
 	t.owner = h
 	files := h.files
 	runtime.AddCleanup(h, func(s *source) {
-		files.remove(s)
-		s.close() // the file was only read: an error loses nothing, and nobody is left to hear of it
+		files.close(s) // the file was only read: an error loses nothing, and nobody is left to hear of it
 	}, s)
 	h.table.Store(t)
 	return t, nil
@@ -88,7 +86,8 @@ func (h *Handle) Retire() {
 // OpenFiles is the set of a database's open table files. The zero value is ready; all
 // methods may be called concurrently.
 type OpenFiles struct {
-	// The mutex is held while a file is opened, so that none slips in behind CloseAll.
+	// The mutex is held while a file is opened or closed, so that none slips in behind
+	// CloseAll, and none is open still when that returns.
 	mu     sync.Mutex
 	closed bool
 	files  map[*source]struct{}
@@ -137,8 +136,9 @@ func (o *OpenFiles) open(fs vfs.FS, path string, options ReaderOptions) (*source
 	return s, nil
 }
 
-func (o *OpenFiles) remove(s *source) {
+func (o *OpenFiles) close(s *source) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	delete(o.files, s)
+	return s.close()
 }

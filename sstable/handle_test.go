@@ -20,6 +20,7 @@ type countingFile struct {
 	reads      atomic.Int64
 	closes     atomic.Int64
 	onRead     func()
+	onClose    func()
 	closeError error
 }
 
@@ -32,6 +33,9 @@ func (f *countingFile) ReadAt(p []byte, offset int64) (int, error) {
 }
 
 func (f *countingFile) Close() error {
+	if f.onClose != nil {
+		f.onClose()
+	}
 	f.closes.Add(1)
 	if f.closeError != nil {
 		return f.closeError

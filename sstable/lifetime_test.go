@@ -55,6 +55,33 @@ func TestGarbageCollectorDuringARead(t *testing.T) {
 	}
 }
 
+// TestCloseAllWaitsForTheCollector closes everything while the garbage collector has
+// a file in hand: nothing may be open when CloseAll returns.
+func TestCloseAllWaitsForTheCollector(t *testing.T) {
+	files := tableFS(t, 10, "a")
+	var open OpenFiles
+	must(NewHandle(files, "a", ReaderOptions{}, &open).Table())(t)
+	f := files.files[0]
+	closing := make(chan struct{})
+	f.onClose = func() {
+		close(closing)
+		for range 1000 { // CloseAll gets every chance to be quicker
+			runtime.Gosched()
+		}
+	}
+	collect(t, func() bool {
+		select {
+		case <-closing:
+			return true
+		default:
+			return false
+		}
+	})
+	if err := open.CloseAll(); err != nil || f.closes.Load() != 1 {
+		t.Errorf("%v, closed %d times", err, f.closes.Load())
+	}
+}
+
 // TestCloseDuringARead closes everything in the middle of each way to read. What
 // follows must say so, and not blame the file.
 func TestCloseDuringARead(t *testing.T) {
