@@ -391,40 +391,6 @@ func appendWithFault(t *testing.T, cause error, keyBytes, failing int) (reached 
 	return true
 }
 
-// TestCreateLogFaults fails each operation in turn: no file stays behind.
-func TestCreateLogFaults(t *testing.T) {
-	injected := errors.New("injected")
-	for failing := 0; ; failing++ {
-		mem := newDir(t)
-		count := 0
-		fault := vfstest.NewFault(mem, func(op vfstest.Op) error {
-			count++
-			if count-1 == failing {
-				return injected
-			}
-			return nil
-		})
-		log, err := CreateLog(fault, testDir, 7, State{DatabaseID: 1})
-		if count <= failing {
-			count = failing + 1 // closing below is not part of it
-			if err != nil || failing < 6 {
-				t.Fatalf("%d operations, %v", failing, err)
-			}
-			if _, _, err := Load(mem.CrashClone(nil), testDir, 7); err != nil {
-				t.Fatalf("not durable: %v", err)
-			}
-			if err := log.Close(); err != nil {
-				t.Fatal(err)
-			}
-			return
-		}
-		names, listErr := mem.List(testDir)
-		if log != nil || !errors.Is(err, injected) || listErr != nil || len(names) != 0 {
-			t.Fatalf("operation %d failed: %v; left behind: %v %v", failing, err, names, listErr)
-		}
-	}
-}
-
 // TestReadFaults fails each operation of reading in turn: the error comes through,
 // and never passes for damage, a torn tail or a missing file.
 func TestReadFaults(t *testing.T) {
