@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"path/filepath"
 	"runtime"
@@ -25,7 +26,7 @@ const at = "/base/db"
 // put it on a fresh disk.
 type files map[string][]byte
 
-// filesOf reads a directory.
+// filesOf reads a directory, without what is removed meanwhile.
 func filesOf(t testing.TB, fsys vfs.FS, dir string) files {
 	t.Helper()
 	names, err := fsys.List(dir)
@@ -33,6 +34,9 @@ func filesOf(t testing.TB, fsys vfs.FS, dir string) files {
 	all := files{}
 	for _, name := range names {
 		f, err := fsys.Open(filepath.Join(dir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		must(t, err)
 		size, err := f.Size()
 		must(t, err)

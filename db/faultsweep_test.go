@@ -20,7 +20,17 @@ import (
 // faultEvery sizes TestFaultSweep. The figures in docs/reliability.md were taken with
 //
 //	go test ./db -run TestFaultSweep -v -faults.every 1 -timeout 60m
-var faultEvery = flag.Int("faults.every", 37, "TestFaultSweep breaks every so many-th operation; 1: each")
+var faultEvery = flag.Int("faults.every", 0, "TestFaultSweep breaks every so many-th operation; 1: each; 0: as many as fit CI")
+
+func faultStride() int {
+	switch {
+	case *faultEvery > 0:
+		return *faultEvery
+	case base.Invariants: // the race detector makes it slow
+		return 131
+	}
+	return 37
+}
 
 // fault is one way in which an operation can fail.
 type fault struct {
@@ -133,7 +143,7 @@ func TestFaultSweep(t *testing.T) {
 			whole := &faultRun{start: start, steps: h.steps, what: name + ", no fault", seen: &ops}
 			whole.run(t)
 			figures := make(map[string]int)
-			for n := 0; n < len(ops); n += *faultEvery {
+			for n := 0; n < len(ops); n += faultStride() {
 				for _, f := range faultsOf(ops[n].Kind) {
 					r := &faultRun{
 						start: start, steps: h.steps,
