@@ -246,6 +246,9 @@ func (s *simulation) live(last bool) {
 	s.met.Lives++
 	s.tell(fmt.Sprintf("life %d", s.life))
 	w := newWorld(s)
+	// Table files lead to the world. Did it lead on to their tables, the collector would
+	// never have them closed.
+	defer func() { w.db = nil }()
 	s.faults = faultPlan{}
 	crashAt := 1 << 30
 	if !last {
