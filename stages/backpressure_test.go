@@ -198,6 +198,57 @@ func TestStallEnds(t *testing.T) {
 	}
 }
 
+// TestFailureRefusesTheWholeGroup: when the database fails while a group waits for room,
+// its members that only want a sync are refused like those that write. Otherwise somebody
+// would be told that all before it is stored.
+func TestFailureRefusesTheWholeGroup(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		probe := newRig(t).open()
+		release := probe.hold(on(vfstest.OpCreate, base.FileTable))
+		acknowledged, _ := probe.stalled()
+		release()
+		probe.close()
+
+		r := newRig(t).open()
+		syncing, failing := make(chan struct{}), make(chan struct{})
+		r.onDisk(func(op vfstest.Op) error {
+			switch {
+			case on(vfstest.OpCreate, base.FileTable)(op):
+				<-failing
+				return errBroken
+			case on(vfstest.OpSync, base.FileWAL)(op) && r.p.Metrics().Writer.Rotations == 2:
+				<-syncing
+			}
+			return nil
+		})
+		for _, key := range acknowledged {
+			must(t, r.put(set(key, kilobyte(key))))
+		}
+		first := synced(NewCommit())
+		group := []*Commit{set("refused", kilobyte("refused")), synced(NewCommit())}
+		for _, c := range append([]*Commit{first}, group...) {
+			must(t, r.p.Enqueue(context.Background(), c))
+			synctest.Wait()
+		}
+		close(syncing)
+		must(t, first.Wait())
+		synctest.Wait()
+		if m := r.p.Metrics(); !m.Writer.Stalled || m.Traffic[0].Depth != 0 {
+			t.Fatalf("the group is not in the Writer's hand: %+v", m)
+		}
+		close(failing)
+		for i, c := range group {
+			if err := c.Wait(); !errors.Is(err, base.ErrReadOnly) || !errors.Is(err, errBroken) {
+				t.Errorf("member %d got %v", i, err)
+			}
+		}
+		if err := r.p.Close(); !errors.Is(err, errBroken) {
+			t.Errorf("Close: %v", err)
+		}
+		r.checkClosed()
+	})
+}
+
 // TestClosingReleasesCallers: those who wait for room in the inbox are turned away.
 func TestClosingReleasesCallers(t *testing.T) {
 	bubble(t, func(t *testing.T) {

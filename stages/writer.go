@@ -163,9 +163,13 @@ func (w *Writer) write(ctx context.Context) error {
 		return nil
 	}
 	refusal, err := w.makeRoom(ctx)
-	if err != nil || w.log == nil {
+	switch {
+	case err != nil || w.log == nil:
 		w.answer(errors.Join(refusal, refused(err)))
 		return err
+	case ctx.Err() != nil: // it failed meanwhile: no member may hear that all before it is stored
+		w.answer(refused(context.Cause(ctx)))
+		return nil
 	}
 	w.takeMembers(refusal)
 	if len(w.group) == 0 {
