@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"lsmdb/internal/vfstest"
 )
@@ -163,6 +164,21 @@ func (s *scribe) failSync(matches func(name string) bool) {
 func (s *scribe) afterFailure() {
 	_ = s.db.Close()
 	s.open()
+}
+
+// flushAndRest flushes and waits until what follows a flush is done too: a rewrite of the
+// MANIFEST, and removals. Nothing tells that, so the disk is watched until it is idle.
+func (s *scribe) flushAndRest() {
+	var operations atomic.Int64
+	s.machine.fail(func(vfstest.Op) error {
+		operations.Add(1)
+		return nil
+	})
+	s.flush()
+	for before := int64(-1); before != operations.Load(); time.Sleep(2 * time.Millisecond) {
+		before = operations.Load()
+	}
+	s.machine.fail(nil)
 }
 
 // flushMeanwhile writes while the Flusher has not begun to write its table.

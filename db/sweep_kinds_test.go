@@ -68,7 +68,7 @@ var sweepKinds = []sweepKind{
 		s.open()
 		for range 9 {
 			s.some(2)
-			s.flush()
+			s.flushAndRest()
 		}
 		s.some(2)
 		s.close()

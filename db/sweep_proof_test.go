@@ -184,7 +184,7 @@ var coveredSyncs = []struct{ point, caller, why string }{
 	{" NewWriter", "", "sync of zeros: for file systems that find a full disk late"},
 	{"wal/writer.go", "manifest/log.go", "CreateLog syncs the snapshot too before CURRENT names the file"},
 	{"(*Tables).finish", "(*opening).flush", "CreateLog syncs the directory too before CURRENT names the MANIFEST"},
-	{"NewSegment", "(*opening).commit", "CreateLog syncs the directory too before CURRENT names the MANIFEST"},
+	{" Create", "NewSegment < db/recovery.go", "CreateLog syncs the directory too before CURRENT names the MANIFEST"},
 }
 
 // TestEveryCauseOfSyncs removes the syncs one path of calls at a time.
