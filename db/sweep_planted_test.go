@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-var plantBugs = flag.Bool("sweep.plant", false, "plant bugs into the sources and see that the crash sweep catches each; takes minutes")
+var plantBugs = flag.Bool("sweep.plant", false, "plant bugs into the sources and see that the crash sweep, or another test, catches each; takes minutes")
 
 // plantedBug is a change of the sources that makes of lsmdb what another system once
 // was, or what lsmdb must not become.
@@ -21,9 +21,10 @@ type plantedBug struct {
 
 type edit struct{ file, old, new string }
 
-// TestPlantedBugs builds the crash sweep with one bug planted at a time, and expects
-// it to fail. Nothing of that touches the sources: the compiler is shown others in
-// their place. It is slow, as each bug needs a build:
+// TestPlantedBugs builds the crash sweep, or another test where nothing crashes, with
+// one bug planted at a time, and expects it to fail. Nothing of that touches the
+// sources: the compiler is shown others in their place. It is slow, as each bug needs a
+// build:
 //
 //	go test ./db -run '^TestPlantedBugs$' -v -timeout 30m -sweep.plant
 func TestPlantedBugs(t *testing.T) {
@@ -31,27 +32,33 @@ func TestPlantedBugs(t *testing.T) {
 		t.Skip("takes minutes: -sweep.plant")
 	}
 	caught := 0
-	for _, bug := range plantedBugs {
+	plant := func(bug plantedBug, dir, test string, flags ...string) {
 		t.Run(strings.ReplaceAll(bug.name, " ", "-"), func(t *testing.T) {
-			out, err := sweepWith(t, bug)
+			out, err := testWith(t, bug, append([]string{"-run", "^" + test + "$", dir}, flags...))
 			report := string(out)
-			_, failure, failed := strings.Cut(report, "--- FAIL: TestCrashSweep")
+			_, failure, failed := strings.Cut(report, "--- FAIL: "+test)
 			switch {
 			case err == nil:
-				t.Errorf("the sweep does not notice:\n%s", report)
+				t.Errorf("%s does not notice:\n%s", test, report)
 			case !failed:
-				t.Fatalf("the sweep did not run: %v\n%s", err, report)
+				t.Fatalf("%s did not run: %v\n%s", test, err, report)
 			default:
 				caught++
-				t.Logf("caught: %s", strings.TrimSpace(strings.SplitN(failure, "\n", 3)[1]))
+				t.Logf("caught by %s: %s", test, strings.TrimSpace(strings.SplitN(failure, "\n", 3)[1]))
 			}
 		})
 	}
-	t.Logf("%d of %d planted bugs caught", caught, len(plantedBugs))
+	for _, bug := range plantedBugs {
+		plant(bug, "./db", "TestCrashSweep", "-sweep.states", "1")
+	}
+	for _, bug := range plantedWithoutCrash {
+		plant(bug.plantedBug, bug.dir, bug.test)
+	}
+	t.Logf("%d of %d planted bugs caught", caught, len(plantedBugs)+len(plantedWithoutCrash))
 }
 
-// sweepWith runs one round of the sweep with a bug.
-func sweepWith(t *testing.T, bug plantedBug) ([]byte, error) {
+// testWith runs go test with a bug.
+func testWith(t *testing.T, bug plantedBug, args []string) ([]byte, error) {
 	t.Helper()
 	root, err := filepath.Abs("..")
 	must(t, err)
@@ -75,7 +82,7 @@ func sweepWith(t *testing.T, bug plantedBug) ([]byte, error) {
 	must(t, err)
 	list := filepath.Join(dir, "overlay.json")
 	must(t, os.WriteFile(list, overlay, 0o600))
-	command := exec.CommandContext(t.Context(), "go", "test", "-overlay", list, "-vet", "off", "-timeout", "120s", "-run", "^TestCrashSweep$", "./db", "-sweep.states", "1")
+	command := exec.CommandContext(t.Context(), "go", append([]string{"test", "-overlay", list, "-vet", "off", "-timeout", "120s"}, args...)...)
 	command.Dir = root
 	return command.CombinedOutput()
 }
@@ -129,4 +136,43 @@ var plantedBugs = []plantedBug{
 		{"wal/writer.go", "	err = w.Sync()\n	if err == nil {\n		err = w.writeEnd()", "	if err == nil {\n		err = w.writeEnd()"}}},
 	{"a recovered WAL that names a predecessor which may be lost", []edit{
 		{"db/recovery.go", "stages.NewSegment(o.env, wal.Previous{})", "stages.NewSegment(o.env, wal.Previous(o.replay.last))"}}},
+}
+
+// plantedWithoutCrash are those that show while the machine goes on.
+var plantedWithoutCrash = []struct {
+	plantedBug
+	dir, test string // of the test that must notice
+}{
+	{plantedBug{"a bad record left in the MANIFEST by a full disk (rocksdb 6316)", []edit{
+		{"wal/writer.go", `		w.err = fmt.Errorf("write to log %s at offset %d: %w", w.name, offset, err)
+		return w.err
+`, "		w.offset = offset + int64(len(chunks))\n		return err\n"},
+		{"manifest/log.go", `return l.fail("append", err)`, "return err"}}}, "./manifest", "TestAppendFaults"},
+	{plantedBug{"records of another life of the log believed (pebble 567)", []edit{
+		{"wal/wal.go", "	b.seed = base.Checksum(0, b.scratch[:])\n", ""}}}, "./wal", "TestBytesOfAnotherLife"},
+	{plantedBug{"a snapshot taken before it is registered (leveldb 320)", []edit{
+		{"stages/snapshots.go", "	r.mu.Lock()\n	defer r.mu.Unlock()\n	s := &Snapshot{seq: visible()}\n", "	s := &Snapshot{seq: visible()}\n	r.mu.Lock()\n	defer r.mu.Unlock()\n"}}}, "./stages", "TestSnapshotIsNumberedAndRegisteredAtOnce"},
+	{plantedBug{"a compaction that does not know the snapshots (pebble 6085)", []edit{
+		{"stages/worker.go", "c.snapshots.List()", "nil"}}}, "./stages", "TestSnapshotDuringAJob"},
+	{plantedBug{"a database open in two processes (badger 424)", []edit{
+		{"internal/vfs/lock.go", "err = lockFile(file, shared); err == nil", "err = nil; err == nil"}}}, "./db", "TestTwoProcesses"},
+	{plantedBug{"a database open twice in one process (leveldb 126)", []edit{
+		{"internal/vfs/lock.go", "err = lockFile(file, shared); err == nil", "err = nil; err == nil"},
+		{"internal/vfs/lock.go", "!(shared && other.shared)", "false"}}}, "./db", "TestLocked"},
+	{plantedBug{"no limit of keys (pebble 1025)", []edit{
+		{"db/batch.go", "if keyBytes > MaxKeyBytes {", "if keyBytes > 100*MaxKeyBytes {"}}}, "./db", "TestKeyLimits"},
+	{plantedBug{"lengths believed before they are checked (rocksdb 14993)", []edit{
+		{"sstable/source.go", "if e.length > maxPayloadBytes+blockTrailerBytes {", "if false {"}}}, "./sstable", "TestHugeClaimsAllocateNothing"},
+	{plantedBug{"a read-only open that writes (rocksdb 10433)", []edit{
+		{"db/open.go", "filepath.Join(o.dir, base.LockName), o.options.ReadOnly)", "filepath.Join(o.dir, base.LockName), false)"}}}, "./db", "TestReadOnly"},
+	{plantedBug{"an error of close ignored (leveldb 1081)", []edit{
+		{"sstable/writer.go", "closeErr := w.Abort(); err == nil {", "closeErr := w.Abort(); false && err == nil {"}}}, "./sstable", "TestWriterReportsFailures"},
+	{plantedBug{"memory used again while an iterator reads it (pebble 537)", []edit{
+		{"stages/retired.go", "r.left == math.MaxUint64 && !m.Held()", "r.left == math.MaxUint64"}}}, "./stages", "TestReadersKeepArenas"},
+	{plantedBug{"memory used again while a get reads it", []edit{
+		{"stages/retired.go", "r.left == math.MaxUint64 && !m.Held()", "(r.left == math.MaxUint64 || !m.Held())"}}}, "./stages", "TestReadersKeepArenas"},
+	{plantedBug{"a database closed twice (pebble 3589)", []edit{
+		{"db/db.go", "	d.closeOnce.Do(func() {", "	func(f func()) { f() }(func() {"}}}, "./db", "TestCloseUnderLoad"},
+	{plantedBug{"a sync that is acknowledged beside refused writes", []edit{
+		{"stages/writer.go", "	case ctx.Err() != nil: // it", "	case false && ctx.Err() != nil: // it"}}}, "./stages", "TestFailureRefusesTheWholeGroup"},
 }

@@ -38,6 +38,21 @@ func TestSnapshotsRegister(t *testing.T) {
 	r.release(a)
 }
 
+// TestSnapshotIsNumberedAndRegisteredAtOnce: between the two a job could list the
+// snapshots without the new one, and drop what it sees.
+func TestSnapshotIsNumberedAndRegisteredAtOnce(t *testing.T) {
+	var r Snapshots
+	listed := make(chan []base.Seq, 1)
+	r.acquire(func() base.Seq {
+		go func() { listed <- r.List() }()
+		time.Sleep(20 * time.Millisecond)
+		return 5
+	})
+	if list := <-listed; !slices.Equal(list, []base.Seq{5}) {
+		t.Errorf("a job that started meanwhile listed %d", list)
+	}
+}
+
 // TestSnapshotDuringAJob acquires a snapshot at every operation of a flush and a
 // compaction that rewrite the very keys it sees; it keeps its view.
 func TestSnapshotDuringAJob(t *testing.T) {
