@@ -351,6 +351,26 @@ func TestDiskFullOnce(t *testing.T) {
 	}
 }
 
+// TestTakeoverFailsForGood: a directory sync that failed is not tried again, even if the
+// disk is too full to remove the table whose name it was for.
+func TestTakeoverFailsForGood(t *testing.T) {
+	m := newMachine(newSettled(t, 10, false).disk(t))
+	failed := false
+	m.fail(func(op vfstest.Op) error { // only the Keeper comes here
+		switch {
+		case op.Kind == vfstest.OpSyncDir && !failed:
+			failed = true
+			return errDisk
+		case op.Kind == vfstest.OpRemove:
+			return ErrDiskFull
+		}
+		return nil
+	})
+	d := m.open(t)
+	wantErr(t, "a write", d.Put([]byte("k"), nil), ErrReadOnly)
+	wantErr(t, "Close", d.Close(), errDisk)
+}
+
 // TestCloseDuringTakeover closes while the takeover is under way, at each of its steps:
 // Close waits for it, and nothing is lost.
 func TestCloseDuringTakeover(t *testing.T) {

@@ -120,6 +120,7 @@ func (t *Tables) Finish() ([]*manifest.TableMeta, error) {
 
 // Abort closes and removes every file made, unless Finish succeeded. The error
 // tells of files that could not be removed; the next open of the database does it.
+// It never looks like a full disk, lest what was aborted for good be tried again.
 func (t *Tables) Abort() error {
 	if t.writer != nil {
 		_ = t.writer.Abort() // the file goes away: what closing says has no meaning
@@ -132,7 +133,7 @@ func (t *Tables) Abort() error {
 		}
 	}
 	t.made, t.done = nil, nil
-	return failed
+	return base.Final(failed)
 }
 
 func (t *Tables) startTable() error {

@@ -253,6 +253,26 @@ func TestFaultAtEveryOperation(t *testing.T) {
 	}
 }
 
+// TestFailureForGood has something fail and then, on a full disk, also the removal of the
+// tables: that must not look as if waiting for room would cure it.
+func TestFailureForGood(t *testing.T) {
+	broken := errors.New("broken")
+	for _, failing := range []vfstest.OpKind{vfstest.OpWrite, vfstest.OpSync, vfstest.OpSyncDir} {
+		fault := vfstest.NewFault(newMem(t), func(op vfstest.Op) error {
+			switch op.Kind {
+			case failing:
+				return broken
+			case vfstest.OpRemove:
+				return base.ErrDiskFull
+			}
+			return nil
+		})
+		if _, err := write(newEnvironment(fault), someEntries(20), nil); !errors.Is(err, broken) || errors.Is(err, base.ErrDiskFull) {
+			t.Errorf("%v: %v", failing, err)
+		}
+	}
+}
+
 func TestDiskFull(t *testing.T) {
 	mem := newMem(t)
 	metas, err := write(newEnvironment(mem), someEntries(200), nil)
