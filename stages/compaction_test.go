@@ -347,6 +347,49 @@ func TestCompactGivesUp(t *testing.T) {
 	}
 }
 
+// endsBehindTheBack is a context that ends after its second Done was asked for, and shows
+// that to its user last of all.
+type endsBehindTheBack struct {
+	context.Context
+	cancel context.CancelFunc
+	asked  int
+}
+
+func (c *endsBehindTheBack) Done() <-chan struct{} {
+	if c.asked++; c.asked == 2 {
+		c.cancel()
+		time.Sleep(2 * longestBackOff)
+	}
+	return c.Context.Done()
+}
+
+// TestCompactIsCancelledBehindTheBack: where the Compactor learns before its caller that
+// the context has ended, it does not say that all is compacted.
+func TestCompactIsCancelledBehindTheBack(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, func(e *Environment) { e.Policy.L0Trigger = 2 }).open()
+		r.onDisk(func(op vfstest.Op) error {
+			if on(vfstest.OpCreate, base.FileTable)(op) && len(r.traced("create")) > 4 { // of two flushes
+				return base.ErrDiskFull
+			}
+			return nil
+		})
+		for range 2 {
+			r.fill("k", 3)
+			must(t, r.p.Flush(context.Background()))
+		}
+		for range 20 {
+			synctest.Wait() // the Compactor waits for room
+			ctx, cancel := context.WithCancel(context.Background())
+			if err := r.p.Compact(&endsBehindTheBack{ctx, cancel, 0}, nil, nil); !errors.Is(err, context.Canceled) {
+				t.Errorf("%v, but level 0 has %d tables", err, len(r.p.State().Version.Levels[0]))
+			}
+		}
+		r.onDisk(nil)
+		r.close()
+	})
+}
+
 func TestCompactorWorkersShareTheTree(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, func(e *Environment) {

@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -186,7 +187,7 @@ func (c *Compactor) choose() (job *compactor.Job, manual bool) {
 			}
 			break
 		}
-		r.reply <- c.damageWithin(r.bounds)
+		r.reply <- cmp.Or(r.ctx.Err(), c.damageWithin(r.bounds)) // the caller may not have seen yet that ctx ended
 		c.pending = c.pending[1:]
 	}
 	return compactor.Pick(c.env.Policy, c.newest.Version, c.running, c.setAside, oldest), false
