@@ -264,6 +264,11 @@ func TestDamagedTableIsSetAside(t *testing.T) {
 		if got := r.names(base.FileTable); !slices.Contains(got, base.TableName(damaged.Number)) {
 			t.Error("the damaged table is gone")
 		}
+		// What overlaps it outside of the range cannot go down either.
+		err := r.p.Compact(context.Background(), []byte("zz"), nil)
+		if !errors.Is(err, base.ErrCorrupt) || !strings.Contains(err.Error(), base.TableName(damaged.Number)) {
+			t.Errorf("Compact: %v, but level 0 has %d tables", err, len(r.p.State().Version.Levels[0]))
+		}
 		r.close()
 	})
 }

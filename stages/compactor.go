@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -194,15 +195,23 @@ func (c *Compactor) choose() (job *compactor.Job, manual bool) {
 }
 
 // damageWithin returns what prevented a manual compaction from being complete: the
-// damage of the tables in its range that are set aside.
+// damage of the tables in its range that are set aside. Where there is none, but the
+// range did not get into one level, what is left of it overlaps others elsewhere.
 func (c *Compactor) damageWithin(r compactor.Range) error {
-	var all []error
+	var within []error
+	held, left := false, false // some of the range, by a level; by one that it should have left
 	for level := range c.newest.Version.Levels {
+		here := false
 		for _, t := range c.newest.Version.Overlapping(level, r.Lower, r.Upper) {
-			all = append(all, c.damage[t.Number])
+			within = append(within, c.damage[t.Number])
+			here = here || t.SmallestSeq <= r.Through
 		}
+		held, left = held || here, left || here && (held || level == 0)
 	}
-	return errors.Join(all...)
+	if err := errors.Join(within...); err != nil || !left {
+		return err
+	}
+	return errors.Join(slices.Collect(maps.Values(c.damage))...)
 }
 
 // settle notes the end of a job. An error means that the database must stop.
