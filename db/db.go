@@ -78,7 +78,7 @@ func Open(dir string, opts *Options) (*DB, error) {
 }
 
 // Flush writes what is in memory to tables and waits for that. Ctx bounds the
-// wait; the work itself goes on.
+// wait: what has begun goes on, and what has not is taken back.
 func (d *DB) Flush(ctx context.Context) error {
 	if err := d.writable(); err != nil {
 		return err

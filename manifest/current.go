@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -188,5 +189,5 @@ func writeWhole(fs vfs.FS, path string, contents []byte) error {
 	if err == nil {
 		err = file.Sync()
 	}
-	return errors.Join(err, file.Close())
+	return cmp.Or(err, file.Close()) // the first failure says whether trying again helps
 }
