@@ -67,14 +67,14 @@ func (r *interruptibleReader) Read(p []byte) (int, error) {
 			return 0, r.err
 		}
 		select { // what has arrived comes first
-		case next := <-r.chunks:
-			r.rest, r.err = next.bytes, next.err
+		case next, more := <-r.chunks:
+			r.take(next, more)
 			continue
 		default:
 		}
 		select {
-		case next := <-r.chunks:
-			r.rest, r.err = next.bytes, next.err
+		case next, more := <-r.chunks:
+			r.take(next, more)
 		case <-r.ctx.Done():
 			r.err = r.ctx.Err()
 		}
@@ -82,4 +82,13 @@ func (r *interruptibleReader) Read(p []byte) (int, error) {
 	n := copy(p, r.rest)
 	r.rest = r.rest[n:]
 	return n, nil
+}
+
+// take accepts a chunk. Without more there is none: the reading goroutine gave
+// up, which before the end of the input it does for an ended ctx only.
+func (r *interruptibleReader) take(next chunk, more bool) {
+	if !more {
+		next.err = r.ctx.Err()
+	}
+	r.rest, r.err = next.bytes, next.err
 }
