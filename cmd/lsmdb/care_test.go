@@ -15,7 +15,8 @@ func TestVerifySound(t *testing.T) {
 	out := succeed(t, "", "verify", dir, "--files")
 	contains(t, out, "CURRENT", "table", "1,000", "sound: read", "no problem found")
 	v := object(t, succeed(t, "", "verify", dir, "--json"))
-	if v["ok"] != true || len(v["files"].([]any)) < 3 {
+	problems, ok := v["problems"].([]any)
+	if v["ok"] != true || len(v["files"].([]any)) < 3 || !ok || len(problems) != 0 {
 		t.Errorf("got %v", v)
 	}
 }

@@ -63,6 +63,9 @@ func verifying(ctx context.Context, d *display, dir string) (*db.VerifyReport, e
 
 func (v *verify) tell(dir string, report *db.VerifyReport, elapsed time.Duration) error {
 	if v.console.json {
+		if report.Problems == nil {
+			report.Problems = []db.Problem{} // [] in JSON, not null
+		}
 		err := v.console.printJSON(struct {
 			OK bool `json:"ok"`
 			*db.VerifyReport
