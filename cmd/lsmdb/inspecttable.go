@@ -47,7 +47,7 @@ func (t *inspectTable) run(ctx context.Context, args []string) error {
 		if err := t.damage(err); err != nil {
 			return err
 		}
-		return t.end("the table does not open: without footer, properties and index no block can be found")
+		return t.end("the table does not open; none of its blocks is shown")
 	}
 	defer opened.Close()
 	t.properties(opened.Properties())
