@@ -22,7 +22,7 @@ func newDelete(c *console) *cobra.Command {
 		Long: `Delete one key or several; all of them or, if it fails, none. Deleting a key that
 is not there is no error.
 
-` + exitHelp(exitOK, exitFailure, exitUsage, exitNoDatabase, exitInUse, exitNewer),
+` + exitHelp(exitOK, exitFailure, exitUsage, exitNoDatabase, exitInUse, exitNewer, exitInterrupted),
 		Example: `  lsmdb delete mydata fruit/apple
   lsmdb delete mydata fruit/apple fruit/plum
   lsmdb delete mydata --escaped 'line one\nline two'`,

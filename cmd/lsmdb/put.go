@@ -30,7 +30,7 @@ database is created if DIR does not exist.
 The value is the third argument, or the content of --file, byte for byte ("-" is
 standard input).
 
-` + exitHelp(exitOK, exitFailure, exitUsage, exitNoDatabase, exitInUse, exitNewer),
+` + exitHelp(exitOK, exitFailure, exitUsage, exitNoDatabase, exitInUse, exitNewer, exitInterrupted),
 		Example: `  lsmdb put mydata fruit/apple red
   lsmdb put mydata --hex 00ff 0102
   lsmdb put mydata picture --file apple.png

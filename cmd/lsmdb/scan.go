@@ -77,7 +77,7 @@ func newScan(c *console) *cobra.Command {
 line per entry, key and value with a tab between them, escaped as in every plain
 result. With --json: one object per line, as "lsmdb load" reads them.
 
-` + exitHelp(exitOK, exitFailure, exitUsage, exitNoDatabase, exitInUse, exitNewer),
+` + exitHelp(exitOK, exitFailure, exitUsage, exitNoDatabase, exitInUse, exitNewer, exitInterrupted),
 		Example: `  lsmdb scan mydata
   lsmdb scan mydata fruit/
   lsmdb scan mydata --from a --to n --reverse --limit 10

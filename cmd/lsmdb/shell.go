@@ -42,7 +42,7 @@ them failed. With --json, each answer is an object.
 Words are separated by spaces; one that holds spaces stands in double quotes. The
 escapes \\ \t \n \r \xHH \" hold everywhere, and results use them.
 
-` + exitHelp(exitOK, exitFailure, exitUsage, exitNoDatabase, exitInUse, exitNewer),
+` + exitHelp(exitOK, exitFailure, exitUsage, exitNoDatabase, exitInUse, exitNewer, exitInterrupted),
 		Example: "  lsmdb shell\n  lsmdb shell mydata\n  printf 'put apple red\\nget apple\\n' | lsmdb shell mydata",
 		Args:    arguments(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
