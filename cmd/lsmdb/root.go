@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"strings"
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
@@ -21,9 +23,20 @@ func run(ctx context.Context, args []string, c *console) int {
 		return exitOK
 	}
 	if settled := new(failure); !c.started && !errors.As(err, &settled) {
-		err = usagef("%v", err) // cobra's own: flags that exclude each other
+		err = excluding(err)
 	}
 	return c.report(err)
+}
+
+// setTogether matches cobra's error for flags that exclude each other.
+var setTogether = regexp.MustCompile(`; \[(.+)\] were all set$`)
+
+// excluding is cobra's error for such flags in the words of this command.
+func excluding(err error) error {
+	if set := setTogether.FindStringSubmatch(err.Error()); set != nil {
+		return usagef("--%s: only one of them", strings.ReplaceAll(set[1], " ", " and --"))
+	}
+	return usagef("%v", err)
 }
 
 const rootHelp = `lsmdb is an embedded, crash-safe, ordered key-value store. This command shows it
@@ -38,7 +51,8 @@ every other command wants an existing one. Reading commands write nothing to it.
 Keys and values are given as plain text. --escaped, --hex and --base64 read the
 arguments in that form, and results come in the same form. Plain results are
 escaped: \\ \t \n \r, and \xHH for every byte that is not printable UTF-8, so
-that each key and value has exactly one line; --escaped reads them back.`
+that each key and value has exactly one line; --escaped reads them back. A key or
+value that begins with "-" goes behind "--": lsmdb put mydata -- balance -5`
 
 // newRoot builds the tree of commands on a console.
 func newRoot(c *console) *cobra.Command {
@@ -61,7 +75,7 @@ func newRoot(c *console) *cobra.Command {
 	}
 	root.PersistentFlags().BoolVar(&c.json, "json", false, "write results, and errors, as JSON")
 	root.PersistentFlags().BoolVarP(&c.verbose, "verbose", "v", false, "write the database's events to standard error")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%v", err) })
+	root.SetFlagErrorFunc(wrongFlag)
 	root.AddGroup(
 		&cobra.Group{ID: "start", Title: "To start with:"},
 		&cobra.Group{ID: "data", Title: "Data:"},
@@ -91,6 +105,16 @@ func wrongCommand(cmd *cobra.Command, args []string) error {
 		hint = fmt.Sprintf("; did you mean %q?", close[0])
 	}
 	return usagef("%s has no command %q%s", cmd.CommandPath(), args[0], hint)
+}
+
+// wrongFlag is the error for a flag that is unknown or malformed. A word that was
+// meant as a key or value looks like one when it begins with a dash.
+func wrongFlag(_ *cobra.Command, err error) error {
+	wrong := usagef("%v", err)
+	if settled := new(failure); errors.As(wrong, &settled) {
+		settled.hint += "; what begins with \"-\" and is no flag goes behind \"--\""
+	}
+	return wrong
 }
 
 // arguments accepts between least and most arguments (most < 0: any number).
