@@ -147,6 +147,12 @@ func TestHelp(t *testing.T) {
 	}
 }
 
+func TestVersion(t *testing.T) {
+	if text := succeed(t, "", "--version"); !strings.HasPrefix(text, "lsmdb version ") || !strings.Contains(text, "go1.") {
+		t.Errorf("--version says %q", text)
+	}
+}
+
 func TestUsageErrors(t *testing.T) {
 	for _, c := range []struct {
 		args  []string

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"runtime/debug"
 	"strings"
 
 	"github.com/rs/zerolog"
@@ -61,6 +62,7 @@ func newRoot(c *console) *cobra.Command {
 		Use:                        "lsmdb",
 		Short:                      "An embedded, crash-safe, ordered key-value store",
 		Long:                       rootHelp + "\n\n" + exitHelp(exitOK, exitFailure, exitUsage, exitNotFound, exitNoDatabase, exitInUse, exitNewer, exitInterrupted),
+		Version:                    version(),
 		Example:                    "  lsmdb tour\n  lsmdb shell mydata\n  lsmdb put mydata fruit/apple red\n  lsmdb scan mydata fruit/",
 		SilenceUsage:               true,
 		SilenceErrors:              true,
@@ -86,6 +88,15 @@ func newRoot(c *console) *cobra.Command {
 	addTo(root, "care", newStats(c), newCompact(c), newVerify(c), newInspect(c))
 	root.AddCommand(newTourChild(c))
 	return root
+}
+
+// version names the commit or tag that was built, as far as the compiler knew it.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "unknown"
+	}
+	return info.Main.Version + ", " + info.GoVersion
 }
 
 func addTo(root *cobra.Command, group string, commands ...*cobra.Command) {
