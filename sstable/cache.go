@@ -77,19 +77,19 @@ func (c *Cache) Metrics() CacheMetrics {
 func (c *Cache) attach(s *source, slots int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !s.noFill {
+	if !s.closed.Load() {
 		s.slots = make([]atomic.Pointer[block], slots)
 	}
 }
 
-// insert puts b into its slot, unless the table left the tree or b is larger than the
-// whole cache. Where another goroutine was faster, its block stays, and is returned.
+// insert puts b into its slot, unless the file was closed or b is larger than the whole
+// cache. Where another goroutine was faster, its block stays, and is returned.
 func (c *Cache) insert(at place, b *block) *block {
 	c.misses.Add(1)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	size := b.memoryBytes()
-	if size > c.capacityBytes || at.source.noFill {
+	if size > c.capacityBytes || at.source.closed.Load() {
 		return b
 	}
 	slot := &at.source.slots[at.slot]
@@ -129,11 +129,11 @@ func (c *Cache) drop(at place, b *block) {
 	c.usedBytes -= b.memoryBytes()
 }
 
-// forget takes every block of a table file out, and lets none in again.
+// forget takes every block of a table file out. None comes in again if the file was
+// closed before.
 func (c *Cache) forget(s *source) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s.noFill = true
 	for i := range s.slots {
 		if b := s.slots[i].Load(); b != nil {
 			c.drop(place{s, i}, b)

@@ -23,10 +23,9 @@ type Handle struct {
 
 	table atomic.Pointer[Table] // nil until opened
 
-	// The mutex makes concurrent first readers open the file once, and orders that
-	// against Retire. Once the table is open, readers do not touch it.
-	mu      sync.Mutex
-	retired bool
+	// The mutex makes concurrent first readers open the file once. Once the table is
+	// open, readers do not touch it.
+	mu sync.Mutex
 }
 
 // NewHandle makes a Handle; nothing is opened yet. The file is listed in files while
@@ -59,9 +58,6 @@ func (h *Handle) open() (*Table, error) {
 	if err != nil {
 		return nil, errors.Join(err, h.files.close(s))
 	}
-	if h.retired {
-		s.retire()
-	}
 	t.owner = h
 	files := h.files
 	runtime.AddCleanup(h, func(s *source) {
@@ -71,13 +67,9 @@ func (h *Handle) open() (*Table, error) {
 	return t, nil
 }
 
-// Retire tells that the table left the tree. Its cached blocks leave the cache at
-// once. Whoever still reads it through an older version can go on, but what is read
-// is not cached any more.
+// Retire tells that the table left the tree: its cached blocks make room at once. What
+// is still read of it, through an older version, is cached again until the file is closed.
 func (h *Handle) Retire() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.retired = true
 	if t := h.table.Load(); t != nil {
 		t.source.retire()
 	}

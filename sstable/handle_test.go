@@ -206,32 +206,38 @@ func getError(table *Table, i int) error {
 	return err
 }
 
+// TestRetire: the blocks of a table that left the tree go at once. Whoever still reads it
+// must not go to the file each time.
 func TestRetire(t *testing.T) {
-	for _, openFirst := range []bool{true, false} {
-		files := tableFS(t, 10, "a")
-		var open OpenFiles
-		cache := NewCache(1 << 20)
-		h := NewHandle(files, "a", ReaderOptions{Cache: cache}, &open)
-		if openFirst {
-			table := must(h.Table())(t)
-			read(t, table, 3)
-			if cache.Metrics().Blocks != 1 {
-				t.Fatal("not cached")
-			}
-		}
-		h.Retire()
-		table := must(h.Table())(t)
-		for i := range 10 {
-			read(t, table, i)
-		}
-		scan(t, table.NewIterator(IteratorOptions{}), numbered(10))
-		if m := cache.Metrics(); m.Blocks != 0 || m.Used != 0 {
-			t.Fatalf("a retired table caches: %+v", m)
-		}
-		checkCache(t, cache)
-		if err := open.CloseAll(); err != nil {
-			t.Fatal(err)
-		}
+	files := tableFS(t, 10, "a")
+	var open OpenFiles
+	cache, stats := NewCache(1<<20), new(Stats)
+	h := NewHandle(files, "a", ReaderOptions{Cache: cache, Stats: stats}, &open)
+	h.Retire() // before it was opened: nothing is there to go
+	table := must(h.Table())(t)
+	for i := range 10 {
+		read(t, table, i)
+	}
+	if m := cache.Metrics(); m.Blocks != 10 {
+		t.Fatalf("not cached: %+v", m)
+	}
+	h.Retire()
+	if m := cache.Metrics(); m.Blocks != 0 || m.Used != 0 {
+		t.Fatalf("a retired table keeps its blocks: %+v", m)
+	}
+	scan(t, table.NewIterator(IteratorOptions{}), numbered(10))
+	before := stats.Metrics().BlocksRead
+	scan(t, table.NewIterator(IteratorOptions{}), numbered(10))
+	read(t, table, 3)
+	if after := stats.Metrics().BlocksRead; after != before {
+		t.Errorf("%d blocks read once more", after-before)
+	}
+	checkCache(t, cache)
+	if err := open.CloseAll(); err != nil {
+		t.Fatal(err)
+	}
+	if m := cache.Metrics(); m.Blocks != 0 || m.Used != 0 {
+		t.Fatalf("a closed table keeps its blocks: %+v", m)
 	}
 }
 

@@ -18,7 +18,6 @@ type source struct {
 	cache    *Cache                  // may be nil
 	stats    *Stats
 	closed   atomic.Bool
-	noFill   bool   // guarded by the cache's mutex: no block comes in any more
 	identity uint64 // 0 until it is known
 	name     string
 	file     vfs.File
@@ -42,7 +41,7 @@ func (s *source) close() error {
 	return s.file.Close()
 }
 
-// retire drops the cached blocks and caches none any more.
+// retire drops the cached blocks.
 func (s *source) retire() {
 	if s.cache != nil {
 		s.cache.forget(s)
