@@ -20,9 +20,10 @@ import (
 )
 
 var (
-	simulations = flag.Int("simulation.seeds", 0, "how many seeds the simulation runs; 0: what fits a test run")
-	replayEvery = flag.Uint64("simulation.replay", 20, "how many seeds of the simulation pass until one is run twice")
-	simulation1 = flag.Uint64("simulation.seed", 0, "run the simulation with this seed only, and show its schedule")
+	simulations     = flag.Int("simulation.seeds", 0, "how many seeds the simulation runs; 0: what fits a test run")
+	simulationFirst = flag.Uint64("simulation.first", 1, "the first seed of the simulation")
+	replayEvery     = flag.Uint64("simulation.replay", 20, "how many seeds of the simulation pass until one is run twice")
+	simulation1     = flag.Uint64("simulation.seed", 0, "run the simulation with this seed only, and show its schedule")
 )
 
 // simulationsByDefault are what takes some 20 s of two processors: fewer under the race detector, which makes them slow.
@@ -63,7 +64,7 @@ func TestSimulation(t *testing.T) {
 				t.Parallel()
 				var met schedulesMet
 				var mine uint64
-				for seed := shard + 1; seed <= uint64(n) && !t.Failed(); seed += shards {
+				for seed := *simulationFirst + shard; seed < *simulationFirst+uint64(n) && !t.Failed(); seed += shards {
 					schedule := simulate(t, image, seed, &met)
 					mine ^= digestOf(schedule)
 					if seed/shards%*replayEvery != 0 {
