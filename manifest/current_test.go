@@ -202,6 +202,24 @@ func TestWriteCurrentFaults(t *testing.T) {
 	}
 }
 
+// TestWriteCurrentTellsTheFirstFailure: a broken disk that is full as well is not one
+// that waiting cures.
+func TestWriteCurrentTellsTheFirstFailure(t *testing.T) {
+	injected := errors.New("injected")
+	fault := vfstest.NewFault(newDir(t), func(op vfstest.Op) error {
+		switch op.Kind {
+		case vfstest.OpSync:
+			return injected
+		case vfstest.OpClose:
+			return base.ErrDiskFull
+		}
+		return nil
+	})
+	if err := WriteCurrent(fault, testDir, currents[0]); !errors.Is(err, injected) || errors.Is(err, base.ErrDiskFull) {
+		t.Errorf("WriteCurrent returned %v", err)
+	}
+}
+
 func checkCurrent(t *testing.T, fsys vfs.FS, either, or Current) {
 	t.Helper()
 	got, err := ReadCurrent(fsys, testDir)
