@@ -426,3 +426,67 @@ func TestAnsweredCommitsAreLetGo(t *testing.T) {
 		}
 	}
 }
+
+// Members of a crowd are answered as soon as they are visible, once; those of a smaller
+// group all together. A batch that cannot be decoded shows where the Writer stood.
+func TestCrowdIsAnsweredOneByOne(t *testing.T) {
+	for members, early := range map[int]bool{crowd - 1: false, crowd: true} {
+		r := newRig(t)
+		w := r.newWriter()
+		var commits []*Commit
+		for i := range members {
+			commits = append(commits, set(fmt.Sprint("key", i), "value"))
+		}
+		broken := commits[members-1]
+		broken.Ops = broken.Ops[:len(broken.Ops)-1]
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("no panic")
+				}
+			}()
+			_ = runWriter(w, commits...)
+		}()
+		answered := 0
+		for _, c := range commits {
+			select {
+			case err := <-c.reply:
+				must(t, err)
+				answered++
+			default:
+			}
+		}
+		want := 0
+		if early {
+			want = members - 1
+		}
+		if visible := r.published.Visible(); answered != want || visible != base.Seq(want) {
+			t.Errorf("%d members: %d answered, %d visible, want %d", members, answered, visible, want)
+		}
+		w.answer(errBroken)
+		for i, c := range commits {
+			if again := len(c.reply) == 1; again == (i < want) {
+				t.Errorf("%d members, of which %d were answered: after the panic, number %d is answered: %t", members, want, i, again)
+			}
+		}
+	}
+}
+
+func TestCrowdThatEndsWithASeal(t *testing.T) {
+	r := newRig(t)
+	w := r.newWriter()
+	var commits []*Commit
+	for i := range crowd {
+		commits = append(commits, set(fmt.Sprint("key", i), "value"))
+	}
+	last := NewCommit()
+	last.seal = true
+	must(t, runWriter(w, append(commits, last)...))
+	for _, c := range commits {
+		must(t, c.Wait())
+	}
+	sealed := <-w.flusher.ch
+	if sealed.waiter != last || sealed.Memtable.Len() != crowd || len(last.reply) != 0 {
+		t.Errorf("the seal's waiter %p, want %p; %d entries", sealed.waiter, last, sealed.Memtable.Len())
+	}
+}

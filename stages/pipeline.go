@@ -27,6 +27,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -158,7 +159,7 @@ func assemble(env *Environment, start Start) *Pipeline {
 
 	p.writer = &Writer{
 		env: env, published: &p.Published, inbox: commits, flusher: sealed, keeper: proposals,
-		active: active, next: start.State.LastSeq + 1,
+		active: active, next: start.State.LastSeq + 1, courtesy: courtesy{start: time.Now()},
 	}
 	p.compactor = newCompactor(env, &p.Snapshots, applied, proposals, start.State.Version)
 	p.compactor.launch = p.launch
@@ -239,9 +240,13 @@ func (p *Pipeline) cleanEnd() (CleanEnd, bool) {
 // Enqueue sends a commit to the Writer, waiting for room until ctx ends. Once it
 // returned nil, exactly one answer will come, unless the commit is abandoned.
 func (p *Pipeline) Enqueue(ctx context.Context, c *Commit) error {
+	p.writer.courtesy.arrive()
 	entered, err := p.door.enter(ctx, p.writer.inbox, c)
-	if !entered {
+	switch {
+	case !entered:
 		return p.Refusal()
+	case err == nil:
+		p.writer.courtesy.giveWay(c)
 	}
 	return err
 }

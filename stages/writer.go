@@ -21,6 +21,11 @@ const maxGroupBytes = 1 << 20
 // microseconds where nobody else wants the processor, a fraction of a sync.
 const maxYields = 200
 
+// crowd is the size of a group from which on its members are answered one by one, so
+// that the first are back while the Writer is at work on the last. Smaller groups are
+// faster answered at once.
+const crowd = 17
+
 // timedGroups is how many groups the time of one of them stands for. To look at the
 // clock costs as much as a short commit. Syncs and rotations are timed always.
 const timedGroups = 16
@@ -39,6 +44,7 @@ type Writer struct {
 	env       *Environment
 	published *Published
 	inbox     *Inbox[*Commit] // capacity: a burst of clients queues without waiting
+	courtesy  courtesy        // of the callers, after they have sent
 	flusher   *Inbox[Sealed]  // the Writer is its only sender
 	keeper    *Inbox[*Proposal]
 
@@ -91,6 +97,7 @@ type Sealed struct {
 // run is the stage's loop.
 func (w *Writer) run(ctx context.Context) error {
 	for first := range w.inbox.ch {
+		w.courtesy.working.Store(true)
 		w.groups++
 		timed := w.groups%timedGroups == 1
 		var start time.Time
@@ -109,6 +116,7 @@ func (w *Writer) run(ctx context.Context) error {
 			busy += timedGroups * (time.Since(start) - w.waited)
 		}
 		w.inbox.worked(n, busy)
+		w.courtesy.working.Store(len(w.inbox.ch) > 0)
 	}
 	return w.finish(ctx)
 }
@@ -182,11 +190,13 @@ func (w *Writer) write(ctx context.Context) error {
 	return w.acknowledge(ctx)
 }
 
-// answer sends err to every member of the group. Members that were abandoned get
-// an answer that nobody reads.
+// answer sends err to every member of the group that has no answer yet. Members that
+// were abandoned get an answer that nobody reads.
 func (w *Writer) answer(err error) {
 	for _, c := range w.group {
-		c.answer(err)
+		if c != nil {
+			c.answer(err)
+		}
 	}
 	clear(w.group)
 	w.group = w.group[:0]
@@ -347,8 +357,6 @@ func (w *Writer) commit() error {
 		}
 	}
 	clear(w.parts) // a large batch must not stay reachable from here
-	w.insert()
-	w.published.visible.Store(uint64(w.next - 1))
 	w.count(func(s *WriterStats) {
 		s.Commits += uint64(len(w.group))
 		s.Groups++
@@ -356,6 +364,7 @@ func (w *Writer) commit() error {
 		s.UserBytes += uint64(payload)
 		s.LogBytes += uint64(w.log.Offset() - before)
 	})
+	w.insert()
 	return nil
 }
 
@@ -374,9 +383,11 @@ func (w *Writer) syncLog() error {
 	return nil
 }
 
-// insert puts the group's operations into the memtable.
+// insert puts the group's operations into the memtable and makes them visible. Members
+// of a crowd are answered on the way; their places in the group are nil then.
 func (w *Writer) insert() {
-	for _, c := range w.group {
+	crowded := len(w.group) >= crowd
+	for i, c := range w.group {
 		for ops := c.Ops; len(ops) > 0; w.next++ {
 			op, rest, err := base.DecodeOp(ops)
 			if err != nil {
@@ -385,22 +396,27 @@ func (w *Writer) insert() {
 			w.active.Insert(op.Key, op.Value, w.next, op.Kind)
 			ops = rest
 		}
+		if crowded && !c.seal {
+			w.published.visible.Store(uint64(w.next - 1))
+			w.group[i] = nil // the sender's again, as soon as it is answered
+			c.answer(nil)
+		}
 	}
+	w.published.visible.Store(uint64(w.next - 1))
 }
 
 // acknowledge answers the members. A member that seals is the last one: it goes
 // to the Flusher, behind the memtable that ends with it.
 func (w *Writer) acknowledge(ctx context.Context) error {
-	last := w.group[len(w.group)-1]
-	if !last.seal {
+	end := len(w.group) - 1
+	last := w.group[end]
+	if last == nil || !last.seal {
 		w.answer(nil)
 		return nil
 	}
-	for _, c := range w.group[:len(w.group)-1] {
-		c.answer(nil)
-	}
-	clear(w.group)
-	w.group = append(w.group[:0], last)
+	w.group[end] = nil
+	w.answer(nil)
+	w.group = append(w.group, last)
 	var refusal, fatal error
 	if w.active.Empty() {
 		refusal = w.handOn(ctx, Sealed{waiter: last})
