@@ -1,0 +1,96 @@
+package db
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// BenchmarkPutInBusyProcess is what clients feel of a host whose goroutines want all
+// processors: some that only compute, or many that work for a moment and wake others.
+func BenchmarkPutInBusyProcess(b *testing.B) {
+	for _, host := range []struct {
+		name string
+		keep func(wg *sync.WaitGroup, done *atomic.Bool)
+	}{
+		{"idle", func(*sync.WaitGroup, *atomic.Bool) {}},
+		{"computing", computing},
+		{"pairs-20us", pairs(20 * time.Microsecond)},
+		{"pairs-200us", pairs(200 * time.Microsecond)},
+	} {
+		for _, clients := range []int{1, 4, 32} {
+			b.Run(fmt.Sprintf("%s/clients=%d", host.name, clients), func(b *testing.B) {
+				d := benchmarkDB(b)
+				var wg sync.WaitGroup
+				var done atomic.Bool
+				host.keep(&wg, &done)
+				defer wg.Wait()
+				defer done.Store(true)
+				b.ResetTimer()
+				putAtTheSameTime(b, d, clients)
+				b.StopTimer()
+			})
+		}
+	}
+}
+
+// putAtTheSameTime puts b.N random keys, by so many goroutines.
+func putAtTheSameTime(b *testing.B, d *DB, clients int) {
+	value := make([]byte, 100)
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	var wg sync.WaitGroup
+	for range clients {
+		wg.Go(func() {
+			var key []byte
+			for left.Add(-1) >= 0 {
+				key = benchmarkKey(key, rand.IntN(1<<30))
+				if err := d.Put(key, value); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func compute(d time.Duration) {
+	for start := time.Now(); time.Since(start) < d; {
+	}
+}
+
+func computing(wg *sync.WaitGroup, done *atomic.Bool) {
+	for range 2 * runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for !done.Load() {
+				compute(50 * time.Microsecond)
+			}
+		})
+	}
+}
+
+// pairs has 16 goroutines that work so long and then wake another that does the same.
+func pairs(work time.Duration) func(*sync.WaitGroup, *atomic.Bool) {
+	return func(wg *sync.WaitGroup, done *atomic.Bool) {
+		for range 16 {
+			turn := make(chan struct{})
+			wg.Go(func() {
+				defer close(turn)
+				for !done.Load() {
+					compute(work)
+					turn <- struct{}{}
+				}
+			})
+			wg.Go(func() {
+				for range turn {
+					compute(work)
+				}
+			})
+		}
+	}
+}
