@@ -238,7 +238,8 @@ func (p *Pipeline) cleanEnd() (CleanEnd, bool) {
 }
 
 // Enqueue sends a commit to the Writer, waiting for room until ctx ends. Once it
-// returned nil, exactly one answer will come, unless the commit is abandoned.
+// returned nil, exactly one answer will come, unless the commit is abandoned. It may
+// be there already: see courtesy.
 func (p *Pipeline) Enqueue(ctx context.Context, c *Commit) error {
 	p.writer.courtesy.arrive()
 	entered, err := p.door.enter(ctx, p.writer.inbox, c)
