@@ -11,7 +11,8 @@ import (
 )
 
 // BenchmarkPutInBusyProcess is what clients feel of a host whose goroutines want all
-// processors: some that only compute, or many that work for a moment and wake others.
+// processors: some that only compute, some that work for a moment and give way, or many
+// that wake others.
 func BenchmarkPutInBusyProcess(b *testing.B) {
 	for _, host := range []struct {
 		name string
@@ -19,6 +20,9 @@ func BenchmarkPutInBusyProcess(b *testing.B) {
 	}{
 		{"idle", func(*sync.WaitGroup, *atomic.Bool) {}},
 		{"computing", computing},
+		{"yielding-5", yielding(5)},
+		{"yielding-20", yielding(20)},
+		{"yielding-200", yielding(200)},
 		{"pairs-20us", pairs(20 * time.Microsecond)},
 		{"pairs-200us", pairs(200 * time.Microsecond)},
 	} {
@@ -71,6 +75,20 @@ func computing(wg *sync.WaitGroup, done *atomic.Bool) {
 				compute(50 * time.Microsecond)
 			}
 		})
+	}
+}
+
+// yielding has so many goroutines that each work for 20 microseconds in turn.
+func yielding(goroutines int) func(*sync.WaitGroup, *atomic.Bool) {
+	return func(wg *sync.WaitGroup, done *atomic.Bool) {
+		for range goroutines {
+			wg.Go(func() {
+				for !done.Load() {
+					compute(20 * time.Microsecond)
+					runtime.Gosched()
+				}
+			})
+		}
 	}
 }
 

@@ -14,9 +14,9 @@ import (
 // is woken on the Writer's processor waits there behind others. One that gives way
 // keeps its processor awake. A caller alone sleeps: the Writer runs in its place at once.
 //
-// To give way is to go to the end of the scheduler's queue, which takes milliseconds
-// in a process that is busy. After that all callers sleep for ten times as long, so
-// that not more than a tenth of their time is lost.
+// To give way is to go to the end of the scheduler's queue, which may take milliseconds
+// in a process that is busy. Once it took long, all callers sleep for ten times that, so
+// that such waits take a tenth of their time at most.
 type courtesy struct {
 	working atomic.Bool  // the Writer has a group in hand; it alone sets this
 	shared  atomic.Int32 // of so many more commits the callers give way
@@ -29,9 +29,9 @@ const (
 	sharedCommits = 256
 	// maxCourtesies is how often one caller gives way: for a few microseconds.
 	maxCourtesies = 16
-	// busyAfter is how long to give way once takes in a busy process. The engine's
-	// own jobs make it a millisecond or two at times.
-	busyAfter = 5 * time.Millisecond
+	// busyAfter is what counts as long: as long as it takes to wake a processor, which
+	// is what giving way is to save.
+	busyAfter = 50 * time.Microsecond
 )
 
 // arrive notes that a commit is about to be sent to the Writer.
