@@ -15,13 +15,14 @@ import (
 // keeps its processor awake. A caller alone sleeps: the Writer runs in its place at once.
 //
 // To give way is to go to the end of the scheduler's queue, which may take milliseconds
-// in a process that is busy. Once it took long, all callers sleep for ten times that, so
-// that such waits take a tenth of their time at most.
+// in a process that is busy with other work. Once it took long while the Writer got
+// little done, all callers sleep for ten times that, so that such waits take a tenth of
+// their time at most. If the Writer got much done, the others of the queue were callers.
 type courtesy struct {
-	working atomic.Bool  // the Writer has a group in hand; it alone sets this
-	shared  atomic.Int32 // of so many more commits the callers give way
-	resume  atomic.Int64 // nanoseconds since start: they do not before then
-	start   time.Time
+	groups atomic.Uint64 // twice the Writer's groups, odd while it is at work; it alone sets this
+	shared atomic.Int32  // of so many more commits the callers give way
+	resume atomic.Int64  // nanoseconds since start: they do not before then
+	start  time.Time
 }
 
 const (
@@ -32,11 +33,15 @@ const (
 	// busyAfter is what counts as long: as long as it takes to wake a processor, which
 	// is what giving way is to save.
 	busyAfter = 50 * time.Microsecond
+	// slowGroup is several times what the Writer takes for a group without a sync.
+	slowGroup = 20 * time.Microsecond
+	// maxCourtesy is too long whatever the Writer got done meanwhile.
+	maxCourtesy = 5 * time.Millisecond
 )
 
 // arrive notes that a commit is about to be sent to the Writer.
 func (y *courtesy) arrive() {
-	if y.working.Load() && y.shared.Load() < sharedCommits/2 {
+	if y.groups.Load()%2 == 1 && y.shared.Load() < sharedCommits/2 {
 		y.shared.Store(sharedCommits)
 	}
 }
@@ -47,17 +52,18 @@ func (y *courtesy) giveWay(c *Commit) {
 		return
 	}
 	y.shared.Add(-1)
-	before := time.Since(y.start)
+	before, first := time.Since(y.start), y.groups.Load()
 	if int64(before) < y.resume.Load() {
 		return
 	}
 	for times := 0; times < maxCourtesies && len(c.reply) == 0; times++ {
 		runtime.Gosched()
-		after := time.Since(y.start)
-		if took := after - before; took > busyAfter {
+		after, last := time.Since(y.start), y.groups.Load()
+		took, done := after-before, time.Duration(last/2-first/2)
+		if took > busyAfter && took > done*slowGroup || took > maxCourtesy {
 			y.resume.Store(int64(after + 10*took))
 			return
 		}
-		before = after
+		before, first = after, last
 	}
 }

@@ -30,7 +30,7 @@ func gaveWay(t *testing.T, prepare func() (*courtesy, *Commit)) bool {
 func TestOnlyCallersThatWriteAtTheSameTimeGiveWay(t *testing.T) {
 	shared := func() *courtesy {
 		y := &courtesy{start: time.Now()}
-		y.working.Store(true)
+		y.groups.Store(1)
 		y.arrive()
 		return y
 	}
@@ -61,9 +61,9 @@ func TestOnlyCallersThatWriteAtTheSameTimeGiveWay(t *testing.T) {
 
 func TestNobodyGivesWayLongAfterTheLastMeeting(t *testing.T) {
 	y := &courtesy{start: time.Now()}
-	y.working.Store(true)
+	y.groups.Store(1)
 	y.arrive()
-	y.working.Store(false)
+	y.groups.Store(2)
 	for range sharedCommits {
 		y.arrive()
 		y.giveWay(NewCommit())
@@ -73,25 +73,55 @@ func TestNobodyGivesWayLongAfterTheLastMeeting(t *testing.T) {
 	}
 }
 
-// In a busy process who gave way comes back late; callers sleep for a while then.
+// In a busy process who gave way comes back late; callers sleep for a while then. Where
+// many callers write, too, but the Writer gets much done; there it is no loss.
 func TestNobodyGivesWayInABusyProcess(t *testing.T) {
-	y := &courtesy{start: time.Now()}
-	y.working.Store(true)
-	y.arrive()
-	previous := runtime.GOMAXPROCS(1)
-	for tries := 0; y.resume.Load() == 0 && tries < 50; tries++ { // the other one may get its turn before
-		go func() {
-			for begin := time.Now(); time.Since(begin) < 2*busyAfter; {
+	for name, test := range map[string]struct {
+		other  time.Duration // what another goroutine works in between
+		groups uint64        // the Writer's, each time that it looks at the clock
+		sleep  bool
+	}{
+		"the Writer gets nothing done": {2 * busyAfter, 0, true},
+		"the Writer gets much done":    {2 * busyAfter, 1, false},
+		"much, but it takes too long":  {2 * maxCourtesy, 1, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			y, slept := giveWayBeside(test.other, test.groups)
+			for tries := 0; slept != test.sleep && tries < 100; tries++ { // the other one may get its turn before or late
+				y, slept = giveWayBeside(test.other, test.groups)
 			}
-		}()
-		y.giveWay(NewCommit())
+			if slept != test.sleep {
+				t.Fatalf("callers sleep from then on: %t", slept)
+			}
+			if !slept {
+				return
+			}
+			if until := time.Duration(y.resume.Load()); until < 5*test.other {
+				t.Errorf("callers give way again after %s", until)
+			}
+			y.resume.Store(int64(time.Hour))
+			if gaveWay(t, func() (*courtesy, *Commit) { return y, NewCommit() }) {
+				t.Error("a caller gave way although the process is busy")
+			}
+		})
 	}
-	runtime.GOMAXPROCS(previous)
-	if time.Duration(y.resume.Load()) < 10*busyAfter {
-		t.Fatalf("callers give way again after %s", time.Duration(y.resume.Load()))
-	}
-	y.resume.Store(int64(time.Hour))
-	if gaveWay(t, func() (*courtesy, *Commit) { return y, NewCommit() }) {
-		t.Error("a caller gave way although the process is busy")
-	}
+}
+
+// giveWayBeside gives way to a goroutine that works so long, and reports whether the
+// callers sleep from then on.
+func giveWayBeside(other time.Duration, groups uint64) (*courtesy, bool) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	y := &courtesy{start: time.Now()}
+	y.groups.Store(1)
+	y.arrive()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for begin := time.Now(); time.Since(begin) < other; {
+			y.groups.Add(2 * groups)
+		}
+	}()
+	y.giveWay(NewCommit())
+	<-done
+	return y, y.resume.Load() > 0
 }

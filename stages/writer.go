@@ -97,8 +97,8 @@ type Sealed struct {
 // run is the stage's loop.
 func (w *Writer) run(ctx context.Context) error {
 	for first := range w.inbox.ch {
-		w.courtesy.working.Store(true)
 		w.groups++
+		w.courtesy.groups.Store(2*w.groups + 1)
 		timed := w.groups%timedGroups == 1
 		var start time.Time
 		if timed {
@@ -116,7 +116,7 @@ func (w *Writer) run(ctx context.Context) error {
 			busy += timedGroups * (time.Since(start) - w.waited)
 		}
 		w.inbox.worked(n, busy)
-		w.courtesy.working.Store(len(w.inbox.ch) > 0)
+		w.courtesy.groups.Store(2*w.groups + uint64(min(1, len(w.inbox.ch)))) // more waits: still at work
 	}
 	return w.finish(ctx)
 }
