@@ -66,7 +66,7 @@ func (s *shell) run(ctx context.Context, args []string) (err error) {
 		if s.noHistory {
 			history = ""
 		}
-		s.input = newEditedLines(s.complete, history)
+		s.input = newEditedLines(ctx, s.complete, history)
 		s.welcome(args)
 	} else {
 		stopped, stop := untilInterrupted(ctx)
@@ -114,12 +114,13 @@ func (s *shell) loop(ctx context.Context) error {
 		case errors.Is(err, errAborted):
 			s.console.printf("%s\n", s.console.outInk().faint("exit or Ctrl-D ends the shell"))
 			continue
-		case err == io.EOF:
+		case err != nil:
 			if s.console.inTerminal && s.console.outTerminal {
 				s.console.printf("\n")
 			}
-			return nil
-		case err != nil:
+			if err == io.EOF {
+				return nil
+			}
 			return &failure{code: exitInterrupted, sentence: "interrupted", cause: err}
 		}
 		if !s.execute(ctx, line) {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/peterh/liner"
+	"golang.org/x/sync/errgroup"
 )
 
 // lineSource is where the shell's lines come from: a terminal with line editing,
@@ -42,14 +43,15 @@ func (p *plainLines) remember(string) {}
 func (p *plainLines) close() error    { return nil }
 
 // editedLines reads lines from the terminal, with editing, history and
-// completion.
+// completion. A signal ends a read with the context's error.
 type editedLines struct {
+	ctx      context.Context
 	terminal *liner.State
 	history  string // file; "": none
 }
 
-func newEditedLines(complete func(line string) []string, history string) *editedLines {
-	e := &editedLines{terminal: liner.NewLiner(), history: history}
+func newEditedLines(ctx context.Context, complete func(line string) []string, history string) *editedLines {
+	e := &editedLines{ctx: ctx, terminal: liner.NewLiner(), history: history}
 	e.terminal.SetCtrlCAborts(true)
 	e.terminal.SetTabCompletionStyle(liner.TabPrints)
 	e.terminal.SetCompleter(complete)
@@ -63,11 +65,26 @@ func newEditedLines(complete func(line string) []string, history string) *edited
 }
 
 func (e *editedLines) read(prompt string) (string, error) {
-	line, err := e.terminal.Prompt(prompt)
-	if errors.Is(err, liner.ErrPromptAborted) {
-		err = errAborted
+	ctx, stop := untilInterrupted(e.ctx)
+	defer stop()
+	var line string
+	var prompting errgroup.Group
+	answered := make(chan error, 1)
+	prompting.Go(func() error {
+		var err error
+		line, err = e.terminal.Prompt(prompt)
+		answered <- err
+		return nil
+	})
+	select {
+	case err := <-answered:
+		if errors.Is(err, liner.ErrPromptAborted) {
+			err = errAborted
+		}
+		return line, err
+	case <-ctx.Done(): // nobody waits for the prompt any more; the process ends soon
+		return "", ctx.Err()
 	}
-	return line, err
 }
 
 func (e *editedLines) remember(line string) { e.terminal.AppendHistory(line) }
