@@ -18,6 +18,14 @@ func untilInterrupted(parent context.Context) (ctx context.Context, stop context
 	return ctx, stop
 }
 
+// untilTerminated is like untilInterrupted but for SIGINT, which in a shell ends one
+// command only.
+func untilTerminated(parent context.Context) (ctx context.Context, stop context.CancelFunc) {
+	ctx, stop = signal.NotifyContext(parent, syscall.SIGTERM, syscall.SIGHUP)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}
+
 // untilUnread returns a context that ends when nobody reads the output any more
 // ("| head"). Until stop, that does not end the process, so that it can clean up.
 func untilUnread(parent context.Context) (ctx context.Context, stop context.CancelFunc) {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"lsmdb/db"
 )
@@ -57,16 +59,28 @@ escapes \\ \t \n \r \xHH \" hold everywhere, and results use them.
 }
 
 func (s *shell) run(ctx context.Context, args []string) (err error) {
+	interactive := s.console.inTerminal && s.console.outTerminal
+	session := ctx
+	if interactive {
+		// What is typed after a signal may end an abandoned prompt, which changes the
+		// terminal once more: the last word is here.
+		if mode, err := term.GetState(int(os.Stdin.Fd())); err == nil {
+			defer term.Restore(int(os.Stdin.Fd()), mode)
+		}
+		var stop context.CancelFunc
+		session, stop = untilTerminated(ctx)
+		defer stop()
+	}
 	if s.database, err = s.open(args); err != nil {
 		return err
 	}
 	defer closing(s.database, &err)
-	if s.console.inTerminal && s.console.outTerminal {
+	if interactive {
 		history := historyFile()
 		if s.noHistory {
 			history = ""
 		}
-		s.input = newEditedLines(ctx, s.complete, history)
+		s.input = newEditedLines(session, s.complete, history)
 		s.welcome(args)
 	} else {
 		stopped, stop := untilInterrupted(ctx)

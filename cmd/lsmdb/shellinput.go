@@ -67,6 +67,9 @@ func newEditedLines(ctx context.Context, complete func(line string) []string, hi
 func (e *editedLines) read(prompt string) (string, error) {
 	ctx, stop := untilInterrupted(e.ctx)
 	defer stop()
+	if ctx.Err() != nil { // a signal came while a command was running
+		return "", ctx.Err()
+	}
 	var line string
 	var prompting errgroup.Group
 	answered := make(chan error, 1)
@@ -78,7 +81,10 @@ func (e *editedLines) read(prompt string) (string, error) {
 	})
 	select {
 	case err := <-answered:
-		if errors.Is(err, liner.ErrPromptAborted) {
+		switch {
+		case ctx.Err() != nil: // the line came at the same time
+			return "", ctx.Err()
+		case errors.Is(err, liner.ErrPromptAborted):
 			err = errAborted
 		}
 		return line, err
