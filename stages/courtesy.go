@@ -15,52 +15,55 @@ import (
 // keeps its processor awake. A caller alone sleeps: the Writer runs in its place at once.
 //
 // To give way is to go to the end of the scheduler's queue, which may take milliseconds
-// in a process that is busy with other work. Once it took long while the Writer got
-// little done, all callers sleep for ten times that, so that such waits take a tenth of
-// their time at most. If the Writer got much done, the others of the queue were callers.
+// in a process that is busy with other work, the callers' own between their writes
+// included. Once it took long while the Writer got little done, all callers sleep for ten
+// times that, so that such waits take a tenth of their time at most. If the Writer got
+// much done, those before in the queue were callers, too, and it is a fair turn.
 type courtesy struct {
-	groups atomic.Uint64 // twice the Writer's groups, odd while it is at work; it alone sets this
-	shared atomic.Int32  // of so many more commits the callers give way
-	resume atomic.Int64  // nanoseconds since start: they do not before then
-	start  time.Time
+	commits atomic.Uint64 // twice what the Writer has done, odd while it is at work; it alone sets this
+	shared  atomic.Int32  // of so many more commits the callers give way
+	resume  atomic.Int64  // nanoseconds since start: they do not before then
+	start   time.Time
 }
 
 const (
 	// sharedCommits follow one that came while the Writer was at work on another.
 	sharedCommits = 256
-	// maxCourtesies is how often one caller gives way: for a few microseconds.
+	// maxCourtesies is how often one caller gives way. Mostly it is answered after one
+	// or two; these many take a few microseconds where nobody else is in the queue.
 	maxCourtesies = 16
 	// busyAfter is what counts as long: as long as it takes to wake a processor, which
 	// is what giving way is to save.
 	busyAfter = 50 * time.Microsecond
-	// slowGroup is several times what the Writer takes for a group without a sync.
-	slowGroup = 20 * time.Microsecond
-	// maxCourtesy is too long whatever the Writer got done meanwhile.
+	// slowCommit is several times what a commit of a few operations takes in an idle
+	// process. Callers of large batches do not need to give way: they take longer.
+	slowCommit = 5 * time.Microsecond
+	// maxCourtesy is too long for one time, whatever the Writer got done meanwhile.
 	maxCourtesy = 5 * time.Millisecond
 )
 
 // arrive notes that a commit is about to be sent to the Writer.
 func (y *courtesy) arrive() {
-	if y.groups.Load()%2 == 1 && y.shared.Load() < sharedCommits/2 {
+	if y.commits.Load()%2 == 1 && y.shared.Load() < sharedCommits/2 {
 		y.shared.Store(sharedCommits)
 	}
 }
 
-// giveWay returns when c, which was sent, is answered, and soon in any case.
+// giveWay returns when c, which was sent, is answered, or else after some times.
 func (y *courtesy) giveWay(c *Commit) {
 	if c.Sync || c.seal || c.reply == nil || y.shared.Load() <= 0 {
 		return
 	}
 	y.shared.Add(-1)
-	before, first := time.Since(y.start), y.groups.Load()
+	before, first := time.Since(y.start), y.commits.Load()
 	if int64(before) < y.resume.Load() {
 		return
 	}
 	for times := 0; times < maxCourtesies && len(c.reply) == 0; times++ {
 		runtime.Gosched()
-		after, last := time.Since(y.start), y.groups.Load()
+		after, last := time.Since(y.start), y.commits.Load()
 		took, done := after-before, time.Duration(last/2-first/2)
-		if took > busyAfter && took > done*slowGroup || took > maxCourtesy {
+		if took > busyAfter && took > done*slowCommit || took > maxCourtesy {
 			y.resume.Store(int64(after + 10*took))
 			return
 		}

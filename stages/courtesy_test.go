@@ -30,7 +30,7 @@ func gaveWay(t *testing.T, prepare func() (*courtesy, *Commit)) bool {
 func TestOnlyCallersThatWriteAtTheSameTimeGiveWay(t *testing.T) {
 	shared := func() *courtesy {
 		y := &courtesy{start: time.Now()}
-		y.groups.Store(1)
+		y.commits.Store(1)
 		y.arrive()
 		return y
 	}
@@ -61,9 +61,9 @@ func TestOnlyCallersThatWriteAtTheSameTimeGiveWay(t *testing.T) {
 
 func TestNobodyGivesWayLongAfterTheLastMeeting(t *testing.T) {
 	y := &courtesy{start: time.Now()}
-	y.groups.Store(1)
+	y.commits.Store(1)
 	y.arrive()
-	y.groups.Store(2)
+	y.commits.Store(2)
 	for range sharedCommits {
 		y.arrive()
 		y.giveWay(NewCommit())
@@ -77,18 +77,18 @@ func TestNobodyGivesWayLongAfterTheLastMeeting(t *testing.T) {
 // many callers write, too, but the Writer gets much done; there it is no loss.
 func TestNobodyGivesWayInABusyProcess(t *testing.T) {
 	for name, test := range map[string]struct {
-		other  time.Duration // what another goroutine works in between
-		groups uint64        // the Writer's, each time that it looks at the clock
-		sleep  bool
+		other time.Duration // what another goroutine works in between
+		done  uint64        // by the Writer, each time that it looks at the clock
+		sleep bool
 	}{
 		"the Writer gets nothing done": {2 * busyAfter, 0, true},
 		"the Writer gets much done":    {2 * busyAfter, 1, false},
 		"much, but it takes too long":  {2 * maxCourtesy, 1, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			y, slept := giveWayBeside(test.other, test.groups)
+			y, slept := giveWayBeside(test.other, test.done)
 			for tries := 0; slept != test.sleep && tries < 100; tries++ { // the other one may get its turn before or late
-				y, slept = giveWayBeside(test.other, test.groups)
+				y, slept = giveWayBeside(test.other, test.done)
 			}
 			if slept != test.sleep {
 				t.Fatalf("callers sleep from then on: %t", slept)
@@ -109,19 +109,19 @@ func TestNobodyGivesWayInABusyProcess(t *testing.T) {
 
 // giveWayBeside gives way to a goroutine that works so long, and reports whether the
 // callers sleep from then on.
-func giveWayBeside(other time.Duration, groups uint64) (*courtesy, bool) {
+func giveWayBeside(other time.Duration, done uint64) (*courtesy, bool) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	y := &courtesy{start: time.Now()}
-	y.groups.Store(1)
+	y.commits.Store(1)
 	y.arrive()
-	done := make(chan struct{})
+	ended := make(chan struct{})
 	go func() {
-		defer close(done)
+		defer close(ended)
 		for begin := time.Now(); time.Since(begin) < other; {
-			y.groups.Add(2 * groups)
+			y.commits.Add(2 * done)
 		}
 	}()
 	y.giveWay(NewCommit())
-	<-done
+	<-ended
 	return y, y.resume.Load() > 0
 }

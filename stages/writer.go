@@ -98,7 +98,7 @@ type Sealed struct {
 func (w *Writer) run(ctx context.Context) error {
 	for first := range w.inbox.ch {
 		w.groups++
-		w.courtesy.groups.Store(2*w.groups + 1)
+		w.courtesy.commits.Store(2*w.stats.Commits + 1)
 		timed := w.groups%timedGroups == 1
 		var start time.Time
 		if timed {
@@ -116,7 +116,7 @@ func (w *Writer) run(ctx context.Context) error {
 			busy += timedGroups * (time.Since(start) - w.waited)
 		}
 		w.inbox.worked(n, busy)
-		w.courtesy.groups.Store(2*w.groups + uint64(min(1, len(w.inbox.ch)))) // more waits: still at work
+		w.courtesy.commits.Store(2*w.stats.Commits + uint64(min(1, len(w.inbox.ch)))) // more waits: still at work
 	}
 	return w.finish(ctx)
 }
