@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -61,6 +62,37 @@ func putAtTheSameTime(b *testing.B, d *DB, clients int) {
 		})
 	}
 	wg.Wait()
+}
+
+// BenchmarkPutAfterWork is what 20 clients feel that work for a moment before each put.
+func BenchmarkPutAfterWork(b *testing.B) {
+	for _, work := range []time.Duration{5 * time.Microsecond, 15 * time.Microsecond} {
+		b.Run(work.String(), func(b *testing.B) {
+			d := benchmarkDB(b)
+			var wg sync.WaitGroup
+			var begun atomic.Int64
+			took := make([]time.Duration, b.N)
+			for range 20 {
+				wg.Go(func() {
+					var key []byte
+					for i := begun.Add(1); i <= int64(b.N); i = begun.Add(1) {
+						compute(work)
+						key = benchmarkKey(key, rand.IntN(1<<30))
+						start := time.Now()
+						if err := d.Put(key, make([]byte, 100)); err != nil {
+							b.Error(err)
+							return
+						}
+						took[i-1] = time.Since(start)
+					}
+				})
+			}
+			wg.Wait()
+			slices.Sort(took)
+			b.ReportMetric(float64(took[b.N/2].Nanoseconds())/1e3, "p50-µs")
+			b.ReportMetric(float64(took[b.N*9/10].Nanoseconds())/1e3, "p90-µs")
+		})
+	}
 }
 
 func compute(d time.Duration) {

@@ -73,8 +73,8 @@ func TestNobodyGivesWayLongAfterTheLastMeeting(t *testing.T) {
 	}
 }
 
-// In a busy process who gave way comes back late; callers sleep for a while then. Where
-// many callers write, too, but the Writer gets much done; there it is no loss.
+// In a busy process who gave way comes back late; callers sleep for a while then. Among
+// many callers, too, but the Writer gets much done meanwhile, so it is no loss.
 func TestNobodyGivesWayInABusyProcess(t *testing.T) {
 	for name, test := range map[string]struct {
 		other time.Duration // what another goroutine works in between

@@ -39,6 +39,9 @@ func standardConsole() *console {
 	}
 }
 
+// interactive reports whether a person types and reads.
+func (c *console) interactive() bool { return c.inTerminal && c.outTerminal }
+
 // printf writes text to out. A failure to write is not checked here: a closed
 // pipe ends the process by its signal, and a full disk behind out is caught by
 // the commands that write data (dump, scan, get).

@@ -13,15 +13,17 @@ import (
 // untilInterrupted returns a context that SIGINT, SIGTERM or SIGHUP cancels. Only
 // the first signal is caught: a second one ends the process as usual.
 func untilInterrupted(parent context.Context) (ctx context.Context, stop context.CancelFunc) {
-	ctx, stop = signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	context.AfterFunc(ctx, stop)
-	return ctx, stop
+	return untilSignal(parent, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 }
 
 // untilTerminated is like untilInterrupted but for SIGINT, which in a shell ends one
 // command only.
 func untilTerminated(parent context.Context) (ctx context.Context, stop context.CancelFunc) {
-	ctx, stop = signal.NotifyContext(parent, syscall.SIGTERM, syscall.SIGHUP)
+	return untilSignal(parent, syscall.SIGTERM, syscall.SIGHUP)
+}
+
+func untilSignal(parent context.Context, signals ...os.Signal) (ctx context.Context, stop context.CancelFunc) {
+	ctx, stop = signal.NotifyContext(parent, signals...)
 	context.AfterFunc(ctx, stop)
 	return ctx, stop
 }

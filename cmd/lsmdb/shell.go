@@ -59,7 +59,7 @@ escapes \\ \t \n \r \xHH \" hold everywhere, and results use them.
 }
 
 func (s *shell) run(ctx context.Context, args []string) (err error) {
-	interactive := s.console.inTerminal && s.console.outTerminal
+	interactive := s.console.interactive()
 	session := ctx
 	if interactive {
 		// What is typed after a signal may end an abandoned prompt, which changes the
@@ -129,7 +129,7 @@ func (s *shell) loop(ctx context.Context) error {
 			s.console.printf("%s\n", s.console.outInk().faint("exit or Ctrl-D ends the shell"))
 			continue
 		case err != nil:
-			if s.console.inTerminal && s.console.outTerminal {
+			if s.console.interactive() {
 				s.console.printf("\n")
 			}
 			if err == io.EOF {

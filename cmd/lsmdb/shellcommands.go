@@ -227,7 +227,7 @@ func (s *shell) clear(ctx context.Context, _ string, words []word) (answer, erro
 
 // confirm asks a question; only yes is yes.
 func (s *shell) confirm(question string) bool {
-	if !(s.console.inTerminal && s.console.outTerminal) && !s.console.json {
+	if !s.console.interactive() && !s.console.json {
 		s.console.printf("%s\n", strings.TrimSpace(question))
 	}
 	reply, err := s.input.read(question)

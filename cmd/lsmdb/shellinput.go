@@ -79,18 +79,18 @@ func (e *editedLines) read(prompt string) (string, error) {
 		answered <- err
 		return nil
 	})
+	var err error
 	select {
-	case err := <-answered:
-		switch {
-		case ctx.Err() != nil: // the line came at the same time
-			return "", ctx.Err()
-		case errors.Is(err, liner.ErrPromptAborted):
-			err = errAborted
-		}
-		return line, err
+	case err = <-answered:
 	case <-ctx.Done(): // nobody waits for the prompt any more; the process ends soon
-		return "", ctx.Err()
 	}
+	switch {
+	case ctx.Err() != nil: // a line that came at the same time does not count
+		return "", ctx.Err()
+	case errors.Is(err, liner.ErrPromptAborted):
+		err = errAborted
+	}
+	return line, err
 }
 
 func (e *editedLines) remember(line string) { e.terminal.AppendHistory(line) }
