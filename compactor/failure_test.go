@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"lsmdb/internal/base"
@@ -185,7 +186,7 @@ func TestDamaged(t *testing.T) {
 	}{
 		{nil, nil},
 		{errors.New("broken"), nil},
-		{base.ErrDiskFull, nil},
+		{syscall.ENOSPC, nil},
 		{fmt.Errorf("merge: %w", base.Corruptf("/db/000007.sst", 5, "bad")), []uint64{7}},
 		{errors.Join(errors.New("other"), base.Corruptf("000003.sst", 5, "bad")), []uint64{3}},
 		{base.Corruptf("/db/000009.sst", 5, "a stranger"), []uint64{3, 4, 7}},

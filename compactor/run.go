@@ -8,6 +8,7 @@ import (
 	"lsmdb/internal/base"
 	"lsmdb/internal/merge"
 	"lsmdb/internal/output"
+	"lsmdb/internal/vfs"
 	"lsmdb/manifest"
 	"lsmdb/sstable"
 )
@@ -29,7 +30,7 @@ func (j *Job) Run(ctx context.Context, env output.Environment, snapshots []base.
 	}
 	entries, err := j.open()
 	if err != nil {
-		return nil, err
+		return nil, vfs.Shortage(err)
 	}
 	tables := output.NewTables(env, j.newCutter().cut)
 	count, err := tables.Copy(ctx, entries, output.NewRetention(snapshots, j.newDepths(v).none), yield)
@@ -40,7 +41,7 @@ func (j *Job) Run(ctx context.Context, env output.Environment, snapshots []base.
 		err = j.checkComplete(count)
 	}
 	if err != nil {
-		return nil, errors.Join(err, tables.Abort())
+		return nil, errors.Join(vfs.Shortage(err), tables.Abort())
 	}
 	return tables.Finish()
 }

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"lsmdb/internal/base"
@@ -85,7 +86,7 @@ func newVictim(t *testing.T, killed bool) *victim {
 		keep()
 	}
 	if killed {
-		m.failing(vfstest.OpCreate, ".sst", base.ErrDiskFull)
+		m.failing(vfstest.OpCreate, ".sst", syscall.ENOSPC)
 		v.apply(t, d, Sync, put(39, 1000), put(38, 1000))
 		keep()
 		v.apply(t, d, Sync, put(39, 33<<10)) // a record of several chunks, and a segment of its own

@@ -71,6 +71,7 @@ func Open(dir string, opts *Options) (*DB, error) {
 	d, err := o.run()
 	if err != nil {
 		o.abandon()
+		err = vfs.Shortage(err) // a later Open can do all of it again
 		options.Logger.Error().Str("dir", dir).Err(err).Msg("open failed")
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"lsmdb/internal/base"
@@ -202,7 +203,7 @@ func newFilled(t testing.TB, durable Durability) filled {
 	f := filled{want: fillTables(t, d, 300)}
 	must(t, d.Delete([]byte("table00007")))
 	delete(f.want, "table00007")
-	m.failing(vfstest.OpCreate, ".sst", base.ErrDiskFull)
+	m.failing(vfstest.OpCreate, ".sst", syscall.ENOSPC)
 	sealed := d.Metrics().WAL.Rotations
 	for i := 0; i < f.logged+10; i++ {
 		if d.Metrics().WAL.Rotations < sealed+2 { // one is being flushed, one waits

@@ -44,7 +44,7 @@ var errFault = fmt.Errorf("injected: %w", syscall.EIO)
 
 // faultsOf lists the ways in which an operation can fail, each once and sticky.
 func faultsOf(kind vfstest.OpKind) []fault {
-	full := fmt.Errorf("%w: injected", base.ErrDiskFull)
+	full := fmt.Errorf("%w: injected", syscall.ENOSPC)
 	single := []fault{{name: "I/O error", err: errFault}}
 	add := func(name string, err error) { single = append(single, fault{name: name, err: err}) }
 	switch kind {

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -30,7 +31,7 @@ func TestWindowFaults(t *testing.T) {
 		faults := []error{errFault}
 		switch broken.Kind {
 		case vfstest.OpAllocate:
-			faults = append(faults, base.ErrDiskFull, errors.ErrUnsupported)
+			faults = append(faults, syscall.ENOSPC, errors.ErrUnsupported)
 		case vfstest.OpMap:
 			faults = append(faults, vfstest.Gone)
 		case vfstest.OpSync, vfstest.OpTruncate:

@@ -2,7 +2,6 @@ package db
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -18,7 +17,7 @@ import (
 // what was replayed, a WAL segment, a MANIFEST that names them, all durable; then
 // CURRENT names that MANIFEST, and only then what it does not list is removed. A
 // crash before the switch leaves files that nothing names beside all that was there.
-// After ErrDiskFull begin goes on where it stopped when it is called again.
+// After a shortage begin goes on where it stopped when it is called again.
 func (o *opening) begin(d *DB) (stages.Begun, error) {
 	defer o.tell(d)
 	for _, step := range []func() error{o.flushReplayed, o.commit, o.sweep} {
@@ -86,7 +85,7 @@ func (o *opening) commit() (err error) {
 	}
 	o.switching = true // also should WriteCurrent panic
 	err = manifest.WriteCurrent(o.fs, o.dir, manifest.Current{Manifest: o.begun.Manifest.Number()})
-	o.switching = !errors.Is(err, base.ErrDiskFull) // which promises that nothing changed
+	o.switching = !base.IsShortage(err) // which promises that nothing changed
 	if err != nil {
 		return fmt.Errorf("lsmdb: switching CURRENT: %w", err)
 	}

@@ -84,7 +84,7 @@ func TestRefusedSegmentStaysRefused(t *testing.T) {
 		var full atomic.Bool
 		fs := vfstest.NewFault(disk, func(op vfstest.Op) error {
 			if full.Load() && op.Kind == vfstest.OpSync && strings.HasSuffix(op.Name, ".wal") && !strings.HasSuffix(op.Name, "000002.wal") {
-				return &vfstest.Late{Err: ErrDiskFull}
+				return &vfstest.Late{Err: syscall.ENOSPC}
 			}
 			return nil
 		})
@@ -204,7 +204,7 @@ func TestReadOnlyIsNotDiskFull(t *testing.T) {
 	var full atomic.Bool
 	fs := vfstest.NewFault(vfstest.NewDisk(), func(op vfstest.Op) error {
 		if full.Load() && op.Kind == vfstest.OpSyncDir {
-			return ErrDiskFull
+			return syscall.ENOSPC
 		}
 		return nil
 	})

@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -403,7 +404,7 @@ func (p *faultPlan) of(w *world, who *parking) error {
 	p.happened = true
 	s.met.Faults++
 	if p.full {
-		return base.ErrDiskFull
+		return syscall.ENOSPC
 	}
 	switch n := s.rng.IntN(4); {
 	case n == 0:

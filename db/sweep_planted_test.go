@@ -105,7 +105,7 @@ var plantedBugs = []plantedBug{
 	{"a sync tried again after it failed (pebble 1159)", []edit{
 		{"wal/writer.go", "if err := w.file.Sync(); err != nil {", "if err := w.file.Sync(); err != nil && w.file.Sync() != nil {"}}},
 	{"a failed MANIFEST sync taken for not written (rocksdb 4990)", []edit{
-		{"manifest/log.go", `return l.fail("sync", err)`, "return base.ErrDiskFull"}}},
+		{"manifest/log.go", `return l.fail("sync", err)`, "return syscall.ENOSPC"}}},
 	{"file numbers given out again (rocksdb 7621)", []edit{
 		{"db/open.go", "stages.NewFileNumbers(o.files.largest + 1)", "stages.NewFileNumbers(1)"}}},
 	{"replay going on past a hole (pebble 864)", []edit{

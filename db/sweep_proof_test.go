@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"lsmdb/internal/base"
@@ -137,7 +138,7 @@ func lateDiskFull(t *testing.T, removed bool) error {
 		if removed && !strings.Contains(string(debug.Stack()), "wal.(*Writer).Sync(") {
 			return nil
 		}
-		return ErrDiskFull
+		return syscall.ENOSPC
 	})
 	var err error
 	for n := 0; err == nil && n < 10; n++ {

@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"errors"
+	"syscall"
 	"testing"
 
 	"lsmdb/internal/base"
@@ -51,7 +52,7 @@ func TestCreateLogFailsForGood(t *testing.T) {
 		case vfstest.OpSyncDir:
 			return injected
 		case vfstest.OpRemove:
-			return base.ErrDiskFull
+			return syscall.ENOSPC
 		}
 		return nil
 	})

@@ -64,7 +64,7 @@ func ReadCurrent(fs vfs.FS, dir string) (Current, error) {
 
 // WriteCurrent replaces CURRENT in dir, durably: after a failure or a crash it
 // holds either what it held or c. Once it returns nil it holds c. After
-// base.ErrDiskFull it certainly holds what it held.
+// a *base.ShortageError it certainly holds what it held.
 func WriteCurrent(fs vfs.FS, dir string, c Current) error {
 	text := c.encode()
 	if _, err := decodeCurrent(text); err != nil {
@@ -74,14 +74,14 @@ func WriteCurrent(fs vfs.FS, dir string, c Current) error {
 	temporary := path + ".tmp"
 	if err := writeWhole(fs, temporary, text); err != nil {
 		_ = fs.Remove(temporary) // best effort: the next call and the next open remove it too
-		return fmt.Errorf("write %s: %w", temporary, err)
+		return fmt.Errorf("write %s: %w", temporary, vfs.Shortage(err))
 	}
 	if err := fs.Rename(temporary, path); err != nil {
 		_ = fs.Remove(temporary)
-		return fmt.Errorf("switch CURRENT: %w", base.Final(err))
+		return fmt.Errorf("switch CURRENT: %w", err)
 	}
 	if err := fs.SyncDir(dir); err != nil {
-		return fmt.Errorf("switch CURRENT: %w", base.Final(err))
+		return fmt.Errorf("switch CURRENT: %w", err)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 
 	"lsmdb/internal/base"
@@ -211,7 +212,7 @@ func TestWriteCurrentTellsTheFirstFailure(t *testing.T) {
 		case vfstest.OpSync:
 			return injected
 		case vfstest.OpClose:
-			return base.ErrDiskFull
+			return syscall.ENOSPC
 		}
 		return nil
 	})

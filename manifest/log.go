@@ -1,7 +1,6 @@
 package manifest
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -25,8 +24,8 @@ type Log struct {
 
 // CreateLog starts MANIFEST-number in dir with the snapshot of s. When it
 // returns, file and directory entry are durable, but CURRENT does not name the
-// file yet. When it fails the file is removed; base.ErrDiskFull then means that it
-// can be tried again.
+// file yet. When it fails the file is removed; a *base.ShortageError then means that
+// it can be tried again.
 func CreateLog(fs vfs.FS, dir string, number uint64, s State) (*Log, error) {
 	path := filepath.Join(dir, base.ManifestName(number))
 	writer, err := wal.Create(fs, path, number, wal.Previous{}, encode(s.Snapshot()))
@@ -36,17 +35,17 @@ func CreateLog(fs vfs.FS, dir string, number uint64, s State) (*Log, error) {
 	return &Log{writer: writer, number: number, path: path}, nil
 }
 
-// Append makes e durable. An error that is base.ErrDiskFull means that there was
-// no room to prepare: nothing was written and the Log can be used on. Any other
-// error is final, is never base.ErrDiskFull, and comes again from every later
-// call: whether e is in the file is then unknown until it is read.
+// Append makes e durable. A *base.ShortageError means that it could not be prepared:
+// nothing was written and the Log can be used on. Any other error is final and comes
+// again from every later call: whether e is in the file is then unknown until it is
+// read.
 func (l *Log) Append(e *Edit) error {
 	if l.err != nil {
 		return l.err
 	}
 	record := encode(e)
 	if err := l.writer.Reserve(int64(len(record))); err != nil {
-		if errors.Is(err, base.ErrDiskFull) {
+		if base.IsShortage(err) {
 			return err
 		}
 		return l.fail("reserve", err)
@@ -84,10 +83,9 @@ func (l *Log) Finish() (end int64, err error) {
 // Finish.
 func (l *Log) Close() error { return l.writer.Close() }
 
-// fail makes err final. A full disk that shows at a write into prepared space is
-// not one that waiting cures, so the error must not look like it.
+// fail makes err final.
 func (l *Log) fail(operation string, err error) error {
-	l.err = fmt.Errorf("%s %s: %w", operation, l.path, base.Final(err))
+	l.err = fmt.Errorf("%s %s: %w", operation, l.path, err)
 	return l.err
 }
 

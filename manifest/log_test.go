@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 
 	"lsmdb/internal/base"
@@ -325,7 +326,7 @@ func TestAppendDiskFull(t *testing.T) {
 // while preparing may be tried again; all else is final and does not look like a
 // full disk. Whatever happens, a crash leaves the state before or after the edit.
 func TestAppendFaults(t *testing.T) {
-	for _, cause := range []error{errors.New("injected"), base.ErrDiskFull} {
+	for _, cause := range []error{errors.New("injected"), syscall.ENOSPC} {
 		for _, large := range []int{10, 60000} {
 			for failing := 0; appendWithFault(t, cause, large, failing); failing++ {
 			}
@@ -367,7 +368,7 @@ func appendWithFault(t *testing.T, cause error, keyBytes, failing int) (reached 
 	switch {
 	case err == nil && preparing: // the step was longer than it had to be
 		return true
-	case preparing && cause == base.ErrDiskFull:
+	case preparing && cause == syscall.ENOSPC:
 		if !errors.Is(err, base.ErrDiskFull) || retry != nil {
 			t.Fatalf("%v failed: %v, retry %v", failed, err, retry)
 		}

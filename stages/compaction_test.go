@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"lsmdb/compactor"
 	"lsmdb/internal/base"
+	"lsmdb/internal/vfs"
 	"lsmdb/internal/vfstest"
 	"lsmdb/manifest"
 	"lsmdb/memtable"
@@ -105,7 +107,7 @@ func TestCompactorErrors(t *testing.T) {
 		"write":     {on(vfstest.OpWrite, base.FileTable), errBroken, []time.Duration{0, 50, 150}},
 		"sync":      {on(vfstest.OpSync, base.FileTable), errBroken, []time.Duration{0, 50, 150}},
 		"directory": {func(op vfstest.Op) bool { return op.Kind == vfstest.OpSyncDir }, errBroken, []time.Duration{0}},
-		"full":      {on(vfstest.OpWrite, base.FileTable), base.ErrDiskFull, []time.Duration{0, 50, 150, 350, 750, 1550, 3150, 6350, 11350}},
+		"full":      {on(vfstest.OpWrite, base.FileTable), syscall.ENOSPC, []time.Duration{0, 50, 150, 350, 750, 1550, 3150, 6350, 11350}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -144,7 +146,7 @@ func TestCompactorErrors(t *testing.T) {
 
 // TestWorkerKeepsProposedTables is TestFlusherKeepsProposedTables for workers.
 func TestWorkerKeepsProposedTables(t *testing.T) {
-	for _, cause := range []error{errBroken, fmt.Errorf("elsewhere: %w", base.ErrDiskFull), context.Canceled} {
+	for _, cause := range []error{errBroken, fmt.Errorf("elsewhere: %w", syscall.ENOSPC), context.Canceled} {
 		bubble(t, func(t *testing.T) {
 			r := newRig(t)
 			c := r.newLoop(4)
@@ -169,7 +171,7 @@ func TestWorkerRemovesRefusedTables(t *testing.T) {
 		ended := started(context.Background(), c.run)
 		for range 3 {
 			p := <-c.keeper.ch
-			p.reply <- verdict{err: base.ErrDiskFull, unwritten: true}
+			p.reply <- verdict{err: vfs.Shortage(syscall.ENOSPC)}
 			synctest.Wait()
 			if n := len(r.names(base.FileTable)); n != 4 {
 				t.Errorf("%d tables after a proposal that was refused", n)
@@ -309,7 +311,7 @@ func TestCompactGivesUp(t *testing.T) {
 					r.fill("k", 3)
 					must(t, r.p.Flush(context.Background()))
 				}
-				r.fail(on(vfstest.OpWrite, base.FileTable), base.ErrDiskFull)
+				r.fail(on(vfstest.OpWrite, base.FileTable), syscall.ENOSPC)
 				ctx, cancel := context.WithCancel(context.Background())
 				answers := make(chan error, 2)
 				for range 2 {
@@ -375,7 +377,7 @@ func TestCompactIsCancelledBehindTheBack(t *testing.T) {
 		r := newRig(t, func(e *Environment) { e.Policy.L0Trigger = 2 }).open()
 		r.onDisk(func(op vfstest.Op) error {
 			if on(vfstest.OpCreate, base.FileTable)(op) && len(r.traced("create")) > 4 { // of two flushes
-				return base.ErrDiskFull
+				return syscall.ENOSPC
 			}
 			return nil
 		})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -112,7 +113,7 @@ func (r *rig) workload() (durable map[string]string, closed error) {
 // once, or from then on. Everybody is answered; no acknowledged write is lost, not
 // even if the power fails at the end; no file and no goroutine stays.
 func TestEveryOperationFails(t *testing.T) {
-	full := fmt.Errorf("%w: %w", base.ErrDiskFull, errBroken)
+	full := fmt.Errorf("%w: %w", syscall.ENOSPC, errBroken)
 	for _, way := range []struct {
 		name     string
 		injected error

@@ -20,9 +20,9 @@ import (
 //     blocks the Writer.
 //   - Blocks it: the file system; the Keeper's answer; a level 0 that is too full,
 //     until compaction has caught up (this is how a slow Compactor reaches writers).
-//   - On an error: no space is waited out, other errors are tried three times.
-//   - Drains by flushing what is queued. It gives up at once on a disk that is full
-//     during shutdown: the WAL still holds everything.
+//   - On an error: a shortage is waited out, other errors are tried three times.
+//   - Drains by flushing what is queued. After a shortage during shutdown it tries once
+//     more and then leaves the rest to the WAL, which holds all of it.
 type Flusher struct {
 	env       *Environment
 	snapshots *Snapshots
@@ -33,6 +33,7 @@ type Flusher struct {
 	jobs      jobCounter
 
 	waiter *Commit // of the memtable in hand, not answered yet; nil: none
+	left   error   // why a memtable, and so all after it, was left to the WAL; nil: none was
 }
 
 // run is the stage's loop.
@@ -54,13 +55,13 @@ func (f *Flusher) handle(ctx context.Context, s Sealed) error {
 	var verdict verdict
 	var err error
 	f.waiter = s.waiter
-	if s.Memtable != nil {
+	if s.Memtable != nil && f.left == nil {
 		verdict, err = f.flush(ctx, s)
 	}
 	if err != nil {
 		return err // the waiter is answered by refuse, when no stage goes on any more
 	}
-	f.answer(nil)
+	f.answer(f.left)
 	if verdict.hold == nil {
 		return nil
 	}
@@ -79,18 +80,23 @@ func (f *Flusher) handle(ctx context.Context, s Sealed) error {
 // answer tells the waiter of the memtable in hand, if there is one, the outcome.
 func (f *Flusher) answer(err error) {
 	if f.waiter != nil {
-		f.waiter.answer(refused(err))
+		f.waiter.answer(err)
 		f.waiter = nil
 	}
 }
 
 // flush repeats attempts until one succeeds or the error is one to give up on.
 func (f *Flusher) flush(ctx context.Context, s Sealed) (verdict, error) {
-	retry := newBackOff()
+	retry, closing := newBackOff(), false
 	for {
 		v, err := f.attempt(ctx, s)
 		if err == nil {
 			return v, nil
+		}
+		if closing && base.IsShortage(err) {
+			f.left = err
+			f.env.Logger.Warn().Err(err).Msg("a memtable is not flushed before the end; the log keeps it")
+			return verdict{}, nil
 		}
 		if wait := retry.after(err); !wait || context.Cause(ctx) != nil {
 			return verdict{}, err
@@ -100,9 +106,7 @@ func (f *Flusher) flush(ctx context.Context, s Sealed) (verdict, error) {
 		select {
 		case <-time.After(retry.delay):
 		case <-f.closing:
-			if errors.Is(err, base.ErrDiskFull) {
-				return verdict{}, err
-			}
+			closing = true
 		case <-ctx.Done():
 			return verdict{}, context.Cause(ctx)
 		}
@@ -135,20 +139,21 @@ func (f *Flusher) attempt(ctx context.Context, s Sealed) (verdict, error) {
 // refuse answers the waiters of what is in hand and of what is still queued
 // after the stage failed.
 func (f *Flusher) refuse(cause error) {
-	f.answer(cause)
-	for s := range f.inbox.ch {
-		if s.waiter != nil {
-			s.waiter.answer(refused(cause))
+	for f.answer(refused(cause)); ; f.answer(refused(cause)) {
+		s, open := <-f.inbox.ch
+		if !open {
+			return
 		}
+		f.waiter = s.waiter
 	}
 }
 
-// backOff decides whether and when a failed job is tried again. A full disk is
-// waited out for ever; other errors get three tries in all, but a directory whose sync
-// failed none.
+// backOff decides whether and when a failed job is tried again. A shortage is waited
+// out for ever; other errors get three tries in all, but a directory whose sync failed
+// none.
 type backOff struct {
 	delay    time.Duration
-	failures int // in a row, other than a full disk
+	failures int // in a row, other than shortages
 }
 
 const (
@@ -164,7 +169,7 @@ func (b *backOff) after(err error) bool {
 	if errors.Is(err, output.ErrDirectorySync) {
 		return false
 	}
-	if !errors.Is(err, base.ErrDiskFull) {
+	if !base.IsShortage(err) {
 		if b.failures++; b.failures >= maxTries {
 			return false
 		}

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/output"
+	"lsmdb/internal/vfs"
 	"lsmdb/internal/vfstest"
 	"lsmdb/memtable"
 )
@@ -88,7 +90,7 @@ func TestFlusherWaitsOutAFullDisk(t *testing.T) {
 			if len(tries) > 9 {
 				return nil
 			}
-			return base.ErrDiskFull
+			return syscall.ENOSPC
 		})
 		f.inbox.ch <- sealedWith("a", nil)
 		p := <-f.keeper.ch
@@ -120,7 +122,7 @@ func TestFlusherRepeatsAfterAFullManifest(t *testing.T) {
 		ended := started(context.Background(), f.run)
 		f.inbox.ch <- sealedWith("a", nil)
 		first := <-f.keeper.ch
-		first.reply <- verdict{err: fmt.Errorf("no: %w", base.ErrDiskFull), unwritten: true}
+		first.reply <- verdict{err: fmt.Errorf("no: %w", vfs.Shortage(syscall.ENOSPC))}
 		second := <-f.keeper.ch
 		second.reply <- verdict{}
 		close(f.inbox.ch)
@@ -135,7 +137,7 @@ func TestFlusherRepeatsAfterAFullManifest(t *testing.T) {
 // TestFlusherKeepsProposedTables: once the Keeper may have recorded a table, it is
 // never removed, whatever stopped the database, be it a full disk elsewhere.
 func TestFlusherKeepsProposedTables(t *testing.T) {
-	for _, cause := range []error{errBroken, fmt.Errorf("elsewhere: %w", base.ErrDiskFull)} {
+	for _, cause := range []error{errBroken, fmt.Errorf("elsewhere: %w", syscall.ENOSPC)} {
 		bubble(t, func(t *testing.T) {
 			r := newRig(t)
 			f, _, _ := r.newFlusher()
@@ -163,7 +165,7 @@ func TestFlusherKeepsProposedTables(t *testing.T) {
 
 func TestFlusherTriesThreeTimes(t *testing.T) {
 	syncDir := func(op vfstest.Op) bool { return op.Kind == vfstest.OpSyncDir }
-	full := fmt.Errorf("%w: %w", base.ErrDiskFull, errBroken)
+	full := fmt.Errorf("%w: %w", syscall.ENOSPC, errBroken)
 	for name, c := range map[string]struct {
 		matches func(vfstest.Op) bool
 		err     error
@@ -249,7 +251,7 @@ func TestFlusherStopsWaiting(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				r := newRig(t)
 				f, closing, _ := r.newFlusher()
-				r.fail(on(vfstest.OpWrite, base.FileTable), base.ErrDiskFull)
+				r.fail(on(vfstest.OpWrite, base.FileTable), syscall.ENOSPC)
 				ctx, cancel := context.WithCancelCause(context.Background())
 				ended := started(ctx, f.run)
 				waiter := NewCommit()
@@ -257,14 +259,14 @@ func TestFlusherStopsWaiting(t *testing.T) {
 				time.Sleep(time.Minute)
 				began := time.Now()
 				how(closing, cancel)
+				close(f.inbox.ch)
 				err := <-ended
-				if err == nil || time.Since(began) != 0 {
+				if (err == nil) != (name == "closing") || time.Since(began) != 0 {
 					t.Errorf("ended after %v with %v", time.Since(began), err)
 				}
-				close(f.inbox.ch)
 				f.refuse(err)
-				if waiter.Wait() == nil {
-					t.Error("the waiter heard nothing of it")
+				if told := waiter.Wait(); told == nil || errors.Is(told, base.ErrDiskFull) != (name == "closing") {
+					t.Errorf("the waiter heard %v", told)
 				}
 				cancel(nil)
 			})
@@ -327,16 +329,16 @@ func TestBackOff(t *testing.T) {
 		delay time.Duration
 	}{
 		{errBroken, true, firstBackOff},
-		{base.ErrDiskFull, true, 2 * firstBackOff},
+		{vfs.Shortage(syscall.ENOSPC), true, 2 * firstBackOff},
 		{errBroken, true, 4 * firstBackOff},
-		{base.ErrDiskFull, true, 8 * firstBackOff},
+		{vfs.Shortage(syscall.ENOSPC), true, 8 * firstBackOff},
 		{errBroken, false, 0},
 	} {
 		if again := b.after(c.err); again != c.again || again && b.delay != c.delay {
 			t.Errorf("step %d: again %v after %v", i, again, b.delay)
 		}
 	}
-	if b := newBackOff(); b.after(fmt.Errorf("%w: %w", output.ErrDirectorySync, base.ErrDiskFull)) {
+	if b := newBackOff(); b.after(fmt.Errorf("%w: %w", output.ErrDirectorySync, syscall.ENOSPC)) {
 		t.Error("a directory is synced again after that failed")
 	}
 }

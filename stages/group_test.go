@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -305,10 +306,10 @@ func TestWALFailure(t *testing.T) {
 	}{
 		"write":       {vfstest.OpWrite, errBroken},
 		"short write": {vfstest.OpWrite, &vfstest.ShortWrite{Bytes: 9, Err: errBroken}},
-		"full write":  {vfstest.OpWrite, fmt.Errorf("%w: %w", base.ErrDiskFull, errBroken)},
+		"full write":  {vfstest.OpWrite, fmt.Errorf("%w: %w", syscall.ENOSPC, errBroken)},
 		"sync":        {vfstest.OpSync, errBroken},
 		"late sync":   {vfstest.OpSync, &vfstest.Late{Err: errBroken}},
-		"full sync":   {vfstest.OpSync, fmt.Errorf("%w: %w", base.ErrDiskFull, errBroken)},
+		"full sync":   {vfstest.OpSync, fmt.Errorf("%w: %w", syscall.ENOSPC, errBroken)},
 	}
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {

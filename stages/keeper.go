@@ -28,6 +28,7 @@ import (
 //   - Drains by applying what is queued; then it marks CURRENT as cleanly closed
 //     and closes the inboxes of Compactor and Sweeper. Where nothing was changed
 //     since the clean close before, it changes nothing either: that mark still holds.
+//     A shortage then only costs the mark: what is acknowledged is durable without.
 type Keeper struct {
 	env       *Environment
 	published *Published
@@ -64,11 +65,10 @@ type Proposal struct {
 
 // verdict answers a proposal.
 type verdict struct {
-	err       error // why the edit was not applied
-	unwritten bool  // it certainly is not in the MANIFEST either: the tables it adds are nobody's
-	applied   Applied
-	hold      <-chan struct{} // for flushes: wait for this before the next one; nil: go on
-	first     *wal.Writer     // without an edit: the first segment. Whoever receives it owns it
+	err     error // why the edit was not applied; a shortage: it certainly is not in the MANIFEST either
+	applied Applied
+	hold    <-chan struct{} // for flushes: wait for this before the next one; nil: go on
+	first   *wal.Writer     // without an edit: the first segment. Whoever receives it owns it
 }
 
 // Applied is the message that tells the Compactor of a new version. Generations
@@ -78,24 +78,25 @@ type Applied struct {
 	Generation uint64
 }
 
-// propose sends a proposal and waits for the verdict, no longer than ctx. Where
-// the verdict is that nothing was written, the tables that the edit adds are
+// propose sends a proposal and waits for the verdict, no longer than ctx. Where the
+// edit certainly was not written, the tables that it adds are nobody's, and are
 // removed. Otherwise the MANIFEST may list them, whatever the error is.
 func (e *Environment) propose(ctx context.Context, keeper *Inbox[*Proposal], p *Proposal) verdict {
 	if p.Edit != nil {
 		p.reply = make(chan verdict, 1)
 	}
 	var v verdict
-	if err := keeper.send(ctx, p); err != nil {
-		v = verdict{err: err, unwritten: true}
-	} else {
+	v.err = keeper.send(ctx, p)
+	unwritten := v.err != nil
+	if !unwritten {
 		select {
 		case v = <-p.reply:
+			unwritten = base.IsShortage(v.err)
 		case <-ctx.Done():
 			v.err = context.Cause(ctx)
 		}
 	}
-	if v.unwritten && p.Edit != nil {
+	if unwritten && p.Edit != nil {
 		e.removeTables(p.Edit)
 	}
 	return v
@@ -108,7 +109,7 @@ func (e *Environment) propose(ctx context.Context, keeper *Inbox[*Proposal], p *
 // whoever proposes something.
 func (k *Keeper) run(ctx context.Context) error {
 	if len(k.start.Sealed) > 0 {
-		if err := k.begin(ctx); err != nil && !errors.Is(err, base.ErrDiskFull) {
+		if err := k.begin(ctx); err != nil && !base.IsShortage(err) {
 			return err
 		}
 	}
@@ -132,8 +133,8 @@ func (k *Keeper) run(ctx context.Context) error {
 // begin takes the database over, unless that is done: before the first change, so
 // who only reads changes no file and waits for no sync. Until it has returned no
 // stage writes anything but tables that no MANIFEST lists. So whatever must be on disk
-// before the first write is acknowledged, is. After base.ErrDiskFull nothing is
-// changed, and it may be called again.
+// before the first write is acknowledged, is. After a shortage nothing is changed, and
+// it may be called again.
 func (k *Keeper) begin(ctx context.Context) error {
 	if k.log != nil {
 		return nil
@@ -156,12 +157,12 @@ func (k *Keeper) begin(ctx context.Context) error {
 // handle applies one proposal. An error ends the stage.
 func (k *Keeper) handle(ctx context.Context, p *Proposal) error {
 	err := k.begin(ctx)
-	if err != nil && !errors.Is(err, base.ErrDiskFull) {
+	if err != nil && !base.IsShortage(err) {
 		return err
 	}
 	if p.Edit == nil || err != nil {
 		select {
-		case p.reply <- verdict{err: err, unwritten: true, first: k.first}:
+		case p.reply <- verdict{err: err, first: k.first}:
 			k.first = nil
 		case <-ctx.Done(): // the Writer, who does nothing but wait for this, may have left
 		}
@@ -206,8 +207,8 @@ func (k *Keeper) apply(p *Proposal) (verdict, []Obsolete, error) {
 		return verdict{}, nil, fmt.Errorf("invariant: the tree refuses its own edit: %w", err)
 	}
 	if err := k.log.Append(edit); err != nil {
-		if errors.Is(err, base.ErrDiskFull) {
-			return verdict{err: err, unwritten: true}, nil, nil
+		if base.IsShortage(err) {
+			return verdict{err: err}, nil, nil
 		}
 		return verdict{}, nil, fmt.Errorf("writing the MANIFEST: %w", err)
 	}
@@ -260,7 +261,7 @@ func (k *Keeper) holdBack() {
 }
 
 // rewrite replaces a MANIFEST that outgrew its bound by a snapshot of the state.
-// A full disk is no reason to stop: the old one still serves.
+// A shortage is no reason to stop: the old one still serves.
 func (k *Keeper) rewrite(ctx context.Context) error {
 	if k.log.SizeBytes() <= k.bound {
 		return nil
@@ -268,14 +269,14 @@ func (k *Keeper) rewrite(ctx context.Context) error {
 	number := k.env.Numbers.Next()
 	k.state.NextFile = max(k.state.NextFile, k.env.Numbers.Peek())
 	log, err := manifest.CreateLog(k.env.FS, k.env.Dir, number, k.state)
-	if errors.Is(err, base.ErrDiskFull) {
+	if base.IsShortage(err) {
 		return k.postpone(err)
 	}
 	if err != nil {
 		return fmt.Errorf("rewriting the MANIFEST: %w", err)
 	}
 	err = manifest.WriteCurrent(k.env.FS, k.env.Dir, manifest.Current{Manifest: number})
-	if errors.Is(err, base.ErrDiskFull) {
+	if base.IsShortage(err) {
 		return errors.Join(k.postpone(err), log.Close(), k.sweeper.send(ctx, Obsolete{Name: base.ManifestName(number)}))
 	}
 	if err != nil {
@@ -318,6 +319,16 @@ func (k *Keeper) finish(ctx context.Context) error {
 	if k.log == nil && k.start.Marked && len(k.start.Sealed) == 0 {
 		return nil
 	}
+	err := k.mark(ctx)
+	if base.IsShortage(err) {
+		k.env.Logger.Warn().Err(err).Msg("the database is closed without the mark of a clean close")
+		return nil
+	}
+	return err
+}
+
+// mark ends the files and then says in CURRENT where.
+func (k *Keeper) mark(ctx context.Context) error {
 	if err := k.begin(ctx); err != nil {
 		return err
 	}
@@ -325,7 +336,7 @@ func (k *Keeper) finish(ctx context.Context) error {
 	if k.first != nil {
 		walEnd, err := k.first.Finish()
 		if err != nil {
-			return fmt.Errorf("finishing WAL segment %d: %w", k.first.Segment(), base.Final(err))
+			return fmt.Errorf("finishing WAL segment %d: %w", k.first.Segment(), err)
 		}
 		closed, ok = CleanEnd{k.first.Segment(), walEnd}, ctx.Err() == nil
 	}

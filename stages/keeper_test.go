@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 
@@ -231,7 +232,7 @@ func TestKeeperOnAFullDisk(t *testing.T) {
 	k := r.newKeeper()
 	k.bound = 1
 	number := k.log.Number()
-	r.fail(on(vfstest.OpWrite, base.FileManifest), base.ErrDiskFull)
+	r.fail(on(vfstest.OpWrite, base.FileManifest), syscall.ENOSPC)
 	must(t, k.rewrite(context.Background()))
 	if k.log.Number() != number || k.bound != 2 || len(r.names(base.FileManifest)) != 1 {
 		t.Errorf("MANIFEST %d, bound %d, files %v", k.log.Number(), k.bound, r.names(base.FileManifest))
@@ -273,7 +274,7 @@ func TestKeeperFailures(t *testing.T) {
 	ways := map[string]error{
 		"":      errBroken,
 		"late ": &vfstest.Late{Err: errBroken},
-		"full ": fmt.Errorf("%w: %w", base.ErrDiskFull, errBroken),
+		"full ": fmt.Errorf("%w: %w", syscall.ENOSPC, errBroken),
 	}
 	for way, injected := range ways {
 		for at := 0; ; at++ {
@@ -312,7 +313,7 @@ func checkKeeperFailure(t *testing.T, way string, injected error, at int) (more 
 	name := fmt.Sprintf("%s%v %s", way, failed.Kind, failed.Name)
 	sweeps := len(k.sweeper.ch)
 	current := fileType(failed.Name) == base.FileTemporary && failed.Kind != vfstest.OpRemove && failed.Kind != vfstest.OpStat
-	full := errors.Is(injected, base.ErrDiskFull)
+	full := errors.Is(injected, syscall.ENOSPC)
 	if current && full && failed.Kind != vfstest.OpRename && (ended || sweeps != 1) {
 		t.Errorf("%s failed: ended with %v, %d files obsolete; the old MANIFEST should serve on", name, err, sweeps)
 	}

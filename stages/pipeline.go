@@ -62,7 +62,7 @@ type Start struct {
 	Marked bool                 // the mark of a clean close holds until something changes
 
 	// Begin takes the database over: it puts Sealed into tables and begins the files
-	// that all changes go to. The Keeper calls it, after base.ErrDiskFull again.
+	// that all changes go to. The Keeper calls it, after a shortage again.
 	Begin func() (Begun, error)
 }
 
@@ -332,7 +332,7 @@ func refused(cause error) error {
 	case errors.Is(cause, base.ErrReadOnly):
 		return cause
 	}
-	return fmt.Errorf("%w after a failure: %w", base.ErrReadOnly, base.Final(cause))
+	return fmt.Errorf("%w after a failure: %w", base.ErrReadOnly, cause)
 }
 
 // Close ends the stages in order and waits for them. It returns the error that

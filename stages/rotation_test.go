@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 
@@ -267,7 +268,7 @@ func TestDiskFullAtPreallocation(t *testing.T) {
 // TestSegmentThatCannotBeMade fails each step of opening the next segment with an
 // error that is not a full disk, or is one at the directory: the database stops.
 func TestSegmentThatCannotBeMade(t *testing.T) {
-	full := fmt.Errorf("%w: %w", base.ErrDiskFull, errBroken)
+	full := fmt.Errorf("%w: %w", syscall.ENOSPC, errBroken)
 	for name, c := range map[string]struct {
 		matches func(vfstest.Op) bool
 		err     error

@@ -170,16 +170,19 @@ func (w *Writer) write(ctx context.Context) error {
 		w.answer(refused(context.Cause(ctx)))
 		return nil
 	}
-	refusal, err := w.makeRoom(ctx)
+	shortage := w.makeRoom(ctx)
 	switch {
-	case err != nil || w.log == nil:
-		w.answer(errors.Join(refusal, refused(err)))
-		return err
 	case ctx.Err() != nil: // it failed meanwhile: no member may hear that all before it is stored
 		w.answer(refused(context.Cause(ctx)))
 		return nil
+	case shortage != nil && !base.IsShortage(shortage):
+		w.answer(refused(shortage))
+		return shortage
+	case w.log == nil:
+		w.answer(shortage)
+		return nil
 	}
-	w.takeMembers(refusal)
+	w.takeMembers(shortage)
 	if len(w.group) == 0 {
 		return nil
 	}
@@ -204,10 +207,11 @@ func (w *Writer) answer(err error) {
 
 // makeRoom ensures that memtable and WAL have room for the group, rotating if
 // necessary. Nothing of the group is written yet, so its members may still
-// abandon it while a full Flusher, or the first write, makes them wait here.
-func (w *Writer) makeRoom(ctx context.Context) (refusal, fatal error) {
+// abandon it while a full Flusher, or the first write, makes them wait here. After a
+// shortage the group is refused and the next one tries again; any other error is final.
+func (w *Writer) makeRoom(ctx context.Context) error {
 	if err := w.begin(ctx); err != nil {
-		return refuseIfFull("taking the database over", err)
+		return fmt.Errorf("taking the database over: %w", err)
 	}
 	var count, payload, logBytes int64
 	for _, c := range w.group {
@@ -216,18 +220,18 @@ func (w *Writer) makeRoom(ctx context.Context) (refusal, fatal error) {
 		logBytes += int64(len(c.Ops))
 	}
 	if count == 0 {
-		return nil, nil
+		return nil
 	}
 	footprint := memtable.FootprintBytes(count, payload)
 	if !w.active.Fits(footprint) {
-		if refusal, fatal = w.replaceActive(ctx, footprint); refusal != nil || fatal != nil {
-			return refusal, fatal
+		if err := w.replaceActive(ctx, footprint); err != nil {
+			return err
 		}
 	}
 	if err := w.log.Reserve(base.GroupHeaderBytes + logBytes); err != nil {
-		return refuseIfFull("preparing the WAL", err)
+		return fmt.Errorf("preparing the WAL: %w", err)
 	}
-	return nil, nil
+	return nil
 }
 
 // begin has the Keeper take the database over before the first write, and gets the
@@ -243,23 +247,13 @@ func (w *Writer) begin(ctx context.Context) error {
 	return v.err
 }
 
-// refuseIfFull tells a full disk, which refuses the group but passes, from
-// errors that end the stage.
-func refuseIfFull(doing string, err error) (refusal, fatal error) {
-	err = fmt.Errorf("%s: %w", doing, err)
-	if errors.Is(err, base.ErrDiskFull) {
-		return err, nil
-	}
-	return nil, err
-}
-
 // replaceActive puts a memtable with room for footprint bytes in the place of
 // the active one.
-func (w *Writer) replaceActive(ctx context.Context, footprint int64) (refusal, fatal error) {
+func (w *Writer) replaceActive(ctx context.Context, footprint int64) error {
 	if w.active.Empty() {
 		w.active = w.published.newMemtable(max(w.env.MemtableBytes, footprint))
 		w.published.rotate(w.active)
-		return nil, nil
+		return nil
 	}
 	return w.rotate(ctx, footprint, nil)
 }
@@ -269,30 +263,30 @@ func (w *Writer) replaceActive(ctx context.Context, footprint int64) (refusal, f
 //
 // The old segment is synced before the next one exists, so a segment that has a
 // successor has no torn tail: recovery may take any damage in it for what it is.
-func (w *Writer) rotate(ctx context.Context, footprint int64, waiter *Commit) (refusal, fatal error) {
+func (w *Writer) rotate(ctx context.Context, footprint int64, waiter *Commit) error {
 	start, before := time.Now(), w.waited
 	defer func() { w.waited = before + time.Since(start) }()
 	if err := w.syncLog(); err != nil {
-		return nil, err
+		return err
 	}
 	next, err := NewSegment(w.env, wal.Previous{Segment: w.log.Segment(), End: w.log.Offset()})
 	if err != nil {
-		return refuseIfFull("opening a WAL segment", err)
+		return fmt.Errorf("opening a WAL segment: %w", err)
 	}
 	if err := w.log.Close(); err != nil {
-		return nil, errors.Join(fmt.Errorf("closing WAL segment %d: %w", w.log.Segment(), base.Final(err)), next.Close())
+		return errors.Join(fmt.Errorf("closing WAL segment %d: %w", w.log.Segment(), err), next.Close())
 	}
 	sealed := Sealed{Memtable: w.active, Segment: w.log.Segment(), Next: next.Segment(), waiter: waiter}
 	w.log = next
 	w.active = w.published.newMemtable(max(w.env.MemtableBytes, footprint))
 	w.published.rotate(w.active)
 	w.count(func(s *WriterStats) { s.Rotations++ })
-	return w.handOn(ctx, sealed), nil
+	return w.handOn(ctx, sealed)
 }
 
 // handOn sends a sealed memtable to the Flusher. While that has to wait, writers
-// are stalled, and everybody can see it.
-func (w *Writer) handOn(ctx context.Context, s Sealed) (refusal error) {
+// are stalled, and everybody can see it. It fails only with the cause of ctx.
+func (w *Writer) handOn(ctx context.Context, s Sealed) error {
 	if w.flusher.trySend(s) {
 		return nil
 	}
@@ -303,20 +297,17 @@ func (w *Writer) handOn(ctx context.Context, s Sealed) (refusal error) {
 	waited := time.Since(start)
 	w.count(func(s *WriterStats) { s.Stalled = false; s.StallTime += waited })
 	w.env.Logger.Info().Dur("waited", waited).Msg("writers go on")
-	if err != nil {
-		return refused(err)
-	}
-	return nil
+	return err
 }
 
-// takeMembers claims the members that were not abandoned. With a refusal it answers
+// takeMembers claims the members that were not abandoned. After a shortage it answers
 // those that write; the others, who only want a sync or a flush, need no room.
-func (w *Writer) takeMembers(refusal error) {
+func (w *Writer) takeMembers(shortage error) {
 	kept := w.group[:0]
 	for _, c := range w.group {
 		switch {
-		case refusal != nil && c.Count > 0:
-			c.answer(refusal)
+		case shortage != nil && c.Count > 0:
+			c.answer(shortage)
 		case c.take():
 			kept = append(kept, c)
 		}
@@ -348,7 +339,7 @@ func (w *Writer) commit() error {
 		}
 		w.parts[0] = w.header
 		if err := w.log.Append(w.parts...); err != nil {
-			return fmt.Errorf("writing WAL segment %d: %w", w.log.Segment(), base.Final(err))
+			return fmt.Errorf("writing WAL segment %d: %w", w.log.Segment(), err)
 		}
 	}
 	if durable {
@@ -375,7 +366,7 @@ func (w *Writer) syncLog() error {
 	}
 	start := time.Now()
 	if err := w.log.Sync(); err != nil {
-		return fmt.Errorf("syncing WAL segment %d: %w", w.log.Segment(), base.Final(err))
+		return fmt.Errorf("syncing WAL segment %d: %w", w.log.Segment(), err)
 	}
 	took := time.Since(start)
 	w.waited += took
@@ -417,18 +408,26 @@ func (w *Writer) acknowledge(ctx context.Context) error {
 	w.group[end] = nil
 	w.answer(nil)
 	w.group = append(w.group, last)
-	var refusal, fatal error
+	var err error
 	if w.active.Empty() {
-		refusal = w.handOn(ctx, Sealed{waiter: last})
+		err = w.handOn(ctx, Sealed{waiter: last})
 	} else {
-		refusal, fatal = w.rotate(ctx, 0, last)
+		err = w.rotate(ctx, 0, last)
 	}
 	clear(w.group)
 	w.group = w.group[:0]
-	if err := errors.Join(refusal, refused(fatal)); err != nil {
+	switch {
+	case err == nil:
+	case base.IsShortage(err):
 		last.answer(err)
+		err = nil
+	default:
+		last.answer(refused(err))
 	}
-	return fatal
+	if ctx.Err() != nil { // that is the stage's end already
+		return nil
+	}
+	return err
 }
 
 // finish ends the WAL of an orderly shutdown with its clean-close mark.
@@ -438,7 +437,7 @@ func (w *Writer) finish(ctx context.Context) error {
 	}
 	end, err := w.log.Finish()
 	if err != nil {
-		return fmt.Errorf("finishing WAL segment %d: %w", w.log.Segment(), base.Final(err))
+		return fmt.Errorf("finishing WAL segment %d: %w", w.log.Segment(), err)
 	}
 	w.closed = CleanEnd{Segment: w.log.Segment(), Offset: end}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"slices"
+	"syscall"
 	"testing"
 
 	"lsmdb/internal/base"
@@ -71,7 +72,7 @@ func (f *memoryFile) WriteAt(p []byte, offset int64) (int, error) {
 		p = p[:n]
 	}
 	if end := offset + int64(len(p)); f.limitBytes > 0 && end > f.limitBytes {
-		p, err = p[:max(0, f.limitBytes-offset)], base.ErrDiskFull
+		p, err = p[:max(0, f.limitBytes-offset)], syscall.ENOSPC
 	}
 	f.journal = append(f.journal, change{kind: changeWrite, offset: offset, data: slices.Clone(p)})
 	f.apply(f.journal[len(f.journal)-1])

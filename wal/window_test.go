@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"lsmdb/internal/base"
@@ -127,8 +128,8 @@ func TestWithoutWindows(t *testing.T) {
 	}{
 		{name: "no mapping"},
 		{name: "no allocation", allocateErr: errors.ErrUnsupported},
-		{name: "no room for a long step", allocateErr: base.ErrDiskFull},
-		{name: "no room", allocateErr: base.ErrDiskFull, limitBytes: 256 << 10, wantErr: base.ErrDiskFull},
+		{name: "no room for a long step", allocateErr: syscall.ENOSPC},
+		{name: "no room", allocateErr: syscall.ENOSPC, limitBytes: 256 << 10, wantErr: base.ErrDiskFull},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := &refusing{allocateErr: c.allocateErr, memoryFile: memoryFile{limitBytes: c.limitBytes}}

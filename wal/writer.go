@@ -61,11 +61,11 @@ type Writer struct {
 
 // Create makes the file of a new log and starts the log, with some records where there
 // are any. When it returns, file and directory entry are durable. On an error nothing is
-// left of it; base.ErrDiskFull then means that it can be tried again.
+// left of it; a *base.ShortageError then means that it can be tried again.
 func Create(fs vfs.FS, path string, segment uint64, previous Previous, records ...[]byte) (*Writer, error) {
 	file, err := fs.Create(path)
 	if err != nil {
-		return nil, err
+		return nil, vfs.Shortage(err)
 	}
 	w, err := NewWriter(file, path, segment, previous)
 	for _, record := range records {
@@ -77,13 +77,12 @@ func Create(fs vfs.FS, path string, segment uint64, previous Previous, records .
 		err = w.Sync()
 	}
 	if err == nil {
-		// A failed directory sync is final: it must not look like a full disk.
-		if err = base.Final(fs.SyncDir(filepath.Dir(path))); err == nil {
+		if err = fs.SyncDir(filepath.Dir(path)); err == nil {
 			return w, nil
 		}
 		err = fmt.Errorf("syncing %s: %w", filepath.Dir(path), err)
 	}
-	return nil, errors.Join(err, base.Final(errors.Join(file.Close(), fs.Remove(path))))
+	return nil, errors.Join(err, file.Close(), fs.Remove(path))
 }
 
 // NewWriter starts a log in the empty file f: it preallocates, writes the header
@@ -91,9 +90,9 @@ func Create(fs vfs.FS, path string, segment uint64, previous Previous, records .
 // close and to remove when NewWriter fails. name is for messages; segment is the
 // number that every checksum covers.
 //
-// An error that is base.ErrDiskFull means that there was no room and that f holds
-// zeros at most, so that nothing is there even if f should outlive its removal.
-// (Some file systems find out at the sync: the zeros are synced for that.)
+// A *base.ShortageError means that f holds zeros at most, so that nothing is there
+// even if f should outlive its removal. (Some file systems find out about a lack of
+// room at the sync: the zeros are synced for that.)
 func NewWriter(f vfs.File, name string, segment uint64, previous Previous) (*Writer, error) {
 	sizeBytes, err := f.Size()
 	if err != nil {
@@ -113,7 +112,7 @@ func NewWriter(f vfs.File, name string, segment uint64, previous Previous) (*Wri
 		return nil, err
 	}
 	if err := f.Sync(); err != nil {
-		return nil, fmt.Errorf("sync preallocated log %s: %w", name, err)
+		return nil, fmt.Errorf("sync preallocated log %s: %w", name, vfs.Shortage(err))
 	}
 	chunk := w.buffer[:chunkHeaderBytes]
 	chunk = binary.LittleEndian.AppendUint32(chunk, formatVersion)
@@ -121,11 +120,11 @@ func NewWriter(f vfs.File, name string, segment uint64, previous Previous) (*Wri
 	chunk = binary.LittleEndian.AppendUint64(chunk, uint64(previous.End))
 	w.binding.seal(chunk, TypeHeader, 0)
 	if err := w.write(chunk, 0); err != nil {
-		return nil, base.Final(err)
+		return nil, err
 	}
 	w.offset = logStart
 	if err := w.Sync(); err != nil {
-		return nil, base.Final(err)
+		return nil, err
 	}
 	return w, nil
 }
@@ -143,7 +142,7 @@ func (w *Writer) Durable() int64 { return w.durable }
 func (w *Writer) ReservedBytes() int64 { return w.reserved }
 
 // Reserve ensures that a record of that many bytes lies in preallocated space,
-// so that appending it cannot run out of any. When it fails (base.ErrDiskFull or
+// so that appending it cannot run out of any. When it fails (a *base.ShortageError or
 // other) only zeros have been written, and the writer stays usable.
 func (w *Writer) Reserve(payload int64) error {
 	if w.err != nil {
@@ -169,7 +168,7 @@ func (w *Writer) Reserve(payload int64) error {
 			continue
 		}
 		w.stepBytes = firstStepBytes
-		if w.reserved >= need && errors.Is(err, base.ErrDiskFull) {
+		if err = vfs.Shortage(err); w.reserved >= need && base.IsShortage(err) {
 			return nil // the step was too long, but the record fits
 		}
 		return fmt.Errorf("preallocate log %s at offset %d: %w", w.name, w.reserved, err)

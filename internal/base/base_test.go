@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -185,18 +184,6 @@ func TestChecksumNumber(t *testing.T) {
 				t.Errorf("%x after %x: %x, want %x", n, crc, got, want)
 			}
 		}
-	}
-}
-
-func TestFinal(t *testing.T) {
-	full := fmt.Errorf("%w: %w", Corruptf("f", 1, "x"), fmt.Errorf("%w: %w", ErrDiskFull, io.ErrShortWrite))
-	final := fmt.Errorf("sync: %w", Final(full))
-	var damage *CorruptionError
-	if errors.Is(final, ErrDiskFull) || !errors.Is(final, io.ErrShortWrite) || !errors.As(final, &damage) {
-		t.Errorf("%v: matches ErrDiskFull, or no longer the rest", final)
-	}
-	if Final(nil) != nil || Final(io.EOF) != io.EOF {
-		t.Error("Final changes an error that makes no promise")
 	}
 }
 

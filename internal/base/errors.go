@@ -42,21 +42,33 @@ func Corruptf(file string, offset int64, format string, args ...any) error {
 	return &CorruptionError{File: file, Offset: offset, Detail: fmt.Sprintf(format, args...)}
 }
 
-// Final takes the promise out of an error that matches ErrDiskFull, that nothing
-// was written and that the same can be tried again, where it does not hold. The
-// result matches everything else that err matches.
-func Final(err error) error {
-	if errors.Is(err, ErrDiskFull) {
-		return finalError{err}
-	}
-	return err
+// ShortageError says that a step had to stop because the system is short of something:
+// room, descriptors, memory. Nothing of consequence was written, and the same can be
+// tried again: such a shortage passes by itself. Only steps that prepare something make
+// one (vfs.Shortage). errors.Is(err, ErrDiskFull) holds for a shortage of room.
+type ShortageError struct {
+	Cause    error
+	DiskFull bool
 }
 
-type finalError struct{ cause error }
+func (e *ShortageError) Error() string {
+	if e.DiskFull {
+		return fmt.Sprintf("%v: %v", ErrDiskFull, e.Cause)
+	}
+	return fmt.Sprintf("lsmdb: the system is short of resources: %v", e.Cause)
+}
 
-func (e finalError) Error() string        { return e.cause.Error() }
-func (e finalError) Is(target error) bool { return target != ErrDiskFull && errors.Is(e.cause, target) }
-func (e finalError) As(target any) bool   { return errors.As(e.cause, target) }
+// Is makes errors.Is(err, ErrDiskFull) true where room is short.
+func (e *ShortageError) Is(target error) bool { return e.DiskFull && target == ErrDiskFull }
+
+// Unwrap returns what the system said.
+func (e *ShortageError) Unwrap() error { return e.Cause }
+
+// IsShortage reports whether err says that a step can be tried again.
+func IsShortage(err error) bool {
+	var shortage *ShortageError
+	return errors.As(err, &shortage)
+}
 
 // DamageAt gives err, the finding of a decoder that knows no file, its place: a
 // format of the future stays ErrIncompatible, anything else becomes a

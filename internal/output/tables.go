@@ -102,7 +102,7 @@ func (t *Tables) Add(key base.InternalKey, value []byte) error {
 		t.user = append(t.user[:0], user...)
 	}
 	if err := t.writer.Add(key, value); err != nil {
-		return fmt.Errorf("write table %d: %w", t.number, err)
+		return fmt.Errorf("write table %d: %w", t.number, vfs.Shortage(err))
 	}
 	return nil
 }
@@ -120,7 +120,6 @@ func (t *Tables) Finish() ([]*manifest.TableMeta, error) {
 
 // Abort closes and removes every file made, unless Finish succeeded. The error
 // tells of files that could not be removed; the next open of the database does it.
-// It never looks like a full disk, lest what was aborted for good be tried again.
 func (t *Tables) Abort() error {
 	if t.writer != nil {
 		_ = t.writer.Abort() // the file goes away: what closing says has no meaning
@@ -133,7 +132,7 @@ func (t *Tables) Abort() error {
 		}
 	}
 	t.made, t.done = nil, nil
-	return base.Final(failed)
+	return failed
 }
 
 func (t *Tables) startTable() error {
@@ -144,7 +143,7 @@ func (t *Tables) startTable() error {
 		t.made = append(t.made, path) // also after an error: it may have come too late
 	}
 	if err != nil {
-		return fmt.Errorf("create table %d: %w", t.number, err)
+		return fmt.Errorf("create table %d: %w", t.number, vfs.Shortage(err))
 	}
 	options := t.env.Writer
 	options.Identity = sstable.Identity(t.env.DatabaseID, t.number)
@@ -156,7 +155,7 @@ func (t *Tables) startTable() error {
 func (t *Tables) finishTable() error {
 	properties, err := t.writer.Finish()
 	if err != nil {
-		return fmt.Errorf("finish table %d: %w", t.number, err)
+		return fmt.Errorf("finish table %d: %w", t.number, vfs.Shortage(err))
 	}
 	t.writer = nil
 	t.done = append(t.done, manifest.MetaOf(t.number, properties))
@@ -173,7 +172,7 @@ func (t *Tables) finish() error {
 		return nil
 	}
 	if err := t.env.FS.SyncDir(t.env.Dir); err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrDirectorySync, t.env.Dir, base.Final(err))
+		return fmt.Errorf("%w: %s: %w", ErrDirectorySync, t.env.Dir, err)
 	}
 	return nil
 }

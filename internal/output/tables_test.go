@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"syscall"
 	"testing"
 
 	"lsmdb/internal/base"
@@ -214,7 +215,7 @@ func TestFaultAtEveryOperation(t *testing.T) {
 		"before": func(vfstest.Op) error { return broken },
 		"late":   func(vfstest.Op) error { return &vfstest.Late{Err: broken} },
 		"short":  func(op vfstest.Op) error { return &vfstest.ShortWrite{Bytes: op.Length / 2, Err: broken} },
-		"full":   func(vfstest.Op) error { return fmt.Errorf("%w: %w", base.ErrDiskFull, broken) },
+		"full":   func(vfstest.Op) error { return fmt.Errorf("%w: %w", syscall.ENOSPC, broken) },
 	}
 	entries := someEntries(200)
 	cut := func(sizeBytes int64, _ []byte) bool { return sizeBytes > 4000 }
@@ -263,7 +264,7 @@ func TestFailureForGood(t *testing.T) {
 			case failing:
 				return broken
 			case vfstest.OpRemove:
-				return base.ErrDiskFull
+				return syscall.ENOSPC
 			}
 			return nil
 		})

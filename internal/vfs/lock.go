@@ -79,7 +79,7 @@ func (osFS) Lock(name string, shared bool) (io.Closer, error) {
 	}
 	file, err := os.OpenFile(name, flags|guardFlags, 0o600)
 	if err != nil {
-		return nil, mapDiskFull(err)
+		return nil, err
 	}
 	entry, err := lockOpen(file, shared)
 	if err != nil {

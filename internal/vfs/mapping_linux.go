@@ -7,7 +7,7 @@ var _ LogFile = osFile{}
 // Allocate is fallocate(2). The error matches errors.ErrUnsupported where the file
 // system cannot do it.
 func (f osFile) Allocate(offset, length int64) error {
-	return mapDiskFull(f.call("fallocate", func(fd int) error { return syscall.Fallocate(fd, 0, offset, length) }))
+	return f.call("fallocate", func(fd int) error { return syscall.Fallocate(fd, 0, offset, length) })
 }
 
 // Map is mmap(2).

@@ -2,14 +2,10 @@ package vfs
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"runtime"
-	"slices"
 	"syscall"
-
-	"lsmdb/internal/base"
 )
 
 // OS is the file system of the operating system.
@@ -27,16 +23,16 @@ func (osFS) Open(name string) (File, error) { return openFile(name, os.O_RDONLY)
 func openFile(name string, flags int) (File, error) {
 	f, err := os.OpenFile(name, flags|guardFlags, 0o600)
 	if err != nil {
-		return nil, mapDiskFull(err)
+		return nil, err
 	}
 	return osFile{f}, nil
 }
 
-func (osFS) Remove(name string) error { return mapDiskFull(os.Remove(name)) }
+func (osFS) Remove(name string) error { return os.Remove(name) }
 
-func (osFS) Rename(oldname, newname string) error { return mapDiskFull(os.Rename(oldname, newname)) }
+func (osFS) Rename(oldname, newname string) error { return os.Rename(oldname, newname) }
 
-func (osFS) MkdirAll(dir string) error { return mapDiskFull(os.MkdirAll(dir, 0o700)) }
+func (osFS) MkdirAll(dir string) error { return os.MkdirAll(dir, 0o700) }
 
 func (osFS) List(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir) // sorted
@@ -72,20 +68,13 @@ func (osFS) SyncDir(dir string) error {
 	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
 		err = nil
 	}
-	return mapDiskFull(errors.Join(err, f.Close()))
+	return errors.Join(err, f.Close())
 }
 
 // osFile implements File.
 type osFile struct{ *os.File }
 
-func (f osFile) WriteAt(p []byte, offset int64) (int, error) {
-	n, err := f.File.WriteAt(p, offset)
-	return n, mapDiskFull(err)
-}
-
-func (f osFile) Sync() error               { return mapDiskFull(syncData(f.File)) }
-func (f osFile) Truncate(size int64) error { return mapDiskFull(f.File.Truncate(size)) }
-func (f osFile) Close() error              { return mapDiskFull(f.File.Close()) }
+func (f osFile) Sync() error { return syncData(f.File) }
 
 func (f osFile) Size() (int64, error) {
 	info, err := f.Stat()
@@ -93,18 +82,6 @@ func (f osFile) Size() (int64, error) {
 		return 0, err
 	}
 	return info.Size(), nil
-}
-
-// mapDiskFull makes the system's ways of saying "no room" match base.ErrDiskFull.
-func mapDiskFull(err error) error {
-	if !matchesAny(err, diskFull) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", base.ErrDiskFull, err)
-}
-
-func matchesAny(err error, targets []error) bool {
-	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
 }
 
 // pathError says what failed. nil stays nil.

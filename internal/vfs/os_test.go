@@ -4,10 +4,12 @@ package vfs
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -73,20 +75,26 @@ func TestExistingModesStay(t *testing.T) {
 	wantModes(t, map[string]fs.FileMode{dir: 0o750, lock: 0o640})
 }
 
-func TestMapDiskFull(t *testing.T) {
-	if err := mapDiskFull(nil); err != nil {
+func TestShortage(t *testing.T) {
+	if err := Shortage(nil); err != nil {
 		t.Error(err)
 	}
 	other := &fs.PathError{Op: "write", Path: "f", Err: fs.ErrPermission}
-	if err := mapDiskFull(other); err != error(other) {
+	if err := Shortage(other); err != error(other) || base.IsShortage(err) {
 		t.Errorf("another error became %v", err)
 	}
-	for _, cause := range diskFull {
-		err := mapDiskFull(&fs.PathError{Op: "write", Path: "name", Err: cause})
-		wantErr(t, "class", err, base.ErrDiskFull)
+	for _, cause := range append(slices.Clone(diskFull), scarce...) {
+		raw := &fs.PathError{Op: "write", Path: "name", Err: cause}
+		if base.IsShortage(raw) || errors.Is(raw, base.ErrDiskFull) {
+			t.Errorf("%v promises that it passes, though no step said that it only prepared", raw)
+		}
+		err := Shortage(fmt.Errorf("preparing: %w", raw))
 		wantErr(t, "cause", err, cause)
-		if !strings.Contains(err.Error(), "name") {
-			t.Errorf("%v does not name the file", err)
+		if !base.IsShortage(err) || errors.Is(err, base.ErrDiskFull) != slices.Contains(diskFull, cause) || !strings.Contains(err.Error(), "name") {
+			t.Errorf("%v: not what it is, or does not name the file", err)
+		}
+		if again := Shortage(fmt.Errorf("more: %w", err)); strings.Count(again.Error(), "lsmdb:") != 1 {
+			t.Errorf("wrapped twice: %v", again)
 		}
 	}
 }

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-
-	"lsmdb/internal/base"
 )
 
 func setUmask(octal string) {
@@ -42,7 +40,7 @@ func TestFullDevice(t *testing.T) {
 	must(t, err)
 	defer device.Close()
 	n, err := osFile{device}.WriteAt([]byte("x"), 0)
-	wantErr(t, "write", err, base.ErrDiskFull)
+	wantErr(t, "write", err, syscall.ENOSPC)
 	wantErr(t, "write", err, syscall.ENOSPC)
 	if n != 0 || !strings.Contains(err.Error(), "/dev/full") {
 		t.Errorf("%d, %v", n, err)

@@ -11,7 +11,7 @@ import (
 
 const guardFlags = 0
 
-var diskFull, lockTaken []error // nothing is written where no lock can be had
+var diskFull, scarce, lockTaken []error // nothing is written where no lock can be had
 
 // lockFile refuses: a database without a lock would be damaged by a second process.
 func lockFile(*os.File, bool) error {

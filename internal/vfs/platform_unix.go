@@ -10,6 +10,7 @@ import (
 
 var (
 	diskFull  = []error{syscall.ENOSPC, syscall.EDQUOT}
+	scarce    = []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EAGAIN, syscall.EINTR}
 	lockTaken = []error{syscall.EWOULDBLOCK}
 )
 

@@ -2,12 +2,14 @@ package vfs
 
 import (
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/windows"
 )
 
 var (
-	diskFull  = []error{windows.ERROR_DISK_FULL, windows.ERROR_HANDLE_DISK_FULL, windows.ERROR_DISK_QUOTA_EXCEEDED}
+	scarce    = []error{windows.ERROR_TOO_MANY_OPEN_FILES, windows.ERROR_NOT_ENOUGH_MEMORY, windows.ERROR_NO_SYSTEM_RESOURCES}
+	diskFull  = []error{syscall.ENOSPC, windows.ERROR_DISK_FULL, windows.ERROR_HANDLE_DISK_FULL, windows.ERROR_DISK_QUOTA_EXCEEDED}
 	lockTaken = []error{windows.ERROR_LOCK_VIOLATION, windows.ERROR_IO_PENDING}
 )
 

@@ -8,8 +8,8 @@ import "io"
 
 // FS is a file system. Names are paths of the operating system's form. All
 // methods may be called concurrently. Errors match fs.ErrNotExist and
-// fs.ErrExist as those of package os do, and base.ErrDiskFull when there is no
-// room (no space or quota exhausted).
+// fs.ErrExist as those of package os do; what the system says passes through, and
+// Shortage tells which of it passes by itself.
 type FS interface {
 	// Create makes a new file, mode 0600, for reading and writing. It fails with
 	// fs.ErrExist where the name is taken. The entry is durable after SyncDir.

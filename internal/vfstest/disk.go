@@ -69,7 +69,7 @@ func NewDisk() *Disk {
 }
 
 // SetLimit bounds the sum of all file sizes. What would go beyond it changes nothing
-// and fails with base.ErrDiskFull. 0 removes the bound. Files that are larger
+// and fails with syscall.ENOSPC. 0 removes the bound. Files that are larger
 // already stay.
 func (d *Disk) SetLimit(bytes int64) { d.limitBytes.Store(bytes) }
 
@@ -82,7 +82,7 @@ func (d *Disk) resize(growth int64) error {
 	used, limit := d.usedBytes.Add(growth), d.limitBytes.Load()
 	if growth > 0 && limit > 0 && used > limit {
 		d.usedBytes.Add(-growth)
-		return base.ErrDiskFull
+		return syscall.ENOSPC
 	}
 	return nil
 }

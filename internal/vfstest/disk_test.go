@@ -10,9 +10,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
-	"lsmdb/internal/base"
 	"lsmdb/internal/vfs"
 )
 
@@ -398,7 +398,7 @@ func TestCloneIsSeparate(t *testing.T) {
 	if clone.UsedBytes() != 4 || d.UsedBytes() != 9 {
 		t.Errorf("used: clone %d, original %d", clone.UsedBytes(), d.UsedBytes())
 	}
-	wantErr(t, "limit of the clone", second(must2(clone.Create("/g")).WriteAt(make([]byte, 7), 0)), base.ErrDiskFull)
+	wantErr(t, "limit of the clone", second(must2(clone.Create("/g")).WriteAt(make([]byte, 7), 0)), syscall.ENOSPC)
 	lock2, err := clone.Lock("/LOCK", false)
 	must(t, err)
 	must(t, lock2.Close())
@@ -542,7 +542,7 @@ func TestLimit(t *testing.T) {
 			t.Errorf("%s: %d, %v, %q", step.name, n, err, content(f))
 		}
 		if step.full {
-			wantErr(t, step.name, err, base.ErrDiskFull)
+			wantErr(t, step.name, err, syscall.ENOSPC)
 		}
 		if d.UsedBytes() != int64(len(step.content)) {
 			t.Errorf("%s: %d bytes used", step.name, d.UsedBytes())

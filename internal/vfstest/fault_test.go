@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 	"testing"
 
 	"lsmdb/internal/base"
@@ -164,7 +165,7 @@ func TestShortWrite(t *testing.T) {
 		want  string
 	}{{0, ""}, {2, "he"}, {5, "hello"}, {99, "hello"}} {
 		d := NewDisk()
-		f, arm := failing(d, OpWrite, &ShortWrite{Bytes: c.bytes, Err: base.ErrDiskFull})
+		f, arm := failing(d, OpWrite, &ShortWrite{Bytes: c.bytes, Err: syscall.ENOSPC})
 		file, err := f.Create("/f")
 		must(t, err)
 		arm()
@@ -172,7 +173,7 @@ func TestShortWrite(t *testing.T) {
 		if got := get(d, "/f"); n != len(c.want) || got != c.want {
 			t.Errorf("%d bytes: %d, %q", c.bytes, n, got)
 		}
-		wantErr(t, "short write", err, base.ErrDiskFull)
+		wantErr(t, "short write", err, syscall.ENOSPC)
 	}
 }
 
@@ -188,7 +189,7 @@ func TestFaultPassesErrorsOn(t *testing.T) {
 	must(t, err)
 	wantErr(t, "read", second(file.ReadAt(make([]byte, 2), 0)), io.EOF)
 	d.SetLimit(1)
-	wantErr(t, "write", second(must2(f.Create("/g")).WriteAt([]byte("y"), 0)), base.ErrDiskFull)
+	wantErr(t, "write", second(must2(f.Create("/g")).WriteAt([]byte("y"), 0)), syscall.ENOSPC)
 }
 
 func must2[T any](value T, err error) T {

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 
-	"lsmdb/internal/base"
 	"lsmdb/internal/vfs"
 )
 
@@ -69,8 +69,8 @@ func TestFailuresLeaveNoEvent(t *testing.T) {
 	f, err := d.Create("/f")
 	must(t, err)
 	d.SetLimit(10)
-	wantErr(t, "write", second(f.WriteAt(make([]byte, 11), 0)), base.ErrDiskFull)
-	wantErr(t, "truncate", f.Truncate(11), base.ErrDiskFull)
+	wantErr(t, "write", second(f.WriteAt(make([]byte, 11), 0)), syscall.ENOSPC)
+	wantErr(t, "truncate", f.Truncate(11), syscall.ENOSPC)
 	if d.Remove("/none") == nil || d.SyncDir("/none") == nil || d.Rename("/none", "/x") == nil {
 		t.Error("no error")
 	}
@@ -165,7 +165,7 @@ truncate /f 100000`
 func TestWindowsNeedRoom(t *testing.T) {
 	d, _, log := windowed(t)
 	d.SetLimit(1000)
-	wantErr(t, "allocate", log.Allocate(0, 1001), base.ErrDiskFull)
+	wantErr(t, "allocate", log.Allocate(0, 1001), syscall.ENOSPC)
 	must(t, log.Allocate(0, 1000))
 	must(t, log.Allocate(0, 10)) // is there
 	if d.UsedBytes() != 1000 {
