@@ -1,6 +1,7 @@
 package report
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -54,6 +55,23 @@ func TestSpreadOfRoundsIsMentionedWhenLarge(t *testing.T) {
 	}
 	if got := cell(rows(80, 100, 150), "lsmdb", 0); got != "100 ±35%" {
 		t.Errorf("large spread: %s", got)
+	}
+}
+
+func TestTenthsAreReportedOfTheQueueOnly(t *testing.T) {
+	results := []workload.Result{
+		{Engine: "lsmdb", Section: "queue", Workload: "queue", OpsPerSecond: 70, Extra: map[string]float64{workload.FirstTenth: 100, workload.LastTenth: 50}},
+		{Engine: "lsmdb", Section: "fillseq", Workload: "fillseq", OpsPerSecond: 5},
+	}
+	told := map[string]float64{}
+	for _, r := range Rows(results, []engine.Kind{{Name: "lsmdb"}}) {
+		if strings.HasSuffix(r.Metric, "tenth") || strings.Contains(r.Metric, "tenth_") {
+			told[r.Workload+" "+r.Metric] = r.Median["lsmdb"]
+		}
+	}
+	want := map[string]float64{"queue first_tenth_per_second": 100, "queue last_tenth_per_second": 50, "queue last_to_first_tenth": 0.5}
+	if !maps.Equal(told, want) {
+		t.Errorf("told: %v", told)
 	}
 }
 
