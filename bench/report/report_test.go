@@ -121,7 +121,7 @@ func TestMarkdownNamesMachineAndRatios(t *testing.T) {
 	for _, name := range []string{"lsmdb", "pebble"} {
 		results = append(results, workload.Result{Engine: name, Section: "fillseq", Workload: "fillseq", OpsPerSecond: 5})
 	}
-	f := File{Command: "bench full", Commit: "abc", Rounds: 1, Machine: ThisMachine(t.TempDir()), Rows: Rows(results, kinds)}
+	f := File{Origin: Origin{Command: "go run . full", Commit: "abc", Machine: ThisMachine(t.TempDir())}, Rounds: 1, Rows: Rows(results, kinds)}
 	path := filepath.Join(t.TempDir(), "out.md")
 	if err := f.WriteMarkdown(path, kinds); err != nil {
 		t.Fatal(err)
@@ -131,8 +131,8 @@ func TestMarkdownNamesMachineAndRatios(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"`bench full`", "| commit | abc |", "| memory |", "### Ratios to the best Go LSM store", "| fillseq | 1.00 |",
-		"### Fillrandom by number of entries: operations per second", "| 3,000 | 6,000 | 3,000 | 2.00 |",
+		"# Results: out\n", "`go run . full`", "| commit | abc |", "| date | 0001-01-01 |", "| memory |", "## Ratios to the best Go LSM store", "| fillseq | 1.00 |",
+		"## Fillrandom by number of entries: operations per second", "| 3,000 | 6,000 | 3,000 | 2.00 |",
 	} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("lacks %q:\n%s", want, text)
@@ -161,8 +161,9 @@ func TestPicturesAreDrawnForGrowthAndComparison(t *testing.T) {
 }
 
 func TestCommandLineLeavesOutWhereFilesGo(t *testing.T) {
-	got := CommandLine(strings.Fields("full --json /a/b.json --rounds 1 --markdown=/c.md --profile p --pictures=x --engines lsmdb"))
-	if want := "bench full --rounds 1 --engines lsmdb"; got != want {
+	arguments := append(strings.Fields("full --json /a/b.json --rounds 1 --results=c --profile p --pictures=x --engines lsmdb --sizes"), "")
+	got := CommandLine("rocksdb", arguments)
+	if want := "go run -tags rocksdb . full --rounds 1 --engines lsmdb --sizes ''"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
