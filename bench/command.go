@@ -15,7 +15,7 @@ type settings struct {
 	rounds            int
 	scale             workload.Scale
 	jsonPath          string
-	markdownPath      string
+	results           string // name of a file of results; empty: none
 	profileDir        string
 	pictureDir        string
 	withFullOnly      bool
@@ -45,7 +45,7 @@ func newCommand() *cobra.Command {
 			"verifies what is read, and prints medians and ratios. RocksDB takes part in builds with -tags rocksdb.",
 		Example: "  go run . quick\n" +
 			"  go run . quick --engines lsmdb,pebble --sections read,ycsb --rounds 5\n" +
-			"  go run . full --json full.json --markdown full.md\n" +
+			"  go run . full --json full.json --results full\n" +
 			"  go run -tags rocksdb . growth --sizes 1M,3M --client-counts 1,16",
 		SilenceUsage: true, SilenceErrors: true,
 	}
@@ -86,6 +86,6 @@ func addFlags(c *cobra.Command, s *settings) {
 	f.DurationVar(&s.scale.Cap, "cap", s.scale.Cap, "end a fill that takes longer; its figures get an asterisk")
 	f.BoolVar(&s.scale.Counter, "counter-keys", false, "decimal keys with leading zeros instead of keys spread over the key space")
 	f.StringVar(&s.jsonPath, "json", s.jsonPath, "file for all figures; empty: none")
-	f.StringVar(&s.markdownPath, "markdown", "", "file for the tables in Markdown")
+	addResultsFlag(f, &s.results)
 	f.StringVar(&s.pictureDir, "pictures", "", "directory for SVG pictures")
 }

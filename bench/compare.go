@@ -85,12 +85,12 @@ func newRunner(s settings, stations []station) (*runner, error) {
 
 // prepareOutput fails early where hours of measuring would end without a report.
 func prepareOutput(s settings) error {
-	for _, path := range []string{s.jsonPath, s.markdownPath} {
-		if path == "" {
-			continue
-		}
-		if info, err := os.Stat(filepath.Dir(path)); err != nil || !info.IsDir() {
-			return fmt.Errorf("no directory for the file %s", path)
+	if _, err := resultsPath(s.results); err != nil {
+		return err
+	}
+	if s.jsonPath != "" {
+		if info, err := os.Stat(filepath.Dir(s.jsonPath)); err != nil || !info.IsDir() {
+			return fmt.Errorf("no directory for the file %s", s.jsonPath)
 		}
 	}
 	if s.pictureDir == "" {
@@ -118,8 +118,7 @@ func (r *runner) runAndReport(c *cobra.Command, s settings) error {
 	fmt.Fprintf(out, "medians of %d rounds, %v in all; * ended before all was done; ± half of the spread of rounds, where that is large\n",
 		s.rounds, time.Since(began).Round(time.Second))
 	file := report.File{
-		Time: began.UTC(), Command: report.CommandLine(os.Args[1:]), Commit: report.Commit(c.Context()),
-		Machine: report.ThisMachine(os.TempDir()), Rounds: s.rounds, Scale: s.scale, Sizes: scaleLine(s),
+		Origin: report.NewOrigin(c.Context(), began, os.Args[1:], os.TempDir()), Rounds: s.rounds, Scale: s.scale, Sizes: scaleLine(s),
 		Common: commonLine(), Engines: report.Engines(r.engines, engine.Options{}), Rows: rows, Results: r.results,
 	}
 	return errors.Join(err, writeFiles(&file, s, r.engines))
@@ -131,8 +130,11 @@ func writeFiles(file *report.File, s settings, kinds []engine.Kind) error {
 			return err
 		}
 	}
-	if s.markdownPath != "" {
-		if err := file.WriteMarkdown(s.markdownPath, kinds); err != nil {
+	switch path, err := resultsPath(s.results); {
+	case err != nil:
+		return err
+	case path != "":
+		if err := file.WriteMarkdown(path, kinds); err != nil {
 			return err
 		}
 	}

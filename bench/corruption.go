@@ -25,10 +25,10 @@ const corruptName = "corrupt"
 
 // corruptionSettings is what the flags of the corruption run say.
 type corruptionSettings struct {
-	engines                []string
-	amounts                corruption.Amounts
-	jobs                   int
-	jsonPath, markdownPath string
+	engines           []string
+	amounts           corruption.Amounts
+	jobs              int
+	jsonPath, results string
 }
 
 func corruptionCommand() *cobra.Command {
@@ -42,7 +42,7 @@ func corruptionCommand() *cobra.Command {
 			"noticed, nothing was harmed, or data was silently missing or wrong. Each mutant in a child process.",
 		Example: "  go run . corruption\n" +
 			"  go run . corruption --engines lsmdb,pebble --bits 1000\n" +
-			"  go run . corruption --bits 0 --cuts 0 --blocks 0 --json all.json --markdown all.md      # everything: hours",
+			"  go run . corruption --bits 0 --cuts 0 --blocks 0 --json all.json --results damage      # everything: hours",
 		RunE: func(c *cobra.Command, _ []string) error { return corrupt(c.Context(), c.OutOrStdout(), s) },
 	}
 	f := c.Flags()
@@ -52,7 +52,7 @@ func corruptionCommand() *cobra.Command {
 	f.IntVar(&s.amounts.Blocks, "blocks", s.amounts.Blocks, "blocks of 512 bytes to zero, repeat and swap in each kind of file; 0: all")
 	f.IntVar(&s.jobs, "jobs", s.jobs, "child processes at the same time")
 	f.StringVar(&s.jsonPath, "json", s.jsonPath, "file for all figures, with an example of each verdict; empty: none")
-	f.StringVar(&s.markdownPath, "markdown", "", "file for the table in Markdown")
+	addResultsFlag(f, &s.results)
 	return c
 }
 
@@ -78,14 +78,17 @@ func corrupt(ctx context.Context, out io.Writer, s corruptionSettings) error {
 			return fmt.Errorf("no engine %q here, but %s", name, strings.Join(engine.Names(), ", "))
 		}
 	}
+	path, err := resultsPath(s.results)
+	if err != nil {
+		return err
+	}
 	root, err := os.MkdirTemp("", "lsmdb-corruption-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(root)
 	result := &corruption.Report{
-		Time: time.Now(), Command: report.CommandLine(os.Args[1:]), Machine: report.ThisMachine(root),
-		Amounts: s.amounts, Engines: corruption.Versions(),
+		Origin: report.NewOrigin(ctx, time.Now(), os.Args[1:], root), Amounts: s.amounts, Engines: corruption.Versions(),
 	}
 	if result.Rows, err = sweeps(ctx, root, names, s); err != nil {
 		return err
@@ -94,7 +97,7 @@ func corrupt(ctx context.Context, out io.Writer, s corruptionSettings) error {
 	if err := result.WriteJSON(s.jsonPath); err != nil {
 		return err
 	}
-	return result.WriteMarkdown(s.markdownPath)
+	return result.WriteMarkdown(path)
 }
 
 // sweeps damages each engine's two victims, some at the same time.

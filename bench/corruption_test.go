@@ -14,19 +14,20 @@ import (
 // TestCorruption damages every engine a little. What becomes of the peers is theirs, but
 // each mutant gets a verdict; lsmdb never loses anything silently.
 func TestCorruption(t *testing.T) {
+	t.Chdir(withResults(t))
 	s := corruptionSettings{
 		amounts: corruption.Amounts{Bits: 6, Cuts: 3, Blocks: 2}, jobs: 2,
-		jsonPath: filepath.Join(t.TempDir(), "c.json"), markdownPath: filepath.Join(t.TempDir(), "c.md"),
+		jsonPath: "c.json", results: "damage",
 	}
 	var text strings.Builder
 	if err := corrupt(context.Background(), &text, s); err != nil {
 		t.Fatal(err)
 	}
-	table, err := os.ReadFile(s.markdownPath)
+	table, err := os.ReadFile(filepath.Join(resultsDir, "damage.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"| lsmdb | closed | log |", "| pebble | killed | table |", "| bbolt |  | all |"} {
+	for _, want := range []string{"| lsmdb | closed | log |", "| pebble | killed | table |", "| bbolt |  | all |", "# Results: damage", "| date | 20"} {
 		if !strings.Contains(string(table), want) {
 			t.Errorf("%q is missing in\n%s", want, table)
 		}

@@ -82,6 +82,8 @@ func TestFlagsOutOfRangeAreRefused(t *testing.T) {
 		"quick extra":                          "unknown command",
 		"quik":                                 "Did you mean this?\n\tquick",
 		"quick --json missing/a":               "no directory for the file missing/a",
+		"quick --results a/b":                  `--results: "a/b" is no name`,
+		"corruption --results ../b":            `--results: "../b" is no name`,
 		"growth --sections fillseq":            `no section "fillseq" here, but size-fill`,
 		"growth --sizes 1Q":                    `--sizes: "1Q" is no number from 1000`,
 		"growth --sizes 1":                     "3M; several with commas",
@@ -98,18 +100,19 @@ func TestFlagsOutOfRangeAreRefused(t *testing.T) {
 }
 
 func TestGrowthMeasuresEveryPoint(t *testing.T) {
-	dir := t.TempDir()
+	dir := withResults(t)
+	t.Chdir(dir)
 	c := newCommand()
 	var out strings.Builder
 	c.SetOut(&out)
 	c.SetArgs([]string{"growth", "--sizes", "2k,1000", "--client-counts", "1,4", "--entries", "1000", "--engines", "lsmdb,goleveldb",
-		"--duration", "10ms", "--json", filepath.Join(dir, "growth.json"), "--markdown", filepath.Join(dir, "growth.md"), "--pictures", dir})
+		"--duration", "10ms", "--json", filepath.Join(dir, "growth.json"), "--results", "grown", "--pictures", dir})
 	if err := c.Execute(); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
-		"growth.json": `"axis": "clients"`,
-		"growth.md":   "### Readrandom by number of clients: operations per second",
+		"growth.json":      `"axis": "clients"`,
+		"results/grown.md": "## Readrandom by number of clients: operations per second",
 		"growth-clients-fillsync-ops_per_second.svg":          "number of clients",
 		"growth-entries-fillrandom-written_per_user_byte.svg": "2 k",
 	} {
@@ -120,6 +123,26 @@ func TestGrowthMeasuresEveryPoint(t *testing.T) {
 	}
 	if !strings.Contains(out.String(), "fillrandom by number of entries") {
 		t.Errorf("tables:\n%s", out.String())
+	}
+}
+
+// withResults returns a directory that has one for results, as bench/ does.
+func withResults(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, resultsDir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestResultsGoWhereTheyAreQuoted(t *testing.T) {
+	if path, err := resultsPath("full"); err != nil || path != filepath.Join("results", "full.md") {
+		t.Errorf("%q, %v", path, err)
+	}
+	t.Chdir(t.TempDir())
+	if path, err := resultsPath("full"); err == nil || !strings.Contains(err.Error(), "run this in bench/") {
+		t.Errorf("elsewhere: %q, %v", path, err)
 	}
 }
 

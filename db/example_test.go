@@ -28,13 +28,14 @@ func Example() {
 	}
 	defer os.RemoveAll(dir)
 
+	// The README begins with these lines.
 	d, err := db.Open(dir, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer d.Close()
 	if err := d.Put([]byte("hello"), []byte("world")); err != nil {
-		log.Fatal(err) // when Put returns nil, the write survives a power failure
+		log.Fatal(err)
 	}
 	value, err := d.Get([]byte("hello"))
 	fmt.Printf("%s %v\n", value, err)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 
@@ -36,9 +35,7 @@ func (r *Row) Add(m Mutant, f Finding) {
 
 // Report is the JSON form of a run.
 type Report struct {
-	Time    time.Time         `json:"time"`
-	Command string            `json:"command"`
-	Machine report.Machine    `json:"machine"`
+	report.Origin
 	Amounts Amounts           `json:"amounts"`
 	Engines map[string]string `json:"engines"` // versions
 	Rows    []Row             `json:"rows"`
@@ -99,7 +96,7 @@ func (r *Report) WriteMarkdown(path string) error {
 		return nil
 	}
 	var out strings.Builder
-	fmt.Fprintf(&out, "`%s`, %s, %s\n\n", r.Command, r.Time.Format("2006-01-02"), r.Machine.GoVersion)
+	r.Describe(&out, path)
 	for _, row := range r.Rows {
 		if version := r.Engines[row.Engine]; version != "" && !strings.Contains(out.String(), row.Engine+" "+version) {
 			fmt.Fprintf(&out, "- %s %s\n", row.Engine, version)

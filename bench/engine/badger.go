@@ -72,6 +72,10 @@ func (e *badgerEngine) Put(key, value []byte) error {
 	})
 }
 
+func (e *badgerEngine) Delete(key []byte) error {
+	return e.d.Update(func(txn *badger.Txn) error { return txn.Delete(slices.Clone(key)) })
+}
+
 func (e *badgerEngine) Flush() error    { return nil } // no such call
 func (e *badgerEngine) Close() error    { return e.d.Close() }
 func (e *badgerEngine) Persist() error  { return nil } // write(2), or a map, before every answer

@@ -71,6 +71,10 @@ func (e *bboltEngine) Put(key, value []byte) error {
 	return e.update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketName).Put(key, value) })
 }
 
+func (e *bboltEngine) Delete(key []byte) error {
+	return e.update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketName).Delete(key) })
+}
+
 func (e *bboltEngine) Flush() error    { return e.d.Sync() }
 func (e *bboltEngine) Close() error    { return e.d.Close() }
 func (e *bboltEngine) Persist() error  { return nil } // write(2), or a map, before every answer

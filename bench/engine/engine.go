@@ -32,6 +32,8 @@ type Engine interface {
 	Get(dst, key []byte) ([]byte, error)
 	// Put stores one entry; with Options.Sync it is durable when Put returns.
 	Put(key, value []byte) error
+	// Delete removes one entry, as durably as Put stores one.
+	Delete(key []byte) error
 	// NewBatch returns an empty batch for one goroutine.
 	NewBatch() Batch
 	// NewIterator returns an iterator over the present state, for one goroutine.

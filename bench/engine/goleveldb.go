@@ -43,6 +43,7 @@ func (e *goleveldbEngine) Get(dst, key []byte) ([]byte, error) {
 }
 
 func (e *goleveldbEngine) Put(key, value []byte) error { return e.d.Put(key, value, e.write) }
+func (e *goleveldbEngine) Delete(key []byte) error     { return e.d.Delete(key, e.write) }
 func (e *goleveldbEngine) Flush() error                { return nil } // no such call
 func (e *goleveldbEngine) Close() error                { return e.d.Close() }
 func (e *goleveldbEngine) Persist() error              { return nil } // write(2), or a map, before every answer

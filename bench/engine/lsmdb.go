@@ -44,6 +44,7 @@ func (e *lsmdbEngine) Get(dst, key []byte) ([]byte, error) {
 }
 
 func (e *lsmdbEngine) Put(key, value []byte) error { return e.d.Put(key, value) }
+func (e *lsmdbEngine) Delete(key []byte) error     { return e.d.Delete(key) }
 func (e *lsmdbEngine) Flush() error                { return e.d.Flush(context.Background()) }
 func (e *lsmdbEngine) Close() error                { return e.d.Close() }
 func (e *lsmdbEngine) Persist() error              { return nil } // write(2), or a map, before every answer

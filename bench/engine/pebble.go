@@ -82,6 +82,7 @@ func (e *pebbleEngine) Get(dst, key []byte) ([]byte, error) {
 }
 
 func (e *pebbleEngine) Put(key, value []byte) error { return e.d.Set(key, value, e.write) }
+func (e *pebbleEngine) Delete(key []byte) error     { return e.d.Delete(key, e.write) }
 func (e *pebbleEngine) Flush() error                { return e.d.Flush() }
 func (e *pebbleEngine) Close() error                { return e.d.Close() }
 

@@ -93,6 +93,15 @@ func (e *rocksdbEngine) Put(key, value []byte) error {
 	return cError(C.bench_put(e.d, pointer(key), C.size_t(len(key)), pointer(value), C.size_t(len(value))))
 }
 
+// Delete takes a batch of one, which is one crossing as well.
+func (e *rocksdbEngine) Delete(key []byte) error {
+	b := e.NewBatch()
+	if err := b.Delete(key); err != nil {
+		return err
+	}
+	return b.Commit()
+}
+
 func (e *rocksdbEngine) Flush() error { return cError(C.bench_flush(e.d)) }
 
 func (e *rocksdbEngine) Close() error {

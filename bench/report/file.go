@@ -3,7 +3,6 @@ package report
 import (
 	"encoding/json"
 	"os"
-	"time"
 
 	"lsmdb/bench/engine"
 	"lsmdb/bench/workload"
@@ -18,10 +17,7 @@ type EngineInfo struct {
 
 // File is the JSON form of a run.
 type File struct {
-	Time    time.Time         `json:"time"`
-	Command string            `json:"command"`
-	Commit  string            `json:"commit,omitempty"`
-	Machine Machine           `json:"machine"`
+	Origin
 	Rounds  int               `json:"rounds"`
 	Scale   workload.Scale    `json:"scale"`
 	Sizes   string            `json:"sizes"`  // the scale in words

@@ -101,23 +101,3 @@ func Commit(ctx context.Context) string {
 	}
 	return strings.TrimSpace(string(text))
 }
-
-// CommandLine writes the command as it can be repeated elsewhere: without the flags
-// that say where files go.
-func CommandLine(arguments []string) string {
-	line := []string{"bench"}
-	for at := 0; at < len(arguments); at++ {
-		name, _, joined := strings.Cut(arguments[at], "=")
-		switch strings.TrimLeft(name, "-") {
-		case "json", "markdown", "pictures", "profile":
-			if strings.HasPrefix(name, "--") {
-				if !joined {
-					at++
-				}
-				continue
-			}
-		}
-		line = append(line, arguments[at])
-	}
-	return strings.Join(line, " ")
-}

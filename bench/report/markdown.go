@@ -12,43 +12,24 @@ import (
 	"lsmdb/bench/engine"
 )
 
-// WriteMarkdown stores the run at path as text for a document: where and how it was
-// measured, ratios in short, then every table.
+// WriteMarkdown stores the run at path for readers: where and how it was measured,
+// ratios in short, then every table.
 func (f *File) WriteMarkdown(path string, kinds []engine.Kind) error {
 	var out strings.Builder
-	f.describe(&out)
+	f.Describe(&out, path, line{"amount", f.Sizes}, line{"all engines", f.Common})
+	f.describeEngines(&out)
 	f.summaries(&out, kinds)
 	for _, b := range blocks(f.Rows) {
-		fmt.Fprintf(&out, "### %s\n\n", capital(b.title))
+		fmt.Fprintf(&out, "## %s\n\n", capital(b.title))
 		fmt.Fprintf(&out, "%s. The last columns say how many times better lsmdb is.\n\n%s\n\n",
 			capital(b.metric.direction()), b.table(kinds, false).RenderMarkdown())
 	}
 	return os.WriteFile(path, []byte(strings.TrimRight(out.String(), "\n")+"\n"), 0o644)
 }
 
-// describe says where, when and with what.
-func (f *File) describe(out io.Writer) {
-	fmt.Fprintf(out, "### How it was measured\n\n")
+// describeEngines says what was measured, and what the figures are.
+func (f *File) describeEngines(out io.Writer) {
 	t := table.NewWriter()
-	t.AppendHeader(table.Row{"", ""})
-	line := func(name, value string) {
-		if value != "" {
-			t.AppendRow(table.Row{name, value})
-		}
-	}
-	m := f.Machine
-	line("command", "`"+f.Command+"`")
-	line("commit", f.Commit)
-	line("date", f.Time.Format("2006-01-02"))
-	line("processor", fmt.Sprintf("%s, %d cores", orUnknown(m.Processor), m.Processors))
-	line("memory", fmt.Sprintf("%.1f GiB", float64(m.MemoryBytes)/(1<<30)))
-	line("system", strings.TrimSpace(m.System+", kernel "+orUnknown(m.Kernel)))
-	line("file system", m.FileSystem)
-	line("Go", m.GoVersion)
-	line("amount", f.Sizes)
-	line("all engines", f.Common)
-	fmt.Fprintf(out, "%s\n\n", t.RenderMarkdown())
-	t = table.NewWriter()
 	t.AppendHeader(table.Row{"engine", "version", "settings"})
 	for _, e := range f.Engines {
 		t.AppendRow(table.Row{e.Name, e.Version, strings.Join(e.Settings, "; ")})
@@ -75,7 +56,7 @@ func (f *File) summaries(out io.Writer, kinds []engine.Kind) {
 		return
 	}
 	for _, p := range peers(kinds) {
-		fmt.Fprintf(out, "### Ratios to %s\n\n", withArticle(p.name))
+		fmt.Fprintf(out, "## Ratios to %s\n\n", withArticle(p.name))
 		fmt.Fprintf(out, "How many times better lsmdb is; below 1 it is worse.\n\n")
 		header := table.Row{"workload"}
 		for _, m := range Metrics() {

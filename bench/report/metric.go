@@ -24,12 +24,21 @@ func timed(s workload.Step) bool     { return s.Timed }
 func untimed(s workload.Step) bool   { return !s.Timed }
 func unsettled(s workload.Step) bool { return !s.Settle }
 func waiting(s workload.Step) bool   { return !s.Pipelined }
+func untold(s workload.Step) bool    { return !s.Tenths }
 
 // Metrics returns what is reported, in order.
 func Metrics() []Metric {
 	return []Metric{
 		{Name: "ops_per_second", Title: "operations per second", Short: "speed", Unit: "/s", Growth: true, SkipWorkload: timed,
 			Of: func(r workload.Result) float64 { return r.OpsPerSecond }},
+		{Name: workload.FirstTenth, Title: "operations per second in the first tenth", Short: "first tenth", Unit: "/s", SkipWorkload: untold,
+			Of: func(r workload.Result) float64 { return r.Extra[workload.FirstTenth] }},
+		{Name: workload.LastTenth, Title: "operations per second in the last tenth", Short: "last tenth", Unit: "/s", SkipWorkload: untold,
+			Of: func(r workload.Result) float64 { return r.Extra[workload.LastTenth] }},
+		{Name: "last_to_first_tenth", Title: "rate of the last tenth, as a share of the first", Short: "last to first tenth", Digits: 2, SkipWorkload: untold,
+			Of: func(r workload.Result) float64 {
+				return quotient(r.Extra[workload.LastTenth], r.Extra[workload.FirstTenth])
+			}},
 		{Name: "milliseconds", Title: "milliseconds", Short: "time", Unit: " ms", LowerBetter: true, Digits: 2, SkipWorkload: untimed,
 			Of: func(r workload.Result) float64 { return r.Latency.Mean / 1e6 }},
 		{Name: "mean_us", Title: "mean latency, µs", Short: "mean latency", Unit: " µs", LowerBetter: true, Digits: 2, SkipWorkload: timed,

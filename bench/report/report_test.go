@@ -1,6 +1,7 @@
 package report
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,6 +58,23 @@ func TestSpreadOfRoundsIsMentionedWhenLarge(t *testing.T) {
 	}
 }
 
+func TestTenthsAreReportedOfTheQueueOnly(t *testing.T) {
+	results := []workload.Result{
+		{Engine: "lsmdb", Section: "queue", Workload: "queue", OpsPerSecond: 70, Extra: map[string]float64{workload.FirstTenth: 100, workload.LastTenth: 50}},
+		{Engine: "lsmdb", Section: "fillseq", Workload: "fillseq", OpsPerSecond: 5},
+	}
+	told := map[string]float64{}
+	for _, r := range Rows(results, []engine.Kind{{Name: "lsmdb"}}) {
+		if strings.HasSuffix(r.Metric, "tenth") || strings.Contains(r.Metric, "tenth_") {
+			told[r.Workload+" "+r.Metric] = r.Median["lsmdb"]
+		}
+	}
+	want := map[string]float64{"queue first_tenth_per_second": 100, "queue last_tenth_per_second": 50, "queue last_to_first_tenth": 0.5}
+	if !maps.Equal(told, want) {
+		t.Errorf("told: %v", told)
+	}
+}
+
 func TestAcknowledgementIsTheAnswerWhereNothingIsPipelined(t *testing.T) {
 	answer := measure.Summary{Mean: 1}
 	acks := measure.Summary{Mean: 2}
@@ -103,7 +121,7 @@ func TestMarkdownNamesMachineAndRatios(t *testing.T) {
 	for _, name := range []string{"lsmdb", "pebble"} {
 		results = append(results, workload.Result{Engine: name, Section: "fillseq", Workload: "fillseq", OpsPerSecond: 5})
 	}
-	f := File{Command: "bench full", Commit: "abc", Rounds: 1, Machine: ThisMachine(t.TempDir()), Rows: Rows(results, kinds)}
+	f := File{Origin: Origin{Command: "go run . full", Commit: "abc", Machine: ThisMachine(t.TempDir())}, Rounds: 1, Rows: Rows(results, kinds)}
 	path := filepath.Join(t.TempDir(), "out.md")
 	if err := f.WriteMarkdown(path, kinds); err != nil {
 		t.Fatal(err)
@@ -113,8 +131,8 @@ func TestMarkdownNamesMachineAndRatios(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"`bench full`", "| commit | abc |", "| memory |", "### Ratios to the best Go LSM store", "| fillseq | 1.00 |",
-		"### Fillrandom by number of entries: operations per second", "| 3,000 | 6,000 | 3,000 | 2.00 |",
+		"# Results: out\n", "`go run . full`", "| commit | abc |", "| date | 0001-01-01 |", "| memory |", "## Ratios to the best Go LSM store", "| fillseq | 1.00 |",
+		"## Fillrandom by number of entries: operations per second", "| 3,000 | 6,000 | 3,000 | 2.00 |",
 	} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("lacks %q:\n%s", want, text)
@@ -143,8 +161,9 @@ func TestPicturesAreDrawnForGrowthAndComparison(t *testing.T) {
 }
 
 func TestCommandLineLeavesOutWhereFilesGo(t *testing.T) {
-	got := CommandLine(strings.Fields("full --json /a/b.json --rounds 1 --markdown=/c.md --profile p --pictures=x --engines lsmdb"))
-	if want := "bench full --rounds 1 --engines lsmdb"; got != want {
+	arguments := append(strings.Fields("full --json /a/b.json --rounds 1 --results=c --profile p --pictures=x --engines lsmdb --sizes"), "")
+	got := CommandLine("rocksdb", arguments)
+	if want := "go run -tags rocksdb . full --rounds 1 --engines lsmdb --sizes ''"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -58,6 +58,12 @@ func load(r *Run) error {
 	return r.batches(order)
 }
 
+// loadInOrder is the same in the order of the keys.
+func loadInOrder(r *Run) error {
+	defer r.uncapped()()
+	return r.batches(inOrder)
+}
+
 func (r *Run) batches(order func(*Dataset, int64) int64) error {
 	batch := r.Engine.NewBatch()
 	operations := (r.Data.Entries + loadBatch - 1) / loadBatch

@@ -134,6 +134,49 @@ func seek(length int64) func(*Run) error {
 	}
 }
 
+// How many seeks count as the first ones, fewer in small databases, and how long each is.
+const (
+	firstSeekCount  = 100_000
+	firstSeekLength = 10
+)
+
+// firstSeeksOfOne moves one iterator to random entries.
+func firstSeeksOfOne(r *Run) error {
+	it, err := r.Engine.NewIterator(false)
+	if err != nil {
+		return err
+	}
+	err = r.firstSeeks(func(c *Client, entry int64) error {
+		return r.scanFrom(c, it, entry, firstSeekLength, true)
+	})
+	if closeErr := it.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
+// firstSeeksOfMany opens an iterator for each seek, as programs do that serve requests.
+func firstSeeksOfMany(r *Run) error {
+	return r.firstSeeks(func(c *Client, entry int64) error {
+		it, err := r.Engine.NewIterator(false)
+		if err != nil {
+			return err
+		}
+		err = r.scanFrom(c, it, entry, firstSeekLength, true)
+		if closeErr := it.Close(); err == nil {
+			err = closeErr
+		}
+		return err
+	})
+}
+
+func (r *Run) firstSeeks(seek func(c *Client, entry int64) error) error {
+	count := min(firstSeekCount, r.Data.Entries)
+	return r.clients(1, count, func(c *Client, _ int64) (bool, error) {
+		return true, seek(c, c.rng.Int64N(max(1, r.Data.Entries-firstSeekLength)))
+	})
+}
+
 // scanFrom seeks an entry and moves on length times. With exact, nothing lies
 // between the entries.
 func (r *Run) scanFrom(c *Client, it engine.Iterator, entry, length int64, exact bool) error {

@@ -10,7 +10,9 @@ type Step struct {
 	PerCount bool
 	// Pipelined: the call does not wait for the acknowledgement.
 	Pipelined bool
-	Do        func(*Run) error
+	// Tenths: the rates of its first and its last tenth are reported too.
+	Tenths bool
+	Do     func(*Run) error
 }
 
 // Act is a process: it opens the directory, runs steps and ends.
@@ -81,6 +83,9 @@ func Sections() []Section {
 		single("fillsync-8", "random writes, each fsynced, 8 clients", 8, true, fillSync(8)),
 		single("fillsync-64", "random writes, each fsynced, 64 clients", 64, true, fillSync(64)),
 		readSection(),
+		firstSeeks("first-seeks", "100,000 seeks of a random key and 10 next, right after a random fill, all by one iterator", firstSeeksOfOne),
+		firstSeeks("first-seeks-each", "the same, each seek by an iterator of its own", firstSeeksOfMany),
+		queueSection(),
 		ycsbSection(),
 		openSection(),
 		recoverySection(),
@@ -116,6 +121,22 @@ func readSection() Section {
 		{Name: "read-vs-writer", About: "random gets by 2 clients while one writer overwrites 200,000 entries a second", Do: readWhileWriting},
 		{Name: "delete", About: "deletes 99 of 100 entries, batches of 100", Do: deleteMost},
 		{Name: "tombstone-scan", About: "everything in order right after that, per entry that was there", Do: scanTombstones},
+	}}}}
+}
+
+// firstSeeks is what a program meets that asks as soon as it has loaded: nothing is
+// settled or cached.
+func firstSeeks(name, about string, do func(*Run) error) Section {
+	return Section{Name: name, Group: Reads, Acts: []Act{{Clients: 1, Steps: []Step{
+		prepare,
+		{Name: name, About: about, Do: do},
+	}}}}
+}
+
+func queueSection() Section {
+	return Section{Name: "queue", Group: Mixed, MaxEntries: queueElements, Acts: []Act{{Clients: 1, Steps: []Step{
+		{Name: "load", Do: loadInOrder},
+		{Name: "queue", About: "takes the first of 500,000 elements until none is left: new iterator, first, delete, close", Tenths: true, Do: drainQueue},
 	}}}}
 }
 

@@ -61,6 +61,61 @@ func runSection(t *testing.T, name string, section Section) {
 	}
 }
 
+// resultsOf runs the only act of a section to its end.
+func resultsOf(t *testing.T, name, section string, entries int64) (results []Result) {
+	t.Helper()
+	q := Request{Engine: name, Section: section, Dir: t.TempDir(), Scale: smallest}
+	q.Scale.Entries, q.Scale.Cap = entries, time.Minute
+	err := RunAct(q, func(e Event) {
+		if e.Result != nil {
+			results = append(results, *e.Result)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return results
+}
+
+// TestQueueTellsItsTenths drains a queue on the two engines whose figures are compared.
+func TestQueueTellsItsTenths(t *testing.T) {
+	for _, name := range []string{"lsmdb", "pebble"} {
+		results := resultsOf(t, name, "queue", 2000)
+		if len(results) != 1 || results[0].Operations != 2000 || results[0].Capped {
+			t.Fatalf("%s: results: %+v", name, results)
+		}
+		if extra := results[0].Extra; extra[FirstTenth] <= 0 || extra[LastTenth] <= 0 {
+			t.Errorf("%s: tenths: %v", name, extra)
+		}
+	}
+}
+
+func TestTenthsOfLaps(t *testing.T) {
+	var l laps
+	for at, moment := 0, time.Duration(0); at <= 20; at++ { // twice as slow in the second half
+		l = append(l, moment)
+		moment += time.Second
+		if at >= 10 {
+			moment += time.Second
+		}
+	}
+	if first, last := l.rates(); first != lapOperations || last != lapOperations/2 {
+		t.Errorf("%v and %v operations per second", first, last)
+	}
+	if first, last := l[:1].rates(); first != 0 || last != 0 {
+		t.Errorf("of nothing: %v and %v", first, last)
+	}
+}
+
+func TestFirstSeeksAreBounded(t *testing.T) {
+	for _, name := range []string{"first-seeks", "first-seeks-each"} {
+		results := resultsOf(t, "lsmdb", name, 2000)
+		if len(results) != 1 || results[0].Operations != 2000 || results[0].Settled {
+			t.Errorf("%s: results: %+v", name, results)
+		}
+	}
+}
+
 func TestValuesShrinkToHalf(t *testing.T) {
 	for _, size := range []int{100, 1024} {
 		d := NewDataset(1000, size, false)

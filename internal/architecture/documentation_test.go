@@ -18,11 +18,14 @@ var (
 // file or a heading of this repository.
 func TestDocumentationLinks(t *testing.T) {
 	root := filepath.Join("..", "..")
-	pages, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
-	if err != nil {
-		t.Fatal(err)
+	var pages []string
+	for _, pattern := range []string{"*.md", "docs/*.md", "bench/*.md", "bench/results/*.md"} {
+		found, err := filepath.Glob(filepath.Join(root, filepath.FromSlash(pattern)))
+		if err != nil || len(found) == 0 {
+			t.Fatalf("pages %s: %v, %v", pattern, found, err)
+		}
+		pages = append(pages, found...)
 	}
-	pages = append(pages, filepath.Join(root, "README.md"), filepath.Join(root, "SECURITY.md"))
 	followed := 0
 	for _, page := range pages {
 		for _, match := range link.FindAllStringSubmatch(read(t, page), -1) {
@@ -44,6 +47,51 @@ func TestDocumentationLinks(t *testing.T) {
 	}
 	if followed < 100 {
 		t.Errorf("only %d links were found", followed)
+	}
+}
+
+// TestReadmeBeginsWithTestedCode finds the first code of the README in an Example, which
+// the tests of db run.
+func TestReadmeBeginsWithTestedCode(t *testing.T) {
+	root := filepath.Join("..", "..")
+	_, rest, _ := strings.Cut(read(t, filepath.Join(root, "README.md")), "```go\n")
+	code, _, closed := strings.Cut(rest, "```")
+	if lines := strings.Count(code, "\n"); !closed || lines < 8 || lines > 12 {
+		t.Fatalf("%d lines of code", lines)
+	}
+	body := "\t" + strings.ReplaceAll(strings.TrimSuffix(code, "\n"), "\n", "\n\t")
+	if !strings.Contains(read(t, filepath.Join(root, "db", "example_test.go")), body) {
+		t.Errorf("db/example_test.go does not hold:\n%s", code)
+	}
+}
+
+// figure matches numbers that only a measurement has.
+var figure = regexp.MustCompile(`\d{1,3}(,\d{3})+`)
+
+// TestPerformanceQuotesResults finds the figures of the page's tables among the results, and
+// keeps the page short: tables that a program made lie there.
+func TestPerformanceQuotesResults(t *testing.T) {
+	root := filepath.Join("..", "..")
+	page := read(t, filepath.Join(root, "docs", "performance.md"))
+	results := read(t, filepath.Join(root, "bench", "results", "comparison.md"))
+	quoted := 0
+	for line := range strings.Lines(page) {
+		if !strings.HasPrefix(line, "|") {
+			continue
+		}
+		for _, number := range figure.FindAllString(line, -1) {
+			quoted++
+			if !strings.Contains(results, " "+number+" ") {
+				t.Errorf("%s was not measured", number)
+			}
+		}
+	}
+	if quoted < 5 {
+		t.Errorf("only %d figures were found", quoted)
+	}
+	const limit = 150
+	if lines := strings.Count(page, "\n"); lines > limit {
+		t.Errorf("%d lines", lines)
 	}
 }
 
