@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -152,30 +153,47 @@ func lateDiskFull(t *testing.T, removed bool) error {
 	return d.Put([]byte("after"), value)
 }
 
+// notSwept are directories whose syncs are not the engine's own decisions.
+var notSwept = []string{"bench", "cmd", "docs", "ext", "internal/vfs", "internal/vfstest", "internal/tests"}
+
 // mustBeAllSyncs finds the syncs in the sources of the engine. All must be among the
 // sites but one, which is there for the case that something failed, promises nothing,
 // and whose error is dropped.
 func mustBeAllSyncs(t *testing.T, sites []string) {
 	t.Helper()
+	root := filepath.Join("..", "..", "..")
 	call := regexp.MustCompile(`\.(Sync\(\)|SyncDir\(|syncLog\(\))`)
 	places := strings.Join(sites, " < ") + " "
-	for _, dir := range []string{"wal", "memtable", "sstable", "manifest", "internal/merge", "internal/output", "flusher", "compactor", "stages", "db"} {
-		files, err := filepath.Glob(filepath.Join("..", filepath.FromSlash(dir), "*.go"))
-		fixture.Must(t, err)
-		for _, name := range files {
-			if strings.HasSuffix(name, "_test.go") {
+	found := 0
+	fixture.Must(t, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		relative, err := filepath.Rel(root, path)
+		name := filepath.ToSlash(relative)
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && path != root && (strings.HasPrefix(name, ".") || slices.Contains(notSwept, name)):
+			return filepath.SkipDir
+		case entry.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go"):
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		for i, line := range strings.Split(string(text), "\n") {
+			code, _, _ := strings.Cut(line, "//")
+			if !call.MatchString(code) || strings.Contains(code, "_ = w.log.Sync()") {
 				continue
 			}
-			text, err := os.ReadFile(name)
-			fixture.Must(t, err)
-			for i, line := range strings.Split(string(text), "\n") {
-				code, _, _ := strings.Cut(line, "//")
-				place := fmt.Sprintf("%s/%s:%d ", dir, filepath.Base(name), i+1)
-				if call.MatchString(code) && !strings.Contains(places, place) && !strings.Contains(code, "_ = w.log.Sync()") {
-					t.Errorf("no history comes to the sync at %s: %s", place, strings.TrimSpace(line))
-				}
+			found++
+			if place := fmt.Sprintf("%s:%d ", name, i+1); !strings.Contains(places, place) {
+				t.Errorf("no history comes to the sync at %s: %s", place, strings.TrimSpace(line))
 			}
 		}
+		return err
+	}))
+	if found < 15 {
+		t.Errorf("only %d syncs were found in the sources", found)
 	}
 }
 

@@ -32,7 +32,7 @@ func running(t *testing.T) (*fixture.Machine, *db.DB, fixture.View) {
 	return m, d, want
 }
 
-// mustHaveStopped checks that the database is read-only because of errDisk, and that
+// mustHaveStopped checks that the database is read-only because of ErrDisk, and that
 // reads go on.
 func mustHaveStopped(t *testing.T, d *db.DB, want fixture.View) {
 	t.Helper()

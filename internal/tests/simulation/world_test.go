@@ -184,7 +184,7 @@ func (w *world) isClosing() bool {
 	return w.closing
 }
 
-// kill ends the process: what waits and whatever comes gets errDead, nothing is done.
+// kill ends the process: what waits and whatever comes gets ErrDead, nothing is done.
 func (w *world) kill() {
 	w.mu.Lock()
 	w.dead = true
