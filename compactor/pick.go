@@ -241,14 +241,12 @@ func (k *picker) grow(job *Job) *Job {
 
 // bounds returns the smallest and the largest user key of some tables.
 func bounds(groups ...[]*manifest.TableMeta) (lower, upper []byte) {
-	for _, tables := range groups {
-		for _, t := range tables {
-			if lower == nil || bytes.Compare(t.Smallest.UserKey(), lower) < 0 {
-				lower = t.Smallest.UserKey()
-			}
-			if upper == nil || bytes.Compare(t.Largest.UserKey(), upper) > 0 {
-				upper = t.Largest.UserKey()
-			}
+	for _, t := range slices.Concat(groups...) {
+		if lower == nil || bytes.Compare(t.Smallest.UserKey(), lower) < 0 {
+			lower = t.Smallest.UserKey()
+		}
+		if upper == nil || bytes.Compare(t.Largest.UserKey(), upper) > 0 {
+			upper = t.Largest.UserKey()
 		}
 	}
 	return lower, upper

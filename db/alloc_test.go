@@ -1,36 +1,39 @@
 //go:build !race
 
-package db
+package db_test
 
 import (
 	"fmt"
 	"testing"
+
+	"lsmdb/db"
+	"lsmdb/internal/tests/fixture"
 )
 
 // TestAllocations: the hot paths allocate nothing. (The race detector allocates.)
 func TestAllocations(t *testing.T) {
-	d, err := Open("", &Options{InMemory: true, Durability: NoSync})
-	must(t, err)
+	d, err := db.Open("", &db.Options{InMemory: true, Durability: db.NoSync})
+	fixture.Must(t, err)
 	defer d.Close()
 	value := make([]byte, 100)
 	key := func(i int) []byte { return fmt.Appendf(nil, "key%06d", i) }
 	for i := range 5000 {
-		must(t, d.Put(key(i), value))
+		fixture.Must(t, d.Put(key(i), value))
 	}
-	must(t, d.Flush(t.Context()))
+	fixture.Must(t, d.Flush(t.Context()))
 	for i := range 1000 {
-		must(t, d.Put(key(2*i), value))
+		fixture.Must(t, d.Put(key(2*i), value))
 	}
 	memory, table, miss := key(2), key(4001), key(999_999)
 	buffer := make([]byte, 0, 1000)
 	snapshot, err := d.NewSnapshot()
-	must(t, err)
+	fixture.Must(t, err)
 	defer snapshot.Close()
 	forward, err := d.NewIterator(nil)
-	must(t, err)
+	fixture.Must(t, err)
 	defer forward.Close()
 	backward, err := d.NewIterator(nil)
-	must(t, err)
+	fixture.Must(t, err)
 	defer backward.Close()
 	if !forward.First() || !backward.Last() {
 		t.Fatal(forward.Err(), backward.Err())

@@ -1,4 +1,4 @@
-package db
+package db_test
 
 import (
 	"bytes"
@@ -6,37 +6,40 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"reflect"
 	"strings"
 	"testing"
 
+	"lsmdb/db"
+	"lsmdb/internal/tests/fixture"
 	"lsmdb/internal/vfstest"
 )
 
-func openMemory(t testing.TB) *DB {
+func openMemory(t testing.TB) *db.DB {
 	t.Helper()
-	d, err := Open("", &Options{InMemory: true, MemtableBytes: 16 << 10})
-	must(t, err)
+	d, err := db.Open("", &db.Options{InMemory: true, MemtableBytes: 16 << 10})
+	fixture.Must(t, err)
 	t.Cleanup(func() { d.Close() })
 	return d
 }
 
 func TestKeyLimits(t *testing.T) {
 	d := openMemory(t)
-	largest, tooLarge := make([]byte, MaxKeyBytes), make([]byte, MaxKeyBytes+1)
-	must(t, d.Put(largest, []byte("largest")))
-	must(t, d.Put(nil, []byte("empty")))
+	largest, tooLarge := make([]byte, db.MaxKeyBytes), make([]byte, db.MaxKeyBytes+1)
+	fixture.Must(t, d.Put(largest, []byte("largest")))
+	fixture.Must(t, d.Put(nil, []byte("empty")))
 	before := d.Metrics().Sequence
-	wantErr(t, "Put", d.Put(tooLarge, nil), ErrKeyTooLarge)
-	wantErr(t, "Delete", d.Delete(tooLarge), ErrKeyTooLarge)
+	fixture.WantErr(t, "Put", d.Put(tooLarge, nil), db.ErrKeyTooLarge)
+	fixture.WantErr(t, "Delete", d.Delete(tooLarge), db.ErrKeyTooLarge)
 	b := d.NewBatch()
-	wantErr(t, "Batch.Put", b.Put(tooLarge, nil), ErrKeyTooLarge)
+	fixture.WantErr(t, "Batch.Put", b.Put(tooLarge, nil), db.ErrKeyTooLarge)
 	b.Reset()
-	wantErr(t, "Batch.Delete", b.Delete(tooLarge), ErrKeyTooLarge)
+	fixture.WantErr(t, "Batch.Delete", b.Delete(tooLarge), db.ErrKeyTooLarge)
 	if after := d.Metrics().Sequence; after != before {
 		t.Errorf("refused writes moved the sequence number from %d to %d", before, after)
 	}
 	_, err := d.Get(tooLarge)
-	wantErr(t, "Get", err, ErrNotFound)
+	fixture.WantErr(t, "Get", err, db.ErrNotFound)
 	for range 2 { // from memory, from a table
 		for key, want := range map[string]string{string(largest): "largest", "": "empty"} {
 			if v, err := d.Get([]byte(key)); string(v) != want || err != nil {
@@ -44,17 +47,17 @@ func TestKeyLimits(t *testing.T) {
 			}
 		}
 		it, err := d.NewIterator(nil)
-		must(t, err)
-		if !it.First() || len(it.Key()) != 0 || !it.Next() || len(it.Key()) != MaxKeyBytes || it.Next() {
+		fixture.Must(t, err)
+		if !it.First() || len(it.Key()) != 0 || !it.Next() || len(it.Key()) != db.MaxKeyBytes || it.Next() {
 			t.Errorf("iterator: %d bytes, %v", len(it.Key()), it.Err())
 		}
 		if it.SeekGE(tooLarge) || !it.SeekLT(tooLarge) || it.Err() != nil {
 			t.Errorf("seek to a key that cannot exist: %v", it.Err())
 		}
-		must(t, it.Close())
-		must(t, d.Flush(t.Context()))
+		fixture.Must(t, it.Close())
+		fixture.Must(t, d.Flush(t.Context()))
 	}
-	must(t, d.Delete(nil))
+	fixture.Must(t, d.Delete(nil))
 	if ok, err := d.Has(nil); ok || err != nil {
 		t.Errorf("the empty key after Delete: %v, %v", ok, err)
 	}
@@ -62,12 +65,12 @@ func TestKeyLimits(t *testing.T) {
 
 func TestValueLimits(t *testing.T) {
 	d := openMemory(t)
-	tooLarge := make([]byte, MaxValueBytes+1) // never touched: costs no memory
-	wantErr(t, "Put", d.Put([]byte("k"), tooLarge), ErrValueTooLarge)
-	wantErr(t, "Batch.Put", d.NewBatch().Put([]byte("k"), tooLarge), ErrValueTooLarge)
+	tooLarge := make([]byte, db.MaxValueBytes+1) // never touched: costs no memory
+	fixture.WantErr(t, "Put", d.Put([]byte("k"), tooLarge), db.ErrValueTooLarge)
+	fixture.WantErr(t, "Batch.Put", d.NewBatch().Put([]byte("k"), tooLarge), db.ErrValueTooLarge)
 	large := bytes.Repeat([]byte("twenty megabytes of this"), 20<<20/24)
-	must(t, d.Put([]byte("large"), large))
-	must(t, d.Put([]byte("empty"), nil))
+	fixture.Must(t, d.Put([]byte("large"), large))
+	fixture.Must(t, d.Put([]byte("empty"), nil))
 	for range 2 {
 		if v, err := d.Get([]byte("large")); !bytes.Equal(v, large) || err != nil {
 			t.Errorf("value of %d bytes comes back with %d, %v", len(large), len(v), err)
@@ -76,12 +79,12 @@ func TestValueLimits(t *testing.T) {
 			t.Errorf("empty value: %#v, %v", v, err)
 		}
 		it, err := d.NewIterator(nil)
-		must(t, err)
+		fixture.Must(t, err)
 		if !it.First() || len(it.Value()) != 0 || !it.Next() || !bytes.Equal(it.Value(), large) {
 			t.Errorf("iterator: %d bytes of value, %v", len(it.Value()), it.Err())
 		}
-		must(t, it.Close())
-		must(t, d.Compact(t.Context(), nil, nil))
+		fixture.Must(t, it.Close())
+		fixture.Must(t, d.Compact(t.Context(), nil, nil))
 	}
 }
 
@@ -90,14 +93,14 @@ func TestBatchErrorsStick(t *testing.T) {
 	d := openMemory(t)
 	ctx := t.Context()
 	b := d.NewBatch()
-	must(t, b.Put([]byte("first"), nil))
-	wantErr(t, "Put", b.Put(make([]byte, MaxKeyBytes+1), nil), ErrKeyTooLarge)
-	wantErr(t, "Put", b.Put(nil, make([]byte, MaxValueBytes+1)), ErrValueTooLarge)
-	must(t, b.Put([]byte("second"), nil))
+	fixture.Must(t, b.Put([]byte("first"), nil))
+	fixture.WantErr(t, "Put", b.Put(make([]byte, db.MaxKeyBytes+1), nil), db.ErrKeyTooLarge)
+	fixture.WantErr(t, "Put", b.Put(nil, make([]byte, db.MaxValueBytes+1)), db.ErrValueTooLarge)
+	fixture.Must(t, b.Put([]byte("second"), nil))
 	for range 2 {
-		wantErr(t, "Apply", d.Apply(ctx, b), ErrKeyTooLarge)
+		fixture.WantErr(t, "Apply", d.Apply(ctx, b), db.ErrKeyTooLarge)
 		_, err := d.Submit(ctx, b)
-		wantErr(t, "Submit", err, ErrKeyTooLarge)
+		fixture.WantErr(t, "Submit", err, db.ErrKeyTooLarge)
 	}
 	if ok, _ := d.Has([]byte("first")); ok || b.Len() != 2 {
 		t.Errorf("first is there: %v; %d operations", ok, b.Len())
@@ -106,45 +109,45 @@ func TestBatchErrorsStick(t *testing.T) {
 	if b.Len() != 0 || b.Bytes() != 0 {
 		t.Errorf("after Reset: %d operations, %d bytes", b.Len(), b.Bytes())
 	}
-	must(t, b.Put([]byte("third"), []byte("v")))
+	fixture.Must(t, b.Put([]byte("third"), []byte("v")))
 	if b.Len() != 1 || b.Bytes() < 6 {
 		t.Errorf("%d operations, %d bytes", b.Len(), b.Bytes())
 	}
-	must(t, d.Apply(ctx, b))
-	must(t, differ(view{"third": "v"}, contents(t, d)))
+	fixture.Must(t, d.Apply(ctx, b))
+	fixture.Must(t, fixture.Differ(fixture.View{"third": "v"}, fixture.Contents(t, d)))
 }
 
 func TestBatchTooLarge(t *testing.T) {
 	d := openMemory(t)
 	b := d.NewBatch()
-	b.commit.Ops = make([]byte, MaxBatchBytes-20, MaxBatchBytes) // as if so much had been added; never touched
-	must(t, b.Put([]byte("k"), nil))
-	wantErr(t, "Put", b.Put([]byte("k"), make([]byte, 20)), ErrBatchTooLarge)
-	wantErr(t, "Apply", d.Apply(t.Context(), b), ErrBatchTooLarge)
+	b.SetOps(make([]byte, db.MaxBatchBytes-20, db.MaxBatchBytes)) // as if so much had been added; never touched
+	fixture.Must(t, b.Put([]byte("k"), nil))
+	fixture.WantErr(t, "Put", b.Put([]byte("k"), make([]byte, 20)), db.ErrBatchTooLarge)
+	fixture.WantErr(t, "Apply", d.Apply(t.Context(), b), db.ErrBatchTooLarge)
 	b.Reset()
-	b.commit.Ops = nil
-	must(t, d.Apply(t.Context(), b))
+	b.SetOps(nil)
+	fixture.Must(t, d.Apply(t.Context(), b))
 }
 
 func TestEmptyBatch(t *testing.T) {
-	m := newMachine(vfstest.NewDisk())
-	d := m.open(t)
-	must(t, d.Put([]byte("k"), nil, NoSync))
+	m := fixture.NewMachine(vfstest.NewDisk())
+	d := m.OpenDB(t)
+	fixture.Must(t, d.Put([]byte("k"), nil, db.NoSync))
 	w := d.Metrics().WAL
 	if w.DurableBytes >= w.OffsetBytes {
 		t.Errorf("NoSync is durable: %+v", w)
 	}
-	must(t, d.Apply(t.Context(), d.NewBatch(), NoSync))
+	fixture.Must(t, d.Apply(t.Context(), d.NewBatch(), db.NoSync))
 	if now := d.Metrics().WAL; now.OffsetBytes != w.OffsetBytes || now.DurableBytes != w.DurableBytes {
 		t.Errorf("an empty batch changes the WAL: %+v, %+v", w, now)
 	}
-	must(t, d.Apply(t.Context(), d.NewBatch(), Sync))
+	fixture.Must(t, d.Apply(t.Context(), d.NewBatch(), db.Sync))
 	if now := d.Metrics().WAL; now.DurableBytes != w.OffsetBytes {
 		t.Errorf("an empty batch with Sync does not sync: %+v", now)
 	}
-	clone := m.disk.CrashClone(nil)
-	must(t, d.Close())
-	mustHold(t, clone, view{"k": ""})
+	clone := m.Disk.CrashClone(nil)
+	fixture.Must(t, d.Close())
+	fixture.MustHold(t, clone, fixture.View{"k": ""})
 }
 
 // TestCancelledContext: no call starts anything for a context that has ended.
@@ -152,29 +155,29 @@ func TestCancelledContext(t *testing.T) {
 	d := openMemory(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	b := d.NewBatch()
-	must(t, b.Put([]byte("k"), []byte("v")))
+	fixture.Must(t, b.Put([]byte("k"), []byte("v")))
 	p, err := d.Submit(ctx, b)
-	must(t, err)
+	fixture.Must(t, err)
 	<-p.Done()
 	cancel()
-	must(t, p.Wait(ctx)) // resolved already
+	fixture.Must(t, p.Wait(ctx)) // resolved already
 	b.Reset()
-	must(t, b.Put([]byte("no"), nil))
-	wantErr(t, "Apply", d.Apply(ctx, b), context.Canceled)
+	fixture.Must(t, b.Put([]byte("no"), nil))
+	fixture.WantErr(t, "Apply", d.Apply(ctx, b), context.Canceled)
 	_, err = d.Submit(ctx, b)
-	wantErr(t, "Submit", err, context.Canceled)
-	wantErr(t, "Sync", d.Sync(ctx), context.Canceled)
+	fixture.WantErr(t, "Submit", err, context.Canceled)
+	fixture.WantErr(t, "Sync", d.Sync(ctx), context.Canceled)
 	for range 20 { // there is room at once, but it must not be taken
-		wantErr(t, "Flush", d.Flush(ctx), context.Canceled)
-		wantErr(t, "Compact", d.Compact(ctx, nil, nil), context.Canceled)
+		fixture.WantErr(t, "Flush", d.Flush(ctx), context.Canceled)
+		fixture.WantErr(t, "Compact", d.Compact(ctx, nil, nil), context.Canceled)
 	}
-	must(t, differ(view{"k": "v"}, contents(t, d)))
-	must(t, d.Apply(t.Context(), b)) // the batch is as it was
-	must(t, differ(view{"k": "v", "no": ""}, contents(t, d)))
+	fixture.Must(t, fixture.Differ(fixture.View{"k": "v"}, fixture.Contents(t, d)))
+	fixture.Must(t, d.Apply(t.Context(), b)) // the batch is as it was
+	fixture.Must(t, fixture.Differ(fixture.View{"k": "v", "no": ""}, fixture.Contents(t, d)))
 }
 
 func TestOptionsAreChecked(t *testing.T) {
-	for what, o := range map[string]Options{
+	for what, o := range map[string]db.Options{
 		"MemtableBytes":    {MemtableBytes: -1},
 		"FilterBitsPerKey": {FilterBitsPerKey: 1000},
 		"Durability":       {Durability: 7},
@@ -184,52 +187,52 @@ func TestOptionsAreChecked(t *testing.T) {
 		if what != "InMemory" {
 			o.InMemory = true
 		}
-		if _, err := Open("", &o); err == nil || !strings.Contains(err.Error(), what) {
+		if _, err := db.Open("", &o); err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("Open with a wrong %s: %v", what, err)
 		}
 	}
-	for _, o := range []*Options{nil, {}} {
-		r, err := o.resolved()
-		if err != nil || r.MemtableBytes != 64<<20 || r.CacheBytes != 64<<20 || r.FilterBitsPerKey != 10 || r.Durability != Sync || r.Compression != Snappy {
+	for _, o := range []*db.Options{nil, {}} {
+		r, err := o.Resolved()
+		if err != nil || r.MemtableBytes != 64<<20 || r.CacheBytes != 64<<20 || r.FilterBitsPerKey != 10 || r.Durability != db.Sync || r.Compression != db.Snappy {
 			t.Errorf("defaults: %+v, %v", r, err)
 		}
 	}
-	o := &Options{InMemory: true, MemtableBytes: 1}
-	d, err := Open("", o)
-	must(t, err)
+	o := &db.Options{InMemory: true, MemtableBytes: 1}
+	d, err := db.Open("", o)
+	fixture.Must(t, err)
 	defer d.Close()
-	if d.options.MemtableBytes != 16<<10 || o.MemtableBytes != 1 || o.fs != nil {
-		t.Errorf("smallest memtable: %d, the caller's options: %+v", d.options.MemtableBytes, o)
+	if d.MemtableBytes() != 16<<10 || !reflect.DeepEqual(o, &db.Options{InMemory: true, MemtableBytes: 1}) {
+		t.Errorf("smallest memtable: %d, the caller's options: %+v", d.MemtableBytes(), o)
 	}
 }
 
 // TestWrongDurability: a durability that does not exist must not pass for the weaker
 // one.
 func TestWrongDurability(t *testing.T) {
-	m := newMachine(vfstest.NewDisk())
-	d := m.open(t)
+	m := fixture.NewMachine(vfstest.NewDisk())
+	d := m.OpenDB(t)
 	defer d.Close()
-	if err := d.Put([]byte("k"), nil, Durability(9)); err == nil && d.Metrics().WAL.DurableBytes < d.Metrics().WAL.OffsetBytes {
+	if err := d.Put([]byte("k"), nil, db.Durability(9)); err == nil && d.Metrics().WAL.DurableBytes < d.Metrics().WAL.OffsetBytes {
 		t.Error("a write with an unknown durability was acknowledged without a sync")
 	}
 }
 
 func TestMetricsMakeSense(t *testing.T) {
-	m := newMachine(vfstest.NewDisk())
-	d := m.open(t)
-	if w := d.Metrics().WAL; w != (WALMetrics{}) {
+	m := fixture.NewMachine(vfstest.NewDisk())
+	d := m.OpenDB(t)
+	if w := d.Metrics().WAL; w != (db.WALMetrics{}) {
 		t.Errorf("before the first write: %+v", w)
 	}
-	want := fillTables(t, d, 500)
+	want := m.FillTables(t, d, 500)
 	s, err := d.NewSnapshot()
-	must(t, err)
+	fixture.Must(t, err)
 	for key := range want {
 		if _, err := d.Get([]byte(key)); err != nil {
 			t.Fatal(err)
 		}
 		d.Get([]byte(key + "x"))
 	}
-	must(t, d.Put([]byte("k"), []byte("v")))
+	fixture.Must(t, d.Put([]byte("k"), []byte("v")))
 	got := d.Metrics()
 	tables, size := got.Tables()
 	for what, ok := range map[string]bool{
@@ -240,21 +243,21 @@ func TestMetricsMakeSense(t *testing.T) {
 		"memtable":   got.Memtable.ActiveCount == 1 && got.Memtable.ActiveBytes > 0,
 		"tables":     tables > 0 && size > 0 && got.Files.OpenTables > 0,
 		"filter":     got.Filter.Checks > 0 && got.Filter.Negatives > 200 && got.Filter.FalsePositives < 100,
-		"cache":      got.Cache.Capacity == DefaultCacheBytes && got.Cache.Used > 0 && got.Cache.Blocks > 0 && got.Cache.Misses > 0,
+		"cache":      got.Cache.Capacity == db.DefaultCacheBytes && got.Cache.Used > 0 && got.Cache.Blocks > 0 && got.Cache.Misses > 0,
 		"snapshot":   got.Snapshot.Open == 1 && got.Snapshot.Oldest == 500,
 		"recovery":   got.Recovery.Created && got.Recovery.Time > 0,
 		"stages":     len(got.Stages) == 5 && got.Stages[0].Name == "writer" && got.Stages[0].Messages >= 500 && got.Stages[0].Busy > 0,
 		"manifest":   got.Files.ManifestBytes > 0,
 		"amplified":  got.WriteAmplification() > 1 && got.ReadAmplification() >= 2,
-		"levels":     len(got.Levels) == NumLevels,
+		"levels":     len(got.Levels) == db.NumLevels,
 		"no failure": got.Failure == "",
 	} {
 		if !ok {
 			t.Errorf("%s: %+v", what, got)
 		}
 	}
-	must(t, s.Close())
-	must(t, d.Close())
+	fixture.Must(t, s.Close())
+	fixture.Must(t, d.Close())
 	if f := d.Metrics(); f.Failure != "" || f.Snapshot.Open != 0 || f.Files.OpenTables != 0 {
 		t.Errorf("after Close: %+v", f)
 	}
@@ -264,37 +267,37 @@ func TestMetricsMakeSense(t *testing.T) {
 // them.
 func TestCompactDropsGarbage(t *testing.T) {
 	d := openMemory(t)
-	want := fillTables(t, d, 400)
+	want := fixture.FillTables(t, d, 400)
 	s, err := d.NewSnapshot()
-	must(t, err)
+	fixture.Must(t, err)
 	for key := range want {
-		must(t, d.Delete([]byte(key), NoSync))
+		fixture.Must(t, d.Delete([]byte(key), db.NoSync))
 	}
-	must(t, d.Put([]byte("k"), []byte("v")))
-	must(t, d.Compact(t.Context(), nil, nil))
-	must(t, differ(view{"k": "v"}, contents(t, d)))
+	fixture.Must(t, d.Put([]byte("k"), []byte("v")))
+	fixture.Must(t, d.Compact(t.Context(), nil, nil))
+	fixture.Must(t, fixture.Differ(fixture.View{"k": "v"}, fixture.Contents(t, d)))
 	it, err := s.NewIterator(nil)
-	must(t, err)
-	must(t, newModelIterator(it, want, nil).scan())
-	must(t, it.Close())
+	fixture.Must(t, err)
+	fixture.Must(t, fixture.NewModelIterator(it, want, nil).Scan())
+	fixture.Must(t, it.Close())
 	if e := entryCount(d); e != 801 {
 		t.Errorf("%d entries with a snapshot, want 801", e)
 	}
-	must(t, s.Close())
-	must(t, d.Compact(t.Context(), nil, nil))
+	fixture.Must(t, s.Close())
+	fixture.Must(t, d.Compact(t.Context(), nil, nil))
 	if _, size := metricsOf(d).Tables(); entryCount(d) != 1 || size > 2000 {
 		t.Errorf("%d entries in %d bytes are left of one", entryCount(d), size)
 	}
-	must(t, d.Delete([]byte("k")))
-	must(t, d.Compact(t.Context(), nil, nil))
+	fixture.Must(t, d.Delete([]byte("k")))
+	fixture.Must(t, d.Compact(t.Context(), nil, nil))
 	if n, size := metricsOf(d).Tables(); n != 0 || size != 0 {
 		t.Errorf("%d tables, %d bytes of nothing", n, size)
 	}
 }
 
-func metricsOf(d *DB) *Metrics { m := d.Metrics(); return &m }
+func metricsOf(d *db.DB) *db.Metrics { m := d.Metrics(); return &m }
 
-func entryCount(d *DB) (n uint64) {
+func entryCount(d *db.DB) (n uint64) {
 	for _, l := range d.Metrics().Levels {
 		n += l.Entries
 	}
@@ -304,52 +307,51 @@ func entryCount(d *DB) (n uint64) {
 // TestCompactRange leaves the rest alone.
 func TestCompactRange(t *testing.T) {
 	d := openMemory(t)
-	want := fillTables(t, d, 400)
+	want := fixture.FillTables(t, d, 400)
 	for i := 100; i < 200; i++ {
 		key := fmt.Sprintf("table%05d", i)
-		must(t, d.Delete([]byte(key)))
+		fixture.Must(t, d.Delete([]byte(key)))
 		delete(want, key)
 	}
-	must(t, d.Compact(t.Context(), []byte("table00100"), []byte("table00199")))
-	must(t, differ(want, contents(t, d)))
+	fixture.Must(t, d.Compact(t.Context(), []byte("table00100"), []byte("table00199")))
+	fixture.Must(t, fixture.Differ(want, fixture.Contents(t, d)))
 	if e := entryCount(d); e != 300 {
 		t.Errorf("%d entries, want 300", e)
 	}
-	must(t, d.Compact(t.Context(), []byte("z"), []byte("a"))) // an impossible range is an empty one
-	must(t, differ(want, contents(t, d)))
+	fixture.Must(t, d.Compact(t.Context(), []byte("z"), []byte("a"))) // an impossible range is an empty one
+	fixture.Must(t, fixture.Differ(want, fixture.Contents(t, d)))
 }
 
 func TestIteratorOfNothing(t *testing.T) {
 	d := openMemory(t)
-	must(t, d.Put([]byte("m"), nil))
-	for _, o := range []*IterOptions{
+	fixture.Must(t, d.Put([]byte("m"), nil))
+	for _, o := range []*db.IterOptions{
 		{Lower: []byte("n"), Upper: []byte("b")}, {Upper: []byte{}}, {Lower: []byte("m"), Upper: []byte("m")},
 		{Prefix: []byte("x")}, {Prefix: []byte("m"), Lower: []byte("n")}, {Prefix: []byte{0xff, 0xff}},
 	} {
 		it, err := d.NewIterator(o)
-		must(t, err)
-		m := newModelIterator(it, view{"m": ""}, o)
+		fixture.Must(t, err)
+		m := fixture.NewModelIterator(it, fixture.View{"m": ""}, o)
 		for _, op := range "flgsnpnnppglfs" {
-			must(t, m.move(byte(op), "m"))
+			fixture.Must(t, m.Move(byte(op), "m"))
 		}
-		must(t, it.Close())
+		fixture.Must(t, it.Close())
 	}
 }
 
 func TestMustExist(t *testing.T) {
 	disk := vfstest.NewDisk()
-	for _, o := range []Options{{MustExist: true}, {ReadOnly: true}} {
-		o.fs = disk
-		_, err := Open(at, &o)
-		wantErr(t, "no directory", err, fs.ErrNotExist)
-		must(t, disk.MkdirAll(at))
-		_, err = Open(at, &o)
-		wantErr(t, "empty directory", err, fs.ErrNotExist)
-		if left := filesOf(t, disk, at); len(left) != 0 {
+	for _, o := range []db.Options{{MustExist: true}, {ReadOnly: true}} {
+		_, err := db.Open(fixture.Dir, fixture.On(disk, o))
+		fixture.WantErr(t, "no directory", err, fs.ErrNotExist)
+		fixture.Must(t, disk.MkdirAll(fixture.Dir))
+		_, err = db.Open(fixture.Dir, fixture.On(disk, o))
+		fixture.WantErr(t, "empty directory", err, fs.ErrNotExist)
+		if left := fixture.FilesOf(t, disk, fixture.Dir); len(left) != 0 {
 			t.Errorf("an open that failed left %v", left)
 		}
 	}
-	mustHold(t, disk, view{})
-	d, err := Open(at, &Options{MustExist: true, fs: disk})
-	must(t, errors.Join(err, d.Close()))
+	fixture.MustHold(t, disk, fixture.View{})
+	d, err := db.Open(fixture.Dir, fixture.On(disk, db.Options{MustExist: true}))
+	fixture.Must(t, errors.Join(err, d.Close()))
 }

@@ -1,25 +1,28 @@
-package db
+package db_test
 
 import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+
+	"lsmdb/db"
+	"lsmdb/internal/tests/fixture"
 )
 
 const benchmarkKeys = 200_000
 
 func benchmarkKey(dst []byte, i int) []byte { return fmt.Appendf(dst[:0], "key%013d", i) }
 
-func benchmarkDB(b *testing.B) *DB {
+func benchmarkDB(b *testing.B) *db.DB {
 	b.Helper()
-	d, err := Open(b.TempDir(), &Options{Durability: NoSync})
-	must(b, err)
-	b.Cleanup(func() { must(b, d.Close()) })
+	d, err := db.Open(b.TempDir(), &db.Options{Durability: db.NoSync})
+	fixture.Must(b, err)
+	b.Cleanup(func() { fixture.Must(b, d.Close()) })
 	return d
 }
 
 // loadedDB holds benchmarkKeys keys with values of 100 bytes, all in tables.
-func loadedDB(b *testing.B) *DB {
+func loadedDB(b *testing.B) *db.DB {
 	b.Helper()
 	d := benchmarkDB(b)
 	value := make([]byte, 100)
@@ -27,13 +30,13 @@ func loadedDB(b *testing.B) *DB {
 	var key []byte
 	for i := range benchmarkKeys {
 		key = benchmarkKey(key, i)
-		must(b, batch.Put(key, value))
+		fixture.Must(b, batch.Put(key, value))
 		if batch.Len() == 1000 {
-			must(b, d.Apply(b.Context(), batch))
+			fixture.Must(b, d.Apply(b.Context(), batch))
 			batch.Reset()
 		}
 	}
-	must(b, d.Compact(b.Context(), nil, nil))
+	fixture.Must(b, d.Compact(b.Context(), nil, nil))
 	return d
 }
 
@@ -114,25 +117,25 @@ func BenchmarkGetHitParallel(b *testing.B) {
 }
 
 func BenchmarkNext(b *testing.B) {
-	benchmarkMove(b, func(it *Iterator) bool { return it.Next() || it.First() })
+	benchmarkMove(b, func(it *db.Iterator) bool { return it.Next() || it.First() })
 }
 
 func BenchmarkPrev(b *testing.B) {
-	benchmarkMove(b, func(it *Iterator) bool { return it.Prev() || it.Last() })
+	benchmarkMove(b, func(it *db.Iterator) bool { return it.Prev() || it.Last() })
 }
 
 func BenchmarkSeek(b *testing.B) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	var key []byte
-	benchmarkMove(b, func(it *Iterator) bool {
+	benchmarkMove(b, func(it *db.Iterator) bool {
 		key = benchmarkKey(key, rng.IntN(benchmarkKeys))
 		return it.SeekGE(key)
 	})
 }
 
-func benchmarkMove(b *testing.B, move func(*Iterator) bool) {
+func benchmarkMove(b *testing.B, move func(*db.Iterator) bool) {
 	it, err := loadedDB(b).NewIterator(nil)
-	must(b, err)
+	fixture.Must(b, err)
 	defer it.Close()
 	b.ReportAllocs()
 	for b.Loop() {

@@ -1,4 +1,4 @@
-package db
+package db_test
 
 import (
 	"fmt"
@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"lsmdb/db"
 )
 
 // BenchmarkPutInBusyProcess is what clients feel of a host whose goroutines want all
@@ -44,7 +46,7 @@ func BenchmarkPutInBusyProcess(b *testing.B) {
 }
 
 // putAtTheSameTime puts b.N random keys, by so many goroutines.
-func putAtTheSameTime(b *testing.B, d *DB, clients int) {
+func putAtTheSameTime(b *testing.B, d *db.DB, clients int) {
 	value := make([]byte, 100)
 	var left atomic.Int64
 	left.Store(int64(b.N))

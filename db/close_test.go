@@ -1,35 +1,30 @@
-package db
+package db_test
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"lsmdb/db"
+	"lsmdb/internal/tests/fixture"
 	"lsmdb/internal/vfstest"
 )
-
-// openDescriptors counts the files this process has open; 0 where that cannot be told.
-func openDescriptors() int {
-	entries, _ := os.ReadDir("/proc/self/fd")
-	return len(entries)
-}
 
 // TestCloseUnderLoad closes a database that everybody uses. Every call returns
 // ErrClosed from then on, what was acknowledged is there at the next open, and no
 // goroutine and no descriptor is left.
 func TestCloseUnderLoad(t *testing.T) {
 	runtime.GC()
-	goroutines, descriptors := runtime.NumGoroutine(), openDescriptors()
+	goroutines, descriptors := runtime.NumGoroutine(), fixture.OpenDescriptors()
 	for round := range 3 {
 		dir := t.TempDir()
-		d, err := Open(dir, &Options{MemtableBytes: 16 << 10, Durability: NoSync})
-		must(t, err)
+		d, err := db.Open(dir, &db.Options{MemtableBytes: 16 << 10, Durability: db.NoSync})
+		fixture.Must(t, err)
 		l := &load{d: d}
 		l.start(t)
 		for d.Metrics().Writes.Commits < uint64(200+500*round) {
@@ -46,8 +41,8 @@ func TestCloseUnderLoad(t *testing.T) {
 		closers.Wait()
 		everyCallIsRefused(t, d)
 		l.all.Wait()
-		d, err = Open(dir, &Options{MemtableBytes: 16 << 10, ReadOnly: true})
-		must(t, err)
+		d, err = db.Open(dir, &db.Options{MemtableBytes: 16 << 10, ReadOnly: true})
+		fixture.Must(t, err)
 		for g := range l.written {
 			for i := range int(l.written[g].Load()) {
 				if ok, err := d.Has(fmt.Appendf(nil, "%d/%06d", g, i)); !ok || err != nil {
@@ -55,7 +50,7 @@ func TestCloseUnderLoad(t *testing.T) {
 				}
 			}
 		}
-		must(t, d.Close())
+		fixture.Must(t, d.Close())
 	}
 	for deadline := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > goroutines && time.Now().Before(deadline); {
 		runtime.Gosched()
@@ -64,14 +59,14 @@ func TestCloseUnderLoad(t *testing.T) {
 		stacks := make([]byte, 1<<16)
 		t.Errorf("%d goroutines, %d before:\n%s", n, goroutines, stacks[:runtime.Stack(stacks, true)])
 	}
-	if n := openDescriptors(); n > descriptors {
+	if n := fixture.OpenDescriptors(); n > descriptors {
 		t.Errorf("%d descriptors are open, %d before", n, descriptors)
 	}
 }
 
 // load uses a database in every way until it is closed.
 type load struct {
-	d       *DB
+	d       *db.DB
 	all     sync.WaitGroup
 	written [4]atomic.Int64 // acknowledged, by goroutine
 }
@@ -84,7 +79,7 @@ func (l *load) start(t *testing.T) {
 			for i := 0; err == nil; i++ {
 				err = body(i)
 			}
-			if !errors.Is(err, ErrClosed) {
+			if !errors.Is(err, db.ErrClosed) {
 				t.Errorf("%s ended with %v", what, err)
 			}
 		})
@@ -109,7 +104,7 @@ func (l *load) start(t *testing.T) {
 	})
 	untilClosed("Get", func(i int) error {
 		_, err := l.d.Get(fmt.Appendf(nil, "0/%06d", i%1000))
-		if errors.Is(err, ErrNotFound) {
+		if errors.Is(err, db.ErrNotFound) {
 			err = nil
 		}
 		return err
@@ -137,11 +132,11 @@ func (l *load) start(t *testing.T) {
 }
 
 // everyCallIsRefused calls everything on a closed database.
-func everyCallIsRefused(t *testing.T, d *DB) {
+func everyCallIsRefused(t *testing.T, d *db.DB) {
 	t.Helper()
 	ctx := t.Context()
 	b := d.NewBatch()
-	must(t, b.Put([]byte("k"), nil))
+	fixture.Must(t, b.Put([]byte("k"), nil))
 	_, get := d.Get(nil)
 	_, appended := d.AppendValue(nil, nil)
 	_, has := d.Has(nil)
@@ -153,31 +148,31 @@ func everyCallIsRefused(t *testing.T, d *DB) {
 		"Get": get, "AppendValue": appended, "Has": has, "NewIterator": iterator, "NewSnapshot": snapshot,
 		"Flush": d.Flush(ctx), "Compact": d.Compact(ctx, nil, nil),
 	} {
-		wantErr(t, what+" after Close", err, ErrClosed)
+		fixture.WantErr(t, what+" after Close", err, db.ErrClosed)
 	}
-	must(t, d.Close())
+	fixture.Must(t, d.Close())
 	d.Metrics()
 }
 
 // TestReadersOutliveClose: the next move or call says ErrClosed; what was shown last
 // stays readable.
 func TestReadersOutliveClose(t *testing.T) {
-	m := newMachine(vfstest.NewDisk())
-	d := m.open(t)
-	fillTables(t, d, 100)
-	must(t, d.Put([]byte("z"), []byte("memory")))
+	m := fixture.NewMachine(vfstest.NewDisk())
+	d := m.OpenDB(t)
+	m.FillTables(t, d, 100)
+	fixture.Must(t, d.Put([]byte("z"), []byte("memory")))
 	first, err := d.NewIterator(nil)
-	must(t, err)
+	fixture.Must(t, err)
 	last, err := d.NewIterator(nil)
-	must(t, err)
+	fixture.Must(t, err)
 	fresh, err := d.NewIterator(nil)
-	must(t, err)
+	fixture.Must(t, err)
 	s, err := d.NewSnapshot()
-	must(t, err)
+	fixture.Must(t, err)
 	first.First()
 	last.Last()
 	key, value := first.Key(), first.Value()
-	must(t, d.Close())
+	fixture.Must(t, d.Close())
 	if string(first.Key()) != "table00000" || string(last.Value()) != "memory" || first.Err() != nil {
 		t.Errorf("after Close: %q, %q", first.Key(), last.Value())
 	}
@@ -189,19 +184,19 @@ func TestReadersOutliveClose(t *testing.T) {
 			t.Errorf("%s after Close succeeded", what)
 		}
 	}
-	for _, it := range []*Iterator{first, last, fresh} {
-		wantErr(t, "iterator", it.Err(), ErrClosed)
-		wantErr(t, "Close of an iterator", it.Close(), ErrClosed)
-		must(t, it.Close())
-		wantErr(t, "closed iterator", it.Err(), ErrClosed)
+	for _, it := range []*db.Iterator{first, last, fresh} {
+		fixture.WantErr(t, "iterator", it.Err(), db.ErrClosed)
+		fixture.WantErr(t, "Close of an iterator", it.Close(), db.ErrClosed)
+		fixture.Must(t, it.Close())
+		fixture.WantErr(t, "closed iterator", it.Err(), db.ErrClosed)
 	}
 	if string(key) != "table00000" || len(value) < 200 {
 		t.Errorf("what was shown changed: %q", key)
 	}
 	_, err = s.Get([]byte("z"))
-	wantErr(t, "snapshot", err, ErrClosed)
+	fixture.WantErr(t, "snapshot", err, db.ErrClosed)
 	_, err = s.NewIterator(nil)
-	wantErr(t, "snapshot", err, ErrClosed)
-	must(t, s.Close())
-	must(t, s.Close())
+	fixture.WantErr(t, "snapshot", err, db.ErrClosed)
+	fixture.Must(t, s.Close())
+	fixture.Must(t, s.Close())
 }

@@ -1,4 +1,4 @@
-package db
+package db_test
 
 import (
 	"context"
@@ -10,6 +10,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"lsmdb/db"
+	"lsmdb/internal/tests/fixture"
 )
 
 const accounts = 40
@@ -26,13 +29,13 @@ func amount(value []byte) int64 { return int64(binary.LittleEndian.Uint64(value)
 // TestTransfers moves money between accounts while the tree is being flushed and
 // compacted. Every reader, whatever it uses, must find the sum unchanged.
 func TestTransfers(t *testing.T) {
-	d, err := Open("", &Options{InMemory: true, MemtableBytes: 16 << 10, Durability: NoSync, CacheBytes: 30 << 10})
-	must(t, err)
+	d, err := db.Open("", &db.Options{InMemory: true, MemtableBytes: 16 << 10, Durability: db.NoSync, CacheBytes: 30 << 10})
+	fixture.Must(t, err)
 	b := d.NewBatch()
 	for i := range accounts {
-		must(t, b.Put(account(i), balance(1000)))
+		fixture.Must(t, b.Put(account(i), balance(1000)))
 	}
-	must(t, d.Apply(t.Context(), b))
+	fixture.Must(t, d.Apply(t.Context(), b))
 
 	var all sync.WaitGroup
 	var stop atomic.Bool
@@ -73,16 +76,16 @@ func TestTransfers(t *testing.T) {
 	}
 	stop.Store(true)
 	all.Wait()
-	must(t, sumByIterator(d, d, rand.New(rand.NewPCG(1, 1))))
+	fixture.Must(t, sumByIterator(d, d, rand.New(rand.NewPCG(1, 1))))
 	m := d.Metrics()
 	if transfers == 0 || m.Flush.Jobs == 0 || m.Compact.Jobs == 0 {
 		t.Errorf("%d transfers, %+v, %+v: too little happened", transfers, m.Flush, m.Compact)
 	}
-	must(t, d.Close())
+	fixture.Must(t, d.Close())
 }
 
 // transfer moves some money, and sees it moved at once.
-func transfer(d *DB, rng *rand.Rand) error {
+func transfer(d *db.DB, rng *rand.Rand) error {
 	from, to := account(rng.IntN(accounts)), account(rng.IntN(accounts))
 	if string(from) == string(to) {
 		return nil
@@ -111,7 +114,7 @@ func transfer(d *DB, rng *rand.Rand) error {
 }
 
 // noise fills memtables with other keys and looks its own writes up.
-func noise(d *DB, rng *rand.Rand) error {
+func noise(d *db.DB, rng *rand.Rand) error {
 	key := fmt.Appendf(nil, "noise%04d", rng.IntN(2000))
 	value := make([]byte, rng.IntN(400))
 	if rng.IntN(4) == 0 {
@@ -133,8 +136,8 @@ func noise(d *DB, rng *rand.Rand) error {
 	return err
 }
 
-func sumByIterator(d *DB, from reader, rng *rand.Rand) error {
-	it, err := from.NewIterator(&IterOptions{Prefix: []byte("account")})
+func sumByIterator(d *db.DB, from fixture.Reader, rng *rand.Rand) error {
+	it, err := from.NewIterator(&db.IterOptions{Prefix: []byte("account")})
 	if err != nil {
 		return err
 	}
@@ -157,7 +160,7 @@ func sumByIterator(d *DB, from reader, rng *rand.Rand) error {
 	return nil
 }
 
-func sumBySnapshot(d *DB, rng *rand.Rand) error {
+func sumBySnapshot(d *db.DB, rng *rand.Rand) error {
 	s, err := d.NewSnapshot()
 	if err != nil {
 		return err
@@ -184,18 +187,18 @@ func sumBySnapshot(d *DB, rng *rand.Rand) error {
 
 // TestSubmitOrder keeps many writes of one key under way: the last one wins.
 func TestSubmitOrder(t *testing.T) {
-	d, err := Open("", &Options{InMemory: true, MemtableBytes: 16 << 10})
-	must(t, err)
+	d, err := db.Open("", &db.Options{InMemory: true, MemtableBytes: 16 << 10})
+	fixture.Must(t, err)
 	defer d.Close()
 	var all sync.WaitGroup
 	for g := range 4 {
 		all.Go(func() {
 			key := fmt.Appendf(nil, "key%d", g)
-			var last *Pending
+			var last *db.Pending
 			for i := range 500 {
 				b := d.NewBatch()
 				b.Put(key, fmt.Append(nil, i))
-				p, err := d.Submit(context.Background(), b, Durability(i%2))
+				p, err := d.Submit(context.Background(), b, db.Durability(i%2))
 				if err != nil {
 					t.Error(err)
 					return

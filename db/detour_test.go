@@ -1,36 +1,39 @@
-package db
+package db_test
 
 import (
 	"context"
 	"fmt"
 	"testing"
 	"time"
+
+	"lsmdb/db"
+	"lsmdb/internal/tests/fixture"
 )
 
 // TestReadsMergeLevel0: tables in level 0 that are too few to be merged for their
 // number are merged when reads have paid for it, by seeks as by gets.
 func TestReadsMergeLevel0(t *testing.T) {
 	key := func(i int) []byte { return fmt.Appendf(nil, "%05d", i*7919%3000) }
-	for name, read := range map[string]func(d *DB, i int){
-		"seeks": func(d *DB, i int) {
+	for name, read := range map[string]func(d *db.DB, i int){
+		"seeks": func(d *db.DB, i int) {
 			it, err := d.NewIterator(nil)
-			must(t, err)
+			fixture.Must(t, err)
 			it.SeekGE(key(i))
-			must(t, it.Close())
+			fixture.Must(t, it.Close())
 		},
-		"gets": func(d *DB, i int) {
+		"gets": func(d *db.DB, i int) {
 			_, err := d.Has(key(i))
-			must(t, err)
+			fixture.Must(t, err)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d, err := Open("", &Options{InMemory: true, MemtableBytes: 1 << 20, Durability: NoSync})
-			must(t, err)
+			d, err := db.Open("", &db.Options{InMemory: true, MemtableBytes: 1 << 20, Durability: db.NoSync})
+			fixture.Must(t, err)
 			for table := range 3 {
 				for i := range 1000 {
-					must(t, d.Put(key(3*i+table), make([]byte, 100)))
+					fixture.Must(t, d.Put(key(3*i+table), make([]byte, 100)))
 				}
-				must(t, d.Flush(context.Background()))
+				fixture.Must(t, d.Flush(context.Background()))
 			}
 			read(d, 0)
 			time.Sleep(10 * time.Millisecond) // a merge for the number of tables would have started
@@ -46,7 +49,7 @@ func TestReadsMergeLevel0(t *testing.T) {
 					read(d, i+j)
 				}
 			}
-			must(t, d.Close())
+			fixture.Must(t, d.Close())
 		})
 	}
 }

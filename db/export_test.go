@@ -1,15 +1,18 @@
 package db
 
-import (
-	"context"
+import "lsmdb/memtable"
 
-	"lsmdb/internal/vfs"
-)
+// ReadAheadBytes is the longest read of a scan.
+const ReadAheadBytes = readAheadBytes
 
-// SetFS makes Open use a file system of a test.
-func (o *Options) SetFS(fsys vfs.FS) { o.fs = fsys }
+// Resolved returns the options with every default filled in.
+func (o *Options) Resolved() (Options, error) { return o.resolved() }
 
-// VerifyFS is Verify on a file system of a test.
-func VerifyFS(ctx context.Context, fsys vfs.FS, dir string) (*VerifyReport, error) {
-	return verify(ctx, fsys, dir, nil)
-}
+// SetOps makes of a batch one that has gathered these bytes.
+func (b *Batch) SetOps(ops []byte) { b.commit.Ops = ops }
+
+// MemtableBytes is the size that was chosen at Open.
+func (d *DB) MemtableBytes() int64 { return d.options.MemtableBytes }
+
+// FirstSealed is the oldest memtable that is not in a table yet.
+func (d *DB) FirstSealed() *memtable.Memtable { return d.published.State().Sealed[0] }

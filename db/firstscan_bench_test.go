@@ -1,9 +1,12 @@
-package db
+package db_test
 
 import (
 	"context"
 	"runtime"
 	"testing"
+
+	"lsmdb/db"
+	"lsmdb/internal/tests/fixture"
 )
 
 // BenchmarkFirstScan tells the time of an entry when a scan brings every block from a
@@ -13,13 +16,13 @@ func BenchmarkFirstScan(b *testing.B) {
 	for _, state := range []string{"settled", "in-flight"} {
 		b.Run(state, func(b *testing.B) {
 			dir := b.TempDir()
-			d, err := Open(dir, &Options{Durability: NoSync})
-			must(b, err)
-			must(b, fillRandomly(d))
+			d, err := db.Open(dir, &db.Options{Durability: db.NoSync})
+			fixture.Must(b, err)
+			fixture.Must(b, fillRandomly(d))
 			if state == "settled" {
-				must(b, d.Compact(context.Background(), nil, nil))
+				fixture.Must(b, d.Compact(context.Background(), nil, nil))
 			}
-			must(b, d.Close())
+			fixture.Must(b, d.Close())
 			benchmarkFirstScan(b, dir)
 		})
 	}
@@ -28,10 +31,10 @@ func BenchmarkFirstScan(b *testing.B) {
 func benchmarkFirstScan(b *testing.B, dir string) {
 	for b.Loop() {
 		b.StopTimer()
-		d, err := Open(dir, &Options{Durability: NoSync, CacheBytes: 1 << 30})
-		must(b, err)
+		d, err := db.Open(dir, &db.Options{Durability: db.NoSync, CacheBytes: 1 << 30})
+		fixture.Must(b, err)
 		it, err := d.NewIterator(nil)
-		must(b, err)
+		fixture.Must(b, err)
 		runtime.GC()
 		b.StartTimer()
 		n := 0
@@ -43,8 +46,8 @@ func benchmarkFirstScan(b *testing.B, dir string) {
 		if n != scanKeys || it.Err() != nil {
 			b.Fatal(n, it.Err())
 		}
-		must(b, it.Close())
-		must(b, d.Close())
+		fixture.Must(b, it.Close())
+		fixture.Must(b, d.Close())
 		b.StartTimer()
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/scanKeys, "ns/entry")

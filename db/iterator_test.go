@@ -1,4 +1,4 @@
-package db
+package db_test
 
 import (
 	"bytes"
@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 
+	"lsmdb/db"
+	"lsmdb/internal/tests/fixture"
 	"lsmdb/internal/vfstest"
 )
 
@@ -26,19 +28,19 @@ func TestUpperEndsBeforeDamage(t *testing.T) {
 		}
 		return nil
 	})
-	d, err := Open("/d", &Options{fs: fs, CacheBytes: -1, Compression: NoCompression, Durability: NoSync})
-	must(t, err)
+	d, err := db.Open("/d", fixture.On(fs, db.Options{CacheBytes: -1, Compression: db.NoCompression, Durability: db.NoSync}))
+	fixture.Must(t, err)
 	for i := range 20 { // one block each
-		must(t, d.Put(fmt.Appendf(nil, "%c%d", 'a'+i/10, i%10), make([]byte, 5000)))
+		fixture.Must(t, d.Put(fmt.Appendf(nil, "%c%d", 'a'+i/10, i%10), make([]byte, 5000)))
 	}
-	must(t, d.Compact(t.Context(), nil, nil))
+	fixture.Must(t, d.Compact(t.Context(), nil, nil))
 	full, err := d.NewIterator(nil)
-	must(t, err)
+	fixture.Must(t, err)
 	full.First() // opens the table
 	broken.Store(10 * 5000)
-	for _, o := range []*IterOptions{{Prefix: []byte("a")}, {Upper: []byte("b")}} {
+	for _, o := range []*db.IterOptions{{Prefix: []byte("a")}, {Upper: []byte("b")}} {
 		it, err := d.NewIterator(o)
-		must(t, err)
+		fixture.Must(t, err)
 		n := 0
 		for range it.All() {
 			n++
@@ -46,13 +48,13 @@ func TestUpperEndsBeforeDamage(t *testing.T) {
 		if n != 10 || it.Err() != nil {
 			t.Errorf("%+v: %d keys, %v", o, n, it.Err())
 		}
-		must(t, it.Close())
+		fixture.Must(t, it.Close())
 	}
 	if full.SeekGE([]byte("b5")) || !errors.Is(full.Err(), syscall.EIO) {
 		t.Errorf("beyond the bound nothing is damaged: %v", full.Err())
 	}
-	wantErr(t, "Close", full.Close(), syscall.EIO)
-	must(t, d.Close())
+	fixture.WantErr(t, "Close", full.Close(), syscall.EIO)
+	fixture.Must(t, d.Close())
 }
 
 // TestScanReadsAhead: a scan over blocks that are not cached reads many of them at once;
@@ -67,14 +69,14 @@ func TestScanReadsAhead(t *testing.T) {
 		return nil
 	})
 	const blocks = 200
-	d, err := Open("/d", &Options{fs: fs, CacheBytes: -1, Compression: NoCompression, Durability: NoSync})
-	must(t, err)
+	d, err := db.Open("/d", fixture.On(fs, db.Options{CacheBytes: -1, Compression: db.NoCompression, Durability: db.NoSync}))
+	fixture.Must(t, err)
 	for i := range blocks {
-		must(t, d.Put(fmt.Appendf(nil, "%03d", i), make([]byte, 4000)))
+		fixture.Must(t, d.Put(fmt.Appendf(nil, "%03d", i), make([]byte, 4000)))
 	}
-	must(t, d.Compact(t.Context(), nil, nil))
+	fixture.Must(t, d.Compact(t.Context(), nil, nil))
 	it, err := d.NewIterator(nil)
-	must(t, err)
+	fixture.Must(t, err)
 	it.First() // opens the table
 	reads.Store(0)
 	longest.Store(0)
@@ -83,11 +85,11 @@ func TestScanReadsAhead(t *testing.T) {
 	}
 	for it.First(); it.Next(); {
 	}
-	if n := reads.Load(); n > blocks/8 || longest.Load() > readAheadBytes || it.Err() != nil {
+	if n := reads.Load(); n > blocks/8 || longest.Load() > db.ReadAheadBytes || it.Err() != nil {
 		t.Errorf("%d reads of up to %d bytes for %d blocks, %v", n, longest.Load(), blocks, it.Err())
 	}
-	must(t, it.Close())
-	must(t, d.Close())
+	fixture.Must(t, it.Close())
+	fixture.Must(t, d.Close())
 }
 
 // TestRecycledIterators opens, breaks and closes iterators of several databases in
@@ -100,14 +102,14 @@ func TestRecycledIterators(t *testing.T) {
 		}
 		return nil
 	})
-	var all []*DB
+	var all []*db.DB
 	for i := range 3 {
-		d, err := Open(fmt.Sprintf("/d%d", i), &Options{fs: fs, CacheBytes: -int64(i % 2), MemtableBytes: 64 << 10, Durability: NoSync})
-		must(t, err)
+		d, err := db.Open(fmt.Sprintf("/d%d", i), fixture.On(fs, db.Options{CacheBytes: -int64(i % 2), MemtableBytes: 64 << 10, Durability: db.NoSync}))
+		fixture.Must(t, err)
 		for j := range 1000 {
-			must(t, d.Put(fmt.Appendf(nil, "%d-%04d", i, j), fmt.Appendf(nil, "%d-%04d-%0100d", i, j, 0)))
+			fixture.Must(t, d.Put(fmt.Appendf(nil, "%d-%04d", i, j), fmt.Appendf(nil, "%d-%04d-%0100d", i, j, 0)))
 			if j == 500 {
-				must(t, d.Flush(context.Background()))
+				fixture.Must(t, d.Flush(context.Background()))
 			}
 		}
 		all = append(all, d)
@@ -120,7 +122,7 @@ func TestRecycledIterators(t *testing.T) {
 	for round := range 300 {
 		i := round % 3
 		it, err := all[i].NewIterator(nil)
-		must(t, err)
+		fixture.Must(t, err)
 		at := round * 7 % 990
 		ok := it.SeekGE(fmt.Appendf(nil, "%d-%04d", i, at))
 		switch round % 5 {
@@ -145,23 +147,23 @@ func TestRecycledIterators(t *testing.T) {
 			kept = append(kept, shown{it.Key(), it.Value(), fmt.Sprintf("%d-%04d", i, at)})
 		}
 		_ = it.Close()
-		if it.Close() != nil || it.Valid() || it.Key() != nil || it.Value() != nil || it.Next() || it.First() || it.SeekLT(nil) || !errors.Is(it.Err(), ErrClosed) {
+		if it.Close() != nil || it.Valid() || it.Key() != nil || it.Value() != nil || it.Next() || it.First() || it.SeekLT(nil) || !errors.Is(it.Err(), db.ErrClosed) {
 			t.Fatalf("round %d: a closed iterator moves, or %v", round, it.Err())
 		}
 	}
 	last, err := all[0].NewIterator(nil)
-	must(t, err)
+	fixture.Must(t, err)
 	last.First()
 	for _, d := range all {
-		must(t, d.Close())
+		fixture.Must(t, d.Close())
 	}
-	if last.Next() || !errors.Is(last.Err(), ErrClosed) {
+	if last.Next() || !errors.Is(last.Err(), db.ErrClosed) {
 		t.Errorf("an iterator outlives its database: %v", last.Err())
 	}
-	wantErr(t, "Close", last.Close(), ErrClosed)
+	fixture.WantErr(t, "Close", last.Close(), db.ErrClosed)
 	for _, s := range kept {
 		if !bytes.Equal(s.key, []byte(s.want)) || !strings.HasPrefix(string(s.value), s.want) {
-			t.Fatalf("%s = %s was %s", s.key, short(string(s.value)), s.want)
+			t.Fatalf("%s = %s was %s", s.key, fixture.Short(string(s.value)), s.want)
 		}
 	}
 }
@@ -169,12 +171,12 @@ func TestRecycledIterators(t *testing.T) {
 // TestManyVersions walks over keys that were written a hundred times and more, as the
 // memtable keeps them all, at several instants and in both directions.
 func TestManyVersions(t *testing.T) {
-	d, err := Open("", &Options{InMemory: true, Durability: NoSync})
-	must(t, err)
+	d, err := db.Open("", &db.Options{InMemory: true, Durability: db.NoSync})
+	fixture.Must(t, err)
 	rng := rand.New(rand.NewPCG(1, 2))
 	model := map[string]string{}
 	type instant struct {
-		snapshot *Snapshot
+		snapshot *db.Snapshot
 		want     map[string]string
 	}
 	var instants []instant
@@ -185,21 +187,21 @@ func TestManyVersions(t *testing.T) {
 		}
 		switch {
 		case rng.IntN(4) == 0 || key == "ho" && i%100 > 10:
-			must(t, d.Delete([]byte(key)))
+			fixture.Must(t, d.Delete([]byte(key)))
 			delete(model, key)
 		default:
 			model[key] = fmt.Sprint(i)
-			must(t, d.Put([]byte(key), []byte(model[key])))
+			fixture.Must(t, d.Put([]byte(key), []byte(model[key])))
 		}
 		if i%500 == 499 {
 			s, err := d.NewSnapshot()
-			must(t, err)
+			fixture.Must(t, err)
 			instants = append(instants, instant{s, maps.Clone(model)})
 		}
 	}
 	for n, at := range instants {
 		it, err := at.snapshot.NewIterator(nil)
-		must(t, err)
+		fixture.Must(t, err)
 		keys := slices.Sorted(maps.Keys(at.want))
 		var forward, backward []string
 		for key, value := range it.All() {
@@ -239,24 +241,24 @@ func TestManyVersions(t *testing.T) {
 				}
 			}
 		}
-		must(t, it.Close())
-		must(t, at.snapshot.Close())
+		fixture.Must(t, it.Close())
+		fixture.Must(t, at.snapshot.Close())
 	}
-	must(t, d.Close())
+	fixture.Must(t, d.Close())
 }
 
 func BenchmarkScanOverManyVersions(b *testing.B) {
-	d, err := Open("", &Options{InMemory: true, Durability: NoSync})
-	must(b, err)
+	d, err := db.Open("", &db.Options{InMemory: true, Durability: db.NoSync})
+	fixture.Must(b, err)
 	for i := range 200_000 {
-		must(b, d.Put(fmt.Appendf(nil, "%03d", max(0, i%1000-900)), nil)) // 000 has 180,000 versions
+		fixture.Must(b, d.Put(fmt.Appendf(nil, "%03d", max(0, i%1000-900)), nil)) // 000 has 180,000 versions
 	}
 	for b.Loop() {
 		it, err := d.NewIterator(nil)
-		must(b, err)
+		fixture.Must(b, err)
 		for range it.All() {
 		}
-		must(b, it.Close())
+		fixture.Must(b, it.Close())
 	}
-	must(b, d.Close())
+	fixture.Must(b, d.Close())
 }

@@ -1,4 +1,4 @@
-package db
+package db_test
 
 import (
 	"bytes"
@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"lsmdb/db"
 )
 
 // entries sizes TestLarge. The figure in docs/operations.md was taken with
@@ -20,12 +22,12 @@ var entries = flag.Int("entries", 100_000, "number of entries that TestLarge loa
 // the options imply.
 func TestLarge(t *testing.T) {
 	n := uint64(*entries)
-	options := &Options{Durability: NoSync, MemtableBytes: 16 << 20, CacheBytes: 32 << 20}
+	options := &db.Options{Durability: db.NoSync, MemtableBytes: 16 << 20, CacheBytes: 32 << 20}
 	if n >= 5_000_000 {
-		options = &Options{Durability: NoSync}
+		options.MemtableBytes, options.CacheBytes = db.DefaultMemtableBytes, db.DefaultCacheBytes
 	}
 	dir := t.TempDir()
-	d, err := Open(dir, options)
+	d, err := db.Open(dir, options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +41,7 @@ func TestLarge(t *testing.T) {
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	d, err = Open(dir, options)
+	d, err = db.Open(dir, options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +49,7 @@ func TestLarge(t *testing.T) {
 	m := d.Metrics()
 	tables, sizeBytes := m.Tables()
 	t.Logf("%d entries in %d tables of %d MiB, peak resident set %s", n, tables, sizeBytes>>20, peakResident())
-	checkLiveHeap(t, d, n)
+	checkLiveHeap(t, options, n)
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +71,7 @@ func largeValue(number uint64) []byte {
 }
 
 // checkLarge walks everything forward and backward.
-func checkLarge(t *testing.T, d *DB, n uint64) {
+func checkLarge(t *testing.T, d *db.DB, n uint64) {
 	t.Helper()
 	it, err := d.NewIterator(nil)
 	if err != nil {
@@ -112,14 +114,14 @@ func checkLarge(t *testing.T, d *DB, n uint64) {
 
 // checkLiveHeap compares what is reachable with the sum of what is allowed: the
 // active memtable, the cache, and for each entry its share of filter and index.
-func checkLiveHeap(t *testing.T, d *DB, n uint64) {
+func checkLiveHeap(t *testing.T, o *db.Options, n uint64) {
 	t.Helper()
 	runtime.GC()
 	runtime.GC()
 	var stats runtime.MemStats
 	runtime.ReadMemStats(&stats)
 	const perEntry, constant = 4, 16 << 20
-	limit := uint64(d.options.MemtableBytes+d.options.CacheBytes) + perEntry*n + constant
+	limit := uint64(o.MemtableBytes+o.CacheBytes) + perEntry*n + constant
 	t.Logf("live heap %d MiB, allowed %d MiB", stats.HeapAlloc>>20, limit>>20)
 	if stats.HeapAlloc > limit {
 		t.Errorf("live heap of %d bytes, the options imply at most %d", stats.HeapAlloc, limit)

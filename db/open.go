@@ -55,6 +55,9 @@ func newOpening(dir string, options Options) *opening {
 		Files:         &sstable.OpenFiles{},
 		Logger:        options.Logger,
 	}
+	if options.tune != nil {
+		options.tune(env)
+	}
 	return &opening{dir: dir, options: options, fs: options.fs, env: env, began: time.Now()}
 }
 
@@ -117,15 +120,10 @@ func (o *opening) takeLock() error {
 	o.lock, err = o.fs.Lock(filepath.Join(o.dir, base.LockName), o.options.ReadOnly)
 	if o.options.ReadOnly && errors.Is(err, fs.ErrNotExist) {
 		// A copy that no writer ever opened. Creating the lock would be writing.
-		o.lock, err = noLock{}, nil
+		o.lock, err = io.NopCloser(nil), nil
 	}
 	return err
 }
-
-// noLock stands for the lock of a directory that has no LOCK file.
-type noLock struct{}
-
-func (noLock) Close() error { return nil }
 
 // makeDirectory makes the directory and its missing parents, each durable in the
 // directory above it: what is synced in a directory that a power failure takes away

@@ -1,10 +1,13 @@
-package db
+package db_test
 
 import (
 	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"lsmdb/db"
+	"lsmdb/internal/tests/fixture"
 )
 
 // BenchmarkOpenAndGet opens what was closed properly and reads one key.
@@ -16,31 +19,31 @@ func BenchmarkRecoverAndGet(b *testing.B) { benchmarkOpenAndGet(b, 32<<10) }
 
 func benchmarkOpenAndGet(b *testing.B, logged int) {
 	dir := filepath.Join(b.TempDir(), "db")
-	d, err := Open(dir, nil)
-	must(b, err)
+	d, err := db.Open(dir, nil)
+	fixture.Must(b, err)
 	for i := range 100_000 {
-		must(b, d.Put(fmt.Appendf(nil, "k%08d", i), make([]byte, 100), NoSync))
+		fixture.Must(b, d.Put(fmt.Appendf(nil, "k%08d", i), make([]byte, 100), db.NoSync))
 	}
-	must(b, d.Compact(b.Context(), nil, nil))
+	fixture.Must(b, d.Compact(b.Context(), nil, nil))
 	for i := range logged {
-		must(b, d.Put(fmt.Appendf(nil, "k%08d", i), make([]byte, 1<<10), NoSync))
+		fixture.Must(b, d.Put(fmt.Appendf(nil, "k%08d", i), make([]byte, 1<<10), db.NoSync))
 	}
-	must(b, d.Sync(b.Context()))
+	fixture.Must(b, d.Sync(b.Context()))
 	killed := filepath.Join(b.TempDir(), "killed")
-	must(b, os.CopyFS(killed, os.DirFS(dir)))
-	must(b, d.Close())
+	fixture.Must(b, os.CopyFS(killed, os.DirFS(dir)))
+	fixture.Must(b, d.Close())
 	for b.Loop() {
 		if b.StopTimer(); logged > 0 {
-			must(b, os.RemoveAll(dir))
-			must(b, os.CopyFS(dir, os.DirFS(killed)))
+			fixture.Must(b, os.RemoveAll(dir))
+			fixture.Must(b, os.CopyFS(dir, os.DirFS(killed)))
 		}
 		b.StartTimer()
-		d, err := Open(dir, nil)
-		must(b, err)
+		d, err := db.Open(dir, nil)
+		fixture.Must(b, err)
 		_, err = d.Get([]byte("k00000007"))
-		must(b, err)
+		fixture.Must(b, err)
 		b.StopTimer()
-		must(b, d.Close())
+		fixture.Must(b, d.Close())
 		b.StartTimer()
 	}
 }

@@ -1,15 +1,19 @@
 package db
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"math"
 	"runtime"
 
 	"github.com/rs/zerolog"
 
+	"lsmdb/internal/door"
 	"lsmdb/internal/vfs"
 	"lsmdb/memtable"
 	"lsmdb/sstable"
+	"lsmdb/stages"
 )
 
 // Durability says when a write is acknowledged.
@@ -76,7 +80,16 @@ type Options struct {
 	// Default: none.
 	Logger zerolog.Logger
 
-	fs vfs.FS // of tests; nil: the operating system's, or memory
+	fs   vfs.FS                    // of tests; nil: the operating system's, or memory
+	tune func(*stages.Environment) // of tests; nil: nothing to change
+}
+
+func init() {
+	door.Set = func(o any, fsys vfs.FS, tune func(*stages.Environment)) {
+		o.(*Options).fs, o.(*Options).tune = fsys, tune
+	}
+	door.Compact = func(d any) error { return d.(*DB).pipeline.Compact(context.Background(), nil, nil) }
+	door.Verify = func(fsys vfs.FS, dir string) (any, error) { return verify(context.Background(), fsys, dir, nil) }
 }
 
 // Defaults of Options.
@@ -95,19 +108,12 @@ const (
 // wrong. Memtable sizes beyond what the platform can address are refused here.
 func (o *Options) resolved() (Options, error) {
 	var r Options
-	r.Logger = zerolog.Nop()
 	if o != nil {
 		r = *o
 	}
-	if r.MemtableBytes == 0 {
-		r.MemtableBytes = DefaultMemtableBytes
-	}
-	if r.CacheBytes == 0 {
-		r.CacheBytes = DefaultCacheBytes
-	}
-	if r.FilterBitsPerKey == 0 {
-		r.FilterBitsPerKey = DefaultFilterBitsPerKey
-	}
+	r.MemtableBytes = cmp.Or(r.MemtableBytes, DefaultMemtableBytes)
+	r.CacheBytes = cmp.Or(r.CacheBytes, DefaultCacheBytes)
+	r.FilterBitsPerKey = cmp.Or(r.FilterBitsPerKey, DefaultFilterBitsPerKey)
 	switch {
 	case r.MemtableBytes < 0 || r.MemtableBytes > memtable.MaxArenaBytes()/2:
 		return r, fmt.Errorf("lsmdb: Options.MemtableBytes is %d, must lie between 1 and %d", r.MemtableBytes, memtable.MaxArenaBytes()/2)

@@ -1,4 +1,4 @@
-package db
+package db_test
 
 import (
 	"context"
@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 
+	"lsmdb/db"
+	"lsmdb/internal/tests/fixture"
 	"lsmdb/internal/vfstest"
 )
 
@@ -21,39 +23,39 @@ import (
 // made, so that the next one needs no more room than the first.
 func TestFailedOpenLeavesNothing(t *testing.T) {
 	disk := vfstest.NewDisk()
-	d, err := Open("/d", &Options{MemtableBytes: 8 << 20, fs: disk})
-	must(t, err)
+	d, err := db.Open("/d", fixture.On(disk, db.Options{MemtableBytes: 8 << 20}))
+	fixture.Must(t, err)
 	rng := rand.NewChaCha8([32]byte{})
 	value := make([]byte, 10000)
 	for i := range 300 {
 		rng.Read(value)
-		must(t, d.Put(fmt.Appendf(nil, "k%04d", i), value, NoSync))
+		fixture.Must(t, d.Put(fmt.Appendf(nil, "k%04d", i), value, db.NoSync))
 	}
-	must(t, d.Sync(t.Context()))
+	fixture.Must(t, d.Sync(t.Context()))
 	killed := disk.CrashClone(nil)
-	must(t, d.Close())
+	fixture.Must(t, d.Close())
 
 	before, free := killed.UsedBytes(), int64(2<<20)
 	killed.SetLimit(before + free)
-	small := &Options{MemtableBytes: 512 << 10, fs: killed}
+	small := fixture.On(killed, db.Options{MemtableBytes: 512 << 10})
 	for range 3 {
-		if _, err := Open("/d", small); !errors.Is(err, ErrDiskFull) {
+		if _, err := db.Open("/d", small); !errors.Is(err, db.ErrDiskFull) {
 			t.Fatalf("opening with little room: %v", err)
 		}
 		// Memory of removed files comes back with the directory's sync.
-		must(t, killed.SyncDir("/d"))
+		fixture.Must(t, killed.SyncDir("/d"))
 		if left := killed.UsedBytes() - before; left > 1<<10 {
 			t.Fatalf("a failed Open left %d bytes", left)
 		}
 	}
 	killed.SetLimit(before + 4<<20)
-	d, err = Open("/d", small)
-	must(t, err)
-	must(t, takeOver(d))
+	d, err = db.Open("/d", small)
+	fixture.Must(t, err)
+	fixture.Must(t, fixture.TakeOver(d))
 	if n := entryCount(d); n != 300 {
 		t.Errorf("%d entries", n)
 	}
-	must(t, d.Close())
+	fixture.Must(t, d.Close())
 }
 
 // TestForeignNumber: a file with a number that no database reaches is not ours.
@@ -61,13 +63,13 @@ func TestForeignNumber(t *testing.T) {
 	dir := t.TempDir()
 	names := []string{"9999999999999999999.sst.tmp", "18446744073709551615.wal", "9223372036854775807.sst"}
 	for _, name := range names {
-		must(t, os.WriteFile(filepath.Join(dir, name), []byte("mine"), 0o600))
+		fixture.Must(t, os.WriteFile(filepath.Join(dir, name), []byte("mine"), 0o600))
 	}
 	for range 2 {
-		d, err := Open(dir, nil)
-		must(t, err)
-		must(t, d.Put([]byte("a"), []byte("b")))
-		must(t, d.Close())
+		d, err := db.Open(dir, nil)
+		fixture.Must(t, err)
+		fixture.Must(t, d.Put([]byte("a"), []byte("b")))
+		fixture.Must(t, d.Close())
 	}
 	for _, name := range names {
 		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(got) != "mine" {
@@ -88,20 +90,20 @@ func TestRefusedSegmentStaysRefused(t *testing.T) {
 			}
 			return nil
 		})
-		d, err := Open("/d", &Options{MemtableBytes: 1, fs: fs})
-		must(t, err)
-		must(t, d.Put([]byte("a"), make([]byte, 10000)))
+		d, err := db.Open("/d", fixture.On(fs, db.Options{MemtableBytes: 1}))
+		fixture.Must(t, err)
+		fixture.Must(t, d.Put([]byte("a"), make([]byte, 10000)))
 		full.Store(true)
-		wantErr(t, "a write that needs a segment", d.Put([]byte("b"), make([]byte, 10000)), ErrDiskFull)
-		must(t, d.Put([]byte("c"), []byte("fits the old segment")))
+		fixture.WantErr(t, "a write that needs a segment", d.Put([]byte("b"), make([]byte, 10000)), db.ErrDiskFull)
+		fixture.Must(t, d.Put([]byte("c"), []byte("fits the old segment")))
 		clone := disk.CrashClone(rand.New(rand.NewPCG(seed, 0)))
 		d.Close()
-		d, err = Open("/d", &Options{MemtableBytes: 1, fs: clone})
-		must(t, err)
+		d, err = db.Open("/d", fixture.On(clone, db.Options{MemtableBytes: 1}))
+		fixture.Must(t, err)
 		if got, err := d.Get([]byte("c")); err != nil || string(got) != "fits the old segment" {
 			t.Errorf("seed %d: %q, %v", seed, got, err)
 		}
-		must(t, d.Close())
+		fixture.Must(t, d.Close())
 	}
 }
 
@@ -109,26 +111,26 @@ func TestRefusedSegmentStaysRefused(t *testing.T) {
 // group need.
 func TestSyncBesideRefusedWrites(t *testing.T) {
 	disk := vfstest.NewDisk()
-	d, err := Open("/d", &Options{MemtableBytes: 1 << 20, fs: disk})
-	must(t, err)
-	must(t, d.Put([]byte("a"), []byte("b"), NoSync))
+	d, err := db.Open("/d", fixture.On(disk, db.Options{MemtableBytes: 1 << 20}))
+	fixture.Must(t, err)
+	fixture.Must(t, d.Put([]byte("a"), []byte("b"), db.NoSync))
 	disk.SetLimit(disk.UsedBytes())
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() {
 			for range 200 {
-				wantErr(t, "put", d.Put([]byte("big"), make([]byte, 100000), NoSync), ErrDiskFull)
+				fixture.WantErr(t, "put", d.Put([]byte("big"), make([]byte, 100000), db.NoSync), db.ErrDiskFull)
 			}
 		})
 		all.Go(func() {
 			for range 200 {
-				must(t, d.Sync(context.Background()))
+				fixture.Must(t, d.Sync(context.Background()))
 			}
 		})
 	}
 	all.Wait()
 	disk.SetLimit(0)
-	must(t, d.Close())
+	fixture.Must(t, d.Close())
 }
 
 // TestNextAfterError: after an error an iterator waits for a seek; it does not start
@@ -141,20 +143,20 @@ func TestNextAfterError(t *testing.T) {
 		}
 		return nil
 	})
-	d, err := Open("/d", &Options{fs: fs, CacheBytes: -1, Durability: NoSync})
-	must(t, err)
+	d, err := db.Open("/d", fixture.On(fs, db.Options{CacheBytes: -1, Durability: db.NoSync}))
+	fixture.Must(t, err)
 	for i := range 1000 {
-		must(t, d.Put(fmt.Appendf(nil, "k%04d", i), make([]byte, 100)))
+		fixture.Must(t, d.Put(fmt.Appendf(nil, "k%04d", i), make([]byte, 100)))
 	}
-	must(t, d.Flush(t.Context()))
-	for name, move := range map[string]func(*Iterator) bool{"Next": (*Iterator).Next, "Prev": (*Iterator).Prev} {
+	fixture.Must(t, d.Flush(t.Context()))
+	for name, move := range map[string]func(*db.Iterator) bool{"Next": (*db.Iterator).Next, "Prev": (*db.Iterator).Prev} {
 		it, err := d.NewIterator(nil)
-		must(t, err)
+		fixture.Must(t, err)
 		it.SeekGE([]byte("k0500"))
 		broken.Store(true)
 		for move(it) {
 		}
-		wantErr(t, name, it.Err(), syscall.EIO)
+		fixture.WantErr(t, name, it.Err(), syscall.EIO)
 		broken.Store(false)
 		if move(it) || it.Valid() || !errors.Is(it.Err(), syscall.EIO) {
 			t.Errorf("%s after an error stands on %q, %v", name, it.Key(), it.Err())
@@ -162,9 +164,9 @@ func TestNextAfterError(t *testing.T) {
 		if !it.SeekGE([]byte("k0500")) || it.Err() != nil {
 			t.Errorf("a seek after an error: %v", it.Err())
 		}
-		must(t, it.Close())
+		fixture.Must(t, it.Close())
 	}
-	must(t, d.Close())
+	fixture.Must(t, d.Close())
 }
 
 // TestFailedCloseSyncsTheWAL: a failure elsewhere is no reason to leave what was
@@ -180,22 +182,22 @@ func TestFailedCloseSyncsTheWAL(t *testing.T) {
 		}
 		return nil
 	})
-	d, err := Open("/d", &Options{fs: fs, MemtableBytes: 64 << 10})
-	must(t, err)
+	d, err := db.Open("/d", fixture.On(fs, db.Options{MemtableBytes: 64 << 10}))
+	fixture.Must(t, err)
 	broken.Store(true)
 	for i := range 120 {
-		must(t, d.Put(fmt.Appendf(nil, "a%03d", i), make([]byte, 700), NoSync))
+		fixture.Must(t, d.Put(fmt.Appendf(nil, "a%03d", i), make([]byte, 700), db.NoSync))
 	}
-	must(t, d.Put([]byte("acknowledged"), []byte("yes"), NoSync))
+	fixture.Must(t, d.Put([]byte("acknowledged"), []byte("yes"), db.NoSync))
 	close(gate)
-	wantErr(t, "flush", d.Flush(t.Context()), ErrReadOnly)
-	wantErr(t, "close", d.Close(), syscall.EIO)
-	d, err = Open("/d", &Options{fs: disk.CrashClone(nil), MemtableBytes: 64 << 10})
-	must(t, err)
+	fixture.WantErr(t, "flush", d.Flush(t.Context()), db.ErrReadOnly)
+	fixture.WantErr(t, "close", d.Close(), syscall.EIO)
+	d, err = db.Open("/d", fixture.On(disk.CrashClone(nil), db.Options{MemtableBytes: 64 << 10}))
+	fixture.Must(t, err)
 	if ok, err := d.Has([]byte("acknowledged")); !ok {
 		t.Errorf("Close did not sync the WAL: %v", err)
 	}
-	must(t, d.Close())
+	fixture.Must(t, d.Close())
 }
 
 // TestReadOnlyIsNotDiskFull: ErrDiskFull promises that writes resume; a database
@@ -208,12 +210,12 @@ func TestReadOnlyIsNotDiskFull(t *testing.T) {
 		}
 		return nil
 	})
-	d, err := Open("/d", &Options{fs: fs})
-	must(t, err)
-	must(t, d.Put([]byte("a"), []byte("b")))
+	d, err := db.Open("/d", fixture.On(fs, db.Options{}))
+	fixture.Must(t, err)
+	fixture.Must(t, d.Put([]byte("a"), []byte("b")))
 	full.Store(true)
 	for _, err := range []error{d.Flush(t.Context()), d.Put([]byte("a"), []byte("b")), d.Close()} {
-		if err == nil || errors.Is(err, ErrDiskFull) {
+		if err == nil || errors.Is(err, db.ErrDiskFull) {
 			t.Errorf("got %v", err)
 		}
 	}
@@ -222,23 +224,23 @@ func TestReadOnlyIsNotDiskFull(t *testing.T) {
 // TestRelativeDirectory: a program may change its working directory.
 func TestRelativeDirectory(t *testing.T) {
 	t.Chdir(t.TempDir())
-	d, err := Open("data", &Options{MemtableBytes: 1})
-	must(t, err)
+	d, err := db.Open("data", &db.Options{MemtableBytes: 1})
+	fixture.Must(t, err)
 	home, err := os.Getwd()
-	must(t, err)
+	fixture.Must(t, err)
 	t.Chdir(t.TempDir())
-	view := fillTables(t, d, 500)
-	must(t, d.Close())
+	view := fixture.FillTables(t, d, 500)
+	fixture.Must(t, d.Close())
 	if names, _ := os.ReadDir("."); len(names) > 0 {
 		t.Errorf("files followed the working directory: %v", names)
 	}
-	d, err = Open(filepath.Join(home, "data"), nil)
-	must(t, err)
+	d, err = db.Open(filepath.Join(home, "data"), nil)
+	fixture.Must(t, err)
 	it, err := d.NewIterator(nil)
-	must(t, err)
-	must(t, newModelIterator(it, view, nil).scan())
-	must(t, it.Close())
-	must(t, d.Close())
+	fixture.Must(t, err)
+	fixture.Must(t, fixture.NewModelIterator(it, view, nil).Scan())
+	fixture.Must(t, it.Close())
+	fixture.Must(t, d.Close())
 }
 
 // TestDescriptorsAreGivenBack: tables that nobody reads any more are closed, also in
@@ -248,7 +250,7 @@ func TestDescriptorsAreGivenBack(t *testing.T) {
 	d := openMemory(t)
 	most := 0
 	for i := range 50_000 {
-		must(t, d.Put(fmt.Appendf(nil, "k%03d", i%500), make([]byte, 300), NoSync))
+		fixture.Must(t, d.Put(fmt.Appendf(nil, "k%03d", i%500), make([]byte, 300), db.NoSync))
 		if i%100 == 0 {
 			m := d.Metrics()
 			live, _ := m.Tables()
@@ -266,20 +268,20 @@ func TestDescriptorsAreGivenBack(t *testing.T) {
 // TestBoundEndsAScan: an iterator of an older instant stops at its bound, whatever
 // newer entries lie behind it that it cannot see.
 func TestBoundEndsAScan(t *testing.T) {
-	d, err := Open("/d", &Options{fs: vfstest.NewDisk(), CacheBytes: -1, Durability: NoSync})
-	must(t, err)
+	d, err := db.Open("/d", fixture.On(vfstest.NewDisk(), db.Options{CacheBytes: -1, Durability: db.NoSync}))
+	fixture.Must(t, err)
 	for i := range 10 {
-		must(t, d.Put(fmt.Appendf(nil, "m%d", i), nil))
+		fixture.Must(t, d.Put(fmt.Appendf(nil, "m%d", i), nil))
 	}
 	s, err := d.NewSnapshot()
-	must(t, err)
+	fixture.Must(t, err)
 	for i := range 20_000 {
-		must(t, d.Put(fmt.Appendf(nil, "a%07d", i), nil))
-		must(t, d.Put(fmt.Appendf(nil, "z%07d", i), nil))
+		fixture.Must(t, d.Put(fmt.Appendf(nil, "a%07d", i), nil))
+		fixture.Must(t, d.Put(fmt.Appendf(nil, "z%07d", i), nil))
 	}
-	must(t, d.Flush(t.Context()))
-	it, err := s.NewIterator(&IterOptions{Prefix: []byte("m")})
-	must(t, err)
+	fixture.Must(t, d.Flush(t.Context()))
+	it, err := s.NewIterator(&db.IterOptions{Prefix: []byte("m")})
+	fixture.Must(t, err)
 	before, shown := d.Metrics().Reads.BlocksRead, 0
 	for range it.All() {
 		shown++
@@ -290,7 +292,7 @@ func TestBoundEndsAScan(t *testing.T) {
 	if read := d.Metrics().Reads.BlocksRead - before; shown != 20 || read > 10 {
 		t.Errorf("showed %d of 20 keys and read %d blocks", shown, read)
 	}
-	must(t, it.Close())
-	must(t, s.Close())
-	must(t, d.Close())
+	fixture.Must(t, it.Close())
+	fixture.Must(t, s.Close())
+	fixture.Must(t, d.Close())
 }

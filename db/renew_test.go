@@ -1,4 +1,4 @@
-package db
+package db_test
 
 import (
 	"bytes"
@@ -9,6 +9,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"lsmdb/db"
+	"lsmdb/internal/tests/fixture"
 )
 
 // counted is a value that tells its key and how often that was written before.
@@ -31,17 +34,17 @@ const countedKeys = 300
 // used again and again: by gets, by iterators of all ages, by a snapshot, by iterators
 // that nobody closes. What was shown last before Close stays readable.
 func TestReadersWhileMemtablesComeBack(t *testing.T) {
-	d, err := Open("", &Options{InMemory: true, MemtableBytes: 16 << 10, Durability: NoSync})
-	must(t, err)
+	d, err := db.Open("", &db.Options{InMemory: true, MemtableBytes: 16 << 10, Durability: db.NoSync})
+	fixture.Must(t, err)
 	round := func(count uint64) {
 		for i := range countedKeys {
-			must(t, d.Put(countedKey(i), counted(i, count)))
+			fixture.Must(t, d.Put(countedKey(i), counted(i, count)))
 		}
 	}
 	round(1)
 	snapshot, err := d.NewSnapshot()
-	must(t, err)
-	var forgotten, old []*Iterator
+	fixture.Must(t, err)
+	var forgotten, old []*db.Iterator
 	var shown [][2][]byte
 	var done atomic.Bool
 	var wg sync.WaitGroup
@@ -55,20 +58,20 @@ func TestReadersWhileMemtablesComeBack(t *testing.T) {
 	for count := uint64(2); count < 25; count++ {
 		round(count)
 		it, err := d.NewIterator(nil)
-		must(t, err)
+		fixture.Must(t, err)
 		switch count % 5 {
 		case 0:
 			forgotten = append(forgotten, it)
 		case 1:
 			old = append(old, it)
 		case 2: // nothing shown
-			must(t, it.Close())
+			fixture.Must(t, it.Close())
 		default:
 			if !it.Last() || count%5 == 4 && !it.SeekGE(countedKey(countedKeys-1)) {
 				t.Fatalf("nothing to show: %v", it.Err())
 			}
 			shown = append(shown, [2][]byte{it.Key(), it.Value()})
-			must(t, it.Close())
+			fixture.Must(t, it.Close())
 		}
 	}
 	done.Store(true)
@@ -78,7 +81,7 @@ func TestReadersWhileMemtablesComeBack(t *testing.T) {
 			t.Errorf("iterator %d: %v", n, err)
 		}
 		if n < len(old) {
-			must(t, it.Close())
+			fixture.Must(t, it.Close())
 		}
 	}
 	for n, s := range shown {
@@ -87,13 +90,13 @@ func TestReadersWhileMemtablesComeBack(t *testing.T) {
 			t.Errorf("shown %d: %s: %v", n, s[0], err)
 		}
 	}
-	must(t, snapshot.Close())
-	must(t, d.Close())
+	fixture.Must(t, snapshot.Close())
+	fixture.Must(t, d.Close())
 }
 
 // checkCounted walks an iterator that was made between two rounds, or in one: all
 // counts are equal, or go down by one somewhere.
-func checkCounted(it *Iterator) error {
+func checkCounted(it *db.Iterator) error {
 	i, before := 0, uint64(0)
 	for key, value := range it.All() {
 		count, err := countOf(i, value)
@@ -113,7 +116,7 @@ func checkCounted(it *Iterator) error {
 
 // readCounted reads until done, by gets, from a snapshot of the first round, and by
 // iterators.
-func readCounted(d *DB, snapshot *Snapshot, rng *rand.Rand, done *atomic.Bool) error {
+func readCounted(d *db.DB, snapshot *db.Snapshot, rng *rand.Rand, done *atomic.Bool) error {
 	newest := make([]uint64, countedKeys)
 	var buffer []byte
 	for !done.Load() {

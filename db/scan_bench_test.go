@@ -1,4 +1,4 @@
-package db
+package db_test
 
 import (
 	"context"
@@ -8,6 +8,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"lsmdb/db"
+	"lsmdb/internal/tests/fixture"
 )
 
 const scanKeys = 2_500_000
@@ -19,7 +22,7 @@ func scanKey(dst []byte, i int) []byte {
 }
 
 // fillRandomly writes scanKeys entries of 16 and 100 bytes in random order.
-func fillRandomly(d *DB) error {
+func fillRandomly(d *db.DB) error {
 	rng := rand.New(rand.NewPCG(1, 2))
 	value := make([]byte, 100)
 	batch := d.NewBatch()
@@ -44,19 +47,19 @@ func fillRandomly(d *DB) error {
 
 // scanned holds databases that all benchmarks of a run share: filling them takes
 // longer than measuring.
-var scanned = map[string]func() *DB{
-	"settled": sync.OnceValue(func() *DB {
+var scanned = map[string]func() *db.DB{
+	"settled": sync.OnceValue(func() *db.DB {
 		d := openFilled(64 << 20)
 		if err := d.Compact(context.Background(), nil, nil); err != nil {
 			panic(err)
 		}
 		return d
 	}),
-	"in-flight": sync.OnceValue(func() *DB { return openFilled(4 << 20) }),
+	"in-flight": sync.OnceValue(func() *db.DB { return openFilled(4 << 20) }),
 }
 
-func openFilled(memtableBytes int64) *DB {
-	d, err := Open("", &Options{InMemory: true, Durability: NoSync, MemtableBytes: memtableBytes, CacheBytes: 1 << 30})
+func openFilled(memtableBytes int64) *db.DB {
+	d, err := db.Open("", &db.Options{InMemory: true, Durability: db.NoSync, MemtableBytes: memtableBytes, CacheBytes: 1 << 30})
 	if err == nil {
 		err = fillRandomly(d)
 	}
@@ -76,8 +79,8 @@ func BenchmarkScan(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/seek+%d", state, steps), func(b *testing.B) { benchmarkShort(b, scanned[state](), steps, false) })
 		}
 		b.Run(state+"/new+seek+50", func(b *testing.B) { benchmarkShort(b, scanned[state](), 50, true) })
-		b.Run(state+"/forward", func(b *testing.B) { benchmarkWalk(b, scanned[state](), (*Iterator).First, (*Iterator).Next) })
-		b.Run(state+"/reverse", func(b *testing.B) { benchmarkWalk(b, scanned[state](), (*Iterator).Last, (*Iterator).Prev) })
+		b.Run(state+"/forward", func(b *testing.B) { benchmarkWalk(b, scanned[state](), (*db.Iterator).First, (*db.Iterator).Next) })
+		b.Run(state+"/reverse", func(b *testing.B) { benchmarkWalk(b, scanned[state](), (*db.Iterator).Last, (*db.Iterator).Prev) })
 	}
 }
 
@@ -85,10 +88,10 @@ var scanSum int
 
 // benchmarkShort measures seeks to random keys with some steps each, with one iterator
 // or a new one for each.
-func benchmarkShort(b *testing.B, d *DB, steps int, fresh bool) {
+func benchmarkShort(b *testing.B, d *db.DB, steps int, fresh bool) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	it, err := d.NewIterator(nil)
-	must(b, err)
+	fixture.Must(b, err)
 	for range it.All() { // fills the cache
 	}
 	var key []byte
@@ -97,19 +100,19 @@ func benchmarkShort(b *testing.B, d *DB, steps int, fresh bool) {
 		if fresh {
 			it.Close()
 			it, err = d.NewIterator(nil)
-			must(b, err)
+			fixture.Must(b, err)
 		}
 		key = scanKey(key, rng.IntN(scanKeys))
 		for ok, left := it.SeekGE(key), steps; ok && left > 0; ok, left = it.Next(), left-1 {
 			scanSum += len(it.Key()) + int(it.Value()[0])
 		}
 	}
-	must(b, it.Close())
+	fixture.Must(b, it.Close())
 }
 
-func benchmarkWalk(b *testing.B, d *DB, start, step func(*Iterator) bool) {
+func benchmarkWalk(b *testing.B, d *db.DB, start, step func(*db.Iterator) bool) {
 	it, err := d.NewIterator(nil)
-	must(b, err)
+	fixture.Must(b, err)
 	for range it.All() {
 	}
 	b.ReportAllocs()
@@ -120,5 +123,5 @@ func benchmarkWalk(b *testing.B, d *DB, start, step func(*Iterator) bool) {
 		}
 		scanSum += len(it.Key()) + int(it.Value()[0])
 	}
-	must(b, it.Close())
+	fixture.Must(b, it.Close())
 }

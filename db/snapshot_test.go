@@ -1,4 +1,4 @@
-package db
+package db_test
 
 import (
 	"context"
@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+
+	"lsmdb/db"
+	"lsmdb/internal/tests/fixture"
 )
 
 // TestSnapshotClosedWhileRead closes a snapshot that others read, and has what only it
@@ -16,17 +19,17 @@ func TestSnapshotClosedWhileRead(t *testing.T) {
 	key := []byte("key")
 	for round := range 60 {
 		want := fmt.Sprint(round)
-		must(t, d.Put(key, []byte(want), NoSync))
+		fixture.Must(t, d.Put(key, []byte(want), db.NoSync))
 		s, err := d.NewSnapshot()
-		must(t, err)
-		must(t, d.Put(key, []byte("newer"), NoSync))
-		must(t, d.Flush(ctx))
+		fixture.Must(t, err)
+		fixture.Must(t, d.Put(key, []byte("newer"), db.NoSync))
+		fixture.Must(t, d.Flush(ctx))
 		var all sync.WaitGroup
 		for range 3 {
 			all.Go(func() {
 				for {
 					got, err := s.Get(key)
-					if errors.Is(err, ErrClosed) {
+					if errors.Is(err, db.ErrClosed) {
 						return
 					}
 					if err != nil || string(got) != want {
@@ -36,8 +39,8 @@ func TestSnapshotClosedWhileRead(t *testing.T) {
 				}
 			})
 		}
-		must(t, s.Close())
-		must(t, d.Compact(ctx, nil, nil))
+		fixture.Must(t, s.Close())
+		fixture.Must(t, d.Compact(ctx, nil, nil))
 		all.Wait()
 	}
 }
@@ -46,47 +49,52 @@ func TestSnapshotClosedWhileRead(t *testing.T) {
 // order, with compactions in between.
 func TestSnapshotsAreIndependent(t *testing.T) {
 	d := openMemory(t)
-	var open []modelSnapshot
+	type held struct {
+		*db.Snapshot
+		view fixture.View
+		seq  uint64
+	}
+	var open []held
 	for i := range 8 {
-		must(t, d.Put([]byte("key"), fmt.Append(nil, i), NoSync))
+		fixture.Must(t, d.Put([]byte("key"), fmt.Append(nil, i), db.NoSync))
 		if i == 4 {
-			must(t, d.Delete([]byte("key"), NoSync))
+			fixture.Must(t, d.Delete([]byte("key"), db.NoSync))
 		}
 		s, err := d.NewSnapshot()
-		must(t, err)
-		v := view{"key": fmt.Sprint(i)}
+		fixture.Must(t, err)
+		v := fixture.View{"key": fmt.Sprint(i)}
 		if i == 4 {
-			v = view{}
+			v = fixture.View{}
 		}
-		open = append(open, modelSnapshot{s, v})
+		open = append(open, held{s, v, d.Metrics().Sequence})
 	}
 	for _, closing := range []int{3, 0, 6, 4, 1, 1, 0, 0} {
-		if m := d.Metrics().Snapshot; m.Open != len(open) || m.Oldest != uint64(open[0].seq) {
+		if m := d.Metrics().Snapshot; m.Open != len(open) || m.Oldest != open[0].seq {
 			t.Errorf("%d snapshots are open, metrics: %+v", len(open), m)
 		}
 		closing %= len(open)
-		must(t, open[closing].Close())
+		fixture.Must(t, open[closing].Close())
 		open = append(open[:closing], open[closing+1:]...)
-		must(t, d.Compact(t.Context(), nil, nil))
+		fixture.Must(t, d.Compact(t.Context(), nil, nil))
 		if n := entryCount(d); int(n) > len(open)+1 {
 			t.Errorf("%d entries are kept for %d snapshots and the present", n, len(open))
 		}
 		for i, s := range open {
 			it, err := s.NewIterator(nil)
-			must(t, err)
-			if err := newModelIterator(it, s.view, nil).scan(); err != nil {
+			fixture.Must(t, err)
+			if err := fixture.NewModelIterator(it, s.view, nil).Scan(); err != nil {
 				t.Errorf("snapshot %d of %d: %v", i, len(open), err)
 			}
-			must(t, it.Close())
+			fixture.Must(t, it.Close())
 		}
 	}
 	if n := entryCount(d); n != 1 {
 		t.Errorf("%d entries are kept, one can be seen", n)
 	}
 	it, err := d.NewIterator(nil)
-	must(t, err)
-	must(t, newModelIterator(it, view{"key": "7"}, nil).scan())
-	must(t, it.Close())
+	fixture.Must(t, err)
+	fixture.Must(t, fixture.NewModelIterator(it, fixture.View{"key": "7"}, nil).Scan())
+	fixture.Must(t, it.Close())
 }
 
 // TestCompactIsCounted: when Compact returns, Metrics tells what it did.
@@ -95,10 +103,10 @@ func TestCompactIsCounted(t *testing.T) {
 	for i := range 100 {
 		before := d.Metrics().Compact
 		for range 2 {
-			must(t, d.Put([]byte("key"), fmt.Append(nil, i), NoSync))
-			must(t, d.Flush(t.Context()))
+			fixture.Must(t, d.Put([]byte("key"), fmt.Append(nil, i), db.NoSync))
+			fixture.Must(t, d.Flush(t.Context()))
 		}
-		must(t, d.Compact(t.Context(), nil, nil))
+		fixture.Must(t, d.Compact(t.Context(), nil, nil))
 		if after := d.Metrics().Compact; after.Jobs+after.Moves == before.Jobs+before.Moves || after.Running > 0 {
 			t.Fatalf("round %d: %+v after %+v", i, after, before)
 		}

@@ -119,9 +119,7 @@ func (d *DB) await(ctx context.Context, b *Batch) error {
 }
 
 // Sync makes every acknowledged write durable.
-func (d *DB) Sync(ctx context.Context) error {
-	return d.Apply(ctx, d.NewBatch(), Sync)
-}
+func (d *DB) Sync(ctx context.Context) error { return d.Apply(ctx, d.NewBatch(), Sync) }
 
 // Submit sends a batch into the pipeline without waiting for it to be written, so
 // that one goroutine can keep many batches under way. They are written in the order

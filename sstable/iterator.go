@@ -73,14 +73,10 @@ func (it *Iterator) Reset(t *Table, o *IteratorOptions) {
 }
 
 // First moves to the first entry.
-func (it *Iterator) First() bool {
-	return it.begin() && it.enter(it.first) && it.stand(0)
-}
+func (it *Iterator) First() bool { return it.begin() && it.enter(it.first) && it.stand(0) }
 
 // Last moves to the last entry.
-func (it *Iterator) Last() bool {
-	return it.begin() && it.enter(it.last) && it.stand(it.count-1)
-}
+func (it *Iterator) Last() bool { return it.begin() && it.enter(it.last) && it.stand(it.count-1) }
 
 // SeekGE moves to the first entry at or after key.
 func (it *Iterator) SeekGE(key base.InternalKey) bool {

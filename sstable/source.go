@@ -1,6 +1,7 @@
 package sstable
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -24,11 +25,7 @@ type source struct {
 }
 
 func newSource(f vfs.File, name string, o ReaderOptions) *source {
-	s := &source{file: f, name: name, identity: o.Identity, cache: o.Cache, stats: o.Stats}
-	if s.stats == nil {
-		s.stats = new(Stats)
-	}
-	return s
+	return &source{file: f, name: name, identity: o.Identity, cache: o.Cache, stats: cmp.Or(o.Stats, new(Stats))}
 }
 
 // close lets no read start any more, drops the cached blocks and closes the file. It

@@ -6,8 +6,8 @@ import (
 	"testing"
 
 	"lsmdb/db"
-	"lsmdb/internal/metamorphic"
-	"lsmdb/internal/metamorphic/subject"
+	"lsmdb/internal/tests/metamorphic"
+	"lsmdb/internal/tests/metamorphic/subject"
 )
 
 var (

@@ -9,7 +9,7 @@ import (
 	"github.com/syndtr/goleveldb/leveldb/util"
 
 	"lsmdb/internal/base"
-	"lsmdb/internal/metamorphic"
+	"lsmdb/internal/tests/metamorphic"
 )
 
 // openGoleveldb makes a new database in memory, with memtables so small that it

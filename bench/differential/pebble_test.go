@@ -8,7 +8,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"lsmdb/internal/base"
-	"lsmdb/internal/metamorphic"
+	"lsmdb/internal/tests/metamorphic"
 )
 
 // openPebble makes a new database in memory, with memtables so small that it flushes

@@ -9,7 +9,7 @@ import (
 	"bytes"
 
 	"lsmdb/internal/base"
-	"lsmdb/internal/metamorphic"
+	"lsmdb/internal/tests/metamorphic"
 )
 
 // database is an open peer. A range of it is never impossible.

@@ -15,6 +15,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"lsmdb/internal/base"
 	"lsmdb/manifest"
@@ -87,9 +88,7 @@ func (it *Iterator) Reset(children []base.Iterator) {
 		}
 		it.children = append(it.children, added)
 	}
-	if cap(it.heap) < len(children) {
-		it.heap = make([]entry, 0, len(children))
-	}
+	it.heap = slices.Grow(it.heap[:0], len(children))
 	it.start(false)
 }
 

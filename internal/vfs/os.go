@@ -14,9 +14,7 @@ var OS FS = osFS{}
 // osFS implements FS by package os, which repeats calls that a signal interrupted.
 type osFS struct{}
 
-func (osFS) Create(name string) (File, error) {
-	return openFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL)
-}
+func (osFS) Create(name string) (File, error) { return openFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL) }
 
 func (osFS) Open(name string) (File, error) { return openFile(name, os.O_RDONLY) }
 

@@ -1,0 +1,303 @@
+package crash
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"lsmdb/db"
+	"lsmdb/internal/tests/fixture"
+	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
+)
+
+// recording is a history that the engine went through on a disk that was recorded.
+type recording struct {
+	name    string
+	options db.Options
+	trace   *vfstest.Trace
+	views   []fixture.View // after each batch; the first one is empty
+	ends    map[uint64]int // batches by the sequence number that they end with
+	last    uint64         // sequence number of the last one
+	keys    map[string]bool
+}
+
+// Marks in the trace. Their value counts batches.
+const (
+	markIssued = "issued" // so many may be there from now on
+	markSynced = "synced" // so many must be there from now on
+	markClosed = "closed" // 1: a clean close must be noticed from now on; 0: no longer
+	markLost   = "lost:"  // and a file: its syncs make nothing certain any more
+)
+
+// add adds a batch to the model.
+func (r *recording) add(c fixture.Commit) {
+	v := maps.Clone(r.views[len(r.views)-1])
+	v.Apply(c)
+	r.views = append(r.views, v)
+	r.last += uint64(len(c))
+	r.ends[r.last] = len(r.views) - 1
+	for _, o := range c {
+		r.keys[o.Key] = true
+	}
+}
+
+// sweepKind is a kind of history. Its numbers are chosen so that everything it is for
+// happens within some hundred operations on files.
+type sweepKind struct {
+	name       string
+	windows    bool // files offer windows, and nothing is killed
+	keys       int  // different ones
+	keyBytes   int  // length of some of them; bounds of tables make the MANIFEST grow
+	valueBytes int  // greatest length
+	noSync     int  // of a hundred writes
+	run        func(s *scribe)
+}
+
+// scribe lets a history happen and writes down what must come of it.
+type scribe struct {
+	*recording
+	t       testing.TB
+	kind    sweepKind
+	rng     *rand.Rand
+	disk    *vfstest.Disk
+	machine *fixture.Machine
+	db      *db.DB
+	written int
+}
+
+// record goes through a history once.
+func (k sweepKind) record(t testing.TB, seed uint64) *recording {
+	t.Helper()
+	s := &scribe{
+		t: t, kind: k, rng: rand.New(rand.NewPCG(seed, uint64(len(k.name)))), disk: vfstest.NewDisk(),
+		recording: &recording{name: fmt.Sprintf("%s/%d", k.name, seed), views: []fixture.View{{}}, ends: map[uint64]int{0: 0}, keys: map[string]bool{"none": true}},
+	}
+	s.options = db.Options{MemtableBytes: 16 << 10, CacheBytes: -1, Compression: db.Compression(seed % 2), FilterBitsPerKey: []int{-1, 4}[seed/2%2]}
+	windows := ""
+	if k.windows {
+		windows = t.TempDir()
+	}
+	s.trace = s.disk.Record(windows)
+	k.run(s)
+	if s.db != nil {
+		fixture.Must(t, s.db.Close())
+	}
+	s.trace.Stop()
+	return s.recording
+}
+
+func (s *scribe) open() {
+	s.machine = fixture.NewMachine(s.disk)
+	var fsys vfs.FS = s.machine
+	if s.kind.windows {
+		fsys = s.disk
+	}
+	s.disk.Mark(markClosed, 0)
+	var err error
+	s.db, err = db.Open(fixture.Dir, fixture.On(fsys, s.options))
+	fixture.Must(s.t, err)
+	if got := s.db.Metrics().Sequence; got != s.last {
+		s.t.Fatalf("%s: sequence %d after an open, want %d", s.name, got, s.last)
+	}
+}
+
+// synced notes that all that was issued is durable from now on.
+func (s *scribe) synced(err error) {
+	fixture.Must(s.t, err)
+	s.disk.Mark(markSynced, len(s.views)-1)
+}
+
+func (s *scribe) close() {
+	s.synced(s.db.Close())
+	s.disk.Mark(markClosed, 1)
+	s.db = nil
+}
+
+// kill ends the process and starts the next.
+func (s *scribe) kill() {
+	s.machine.Kill(s.db)
+	s.open()
+}
+
+// killIn kills a process at an operation of its Open, or of what the first sync needs.
+func (s *scribe) killIn(operation int) {
+	i, d, err := fixture.OpenUntil(s.disk, operation, false, nil)
+	if err == nil {
+		i.Machine.Kill(d)
+	}
+}
+
+// killBefore kills a process before its first operation of a kind.
+func (s *scribe) killBefore(kind vfstest.OpKind) {
+	m := fixture.NewMachine(s.disk)
+	m.Fail(func(op vfstest.Op) error {
+		if op.Kind == kind {
+			m.Killed.Store(true)
+			return fixture.ErrDead
+		}
+		return nil
+	})
+	if d, err := db.Open(fixture.Dir, m.Options()); err == nil {
+		m.Kill(d)
+	}
+}
+
+// failSync lets the next sync of a file fail whose name matches, as when the
+// system then forgets what it could not write: no later sync makes that durable.
+func (s *scribe) failSync(matches func(name string) bool) {
+	var failed atomic.Bool
+	s.machine.Fail(func(op vfstest.Op) error {
+		if op.Kind != vfstest.OpSync || !matches(op.Name) || failed.Swap(true) {
+			return nil
+		}
+		s.disk.Mark(markLost+op.Name, 0)
+		return fixture.ErrDisk
+	})
+}
+
+// afterFailure ends a process whose sync failed, and starts the next.
+func (s *scribe) afterFailure() {
+	_ = s.db.Close()
+	s.open()
+}
+
+// flushAndRest flushes and waits until what follows a flush is done too: a rewrite of the
+// MANIFEST, and removals. Nothing tells that, so the disk is watched until it is idle.
+func (s *scribe) flushAndRest() {
+	var operations atomic.Int64
+	s.machine.Fail(func(vfstest.Op) error {
+		operations.Add(1)
+		return nil
+	})
+	s.flush()
+	for before := int64(-1); before != operations.Load(); time.Sleep(2 * time.Millisecond) {
+		before = operations.Load()
+	}
+	s.machine.Fail(nil)
+}
+
+// flushMeanwhile writes while the Flusher has not begun to write its table.
+func (s *scribe) flushMeanwhile(writes int) {
+	reached, release, flushed := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	var once sync.Once
+	s.machine.Fail(func(op vfstest.Op) error {
+		if op.Kind == vfstest.OpCreate && strings.HasSuffix(op.Name, ".sst") {
+			once.Do(func() { close(reached) })
+			<-release
+		}
+		return nil
+	})
+	go func() { flushed <- s.db.Flush(s.t.Context()) }()
+	<-reached
+	for range writes {
+		s.write(1, db.Sync)
+	}
+	close(release)
+	s.synced(<-flushed)
+	s.machine.Fail(nil)
+}
+
+func (s *scribe) key() string {
+	n := s.rng.IntN(s.kind.keys)
+	key := fmt.Sprintf("key%03d", n)
+	if s.kind.keyBytes > 0 && n%3 == 0 {
+		key += string(bytes.Repeat([]byte{byte('a' + n%26)}, s.kind.keyBytes))
+	}
+	return key
+}
+
+func (s *scribe) operation() fixture.Operation {
+	s.written++
+	if s.rng.IntN(6) == 0 {
+		return fixture.Operation{Key: s.key(), Delete: true}
+	}
+	value := fmt.Appendf(nil, "%d:", s.written)
+	for n := s.rng.IntN(s.kind.valueBytes + 1); len(value) < n; {
+		value = append(value, byte(s.rng.Uint32())) // does not compress
+	}
+	return fixture.Operation{Key: s.key(), Value: string(value)}
+}
+
+func (s *scribe) durability() db.Durability {
+	if s.rng.IntN(100) < s.kind.noSync {
+		return db.NoSync
+	}
+	return db.Sync
+}
+
+// write issues a batch of so many operations and waits for it.
+func (s *scribe) write(operations int, durability db.Durability) {
+	fixture.Must(s.t, s.try(operations, durability))
+}
+
+// try is write where a failure is no surprise.
+func (s *scribe) try(operations int, durability db.Durability) error {
+	err := s.db.Apply(s.t.Context(), s.batch(operations), durability)
+	if err == nil && durability == db.Sync {
+		s.synced(nil)
+	}
+	return err
+}
+
+// batch makes a batch and notes that it is issued.
+func (s *scribe) batch(operations int) *db.Batch {
+	b := s.db.NewBatch()
+	var c fixture.Commit
+	for range operations {
+		o := s.operation()
+		c = append(c, o)
+		if o.Delete {
+			fixture.Must(s.t, b.Delete([]byte(o.Key)))
+		} else {
+			fixture.Must(s.t, b.Put([]byte(o.Key), []byte(o.Value)))
+		}
+	}
+	s.add(c)
+	s.disk.Mark(markIssued, len(s.views)-1)
+	return b
+}
+
+// submit issues some batches without waiting in between, so that they form groups.
+func (s *scribe) submit(batches int) {
+	var pending []*db.Pending
+	synced := false
+	for range batches {
+		b := s.batch(1 + s.rng.IntN(3))
+		d := s.durability()
+		p, err := s.db.Submit(s.t.Context(), b, d)
+		fixture.Must(s.t, err)
+		pending, synced = append(pending, p), d == db.Sync
+	}
+	for _, p := range pending {
+		fixture.Must(s.t, p.Wait(s.t.Context()))
+	}
+	if synced { // the last one, and so all
+		s.synced(nil)
+	}
+}
+
+// some writes as a program does.
+func (s *scribe) some(writes int) {
+	for range writes {
+		switch n := s.rng.IntN(10); {
+		case n < 6:
+			s.write(1, s.durability())
+		case n < 8:
+			s.write(1+s.rng.IntN(5), s.durability())
+		case n == 8:
+			s.submit(1 + s.rng.IntN(4))
+		default:
+			s.synced(s.db.Sync(s.t.Context()))
+		}
+	}
+}
+
+func (s *scribe) flush()   { s.synced(s.db.Flush(s.t.Context())) }
+func (s *scribe) compact() { s.synced(s.db.Compact(s.t.Context(), nil, nil)) }

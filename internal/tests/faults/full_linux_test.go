@@ -1,0 +1,125 @@
+package faults
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"lsmdb/db"
+	"lsmdb/internal/tests/fixture"
+)
+
+// smallTmpfs mounts a file system in memory.
+func smallTmpfs(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := syscall.Mount("lsmdb-test", dir, "tmpfs", 0, "size=4m,mode=0700"); err != nil {
+		t.Skipf("a file system of its own needs the right to mount one: %v", err)
+	}
+	unmountAtEnd(t, dir)
+	return dir
+}
+
+// smallExt4 mounts a file system with a journal, and space that is given out late.
+func smallExt4(t *testing.T) string {
+	t.Helper()
+	image, dir := filepath.Join(t.TempDir(), "image"), t.TempDir()
+	fixture.Must(t, os.WriteFile(image, nil, 0o600))
+	fixture.Must(t, os.Truncate(image, 8<<20))
+	for _, command := range [][]string{{"mkfs.ext4", "-q", image}, {"mount", "-o", "loop", image, dir}} {
+		if output, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+			t.Skipf("a file system of its own needs the right to mount one and a loop device: %s: %v %s", command[0], err, output)
+		}
+	}
+	unmountAtEnd(t, dir)
+	return dir
+}
+
+func unmountAtEnd(t *testing.T, dir string) {
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestRealDiskFull fills a real file system up. Writes are refused or wait, nothing
+// that was acknowledged is lost, reads go on; when there is room, writes go on by
+// themselves. Then it is filled again and closed while full.
+func TestRealDiskFull(t *testing.T) {
+	t.Run("tmpfs", func(t *testing.T) { fillDisk(t, smallTmpfs(t)) })
+	t.Run("ext4", func(t *testing.T) { fillDisk(t, smallExt4(t)) })
+}
+
+func fillDisk(t *testing.T, disk string) {
+	dir, ballast := filepath.Join(disk, "db"), filepath.Join(disk, "ballast")
+	fixture.Must(t, os.WriteFile(ballast, make([]byte, 1<<20), 0o600))
+	d, err := db.Open(dir, &db.Options{MemtableBytes: 64 << 10, Compression: db.NoCompression})
+	fixture.Must(t, err)
+	want := fixture.View{}
+	value := bytes.Repeat([]byte("v"), 3000)
+	written := 0
+	put := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		key := fmt.Sprintf("key%06d", written)
+		b := d.NewBatch()
+		fixture.Must(t, b.Put([]byte(key), value))
+		err := d.Apply(ctx, b, db.Durability(min(written%8, 1)))
+		if written++; err == nil {
+			want[key] = string(value)
+		}
+		return err
+	}
+	fill := func() {
+		for {
+			if err := put(); errors.Is(err, db.ErrDiskFull) || errors.Is(err, context.DeadlineExceeded) {
+				t.Logf("full after %d writes: %v", len(want), err)
+				return
+			} else if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	fill()
+	fixture.Must(t, fixture.Differ(want, fixture.Contents(t, d)))
+	fixture.Must(t, os.Remove(ballast))
+	waitForRoom(t, put)
+	for range 50 { // more than the log had room for
+		fixture.Must(t, put())
+	}
+	fixture.Must(t, fixture.Differ(want, fixture.Contents(t, d)))
+	fill()
+	if err := d.Close(); err != nil {
+		t.Logf("Close on the full disk: %v", err)
+	}
+	d, err = db.Open(dir, &db.Options{ReadOnly: true})
+	fixture.Must(t, err)
+	fixture.Must(t, fixture.Differ(want, fixture.Contents(t, d)))
+	fixture.Must(t, d.Close())
+	report, err := db.Verify(t.Context(), dir, nil)
+	fixture.Must(t, err)
+	if !report.OK() {
+		t.Errorf("Verify: %+v", report.Problems)
+	}
+}
+
+// waitForRoom writes until a write succeeds: flushes are tried again after a pause.
+func waitForRoom(t *testing.T, put func() error) {
+	t.Helper()
+	for range 20 {
+		if err := put(); err == nil {
+			return
+		} else if !errors.Is(err, db.ErrDiskFull) && !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+	}
+	t.Fatal("there is room, but no write succeeds")
+}

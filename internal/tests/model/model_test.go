@@ -1,0 +1,249 @@
+// Package model does random things to a database and to a model of it. It consists of
+// tests.
+package model
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+
+	"lsmdb/db"
+	"lsmdb/internal/tests/fixture"
+	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
+)
+
+var (
+	modelSeeds = flag.Int("model.seeds", 9, "how many seeds the model test runs")
+	modelSeed  = flag.Uint64("model.seed", 0, "run the model test with this seed only")
+	modelSteps = flag.Int("model.steps", 500, "steps of the model test for each seed")
+)
+
+// TestModel does random things to a database and to a model of it. Memtables are so
+// small that flushes, compactions, moves and rewrites go on all the time; again and
+// again the database is closed, killed, or loses its power.
+func TestModel(t *testing.T) {
+	var happened modelTally
+	for i := range *modelSeeds {
+		seed := uint64(i) + 1
+		if *modelSeed != 0 {
+			seed = *modelSeed
+		}
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			r := &modelRun{t: t, tally: &happened, rng: rand.New(rand.NewPCG(seed, 0)), dir: "/base/db", mem: vfstest.NewDisk()}
+			r.fs = r.mem
+			if seed%7 == 0 {
+				r.dir, r.mem, r.fs = t.TempDir(), nil, vfs.OS
+			}
+			r.keys = []int{40, 200, 2000}[seed%3]
+			r.run()
+		})
+		if *modelSeed != 0 {
+			return
+		}
+	}
+	t.Logf("%+v", happened)
+	if h := happened; *modelSeeds >= 8 && (h.flushes == 0 || h.compactions == 0 || h.moves == 0 || h.replayed == 0 || h.torn == 0 || h.stalls == 0 || h.levels < 3) {
+		t.Error("something that this test is for never happened")
+	}
+}
+
+// modelTally counts what happened behind the scenes.
+type modelTally struct {
+	flushes, compactions, moves, replayed, stalls uint64
+	torn                                          int64
+	levels                                        int // in use at the same time
+}
+
+func (h *modelTally) add(m db.Metrics) {
+	h.flushes += m.Flush.Jobs
+	h.compactions += m.Compact.Jobs
+	h.moves += m.Compact.Moves
+	h.replayed += m.Recovery.Operations
+	h.stalls += m.Stalls.Count
+	h.torn += m.Recovery.TornBytes
+	used := 0
+	for _, l := range m.Levels {
+		used += min(l.Tables, 1)
+	}
+	h.levels = max(h.levels, used)
+}
+
+// modelRun is the test of one seed.
+type modelRun struct {
+	t     testing.TB
+	tally *modelTally
+	rng   *rand.Rand
+	dir   string
+	fs    vfs.FS
+	mem   *vfstest.Disk // the same; nil: the operating system's
+	keys  int           // different keys
+
+	db        *db.DB
+	durable   db.Durability // of writes that do not choose
+	dead      *atomic.Bool  // stops every operation on files
+	h         fixture.History
+	step      int
+	values    int
+	iterators []*fixture.ModelIterator
+	snapshots []modelSnapshot
+}
+
+type modelSnapshot struct {
+	*db.Snapshot
+	view fixture.View
+}
+
+func (r *modelRun) check(err error) {
+	r.t.Helper()
+	if err != nil {
+		r.t.Fatalf("step %d: %v", r.step, err)
+	}
+}
+
+func (r *modelRun) run() {
+	r.h = fixture.History{Now: fixture.View{}, Start: fixture.View{}}
+	r.open()
+	actions := []struct {
+		weight int
+		do     func()
+	}{
+		{40, r.write}, {12, r.batch}, {4, r.cancelled}, {6, r.submit}, {60, r.get}, {10, r.newIterator}, {90, r.moveIterators},
+		{5, r.newSnapshot}, {30, r.readSnapshot}, {8, r.release}, {4, r.flush}, {2, r.compact}, {3, r.sync}, {2, r.scan},
+		{1, r.closeCleanly}, {1, r.kill}, {2, r.crash},
+	}
+	total := 0
+	for _, a := range actions {
+		total += a.weight
+	}
+	for r.step = range *modelSteps {
+		n := r.rng.IntN(total)
+		for _, a := range actions {
+			if n -= a.weight; n < 0 {
+				a.do()
+				break
+			}
+		}
+	}
+	r.scan()
+	r.closeCleanly()
+	r.check(r.db.Close())
+}
+
+// options draws how the database is opened next; every format must be readable
+// under all of them.
+func (r *modelRun) options() *db.Options {
+	r.dead = new(atomic.Bool)
+	dead := r.dead
+	r.durable = db.Durability(r.rng.IntN(2))
+	fsys := vfstest.NewFault(r.fs, func(vfstest.Op) error {
+		if dead.Load() {
+			return fixture.ErrDead
+		}
+		return nil
+	})
+	return fixture.On(fsys, db.Options{
+		Durability:       r.durable,
+		MemtableBytes:    []int64{1, 16 << 10, 40 << 10}[r.rng.IntN(3)],
+		CacheBytes:       []int64{-1, 20 << 10, 0}[r.rng.IntN(3)],
+		FilterBitsPerKey: []int{-1, 0, 3}[r.rng.IntN(3)],
+		Compression:      db.Compression(r.rng.IntN(2)),
+	})
+}
+
+// open opens the database and compares it with the history, of which nothing may
+// be missing.
+func (r *modelRun) open() { r.reopen(len(r.h.Commits)) }
+
+// reopen opens the database after its first `certain` commits at least must have
+// survived. Sometimes somebody looks at it without changing it before.
+func (r *modelRun) reopen(certain int) {
+	r.t.Helper()
+	var before fixture.View
+	if r.rng.IntN(2) == 0 && len(r.h.Commits) > 0 {
+		d, err := db.Open(r.dir, fixture.On(r.fs, db.Options{MemtableBytes: 1, ReadOnly: true}))
+		r.check(err)
+		before = fixture.Contents(r.t, d)
+		r.check(d.Close())
+	}
+	var err error
+	r.db, err = db.Open(r.dir, r.options())
+	r.check(err)
+	found := fixture.Contents(r.t, r.db)
+	if before != nil {
+		r.check(fixture.Differ(before, found))
+	}
+	r.check(r.h.Reopened(certain, r.db.Metrics().Sequence, found))
+}
+
+// forget ends what reads the database; with the database gone it must say so.
+func (r *modelRun) forget(gone bool) {
+	r.tally.add(r.db.Metrics())
+	for _, it := range r.iterators {
+		if gone && (it.Next() || !errors.Is(it.Err(), db.ErrClosed)) {
+			r.check(fmt.Errorf("iterator after Close: %v", it.Err()))
+		}
+		it.Close()
+	}
+	for _, s := range r.snapshots {
+		if _, err := s.Get([]byte("k")); gone && !errors.Is(err, db.ErrClosed) {
+			r.check(fmt.Errorf("snapshot after Close: %v", err))
+		}
+		r.check(s.Close())
+	}
+	r.iterators, r.snapshots = nil, nil
+}
+
+func (r *modelRun) closeCleanly() {
+	after := r.rng.IntN(2) == 0
+	if !after {
+		r.forget(false)
+	}
+	r.check(r.db.Close())
+	r.forget(after)
+	r.open()
+	if r.h.StartAt > 0 && !r.db.Metrics().Recovery.CleanClose {
+		r.check(errors.New("the clean close was not noticed"))
+	}
+}
+
+// kill stops the process: everything acknowledged survives, however it was written.
+func (r *modelRun) kill() {
+	certain := len(r.h.Commits)
+	r.submitSome()
+	r.dead.Store(true)
+	r.db.Close()
+	r.forget(true)
+	r.reopen(certain)
+}
+
+// crash takes the power away.
+func (r *modelRun) crash() {
+	if r.mem == nil {
+		r.kill()
+		return
+	}
+	pending := r.submitSome()
+	certain := r.h.Durable
+	for _, p := range pending {
+		select {
+		case <-p.Done():
+			if p.durable == db.Sync {
+				certain = p.index
+			}
+		default:
+		}
+	}
+	seed := r.rng.Uint64()
+	clone := r.mem.CrashClone(rand.New(rand.NewPCG(seed, 1)))
+	if seed%4 == 0 {
+		clone = r.mem.CrashClone(nil)
+	}
+	r.check(r.db.Close())
+	r.forget(true)
+	r.mem, r.fs = clone, clone
+	r.reopen(certain)
+}

@@ -1,0 +1,182 @@
+// Package planted puts bugs into the sources and sees that the tests notice. It
+// consists of tests.
+package planted
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"lsmdb/internal/tests/fixture"
+)
+
+var plantBugs = flag.Bool("sweep.plant", false, "plant bugs into the sources and see that the crash sweep, or another test, catches each; takes minutes")
+
+// plantedBug is a change of the sources that makes of lsmdb what another system once
+// was, or what lsmdb must not become.
+type plantedBug struct {
+	name  string
+	edits []edit
+}
+
+type edit struct{ file, old, new string }
+
+// TestPlantedBugs builds the crash sweep, or another test where nothing crashes, with
+// one bug planted at a time, and expects it to fail. Nothing of that touches the
+// sources: the compiler is shown others in their place. It is slow, as each bug needs a
+// build:
+//
+//	go test ./internal/tests/planted -run '^TestPlantedBugs$' -v -timeout 30m -sweep.plant
+func TestPlantedBugs(t *testing.T) {
+	if !*plantBugs {
+		t.Skip("takes minutes: -sweep.plant")
+	}
+	caught := 0
+	plant := func(bug plantedBug, dir, test string, flags ...string) {
+		t.Run(strings.ReplaceAll(bug.name, " ", "-"), func(t *testing.T) {
+			out, err := testWith(t, bug, append([]string{"-run", "^" + test + "$", dir}, flags...))
+			report := string(out)
+			_, failure, failed := strings.Cut(report, "--- FAIL: "+test)
+			switch {
+			case err == nil:
+				t.Errorf("%s does not notice:\n%s", test, report)
+			case !failed:
+				t.Fatalf("%s did not run: %v\n%s", test, err, report)
+			default:
+				caught++
+				t.Logf("caught by %s: %s", test, strings.TrimSpace(strings.SplitN(failure, "\n", 3)[1]))
+			}
+		})
+	}
+	for _, bug := range plantedBugs {
+		plant(bug, "./internal/tests/crash", "TestCrashSweep", "-sweep.states", "1")
+	}
+	for _, bug := range plantedWithoutCrash {
+		plant(bug.plantedBug, bug.dir, bug.test)
+	}
+	t.Logf("%d of %d planted bugs caught", caught, len(plantedBugs)+len(plantedWithoutCrash))
+}
+
+// testWith runs go test with a bug.
+func testWith(t *testing.T, bug plantedBug, args []string) ([]byte, error) {
+	t.Helper()
+	root, err := filepath.Abs(filepath.Join("..", "..", ".."))
+	fixture.Must(t, err)
+	dir := t.TempDir()
+	replaced := make(map[string]string)
+	for _, e := range bug.edits {
+		path := filepath.Join(root, filepath.FromSlash(e.file))
+		from := path
+		if replaced[path] != "" {
+			from = replaced[path]
+		}
+		text, err := os.ReadFile(from)
+		fixture.Must(t, err)
+		if n := strings.Count(string(text), e.old); n != 1 {
+			t.Fatalf("%s holds %d times %q", e.file, n, e.old)
+		}
+		replaced[path] = filepath.Join(dir, strings.ReplaceAll(e.file, "/", "_"))
+		fixture.Must(t, os.WriteFile(replaced[path], []byte(strings.Replace(string(text), e.old, e.new, 1)), 0o600))
+	}
+	overlay, err := json.Marshal(map[string]any{"Replace": replaced})
+	fixture.Must(t, err)
+	list := filepath.Join(dir, "overlay.json")
+	fixture.Must(t, os.WriteFile(list, overlay, 0o600))
+	command := exec.CommandContext(t.Context(), "go", append([]string{"test", "-overlay", list, "-vet", "off", "-timeout", "120s"}, args...)...)
+	command.Dir = root
+	return command.CombinedOutput()
+}
+
+// plantedBugs are, by what became of them elsewhere or would become of us. Numbers are
+// of issues.
+var plantedBugs = []plantedBug{
+	{"no directory sync after the creation of a WAL (badger 104)", []edit{
+		{"wal/writer.go", "if err = base.Final(fs.SyncDir(filepath.Dir(path))); err == nil {", "if err == nil {"}}},
+	{"no directory sync after the creation of a table (etcd 6368)", []edit{
+		{"internal/output/tables.go", "if err := t.env.FS.SyncDir(t.env.Dir); err != nil {", "if err := error(nil); err != nil {"}}},
+	{"no directory sync after the rename of CURRENT (leveldb 195)", []edit{
+		{"manifest/current.go", "if err := fs.SyncDir(dir); err != nil {", "if err := error(nil); err != nil {"}}},
+	{"no sync of a table that is listed", []edit{
+		{"sstable/writer.go", `w.fail("sync", w.file.Sync())`, `w.fail("sync", nil)`}}},
+	{"a write acknowledged before its sync", []edit{
+		{"stages/writer.go", "	if durable {\n", "	if false && durable {\n"}}},
+	{"the old WAL unsynced when the next one acknowledges (leveldb 193)", []edit{
+		{"stages/writer.go", "	if err := w.syncLog(); err != nil {\n		return nil, err\n	}\n	next, err", "	next, err"}}},
+	{"a sync tried again after it failed (pebble 1159)", []edit{
+		{"wal/writer.go", "if err := w.file.Sync(); err != nil {", "if err := w.file.Sync(); err != nil && w.file.Sync() != nil {"}}},
+	{"a failed MANIFEST sync taken for not written (rocksdb 4990)", []edit{
+		{"manifest/log.go", `return l.fail("sync", err)`, "return &base.ShortageError{Cause: err}"}}},
+	{"file numbers given out again (rocksdb 7621)", []edit{
+		{"db/open.go", "stages.NewFileNumbers(o.files.largest + 1)", "stages.NewFileNumbers(1)"}}},
+	{"replay going on past a hole (pebble 864)", []edit{
+		{"stages/writer.go", "	if err := w.syncLog(); err != nil {\n		return nil, err\n	}\n	next, err", "	next, err"},
+		{"db/replay.go", "if end := s.reader.End().Offset; end != p.End {", "if end := s.reader.End().Offset; end > p.End {"},
+		{"db/replay.go", "if header.First != r.lastSeq+1 {", "r.lastSeq = header.First - 1\n	if false {"}}},
+	{"records believed without their checksum (leveldb 251)", []edit{
+		{"wal/chunk.go", "case t == TypeZero || s.binding.checksum(offset, b[lengthAt:n]) != binary.LittleEndian.Uint32(b):", "case t == TypeZero:"}}},
+	{"WALs replayed out of order (weaviate 12138)", []edit{
+		{"db/replay.go", "	slices.Reverse(chain)\n", ""}}},
+	{"sequence numbers going backwards (rocksdb 14864)", []edit{
+		{"db/open.go", "	o.state.LastSeq = o.replay.lastSeq\n", ""}}},
+	{"deleted keys coming back (leveldb 184)", []edit{
+		{"flusher/flusher.go", "output.NewRetention(snapshots, nil)", "output.NewRetention(snapshots, func([]byte) bool { return true })"}}},
+	{"a creation that was interrupted taken for damage (etcd 16596)", []edit{
+		{"db/directory.go", "if len(names) == 1 && names[0]", "if false && names[0]"}}},
+	{"files removed before CURRENT is switched", []edit{
+		{"db/recovery.go", "{o.flushReplayed, o.commit, o.sweep}", "{o.flushReplayed, o.sweep, o.commit}"}}},
+	{"the mark of a clean close not taken back", []edit{
+		{"db/recovery.go", "manifest.Current{Manifest: o.begun.Manifest.Number()}", "manifest.Current{Manifest: o.begun.Manifest.Number(), Clean: o.current.Clean}"}}},
+	{"CURRENT written in place", []edit{
+		{"manifest/current.go", `temporary := path + ".tmp"`, "temporary := path"}}},
+	{"a WAL removed before its table is listed", []edit{
+		{"stages/flusher.go", "	edit := &manifest.Edit{OldestWAL: s.Next}\n", "	edit := &manifest.Edit{OldestWAL: s.Next}\n	_ = f.env.FS.Remove(base.WALPath(f.env.Dir, s.Segment))\n"}}},
+	{"a durable mark ahead of the sync", []edit{
+		{"wal/writer.go", "uint64(at-w.durable))", "uint64(at-w.offset))"}}},
+	{"an end mark before the sync of what it follows", []edit{
+		{"wal/writer.go", "	err = w.Sync()\n	if err == nil {\n		err = w.writeEnd()", "	if err == nil {\n		err = w.writeEnd()"}}},
+	{"a recovered WAL that names a predecessor which may be lost", []edit{
+		{"db/recovery.go", "stages.NewSegment(o.env, wal.Previous{})", "stages.NewSegment(o.env, wal.Previous(o.replay.last))"}}},
+}
+
+// plantedWithoutCrash are those that show while the machine goes on.
+var plantedWithoutCrash = []struct {
+	plantedBug
+	dir, test string // of the test that must notice
+}{
+	{plantedBug{"a bad record left in the MANIFEST by a full disk (rocksdb 6316)", []edit{
+		{"wal/writer.go", `		w.err = fmt.Errorf("write to log %s at offset %d: %w", w.name, offset, err)
+		return w.err
+`, "		w.offset = offset + int64(len(chunks))\n		return err\n"},
+		{"manifest/log.go", `return l.fail("append", err)`, "return err"}}}, "./manifest", "TestAppendFaults"},
+	{plantedBug{"records of another life of the log believed (pebble 567)", []edit{
+		{"wal/wal.go", "	b.seed = base.Checksum(0, b.scratch[:])\n", ""}}}, "./wal", "TestBytesOfAnotherLife"},
+	{plantedBug{"a snapshot taken before it is registered (leveldb 320)", []edit{
+		{"stages/snapshots.go", "	r.mu.Lock()\n	defer r.mu.Unlock()\n	s := &Snapshot{seq: visible()}\n", "	s := &Snapshot{seq: visible()}\n	r.mu.Lock()\n	defer r.mu.Unlock()\n"}}}, "./stages", "TestSnapshotIsNumberedAndRegisteredAtOnce"},
+	{plantedBug{"a compaction that does not know the snapshots (pebble 6085)", []edit{
+		{"stages/worker.go", "c.snapshots.List()", "nil"}}}, "./stages", "TestSnapshotDuringAJob"},
+	{plantedBug{"a database open in two processes (badger 424)", []edit{
+		{"internal/vfs/lock.go", "err = lockFile(file, shared); err == nil", "err = nil; err == nil"}}}, "./internal/tests/kill", "TestTwoProcesses"},
+	{plantedBug{"a database open twice in one process (leveldb 126)", []edit{
+		{"internal/vfs/lock.go", "err = lockFile(file, shared); err == nil", "err = nil; err == nil"},
+		{"internal/vfs/lock.go", "!(shared && other.shared)", "false"}}}, "./db", "TestLocked"},
+	{plantedBug{"no limit of keys (pebble 1025)", []edit{
+		{"db/batch.go", "if keyBytes > MaxKeyBytes {", "if keyBytes > 100*MaxKeyBytes {"}}}, "./db", "TestKeyLimits"},
+	{plantedBug{"lengths believed before they are checked (rocksdb 14993)", []edit{
+		{"sstable/source.go", "if e.length > maxPayloadBytes+blockTrailerBytes {", "if false {"}}}, "./sstable", "TestHugeClaimsAllocateNothing"},
+	{plantedBug{"a read-only open that writes (rocksdb 10433)", []edit{
+		{"db/open.go", "filepath.Join(o.dir, base.LockName), o.options.ReadOnly)", "filepath.Join(o.dir, base.LockName), false)"}}}, "./db", "TestReadOnly"},
+	{plantedBug{"an error of close ignored (leveldb 1081)", []edit{
+		{"sstable/writer.go", "closeErr := w.Abort(); err == nil {", "closeErr := w.Abort(); false && err == nil {"}}}, "./sstable", "TestWriterReportsFailures"},
+	{plantedBug{"memory used again while an iterator reads it (pebble 537)", []edit{
+		{"stages/retired.go", "r.left == math.MaxUint64 && !m.Held()", "r.left == math.MaxUint64"}}}, "./stages", "TestReadersKeepArenas"},
+	{plantedBug{"memory used again while a get reads it", []edit{
+		{"stages/retired.go", "r.left == math.MaxUint64 && !m.Held()", "(r.left == math.MaxUint64 || !m.Held())"}}}, "./stages", "TestReadersKeepArenas"},
+	{plantedBug{"a database closed twice (pebble 3589)", []edit{
+		{"db/db.go", "	d.closeOnce.Do(func() {", "	func(f func()) { f() }(func() {"}}}, "./db", "TestCloseUnderLoad"},
+	{plantedBug{"a sync that is acknowledged beside refused writes", []edit{
+		{"stages/writer.go", "	case ctx.Err() != nil: // it", "	case false && ctx.Err() != nil: // it"}}}, "./stages", "TestFailureRefusesTheWholeGroup"},
+}

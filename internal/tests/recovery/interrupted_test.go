@@ -1,0 +1,209 @@
+package recovery
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"lsmdb/db"
+	"lsmdb/internal/base"
+	"lsmdb/internal/tests/fixture"
+	"lsmdb/internal/vfstest"
+)
+
+// operationsOfOpen counts what an Open without interruption does.
+func operationsOfOpen(t *testing.T, disk *vfstest.Disk) int {
+	t.Helper()
+	i, d, err := fixture.OpenUntil(disk, 1<<30, false, nil)
+	fixture.Must(t, err)
+	i.Machine.Kill(d)
+	return i.Seen
+}
+
+// survive opens, writes with Sync, takes the power away and opens again.
+func survive(t *testing.T, what string, disk *vfstest.Disk, want fixture.View) {
+	t.Helper()
+	m := fixture.NewMachine(disk)
+	d, err := db.Open(fixture.Dir, m.Options())
+	if err != nil {
+		t.Errorf("%s: %v", what, err)
+		return
+	}
+	if err := fixture.Differ(want, fixture.Contents(t, d)); err != nil {
+		t.Errorf("%s: %v", what, err)
+	}
+	fixture.Must(t, d.Put([]byte("after"), []byte("it")))
+	lost := disk.CrashClone(nil)
+	m.Kill(d)
+	want["after"] = "it"
+	defer delete(want, "after")
+	d, err = db.Open(fixture.Dir, fixture.On(lost, db.Options{MemtableBytes: 1}))
+	if err != nil {
+		t.Errorf("%s, power lost after a synced write: %v", what, err)
+		return
+	}
+	if err := fixture.Differ(want, fixture.Contents(t, d)); err != nil {
+		t.Errorf("%s, power lost after a synced write: %v", what, err)
+	}
+	fixture.Must(t, d.Close())
+}
+
+// TestInterruptedCreation stops the creation of a database before every operation: a
+// killed process, a power failure, a single failure.
+func TestInterruptedCreation(t *testing.T) {
+	total := operationsOfOpen(t, vfstest.NewDisk())
+	for n := 1; n <= total; n++ {
+		for _, only := range []bool{false, true} {
+			disk := vfstest.NewDisk()
+			clones := make(map[string]*vfstest.Disk)
+			_, d, err := fixture.OpenUntil(disk, n, only, func() {
+				clones["certain"] = disk.CrashClone(nil)
+				for seed := range uint64(3) {
+					clones[fmt.Sprint("seed ", seed)] = disk.CrashClone(rand.New(rand.NewPCG(seed, uint64(n))))
+				}
+			})
+			switch {
+			case err == nil:
+				d.Close()
+			case !strings.Contains(err.Error(), fixture.ErrDead.Error()):
+				t.Errorf("failure of operation %d: %v", n, err)
+			}
+			survive(t, fmt.Sprintf("creation stopped at operation %d (only: %v)", n, only), disk, fixture.View{})
+			for what, clone := range clones {
+				survive(t, fmt.Sprintf("power lost at operation %d of the creation (%s)", n, what), clone, fixture.View{})
+			}
+		}
+	}
+}
+
+// TestInterruptedRecovery stops a recovery before every operation and repeats it.
+func TestInterruptedRecovery(t *testing.T) {
+	t.Run("killed", func(t *testing.T) { testInterruptedRecovery(t, fixture.NewFilled(t, db.Sync)) })
+	t.Run("closed", func(t *testing.T) { testInterruptedRecovery(t, fixture.NewClosed(t)) })
+}
+
+func testInterruptedRecovery(t *testing.T, f fixture.Filled) {
+	total := operationsOfOpen(t, f.Disk(t))
+	for n := 1; n <= total; n++ {
+		for _, only := range []bool{false, true} {
+			disk := f.Disk(t)
+			var clone *vfstest.Disk
+			i, d, err := fixture.OpenUntil(disk, n, only, func() { clone = disk.CrashClone(rand.New(rand.NewPCG(1, uint64(n)))) })
+			what := fmt.Sprintf("operation %d of %d (only: %v)", n, total, only)
+			switch {
+			case err == nil:
+				d.Close()
+			case !strings.Contains(err.Error(), fixture.ErrDead.Error()):
+				t.Errorf("failure of %s: %v", what, err)
+			}
+			mustBeNew(t, what, i.Created(), f.Files)
+			left := fixture.FilesOf(t, disk, fixture.Dir)
+			again, d, err := fixture.OpenUntil(disk, 1<<30, false, nil)
+			if err != nil {
+				t.Errorf("recovery repeated after %s: %v", what, err)
+				continue
+			}
+			mustBeNew(t, "after "+what, again.Created(), left)
+			if m := d.Metrics(); m.Sequence != f.Sequence {
+				t.Errorf("after %s: sequence %d, want %d", what, m.Sequence, f.Sequence)
+			}
+			if err := fixture.Differ(f.Want, fixture.Contents(t, d)); err != nil {
+				t.Errorf("after %s: %v", what, err)
+			}
+			again.Machine.Kill(d)
+			if !only {
+				survive(t, what, disk, f.Want)
+			}
+			if !only && clone != nil { // compactions are not always as fast
+				survive(t, "power lost at "+what, clone, f.Want)
+			}
+		}
+	}
+}
+
+// mustBeNew checks that files got numbers beyond all that were there, each its own.
+func mustBeNew(t *testing.T, what string, created []string, before fixture.Files) {
+	t.Helper()
+	var largest uint64
+	for name := range before {
+		largest = max(largest, fixture.NumberOf(name))
+	}
+	taken := make(map[uint64]bool)
+	for _, name := range created {
+		kind, number := base.ParseFileName(name)
+		if kind != base.FileTemporary && (number <= largest || taken[number]) {
+			t.Errorf("%s: created %s, but %d or the same number was taken", what, name, largest)
+		}
+		taken[number] = true
+	}
+}
+
+// TestPowerLostDuringRecoveryOfKilledProcess: the first process was killed, so all it
+// wrote can be read at first. Then the power fails in the middle of the
+// recovery, and what was never synced is gone: still a prefix, and no damage.
+func TestPowerLostDuringRecoveryOfKilledProcess(t *testing.T) {
+	prepare := func() (disk *vfstest.Disk, synced uint64) {
+		m := fixture.NewMachine(vfstest.NewDisk())
+		d := m.OpenDB(t)
+		m.FillTables(t, d, 50)
+		fixture.Must(t, d.Put([]byte("synced"), []byte("value")))
+		synced = d.Metrics().Sequence
+		for i := range 10 {
+			fixture.Must(t, d.Put(fmt.Appendf(nil, "unsynced%d", i), make([]byte, 700), db.NoSync))
+		}
+		m.Kill(d)
+		return m.Disk, synced
+	}
+	disk, synced := prepare()
+	total := operationsOfOpen(t, disk)
+	for n := 1; n <= total; n++ {
+		for seed := range uint64(3) {
+			disk, _ := prepare()
+			var clone *vfstest.Disk
+			fixture.OpenUntil(disk, n, false, func() {
+				clone = disk.CrashClone(nil)
+				if seed > 0 {
+					clone = disk.CrashClone(rand.New(rand.NewPCG(seed, uint64(n))))
+				}
+			})
+			if clone == nil {
+				continue // the sweeper is not always as fast
+			}
+			d, err := db.Open(fixture.Dir, fixture.On(clone, db.Options{MemtableBytes: 1}))
+			if err != nil {
+				t.Errorf("power lost at operation %d of %d of the recovery, seed %d: %v", n, total, seed, err)
+				continue
+			}
+			m := d.Metrics()
+			found := fixture.Contents(t, d)
+			if m.Sequence < synced || found["synced"] != "value" || len(found) != 51+int(m.Sequence-synced) {
+				t.Errorf("power lost at operation %d of %d, seed %d: sequence %d, synced were %d, %d keys", n, total, seed, m.Sequence, synced, len(found))
+			}
+			fixture.Must(t, d.Close())
+		}
+	}
+}
+
+// TestDiskFullDuringOpen lets the disk fill up at any point of a recovery.
+func TestDiskFullDuringOpen(t *testing.T) {
+	f := fixture.NewFilled(t, db.Sync)
+	refused := 0
+	for _, free := range []int64{1, 1000, 5000, 20_000, 40_000, 66_000, 100_000, 131_000, 140_000, 180_000, 200_000} {
+		disk := f.Disk(t)
+		disk.SetLimit(disk.UsedBytes() + free)
+		d, err := db.Open(fixture.Dir, fixture.On(disk, db.Options{MemtableBytes: 1}))
+		if err == nil {
+			fixture.Must(t, fixture.Differ(f.Want, fixture.Contents(t, d)))
+			d.Close()
+		} else if refused++; !errors.Is(err, db.ErrDiskFull) {
+			t.Errorf("%d bytes free: %v", free, err)
+		}
+		disk.SetLimit(0)
+		fixture.MustHold(t, disk, f.Want)
+	}
+	if refused == 0 || refused == 11 {
+		t.Errorf("%d of 11 opens were refused: the sizes miss the point", refused)
+	}
+}

@@ -1,0 +1,152 @@
+package simulation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"lsmdb/db"
+	"lsmdb/internal/base"
+	"lsmdb/internal/tests/fixture"
+)
+
+// issued is a commit of the simulation, in the order in which commits came to the
+// Writer: only one client goes at a time.
+type issued struct {
+	ops     fixture.Commit
+	sync    bool
+	pending *db.Pending // submitted and not seen answered yet
+
+	answered bool
+	acked    bool
+	removed  bool // the answer was that nothing of it is stored
+}
+
+// simulatedHistory is what was issued since the database was made, without what
+// was certainly not stored or was lost.
+type simulatedHistory struct {
+	commits []*issued
+	lost    bool // the power failed since the database was last open
+}
+
+// certain returns how many commits must be there: those up to the last one that was
+// acknowledged, or after a power failure, acknowledged with Sync.
+func (h *simulatedHistory) certain(powerFailed bool) int {
+	n := 0
+	for i, c := range h.commits {
+		if c.acked && !c.removed && (c.sync || !powerFailed) {
+			n = i + 1
+		}
+	}
+	return n
+}
+
+// at finds the commit after which the sequence number was seq, and what was there
+// then. At least the first certain commits are before that.
+func (h *simulatedHistory) at(seq uint64, certain int) (fixture.View, int, error) {
+	v, sum := fixture.View{}, uint64(0)
+	for n := 0; ; n++ {
+		if n >= certain && sum == seq {
+			return v, n, nil
+		}
+		if n == len(h.commits) || sum > seq {
+			return nil, 0, fmt.Errorf("sequence number %d is not the end of a commit from %d on: commit %d of %d ends at %d", seq, certain, n, len(h.commits), sum)
+		}
+		if c := h.commits[n]; !c.removed {
+			v.Apply(c.ops)
+			sum += uint64(len(c.ops))
+		}
+	}
+}
+
+// resolve looks at the answers to submitted commits.
+func (h *simulatedHistory) resolve(w *world) {
+	for _, c := range h.commits {
+		if c.pending == nil || c.answered {
+			continue
+		}
+		select {
+		case <-c.pending.Done():
+			w.settle(c, c.pending.Wait(context.Background()), false)
+		default:
+		}
+	}
+}
+
+// forget stops waiting for answers: those who could give them are gone.
+func (h *simulatedHistory) forget() {
+	for _, c := range h.commits {
+		c.pending = nil
+	}
+}
+
+// settle notes the answer to a commit.
+func (w *world) settle(c *issued, err error, cancelled bool) {
+	if w.passing() != nil {
+		return // what was certain when the machine died was noted then
+	}
+	c.answered = true
+	switch {
+	case err == nil:
+		c.acked = true
+	case errors.Is(err, db.ErrReadOnly):
+		if !w.s.faults.happened {
+			w.s.fail(fmt.Errorf("a write failed, but no file did: %w", err))
+		}
+	case errors.Is(err, db.ErrDiskFull) && w.s.faults.happened, cancelled && errors.Is(err, errCancelled), errors.Is(err, db.ErrClosed) && w.closing:
+		c.removed = true
+	default:
+		w.s.fail(fmt.Errorf("the answer to a write is %w", err))
+	}
+}
+
+// look reads everything that an iterator shows.
+func look(it *db.Iterator, err error) (fixture.View, error) {
+	if err != nil {
+		return nil, err
+	}
+	v := fixture.View{}
+	for ok := it.First(); ok; ok = it.Next() {
+		v[string(it.Key())] = string(it.Value())
+	}
+	return v, errors.Join(it.Err(), it.Close())
+}
+
+// seen checks what somebody sees who looks at sequence number seq, from now on. It
+// returns what it has to be.
+func (w *world) seen(seq base.Seq) fixture.View {
+	h := &w.s.history
+	h.resolve(w)
+	v, _, err := h.at(uint64(seq), h.certain(false))
+	if err != nil {
+		w.s.fail(fmt.Errorf("what is visible now: %w", err))
+	}
+	return v
+}
+
+// reopened checks what an open found: whole commits, a prefix of what was issued, and
+// nothing missing that was certain. The rest is gone.
+func (w *world) reopened(d *db.DB) {
+	h := &w.s.history
+	found, err := look(d.NewIterator(nil))
+	if err != nil {
+		w.s.fail(fmt.Errorf("reading what an open found: %w", err))
+		return
+	}
+	want, n, err := h.at(d.Metrics().Sequence, h.certain(h.lost))
+	if err == nil {
+		err = fixture.Differ(want, found)
+	}
+	if err != nil {
+		w.s.fail(fmt.Errorf("after the open: %w", err))
+		return
+	}
+	h.commits = h.commits[:n]
+	for _, c := range h.commits {
+		// What a power failure left is on the disk. What a killed process left need not
+		// be, unless it was acknowledged.
+		c.sync = h.lost || c.sync && c.acked
+		c.answered, c.acked = true, true
+	}
+	h.lost = false
+}

@@ -1,0 +1,270 @@
+package simulation
+
+import (
+	"bytes"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"lsmdb/db"
+	"lsmdb/internal/base"
+	"lsmdb/internal/tests/fixture"
+	"lsmdb/internal/vfstest"
+	"lsmdb/stages"
+)
+
+// world is one life of the simulated machine: from an open of the database until it was
+// closed, killed, or lost its power. Every step that others can see is parked at its
+// gate: changes of files, what stages say in the log after they got an answer, and
+// every call of a client. The scheduler lets one of them go at a time.
+type world struct {
+	s  *simulation
+	wg sync.WaitGroup // clients and what they started
+
+	// mu guards the rest. All goroutines of the engine meet here.
+	mu     sync.Mutex
+	parked []*parking
+	dead   bool            // nothing is done any more
+	active int             // clients that have not ended
+	last   string          // key of whom was let go last
+	reader map[string]bool // ids of goroutines that are clients: their reads do not park
+
+	db        *db.DB
+	openErr   error
+	closing   bool
+	takenOver bool
+	stalled   bool
+	rotating  bool // the Writer makes a new segment
+	rewriting bool // the Keeper makes a new MANIFEST of a database that is running
+}
+
+// parking is one goroutine waiting at the gate.
+type parking struct {
+	key     string // who it is and what it wants, the same in every run
+	op      *vfstest.Op
+	release chan error // the scheduler sends what is to become of it
+}
+
+func newWorld(s *simulation) *world {
+	return &world{s: s, reader: make(map[string]bool)}
+}
+
+// gate waits until the scheduler picks the caller. An error means that it must not act.
+func (w *world) gate(key string, op *vfstest.Op) error {
+	w.mu.Lock()
+	if w.dead {
+		w.mu.Unlock()
+		return fixture.ErrDead
+	}
+	p := &parking{key: key, op: op, release: make(chan error, 1)}
+	w.parked = append(w.parked, p)
+	w.mu.Unlock()
+	return <-p.release
+}
+
+// goroutineID tells goroutines apart. It is another one in each run, so it serves for
+// nothing but looking up.
+func goroutineID() string {
+	var buffer [40]byte
+	text := buffer[:runtime.Stack(buffer[:], false)]
+	return string(bytes.Fields(text)[1])
+}
+
+// inject is asked before every operation on files. What only looks at files passes, and
+// so does all that opens a table, for which the engine holds a mutex. But a compaction
+// parks at the first block of each input: before it takes a number for its output.
+func (w *world) inject(op vfstest.Op) error {
+	name := filepath.Base(op.Name)
+	var key string
+	switch op.Kind {
+	case vfstest.OpRead:
+		if op.Offset > 0 || !strings.HasSuffix(name, ".sst") || w.isReader() {
+			return w.passing()
+		}
+		key = "read " + name
+	case vfstest.OpCreate, vfstest.OpSync, vfstest.OpRemove, vfstest.OpRename, vfstest.OpTruncate:
+		key = string(op.Kind) + " " + name
+	case vfstest.OpWrite:
+		key = fmt.Sprintf("write %s %d+%d", name, op.Offset, op.Length)
+	case vfstest.OpSyncDir:
+		// Whoever syncs a directory has just done something to a file in it.
+		w.mu.Lock()
+		key = "syncdir after " + w.last
+		w.mu.Unlock()
+	default:
+		return w.passing()
+	}
+	w.note(key)
+	return w.gate(key, &op)
+}
+
+func (w *world) passing() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.dead {
+		return fixture.ErrDead
+	}
+	return nil
+}
+
+// isReader reports whether a client is asking. None can be where none was let go.
+func (w *world) isReader() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.dead || (w.last == "opened" || strings.HasPrefix(w.last, "client ")) && w.reader[goroutineID()]
+}
+
+// note keeps track of what the stages are doing.
+func (w *world) note(key string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.takenOver || w.closing {
+		return
+	}
+	switch {
+	case strings.HasPrefix(key, "create ") && strings.HasSuffix(key, ".wal"):
+		w.rotating = true
+	case strings.HasPrefix(key, "create MANIFEST"):
+		w.rewriting = true
+	}
+}
+
+// logGates are events after which a stage parks: there, the one whom it answered or who
+// answered it goes on at the same time, and both would take file numbers.
+var logGates = []string{
+	"memtable flushed", "flush failed", "compacted", "the database is read-only", "writers are held back", "writers go on", "level 0 was full",
+}
+
+// Write takes an event of the log.
+func (w *world) Write(line []byte) (int, error) {
+	text := string(bytes.TrimSpace(line))
+	w.mu.Lock()
+	switch {
+	case strings.Contains(text, `"taken over"`):
+		w.takenOver = true
+	case strings.Contains(text, "writers are held back"):
+		w.stalled = true
+	case strings.Contains(text, "writers go on"):
+		w.stalled = false
+	case strings.Contains(text, "the database is read-only") && !w.dead:
+		if w.stalled {
+			w.s.met.ErrorWhileStalled++
+		}
+		w.s.met.Failures++
+	}
+	w.mu.Unlock()
+	if slices.ContainsFunc(logGates, func(event string) bool { return strings.Contains(text, event) }) {
+		w.gate("log "+text, nil)
+	}
+	return len(line), nil
+}
+
+// open opens the database with a policy under which a small tree has
+// much to do, and without a cache: a compaction that needs to read nothing would
+// not park.
+func (w *world) open() (*db.DB, error) {
+	return db.Open(fixture.Dir, fixture.Tuned(vfstest.NewFault(w.s.disk, w.inject), func(e *stages.Environment) {
+		e.MemtableBytes = w.s.memtableBytes
+		e.Workers = 2
+		e.Policy.L0Trigger, e.Policy.L0Limit = 3, 5
+	}, db.Options{
+		MemtableBytes: 1, CacheBytes: -1, Compression: db.NoCompression, Logger: zerolog.New(w).Level(zerolog.InfoLevel),
+	}))
+}
+
+func (w *world) isClosing() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.closing
+}
+
+// kill ends the process: what waits and whatever comes gets ErrDead, nothing is done.
+func (w *world) kill() {
+	w.mu.Lock()
+	w.dead = true
+	for _, p := range w.parked {
+		p.release <- fixture.ErrDead
+	}
+	w.parked = nil
+	w.mu.Unlock()
+	w.wg.Wait()
+	if w.db != nil {
+		w.db.Close()
+	}
+}
+
+// step lets one of those who are parked go, or time pass where there is none. It
+// reports whether all have ended.
+func (w *world) step() (ended bool) {
+	w.mu.Lock()
+	waiting, active := len(w.parked), w.active
+	w.mu.Unlock()
+	switch {
+	case waiting == 0 && active == 0:
+		return true
+	case waiting == 0 || w.s.rng.IntN(100) == 0:
+		w.s.tell("time passes")
+		w.mu.Lock()
+		w.last = "time passes"
+		w.mu.Unlock()
+		time.Sleep(60 * time.Millisecond)
+		if waiting > 0 {
+			return false
+		}
+		if w.s.idle++; w.s.idle > 1000 {
+			w.s.fail(fmt.Errorf("nothing has moved for a minute: a deadlock"))
+		}
+		return false
+	}
+	w.s.idle = 0
+	w.mu.Lock()
+	p := w.pick()
+	w.mu.Unlock()
+	err := w.s.faults.of(w, p)
+	if err != nil {
+		w.s.tell(fmt.Sprintf("%s: %v", p.key, err))
+	} else {
+		w.s.tell(p.key)
+	}
+	p.release <- err
+	return false
+}
+
+// pick takes one out of those who are parked. Some seeds let one sort of them starve,
+// so that the others run far ahead of it. The caller holds mu.
+func (w *world) pick() *parking {
+	slices.SortFunc(w.parked, func(a, b *parking) int { return strings.Compare(a.key, b.key) })
+	for i := 1; i < len(w.parked); i++ {
+		if w.parked[i].key == w.parked[i-1].key {
+			w.s.fail(fmt.Errorf("two goroutines are parked as %q: the run could not be repeated", w.parked[i].key))
+		}
+	}
+	var fed []int
+	for i, p := range w.parked {
+		if w.s.starved == "" || !strings.Contains(p.key, w.s.starved) {
+			fed = append(fed, i)
+		}
+	}
+	n := 0
+	if len(fed) > 0 && w.s.rng.IntN(16) > 0 {
+		n = fed[w.s.rng.IntN(len(fed))]
+	} else {
+		n = w.s.rng.IntN(len(w.parked))
+	}
+	p := w.parked[n]
+	w.parked = slices.Delete(w.parked, n, n+1)
+	w.last = p.key
+	switch {
+	case strings.HasPrefix(p.key, "syncdir") && strings.Contains(p.key, ".wal"):
+		w.rotating = false
+	case strings.HasPrefix(p.key, "syncdir") && strings.Contains(p.key, base.CurrentName):
+		w.rewriting = false
+	}
+	return p
+}
