@@ -58,20 +58,21 @@ func (j *Job) checkComplete(entries uint64) error {
 // open returns all entries of the inputs in internal order.
 func (j *Job) open() (base.Iterator, error) {
 	options := sstable.IteratorOptions{NoFill: true, ReadAheadBytes: readAheadBytes}
-	var runs []base.Iterator
+	var runs []merge.Run
 	if j.Level == 0 {
 		for _, t := range j.Inputs {
 			table, err := t.Handle.Table()
 			if err != nil {
 				return nil, errors.Join(err, merge.New(runs...).Close())
 			}
-			runs = append(runs, table.NewIterator(options))
+			entries := table.NewIterator(options)
+			runs = append(runs, merge.Run{Iterator: entries, Table: entries})
 		}
 	} else {
-		runs = append(runs, manifest.NewLevelIterator(j.Inputs, options))
+		runs = append(runs, manifest.NewLevelIterator(j.Inputs, options).Run())
 	}
 	if len(j.Overlaps) > 0 {
-		runs = append(runs, manifest.NewLevelIterator(j.Overlaps, options))
+		runs = append(runs, manifest.NewLevelIterator(j.Overlaps, options).Run())
 	}
 	return merge.New(runs...), nil
 }

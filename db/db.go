@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"lsmdb/internal/vfs"
+	"lsmdb/internal/view"
 	"lsmdb/stages"
 )
 
@@ -29,8 +30,8 @@ type DB struct {
 	env     *stages.Environment
 	lock    io.Closer
 
-	pipeline  *stages.Pipeline  // nil if the database was opened read-only
-	published *stages.Published // what readers see
+	pipeline  *stages.Pipeline // nil if the database was opened read-only
+	published *view.Published  // what readers see
 	recovery  atomic.Pointer[RecoveryMetrics]
 	takeBack  func() // removes what was made for nothing; nil if the database was opened read-only
 

@@ -1,9 +1,12 @@
 package db
 
-import "lsmdb/memtable"
+import (
+	"lsmdb/internal/view"
+	"lsmdb/memtable"
+)
 
 // ReadAheadBytes is the longest read of a scan.
-const ReadAheadBytes = readAheadBytes
+const ReadAheadBytes = view.ReadAheadBytes
 
 // Resolved returns the options with every default filled in.
 func (o *Options) Resolved() (Options, error) { return o.resolved() }

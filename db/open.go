@@ -14,6 +14,7 @@ import (
 	"lsmdb/compactor"
 	"lsmdb/internal/base"
 	"lsmdb/internal/vfs"
+	"lsmdb/internal/view"
 	"lsmdb/manifest"
 	"lsmdb/memtable"
 	"lsmdb/sstable"
@@ -285,8 +286,8 @@ func (o *opening) readOnly() *DB {
 	sealed := o.replay.memtables
 	slices.Reverse(sealed)
 	d := o.database()
-	d.published = &stages.Published{}
-	d.published.Publish(stages.ReadState{
+	d.published = &view.Published{}
+	d.published.Publish(&view.State{
 		Active: memtable.New(minMemtableBytes), Sealed: sealed, Version: o.state.Version,
 	}, o.replay.lastSeq)
 	return d

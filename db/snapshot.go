@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/view"
 	"lsmdb/stages"
 )
 
@@ -36,30 +37,30 @@ func (s *Snapshot) Get(key []byte) ([]byte, error) { return s.AppendValue(nil, k
 
 // AppendValue appends the value that key had to dst; see DB.AppendValue.
 func (s *Snapshot) AppendValue(dst, key []byte) ([]byte, error) {
-	state, err := s.state()
+	r, err := s.enter()
 	if err != nil {
 		return dst, err
 	}
-	return appendValue(dst, state, s.seq, key)
+	return appendValue(dst, r, s.seq, key)
 }
 
 // Has reports whether key had a value.
 func (s *Snapshot) Has(key []byte) (bool, error) {
-	state, err := s.state()
+	r, err := s.enter()
 	if err != nil {
 		return false, err
 	}
-	return has(state, s.seq, key)
+	return has(r, s.seq, key)
 }
 
 // NewIterator returns an iterator over what the snapshot shows. It stays usable
 // when the snapshot is closed.
 func (s *Snapshot) NewIterator(o *IterOptions) (*Iterator, error) {
-	state, err := s.state()
+	r, err := s.enter()
 	if err != nil {
 		return nil, err
 	}
-	return newIterator(s.db, state, s.seq, o)
+	return newIterator(s.db, r, s.seq, o)
 }
 
 // Close releases what only the snapshot needed. It is idempotent.
@@ -70,14 +71,14 @@ func (s *Snapshot) Close() error {
 	return nil
 }
 
-// state returns what to search, and to leave then. It is loaded before the snapshot is
+// enter returns what to search, and to leave then. It is loaded before the snapshot is
 // asked whether it is open: what is published after a Close may lack versions that only
 // this snapshot needed.
-func (s *Snapshot) state() (stages.Reading, error) {
-	state := s.db.published.Enter()
+func (s *Snapshot) enter() (view.Reading, error) {
+	r := s.db.published.Enter()
 	if s.closed.Load() || s.db.closed.Load() {
-		state.Leave()
-		return state, ErrClosed
+		r.Leave()
+		return r, ErrClosed
 	}
-	return state, nil
+	return r, nil
 }

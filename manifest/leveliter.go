@@ -6,6 +6,7 @@ import (
 	"sort"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/merge"
 	"lsmdb/sstable"
 )
 
@@ -67,8 +68,8 @@ func appendRun(dst []LevelIterator, tables []*TableMeta, ends []uint64, o sstabl
 	return dst
 }
 
-// Table returns the iterator over the current table. It stays the same one.
-func (it *LevelIterator) Table() *sstable.Iterator { return &it.open }
+// Run returns the iterator as a child of a merge.
+func (it *LevelIterator) Run() merge.Run { return merge.Run{Iterator: it, Table: &it.open} }
 
 // First moves to the first entry of the level.
 func (it *LevelIterator) First() bool { return it.enter(0) && it.onward(it.open.First(), 1) }

@@ -174,3 +174,13 @@ func mergeSorted(kept, added []*TableMeta, order func(a, b *TableMeta) int) []*T
 	}
 	return append(merged, kept...)
 }
+
+// Lists reports whether the Version holds the very table that t describes.
+func (v *Version) Lists(t *TableMeta) bool {
+	for level, tables := range v.Levels {
+		if level == 0 && slices.Contains(tables, t) || level > 0 && v.Find(level, t.Smallest.UserKey()) == t {
+			return true
+		}
+	}
+	return false
+}

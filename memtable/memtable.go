@@ -71,7 +71,7 @@ type Memtable struct {
 	// out of the ones that every read needs.
 	_      [cellBytes]byte
 	filled atomic.Uint64 // bytes used << countBits | number of entries: one store for both
-	held   atomic.Int64  // sum of Hold
+	shown  atomic.Bool   // see MarkShown
 }
 
 // countBits is enough for the smallest entries in the largest arena.
@@ -89,19 +89,24 @@ func New(arenaBytes int64) *Memtable {
 // Renew makes an empty memtable in the arena of m. Whoever still looked at an entry
 // of m would meet others.
 func (m *Memtable) Renew() *Memtable {
-	if m.Held() {
-		panic("invariant: a memtable is held, but its arena was to be used again")
+	if m.Shown() {
+		panic("invariant: somebody was shown an entry of a memtable, but its arena was to be used again")
 	}
 	next := &Memtable{}
 	next.tree.initialize(m.CapacityBytes(), m.tree.cells)
 	return next
 }
 
-// Hold notes that entries are looked at until a change of -1 follows one of 1.
-func (m *Memtable) Hold(change int64) { m.held.Add(change) }
+// MarkShown notes that somebody may keep an entry for as long as he likes: the memory is
+// the garbage collector's to give back, and there is no Renew.
+func (m *Memtable) MarkShown() {
+	if !m.shown.Load() {
+		m.shown.Store(true)
+	}
+}
 
-// Held reports whether a Hold did not end yet.
-func (m *Memtable) Held() bool { return m.held.Load() != 0 }
+// Shown reports whether MarkShown was called.
+func (m *Memtable) Shown() bool { return m.shown.Load() }
 
 // MaxArenaBytes returns the largest arena that this platform can address.
 func MaxArenaBytes() int64 { return maxArenaBytes }

@@ -75,6 +75,14 @@ func (h *Handle) Retire() {
 	}
 }
 
+// Close closes the file, if it is open, when nobody can come to the table any more.
+func (h *Handle) Close() error {
+	if t := h.table.Load(); t != nil {
+		return h.files.close(t.source)
+	}
+	return nil
+}
+
 // OpenFiles is the set of a database's open table files. The zero value is ready; all
 // methods may be called concurrently.
 type OpenFiles struct {

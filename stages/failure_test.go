@@ -13,6 +13,7 @@ import (
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/vfstest"
+	"lsmdb/internal/view"
 	"lsmdb/manifest"
 )
 
@@ -187,7 +188,7 @@ func checkFailureAt(t *testing.T, at int, injected error, lasting bool) (more bo
 func (r *rig) getMemory(key string) (string, bool) {
 	s := r.p.Enter()
 	defer s.Leave()
-	memory := ReadState{Active: s.Active, Sealed: s.Sealed, Version: &manifest.Version{}}
-	value, ok, _ := readAt(&memory, r.p.Visible(), key)
+	memory := &view.State{Active: s.Active, Sealed: s.Sealed, Version: &manifest.Version{}}
+	value, ok, _ := readAt(memory, r.p.Visible(), key)
 	return value, ok
 }

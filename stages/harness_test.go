@@ -18,6 +18,7 @@ import (
 	"lsmdb/internal/base"
 	"lsmdb/internal/vfs"
 	"lsmdb/internal/vfstest"
+	"lsmdb/internal/view"
 	"lsmdb/manifest"
 	"lsmdb/memtable"
 	"lsmdb/sstable"
@@ -41,7 +42,7 @@ type rig struct {
 	start     Begun // what newRig made
 	active    *memtable.Memtable
 	begun     atomic.Int64 // calls of Begin
-	published Published
+	published view.Published
 	snapshots Snapshots
 	p         *Pipeline
 
@@ -121,7 +122,7 @@ func newRig(t *testing.T, configure ...func(*Environment)) *rig {
 	must(t, err)
 	must(t, manifest.WriteCurrent(r.env.FS, testDir, manifest.Current{Manifest: number}))
 	r.start, r.active = Begun{State: state, Manifest: edits, Log: log}, memtable.New(r.env.MemtableBytes)
-	r.published.Publish(ReadState{Active: r.active, Version: state.Version}, 0)
+	r.published.Publish(&view.State{Active: r.active, Version: state.Version}, 0)
 	r.forget()
 	return r
 }
@@ -342,7 +343,7 @@ func (r *rig) get(key string) (string, bool) {
 	}
 	state := published.Enter()
 	defer state.Leave()
-	value, ok, err := readAt(state.ReadState, published.Visible(), key)
+	value, ok, err := readAt(state.State, published.Visible(), key)
 	if err != nil {
 		r.t.Errorf("reading %s: %v", key, err)
 	}
@@ -350,7 +351,7 @@ func (r *rig) get(key string) (string, bool) {
 }
 
 // readAt finds the newest version of key that is visible at seq.
-func readAt(s *ReadState, seq base.Seq, key string) (string, bool, error) {
+func readAt(s *view.State, seq base.Seq, key string) (string, bool, error) {
 	for _, m := range append([]*memtable.Memtable{s.Active}, s.Sealed...) {
 		if value, t, ok := m.Get([]byte(key), base.Hash([]byte(key)), seq); ok {
 			return string(value), t.Kind() == base.KindSet, nil

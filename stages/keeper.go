@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/view"
 	"lsmdb/manifest"
 	"lsmdb/memtable"
 	"lsmdb/wal"
@@ -31,7 +32,7 @@ import (
 //     A shortage then only costs the mark: what is acknowledged is durable without.
 type Keeper struct {
 	env       *Environment
-	published *Published
+	published *view.Published
 	inbox     *Inbox[*Proposal]
 	compactor *Inbox[Applied]  // the Keeper is its only sender
 	sweeper   *Inbox[Obsolete] // the Keeper is its only sender
@@ -147,10 +148,7 @@ func (k *Keeper) begin(ctx context.Context) error {
 	k.start, k.first, k.state = Start{}, b.Log, b.State
 	k.setLog(b.Manifest)
 	k.generation++
-	k.published.replace(func(s ReadState) ReadState {
-		s.Sealed, s.Version = nil, b.State.Version // nothing was sealed since
-		return s
-	})
+	k.published.Advance(b.State.Version, k.published.State().Sealed...) // nothing was sealed since
 	return k.compactor.send(ctx, Applied{b.State.Version, k.generation})
 }
 
@@ -218,7 +216,11 @@ func (k *Keeper) apply(p *Proposal) (verdict, []Obsolete, error) {
 	k.state = next
 	k.generation++
 	k.logBytes.Store(k.log.SizeBytes())
-	k.published.advance(next.Version, p.Flushed)
+	if p.Flushed != nil {
+		k.published.Advance(next.Version, p.Flushed)
+	} else {
+		k.published.Advance(next.Version)
+	}
 	return verdict{applied: Applied{next.Version, k.generation}}, k.obsolete(p, previous), nil
 }
 
@@ -237,7 +239,7 @@ func (k *Keeper) obsolete(p *Proposal, previous *manifest.Version) []Obsolete {
 		for _, t := range previous.Levels[r.Level] {
 			if t.Number == r.Number {
 				t.Handle.Retire()
-				list = append(list, Obsolete{Name: base.TableName(t.Number), Table: t.Handle})
+				list = append(list, Obsolete{Name: base.TableName(t.Number), Table: t})
 			}
 		}
 	}

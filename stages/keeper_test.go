@@ -76,7 +76,7 @@ func TestKeeperMakesDurableBeforeItTells(t *testing.T) {
 		<-k.compactor.ch
 		flushed := r.published.State().Active
 		flushed.Insert([]byte("x"), nil, 2, base.KindSet)
-		r.published.rotate(memtable.New(1000))
+		r.published.Rotate(memtable.New(1000))
 		before := r.published.State()
 
 		release := r.hold(on(vfstest.OpSync, base.FileManifest))

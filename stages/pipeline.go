@@ -33,6 +33,7 @@ import (
 
 	"lsmdb/compactor"
 	"lsmdb/internal/base"
+	"lsmdb/internal/view"
 	"lsmdb/manifest"
 	"lsmdb/memtable"
 	"lsmdb/wal"
@@ -86,7 +87,7 @@ func (b Begun) Close() {
 
 // Pipeline is the running stages of one open database.
 type Pipeline struct {
-	Published
+	view.Published
 	Snapshots
 
 	env       *Environment
@@ -163,9 +164,7 @@ func assemble(env *Environment, start Start) *Pipeline {
 	}
 	p.compactor = newCompactor(env, &p.Snapshots, applied, proposals, start.State.Version)
 	p.compactor.launch = p.launch
-	p.Publish(ReadState{
-		Active: active, Sealed: start.Sealed, Version: start.State.Version, nudged: p.compactor.nudged,
-	}, start.State.LastSeq)
+	p.Publish(&view.State{Active: active, Sealed: start.Sealed, Version: start.State.Version}, start.State.LastSeq)
 	p.flusher = &Flusher{
 		env: env, snapshots: &p.Snapshots, inbox: sealed, keeper: proposals,
 		closing: p.closing, stuck: p.compactor.stuck,
@@ -174,7 +173,9 @@ func assemble(env *Environment, start Start) *Pipeline {
 		env: env, published: &p.Published, inbox: proposals, compactor: applied, sweeper: obsolete,
 		start: start, clean: p.cleanEnd,
 	}
-	p.sweeper = &Sweeper{env: env, published: &p.Published, inbox: obsolete}
+	p.sweeper = &Sweeper{env: env, published: &p.Published, inbox: obsolete, unread: make(chan struct{}, 1)}
+	p.Detoured = func() { nudge(p.compactor.nudged) }
+	p.Unread = func() { nudge(p.sweeper.unread) }
 	return p
 }
 
@@ -301,6 +302,15 @@ func (p *Pipeline) Acquire() *Snapshot { return p.acquire(p.Visible) }
 func (p *Pipeline) Release(s *Snapshot) {
 	p.release(s)
 	nudge(p.compactor.nudged)
+}
+
+// nudge makes a stage look for work again. Sending never waits: one nudge is as good as
+// two.
+func nudge(stage chan<- struct{}) {
+	select {
+	case stage <- struct{}{}:
+	default:
+	}
 }
 
 // Failed returns the error that stopped the stages, nil while they run or after an

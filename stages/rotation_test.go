@@ -113,7 +113,7 @@ func TestReadersDuringRotations(t *testing.T) {
 			defer state.Leave()
 			seq := r.p.Visible()
 			for i := checks.Load() % 7; i < n; i += 7 {
-				if v, ok, err := readAt(state.ReadState, seq, fmt.Sprintf("k%03d", i)); err != nil || !ok || v != kilobyte("v") {
+				if v, ok, err := readAt(state.State, seq, fmt.Sprintf("k%03d", i)); err != nil || !ok || v != kilobyte("v") {
 					t.Errorf("before %v %s: key %d reads as %.9q, %v, %v", op.Kind, op.Name, i, v, ok, err)
 				}
 			}
@@ -314,15 +314,15 @@ func TestReadStateKeepsOrder(t *testing.T) {
 	for i := range 3 {
 		r.published.State().Active.Insert([]byte("k"), nil, base.Seq(i+1), base.KindSet)
 		tables = append(tables, r.published.State().Active)
-		r.published.rotate(memtable.New(1000))
+		r.published.Rotate(memtable.New(1000))
 	}
-	r.published.rotate(memtable.New(2000)) // the active one holds nothing: it is dropped
+	r.published.Rotate(memtable.New(2000)) // the active one holds nothing: it is dropped
 	before := r.published.State()
 	if !slices.Equal(before.Sealed, []*memtable.Memtable{tables[2], tables[1], tables[0]}) {
 		t.Error("sealed memtables are not newest first")
 	}
-	r.published.advance(before.Version, tables[0])
-	r.published.advance(before.Version, nil)
+	r.published.Advance(before.Version, tables[0])
+	r.published.Advance(before.Version)
 	if after := r.published.State(); !slices.Equal(after.Sealed, []*memtable.Memtable{tables[2], tables[1]}) {
 		t.Error("the wrong memtable left")
 	}

@@ -111,7 +111,7 @@ func TestSnapshotDuringAJob(t *testing.T) {
 			defer state.Leave()
 			for n, v := range views {
 				for i, want := range v.want {
-					got, ok, err := readAt(state.ReadState, v.snapshot.Seq(), fmt.Sprintf("k%d", i))
+					got, ok, err := readAt(state.State, v.snapshot.Seq(), fmt.Sprintf("k%d", i))
 					if err != nil || !ok || got != want {
 						t.Errorf("snapshot %d at %d sees k%d as %q, %v, %v; want %q", n, v.snapshot.Seq(), i, got, ok, err, want)
 					}
@@ -232,7 +232,7 @@ func checkView(t *testing.T, r *rig, seq base.Seq, model map[string]string) {
 	for i := range 40 {
 		key := fmt.Sprintf("k%02d", i)
 		want, exists := model[key]
-		if got, ok, err := readAt(state.ReadState, seq, key); err != nil || ok != exists || ok && got != want {
+		if got, ok, err := readAt(state.State, seq, key); err != nil || ok != exists || ok && got != want {
 			t.Errorf("at %d %s is %.20q, %v, %v; want %.20q, %v", seq, key, got, ok, err, want, exists)
 		}
 	}

@@ -4,117 +4,132 @@ import (
 	"context"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
-	"lsmdb/sstable"
+	"lsmdb/internal/base"
+	"lsmdb/internal/view"
+	"lsmdb/manifest"
 )
 
 // Sweeper is the stage that deletes files which no durable state names any more.
 //
-//   - Owns: deletions and their pace: one file at a time, giving way in between.
-//   - Sends to it: the Keeper, which also closes its inbox.
+//   - Owns: deletions and their pace: one file at a time, giving way in between. A table
+//     is closed and deleted when the last reader that may come to it has left.
+//   - Sends to it: the Keeper, which also closes its inbox; readers that leave (nudges).
 //   - Blocks it: the file system. It sends to nobody.
 //   - On an error: logs it and tries again now and then; what is still there in the
 //     end, the next open removes.
 //   - Drains by deleting what is queued; after a failure it deletes nothing more.
 type Sweeper struct {
 	env       *Environment
-	published *Published
+	published *view.Published
 	inbox     *Inbox[Obsolete]
-	failed    []Obsolete // could not be deleted yet
-	swept     int        // files since the garbage collector was last asked
+	unread    chan struct{}         // readers send without waiting when the last one has left a replaced state, the loop receives, nobody closes; capacity 1 remembers it
+	read      []*manifest.TableMeta // obsolete tables that somebody may still read
+	failed    []string              // could not be deleted yet
+	swept     int                   // files since those were last tried
 	deleted   atomic.Int64
 	pending   atomic.Int64
-	ended     atomic.Bool // in good order: failed is nobody's any more
+	ended     atomic.Bool // in good order: what is left is nobody's any more
 }
 
-// sweepsPerCollection is how many files are deleted before the descriptors, the
-// space and the memory of tables that nobody reads any more are worth a garbage
-// collection: a program with a large heap may not collect for a long time.
-const sweepsPerCollection = 128
+// sweepsPerRetry is how many files are deleted before those that could not be are tried
+// again.
+const sweepsPerRetry = 128
 
-// Obsolete is the message that names a file to delete, without directory.
+// Obsolete is the message that names a file to delete.
 type Obsolete struct {
-	Name  string
-	Table *sstable.Handle // of a table: nil for other files
+	Name  string              // without directory
+	Table *manifest.TableMeta // of a table; nil for other files
 }
 
 // run is the stage's loop.
 func (s *Sweeper) run(ctx context.Context) error {
-	for o := range s.inbox.ch {
-		if ctx.Err() != nil {
-			continue
+	for {
+		select {
+		case o, open := <-s.inbox.ch:
+			switch {
+			case !open:
+				s.end(ctx)
+				return nil
+			case ctx.Err() == nil:
+				start := time.Now()
+				s.sweep(o)
+				s.inbox.worked(1, time.Since(start))
+				runtime.Gosched()
+			}
+		case <-s.unread:
+			if ctx.Err() == nil {
+				s.sweepRead()
+			}
 		}
-		start := time.Now()
-		s.sweep(o)
-		s.collect()
-		s.inbox.worked(1, time.Since(start))
-		runtime.Gosched()
 	}
+}
+
+// end is an orderly shutdown's last look.
+func (s *Sweeper) end(ctx context.Context) {
 	if ctx.Err() == nil {
-		s.again(s.sweep)
+		s.sweepRead()
+		s.again()
 		s.ended.Store(true)
 	}
-	return nil
+}
+
+// sweep deletes one file, or remembers a table for its last readers.
+func (s *Sweeper) sweep(o Obsolete) {
+	if o.Table != nil {
+		s.read = append(s.read, o.Table)
+		s.sweepRead()
+	} else {
+		s.remove(o.Name)
+	}
+	if s.swept++; s.swept%sweepsPerRetry == 0 {
+		s.again()
+	}
+}
+
+// sweepRead deletes the tables that nobody reads any more.
+func (s *Sweeper) sweepRead() {
+	unneeded := s.published.Unneeded(s.read)
+	s.read = slices.DeleteFunc(s.read, func(t *manifest.TableMeta) bool { return slices.Contains(unneeded, t) })
+	for _, t := range unneeded {
+		if err := t.Handle.Close(); err != nil {
+			s.env.Logger.Warn().Uint64("table", t.Number).Err(err).Msg("closing an obsolete table")
+		}
+		s.remove(base.TableName(t.Number))
+	}
+	s.count()
 }
 
 // again tries what could not be deleted before.
-func (s *Sweeper) again(do func(Obsolete)) {
+func (s *Sweeper) again() {
 	failed := s.failed
 	s.failed = nil
-	for _, o := range failed {
-		do(o)
+	for _, name := range failed {
+		s.remove(name)
 	}
-}
-
-// collect has the garbage collector look for tables that nobody reads any more, if
-// there may be many of them and they are still open.
-func (s *Sweeper) collect() {
-	if s.swept++; s.swept < sweepsPerCollection {
-		return
-	}
-	s.swept = 0
-	live := 0
-	for _, tables := range s.published.State().Version.Levels {
-		live += len(tables)
-	}
-	if s.env.Files.Len() > live+sweepsPerCollection/2 {
-		runtime.GC()
-	}
-	s.again(s.sweep)
-}
-
-// sweep deletes one file. Readers of older versions may still need a table: an
-// open file outlives its name, so it is opened first if it never was.
-func (s *Sweeper) sweep(o Obsolete) {
-	if o.Table != nil {
-		if _, err := o.Table.Table(); err != nil {
-			s.env.Logger.Warn().Str("file", o.Name).Err(err).Msg("an obsolete table stays: it cannot be opened for its last readers")
-			s.keep(o)
-			return
-		}
-	}
-	s.remove(o.Name)
 }
 
 func (s *Sweeper) remove(name string) {
 	if err := s.env.FS.Remove(filepath.Join(s.env.Dir, name)); err != nil {
 		s.env.Logger.Warn().Str("file", name).Err(err).Msg("an obsolete file could not be deleted yet")
-		// Without its handle: where an open file cannot be deleted, that would keep it so.
-		s.keep(Obsolete{Name: name})
-		return
+		s.failed = append(s.failed, name)
+	} else {
+		s.deleted.Add(1)
+		s.env.Logger.Debug().Str("file", name).Msg("obsolete file deleted")
 	}
-	s.deleted.Add(1)
-	s.pending.Store(int64(len(s.failed)))
-	s.env.Logger.Debug().Str("file", name).Msg("obsolete file deleted")
+	s.count()
 }
 
-// keep notes a file that is to be tried again.
-func (s *Sweeper) keep(o Obsolete) {
-	s.failed = append(s.failed, o)
-	s.pending.Store(int64(len(s.failed)))
-}
+func (s *Sweeper) count() { s.pending.Store(int64(len(s.failed) + len(s.read))) }
 
-// removeLeft tries once more when no reader is left that could need a table.
-func (s *Sweeper) removeLeft() { s.again(func(o Obsolete) { s.remove(o.Name) }) }
+// removeLeft deletes the rest when no reader is left: all tables are closed.
+func (s *Sweeper) removeLeft() {
+	for _, t := range s.read {
+		s.failed = append(s.failed, base.TableName(t.Number))
+	}
+	s.read = nil
+	s.again()
+}

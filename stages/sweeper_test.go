@@ -2,16 +2,18 @@ package stages
 
 import (
 	"context"
+	"slices"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/vfstest"
-	"lsmdb/sstable"
 )
 
 // sweeping makes a Sweeper whose inbox names three files that exist.
 func sweeping(r *rig) *Sweeper {
-	s := &Sweeper{env: r.env, inbox: newInbox[Obsolete](8)}
+	s := &Sweeper{env: r.env, published: &r.published, inbox: newInbox[Obsolete](8)}
 	for n := uint64(50); n < 53; n++ {
 		f, err := r.mem.Create(base.WALPath(testDir, n))
 		must(r.t, err)
@@ -61,61 +63,58 @@ func TestSweeperTriesAgainAtTheEnd(t *testing.T) {
 	}
 }
 
-// TestSweeperOpensATableForItsLastReaders: a reader of an older version may come
-// to the table only after its name is gone.
-func TestSweeperOpensATableForItsLastReaders(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		r := newRig(t).open()
-		r.fill("k", 3)
-		must(t, r.p.Flush(context.Background()))
-		version := r.p.State().Version
-		meta := version.Levels[0][0]
-		handle := sstable.NewHandle(r.env.FS, base.TablePath(testDir, meta.Number), sstable.ReaderOptions{Identity: meta.Identity}, r.env.Files)
-		s := &Sweeper{env: r.env}
-		s.sweep(Obsolete{Name: base.TableName(meta.Number), Table: handle})
-		if got := r.names(base.FileTable); len(got) > 0 {
-			t.Errorf("left %v", got)
-		}
-		table, err := handle.Table()
-		must(t, err)
-		if err := table.Verify(nil); err != nil {
-			t.Error(err)
-		}
-		r.close()
-	})
-}
-
-// TestSweeperKeepsATableThatItCannotOpen: the last readers may be luckier. It goes
-// once it was opened for them, or when there can be none left.
-func TestSweeperKeepsATableThatItCannotOpen(t *testing.T) {
-	for _, readersLeft := range []bool{true, false} {
-		bubble(t, func(t *testing.T) {
-			r := newRig(t).open()
-			r.fill("k", 3)
-			must(t, r.p.Flush(context.Background()))
-			meta := r.p.State().Version.Levels[0][0]
-			handle := sstable.NewHandle(r.env.FS, base.TablePath(testDir, meta.Number), sstable.ReaderOptions{Identity: meta.Identity}, r.env.Files)
-			s := &Sweeper{env: r.env}
-			r.fail(on(vfstest.OpOpen, base.FileTable), errBroken)
-			s.sweep(Obsolete{Name: base.TableName(meta.Number), Table: handle})
-			s.again(s.sweep)
-			if got := r.names(base.FileTable); len(got) != 1 || s.pending.Load() != 1 {
-				t.Errorf("left %v, pending %d", got, s.pending.Load())
-			}
-			if readersLeft {
-				r.onDisk(nil)
-				s.again(s.sweep)
-				table, err := handle.Table()
-				must(t, err)
-				must(t, table.Verify(nil))
-			} else {
-				s.removeLeft()
-				r.onDisk(nil)
-			}
-			if got := r.names(base.FileTable); len(got) > 0 || s.pending.Load() != 0 {
-				t.Errorf("left %v, pending %d", got, s.pending.Load())
-			}
-			r.close()
+// TestSweeperWaitsForReaders: a table that left the tree keeps its name, and can be
+// opened, for as long as a reader of an older version may come to it. Then it is closed
+// and deleted at once.
+func TestSweeperWaitsForReaders(t *testing.T) {
+	for _, how := range []string{"inside", "iterator", "nobody", "close"} {
+		t.Run(how, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				r := newRig(t).open()
+				r.fill("k", 3)
+				must(t, r.p.Flush(context.Background()))
+				r.fill("k", 3)
+				reading := r.p.Enter()
+				meta := r.p.State().Version.Levels[0][0]
+				leave := reading.Leave
+				switch how {
+				case "iterator":
+					it := reading.NewIterator(r.p.Visible(), nil, nil, new(atomic.Bool))
+					leave = func() { it.Close() }
+				case "nobody":
+					leave()
+				}
+				must(t, r.p.Compact(context.Background(), nil, nil))
+				must(t, r.p.Flush(context.Background()))
+				must(t, r.p.Compact(context.Background(), nil, nil))
+				synctest.Wait()
+				there := slices.Contains(r.names(base.FileTable), base.TableName(meta.Number))
+				if there != (how != "nobody") || there != (r.p.Metrics().Pending > 0) {
+					t.Fatalf("the table is there: %v; %d files wait", there, r.p.Metrics().Pending)
+				}
+				if there {
+					table, err := meta.Handle.Table()
+					must(t, err)
+					must(t, table.Verify(nil))
+				}
+				if how == "close" {
+					must(t, r.p.Close())
+					must(t, r.env.Files.CloseAll())
+					r.p.SweepLeft()
+				} else if there {
+					leave()
+					synctest.Wait()
+				}
+				if slices.Contains(r.names(base.FileTable), base.TableName(meta.Number)) {
+					t.Error("nobody needs the table, and it is still there")
+				}
+				if table, err := meta.Handle.Table(); err == nil && table.Verify(nil) == nil {
+					t.Error("nobody needs the table, and it can be read")
+				}
+				if how != "close" {
+					r.close()
+				}
+			})
 		})
 	}
 }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"runtime"
 	"sync"
 	"time"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/view"
 	"lsmdb/memtable"
 	"lsmdb/wal"
 )
@@ -42,7 +44,7 @@ const timedGroups = 16
 //   - Drains by writing everything that is queued, then finishes the WAL.
 type Writer struct {
 	env       *Environment
-	published *Published
+	published *view.Published
 	inbox     *Inbox[*Commit] // capacity: a burst of clients queues without waiting
 	courtesy  courtesy        // of the callers, after they have sent
 	flusher   *Inbox[Sealed]  // the Writer is its only sender
@@ -251,8 +253,8 @@ func (w *Writer) begin(ctx context.Context) error {
 // the active one.
 func (w *Writer) replaceActive(ctx context.Context, footprint int64) error {
 	if w.active.Empty() {
-		w.active = w.published.newMemtable(max(w.env.MemtableBytes, footprint))
-		w.published.rotate(w.active)
+		w.active = w.published.NewMemtable(max(w.env.MemtableBytes, footprint))
+		w.published.Rotate(w.active)
 		return nil
 	}
 	return w.rotate(ctx, footprint, nil)
@@ -278,8 +280,8 @@ func (w *Writer) rotate(ctx context.Context, footprint int64, waiter *Commit) er
 	}
 	sealed := Sealed{Memtable: w.active, Segment: w.log.Segment(), Next: next.Segment(), waiter: waiter}
 	w.log = next
-	w.active = w.published.newMemtable(max(w.env.MemtableBytes, footprint))
-	w.published.rotate(w.active)
+	w.active = w.published.NewMemtable(max(w.env.MemtableBytes, footprint))
+	w.published.Rotate(w.active)
 	w.count(func(s *WriterStats) { s.Rotations++ })
 	return w.handOn(ctx, sealed)
 }
@@ -379,21 +381,56 @@ func (w *Writer) syncLog() error {
 func (w *Writer) insert() {
 	crowded := len(w.group) >= crowd
 	for i, c := range w.group {
-		for ops := c.Ops; len(ops) > 0; w.next++ {
-			op, rest, err := base.DecodeOp(ops)
-			if err != nil {
-				panic(fmt.Sprintf("invariant: a batch made by this process is malformed: %v", err))
-			}
+		for op := range operations(c) {
 			w.active.Insert(op.Key, op.Value, w.next, op.Kind)
-			ops = rest
+			w.fill(op)
+			w.next++
 		}
 		if crowded && !c.seal {
-			w.published.visible.Store(uint64(w.next - 1))
+			w.show(c)
 			w.group[i] = nil // the sender's again, as soon as it is answered
 			c.answer(nil)
 		}
 	}
-	w.published.visible.Store(uint64(w.next - 1))
+	w.show(w.group...)
+}
+
+// show makes what is inserted visible, the operations of some commits for the first time.
+func (w *Writer) show(commits ...*Commit) {
+	w.published.Show(w.next - 1)
+	if !w.published.HasGaps() {
+		return
+	}
+	for _, c := range commits {
+		if c == nil {
+			continue
+		}
+		for op := range operations(c) {
+			w.fill(op)
+		}
+	}
+}
+
+// fill tells readers that an operation may bring a value where they found none.
+func (w *Writer) fill(op base.Op) {
+	if op.Kind != base.KindDelete {
+		w.published.Fill(op.Key)
+	}
+}
+
+// operations walks those of a commit, which this process has encoded.
+func operations(c *Commit) iter.Seq[base.Op] {
+	return func(yield func(base.Op) bool) {
+		for ops := c.Ops; len(ops) > 0; {
+			op, rest, err := base.DecodeOp(ops)
+			if err != nil {
+				panic(fmt.Sprintf("invariant: a batch made by this process is malformed: %v", err))
+			}
+			if ops = rest; !yield(op) {
+				return
+			}
+		}
+	}
 }
 
 // acknowledge answers the members. A member that seals is the last one: it goes

@@ -18,7 +18,6 @@ import (
 	"slices"
 
 	"lsmdb/internal/base"
-	"lsmdb/manifest"
 	"lsmdb/sstable"
 )
 
@@ -50,11 +49,17 @@ var _ base.Iterator = (*Iterator)(nil)
 // maxKeptKeyBytes bounds the buffer that Close keeps for the next walk.
 const maxKeptKeyBytes = 4 << 10
 
-// child is an iterator and the key it stands on while it is in the heap.
+// Run is one child. Where its walk stands in tables, Table is the iterator over the
+// current one, which stays the same: within a block it is asked directly.
+type Run struct {
+	base.Iterator
+	Table *sstable.Iterator // nil: there are no tables
+}
+
+// child is a Run and the key it stands on while it is in the heap.
 type child struct {
-	iter  base.Iterator
-	table *sstable.Iterator // where iter stands, if that is in a table
-	key   base.InternalKey  // of a table that is the only one left, out of date
+	Run
+	key base.InternalKey // of a table that is the only one left, out of date
 }
 
 // entry is a child's place in the heap. rank is the first eight bytes of its user
@@ -66,7 +71,7 @@ type entry struct {
 
 // New returns the merge of children, newest first, unpositioned. The children
 // belong to it until Close.
-func New(children ...base.Iterator) *Iterator {
+func New(children ...Run) *Iterator {
 	it := &Iterator{}
 	it.Reset(children)
 	return it
@@ -75,18 +80,11 @@ func New(children ...base.Iterator) *Iterator {
 // Reset makes it the merge of other children, unpositioned, as New does but in
 // the memory it has. Former children that Close has not closed are the caller's
 // again.
-func (it *Iterator) Reset(children []base.Iterator) {
+func (it *Iterator) Reset(children []Run) {
 	clear(it.children)
 	it.children = it.children[:0]
-	for _, c := range children {
-		added := child{iter: c}
-		switch c := c.(type) {
-		case *sstable.Iterator:
-			added.table = c
-		case *manifest.LevelIterator:
-			added.table = c.Table()
-		}
-		it.children = append(it.children, added)
+	for _, run := range children {
+		it.children = append(it.children, child{Run: run})
 	}
 	it.heap = slices.Grow(it.heap[:0], len(children))
 	it.start(false)
@@ -119,7 +117,7 @@ func (it *Iterator) Prev() bool {
 }
 
 // InMemtable reports whether the current entry is in none of the tables.
-func (it *Iterator) InMemtable() bool { return it.current != nil && it.current.table == nil }
+func (it *Iterator) InMemtable() bool { return it.current != nil && it.current.Table == nil }
 
 // Valid reports whether the iterator stands on an entry.
 func (it *Iterator) Valid() bool { return it.current != nil }
@@ -129,8 +127,8 @@ func (it *Iterator) Key() base.InternalKey {
 	switch {
 	case it.current == nil:
 		return nil
-	case it.current.table != nil:
-		return it.current.table.Key()
+	case it.current.Table != nil:
+		return it.current.Table.Key()
 	}
 	return it.current.key
 }
@@ -143,10 +141,10 @@ func (it *Iterator) Value() []byte {
 	switch {
 	case it.current == nil:
 		return nil
-	case it.current.table != nil:
-		return it.current.table.Value()
+	case it.current.Table != nil:
+		return it.current.Table.Value()
 	}
-	return it.current.iter.Value()
+	return it.current.Iterator.Value()
 }
 
 // Err returns the error that ended the walk, nil at a plain end.
@@ -155,12 +153,12 @@ func (it *Iterator) Err() error { return it.err }
 // Close closes every child and returns Err, joined with what closing found. The
 // iterator is then without children; Reset gives it new ones.
 func (it *Iterator) Close() error {
-	if it.current != nil && it.current.table != nil {
-		it.current.table.GiveUpKey() // whoever was shown it may still look at it
+	if it.current != nil && it.current.Table != nil {
+		it.current.Table.GiveUpKey() // whoever was shown it may still look at it
 	}
 	for i := range it.children {
 		// Most children return at Close the error that they already reported.
-		if err := it.children[i].iter.Close(); err != nil && !errors.Is(it.err, err) {
+		if err := it.children[i].Close(); err != nil && !errors.Is(it.err, err) {
 			it.err = errors.Join(it.err, err)
 		}
 	}
@@ -185,7 +183,7 @@ func (it *Iterator) start(reverse bool) {
 func (it *Iterator) position(reverse bool, move func(base.Iterator) bool) bool {
 	it.start(reverse)
 	for i := range it.children {
-		if !it.admit(i, move(it.children[i].iter)) {
+		if !it.admit(i, move(it.children[i].Iterator)) {
 			return false
 		}
 	}
@@ -198,10 +196,10 @@ func (it *Iterator) position(reverse bool, move func(base.Iterator) bool) bool {
 func (it *Iterator) admit(i int, stands bool) bool {
 	c := &it.children[i]
 	if !stands {
-		err := c.iter.Err()
+		err := c.Iterator.Err()
 		return err == nil || it.fail(err)
 	}
-	c.key = c.iter.Key()
+	c.key = c.Iterator.Key()
 	it.heap = append(it.heap, entry{rank: it.rank(c.key), index: i})
 	return true
 }
@@ -217,7 +215,7 @@ func (it *Iterator) turn(reverse bool) bool {
 		if i == current {
 			continue
 		}
-		if !it.admit(i, beyond(it.children[i].iter, key, i < current, reverse)) {
+		if !it.admit(i, beyond(it.children[i].Iterator, key, i < current, reverse)) {
 			return false
 		}
 	}
@@ -246,21 +244,21 @@ func beyond(c base.Iterator, key base.InternalKey, earlier, reverse bool) bool {
 // move moves the current child by one entry in the direction of the walk.
 func (it *Iterator) move(by int) bool {
 	c := it.current
-	if c.table != nil && it.heap[0].rank < it.limit { // no other child stands on this user key
-		if moved, again := c.table.Step(by); moved {
+	if c.Table != nil && it.heap[0].rank < it.limit { // no other child stands on this user key
+		if moved, again := c.Table.Step(by); moved {
 			it.again = again
 			if it.runner > 0 || base.Invariants {
-				c.key = c.table.Key()
-				it.settle(c.table.Head() ^ it.flip)
+				c.key = c.Table.Key()
+				it.settle(c.Table.Head() ^ it.flip)
 			}
 			return true
 		}
 	}
 	it.previous = append(it.previous[:0], it.Key().UserKey()...)
 	if by > 0 {
-		it.advance(c, c.iter.Next())
+		it.advance(c, c.Iterator.Next())
 	} else {
-		it.advance(c, c.iter.Prev())
+		it.advance(c, c.Iterator.Prev())
 	}
 	it.again = it.current != nil && bytes.Equal(it.previous, it.current.key.UserKey())
 	return it.current != nil
@@ -269,9 +267,9 @@ func (it *Iterator) move(by int) bool {
 // advance restores the heap after the root's child moved.
 func (it *Iterator) advance(c *child, stands bool) {
 	if stands {
-		c.key = c.iter.Key()
+		c.key = c.Iterator.Key()
 		it.settle(it.rank(c.key))
-	} else if err := c.iter.Err(); err != nil {
+	} else if err := c.Iterator.Err(); err != nil {
 		it.fail(err)
 	} else {
 		last := len(it.heap) - 1

@@ -139,10 +139,10 @@ func randomChildren(rng *rand.Rand, n int) ([]*sliceIterator, *model) {
 	return children, all
 }
 
-func interfaces(children []*sliceIterator) []base.Iterator {
-	var out []base.Iterator
+func runs(children []*sliceIterator) []Run {
+	var out []Run
 	for _, c := range children {
-		out = append(out, c)
+		out = append(out, Run{Iterator: c})
 	}
 	return out
 }
@@ -195,7 +195,7 @@ func TestAgainstModel(t *testing.T) {
 		for seed := range uint64(60) {
 			rng := rand.New(rand.NewPCG(seed, uint64(n)))
 			children, m := randomChildren(rng, n)
-			it.Reset(interfaces(children))
+			it.Reset(runs(children))
 			trail := []string{fmt.Sprintf("%d children, seed %d: ", n, seed)}
 			if it.Valid() || it.Next() || it.Prev() {
 				t.Fatalf("%s: stands on an entry before the first move", trail)
@@ -216,7 +216,7 @@ func TestFullWalks(t *testing.T) {
 	for n := range 10 {
 		rng := rand.New(rand.NewPCG(7, uint64(n)))
 		children, m := randomChildren(rng, n)
-		it := New(interfaces(children)...)
+		it := New(runs(children)...)
 		count := 0
 		for ok := it.First(); ok; ok = it.Next() {
 			m.stand(count)
@@ -254,7 +254,7 @@ func runWithError(t *testing.T, n int, seed uint64, failing int) {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, uint64(100*n+failing)))
 	children, m := randomChildren(rng, n)
-	it := New(interfaces(children)...)
+	it := New(runs(children)...)
 	budget := rng.IntN(12)
 	children[failing].budget = budget
 	trail := []string{fmt.Sprintf("%d children, seed %d, child %d fails after %d moves: ", n, seed, failing, budget)}
@@ -285,7 +285,7 @@ func runWithError(t *testing.T, n int, seed uint64, failing int) {
 func TestErrorReachesClose(t *testing.T) {
 	children, _ := randomChildren(rand.New(rand.NewPCG(1, 1)), 3)
 	children[1].budget = 0
-	it := New(interfaces(children)...)
+	it := New(runs(children)...)
 	if it.First() || !errors.Is(it.Err(), errChild) {
 		t.Fatalf("first: err %v", it.Err())
 	}
@@ -313,7 +313,7 @@ func TestGrowingChild(t *testing.T) {
 	at := func(s string) pair { return pair{base.MakeInternalKey([]byte(s), 1, base.KindSet), []byte(s)} }
 	fixed := newSlice([]pair{at("b"), at("f")})
 	growing := newSlice([]pair{at("d")})
-	it := New(fixed, growing)
+	it := New(Run{Iterator: fixed}, Run{Iterator: growing})
 	it.SeekGE(at("e").key)
 	if string(it.Key().UserKey()) != "f" {
 		t.Fatalf("stands on %s", it.Key())
@@ -335,7 +335,7 @@ func TestOutOfOrderChildPanics(t *testing.T) {
 		return
 	}
 	wrong := newSlice([]pair{{key: base.MakeInternalKey([]byte("b"), 1, base.KindSet)}, {key: base.MakeInternalKey([]byte("a"), 1, base.KindSet)}})
-	it := New(wrong)
+	it := New(Run{Iterator: wrong})
 	it.First()
 	defer func() {
 		if r := recover(); r == nil || !strings.HasPrefix(fmt.Sprint(r), "invariant: ") {
@@ -347,7 +347,7 @@ func TestOutOfOrderChildPanics(t *testing.T) {
 
 func TestMovesDoNotAllocate(t *testing.T) {
 	children := benchmarkChildren(8, 400, 1)
-	it := New(interfaces(children)...)
+	it := New(runs(children)...)
 	seek := base.AppendSearchKey(nil, children[0].pairs[30].key.UserKey(), base.MaxSeq)
 	it.First()
 	it.SeekGE(seek)
@@ -359,7 +359,7 @@ func TestMovesDoNotAllocate(t *testing.T) {
 		it.First()
 		it.Next()
 	})
-	again := interfaces(children)
+	again := runs(children)
 	resets := testing.AllocsPerRun(50, func() {
 		it.Reset(again)
 		it.First()
@@ -388,7 +388,7 @@ func BenchmarkNext(b *testing.B) {
 	for _, n := range []int{1, 2, 8} {
 		for _, run := range []int{1, 64} {
 			b.Run(fmt.Sprintf("children=%d/run=%d", n, run), func(b *testing.B) {
-				it := New(interfaces(benchmarkChildren(n, 4096, run))...)
+				it := New(runs(benchmarkChildren(n, 4096, run))...)
 				b.ReportAllocs()
 				for b.Loop() {
 					if !it.Next() && !it.First() {
@@ -402,7 +402,7 @@ func BenchmarkNext(b *testing.B) {
 
 func BenchmarkSeekGE(b *testing.B) {
 	children := benchmarkChildren(8, 4096, 1)
-	it := New(interfaces(children)...)
+	it := New(runs(children)...)
 	key := children[3].pairs[77].key
 	b.ReportAllocs()
 	for b.Loop() {

@@ -42,7 +42,7 @@ func tableOf(t *testing.T, pairs []pair) *sstable.Table {
 
 // dealt makes versions of random keys, with heads that are equal for some and not for
 // others, and deals them to a memtable and n-1 tables. It returns all of them in order.
-func dealt(t *testing.T, rng *rand.Rand, n int) (children []base.Iterator, all []pair) {
+func dealt(t *testing.T, rng *rand.Rand, n int) (children []Run, all []pair) {
 	hands := make([][]pair, n)
 	prefix := []string{"", "a", "shared-by-all-of-them-"}[rng.IntN(3)]
 	for seq := range base.Seq(400) {
@@ -57,14 +57,15 @@ func dealt(t *testing.T, rng *rand.Rand, n int) (children []base.Iterator, all [
 	for i, hand := range hands {
 		slices.SortFunc(hand, order)
 		if i > 0 || n == 1 {
-			children = append(children, tableOf(t, hand).NewIterator(sstable.IteratorOptions{}))
+			it := tableOf(t, hand).NewIterator(sstable.IteratorOptions{})
+			children = append(children, Run{Iterator: it, Table: it})
 			continue
 		}
 		m := memtable.New(1 << 20)
 		for _, p := range hand {
 			m.Insert(p.key.UserKey(), p.value, p.key.Seq(), base.KindSet)
 		}
-		children = append(children, m.NewIterator())
+		children = append(children, Run{Iterator: m.NewIterator()})
 	}
 	return children, all
 }
@@ -112,7 +113,7 @@ func TestTables(t *testing.T) {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 		for _, c := range children { // another walk with the same buffers
-			if table, ok := c.(*sstable.Iterator); ok {
+			if table := c.Table; table != nil {
 				table.Reset(tableOf(t, []pair{{base.MakeInternalKey(bytes.Repeat([]byte("z"), 20), 1, base.KindSet), nil}}), &sstable.IteratorOptions{})
 				table.First()
 			}

@@ -172,9 +172,15 @@ var plantedWithoutCrash = []struct {
 	{plantedBug{"an error of close ignored (leveldb 1081)", []edit{
 		{"sstable/writer.go", "closeErr := w.Abort(); err == nil {", "closeErr := w.Abort(); false && err == nil {"}}}, "./sstable", "TestWriterReportsFailures"},
 	{plantedBug{"memory used again while an iterator reads it (pebble 537)", []edit{
-		{"stages/retired.go", "r.left == math.MaxUint64 && !m.Held()", "r.left == math.MaxUint64"}}}, "./stages", "TestReadersKeepArenas"},
+		{"internal/view/readers.go", "s.left == math.MaxUint64 && s.held.Load() == 0", "s.left == math.MaxUint64"}}}, "./internal/view", "TestReadersKeepArenas"},
 	{plantedBug{"memory used again while a get reads it", []edit{
-		{"stages/retired.go", "r.left == math.MaxUint64 && !m.Held()", "(r.left == math.MaxUint64 || !m.Held())"}}}, "./stages", "TestReadersKeepArenas"},
+		{"internal/view/readers.go", "s.left == math.MaxUint64 && s.held.Load() == 0", "s.held.Load() == 0"}}}, "./internal/view", "TestReadersKeepArenas"},
+	{plantedBug{"a put into a range whose keys readers skip, told to nobody", []edit{
+		{"internal/view/gaps.go", "if before == nil || !slices", "if true || !slices"}}}, "./internal/view", "TestGapsHideNothing"},
+	{plantedBug{"a range that readers skip before it is proven", []edit{
+		{"internal/view/gaps.go", "return proven != 0 && uint64(seq) >= proven", "return uint64(seq) >= proven"}}}, "./internal/view", "TestGapsHideNothing|TestOldReaders"},
+	{plantedBug{"a table deleted while an iterator may come to it", []edit{
+		{"internal/view/readers.go", "s.Version.Lists(t)", "false"}}}, "./stages", "TestSweeperWaitsForReaders"},
 	{plantedBug{"a database closed twice (pebble 3589)", []edit{
 		{"db/db.go", "	d.closeOnce.Do(func() {", "	func(f func()) { f() }(func() {"}}}, "./db", "TestCloseUnderLoad"},
 	{plantedBug{"a sync that is acknowledged beside refused writes", []edit{

@@ -1,6 +1,7 @@
-package stages
+package view
 
 import (
+	"sync/atomic"
 	"testing"
 	"unsafe"
 
@@ -21,7 +22,7 @@ const arenaBytes = 10_000
 
 func newArenas(t *testing.T) *arenas {
 	a := &arenas{t: t}
-	a.Publish(ReadState{Active: memtable.New(arenaBytes), Version: &manifest.Version{}}, 0)
+	a.Publish(&State{Active: memtable.New(arenaBytes), Version: &manifest.Version{}}, 0)
 	return a
 }
 
@@ -37,12 +38,12 @@ func (a *arenas) write() *byte {
 	return unsafe.SliceData(it.Key())
 }
 
-func (a *arenas) rotate() { a.Published.rotate(a.newMemtable(arenaBytes)) }
+func (a *arenas) rotate() { a.Rotate(a.NewMemtable(arenaBytes)) }
 
 // flush drops the oldest sealed memtable, as if its table were published.
 func (a *arenas) flush() {
 	s := a.State()
-	a.advance(s.Version, s.Sealed[len(s.Sealed)-1])
+	a.Advance(s.Version, s.Sealed[len(s.Sealed)-1])
 }
 
 // cycle writes, rotates and flushes. It returns where the arena is.
@@ -81,24 +82,38 @@ func TestReadersKeepArenas(t *testing.T) {
 	at := a.cycle()
 	a.check("a reader who is inside", at, false)
 	a.check("a reader who still is", at, false)
-	if value, ok, _ := readAt(reading.ReadState, 1, "key"); !ok || value != "value" {
-		t.Errorf("reads %q, %v", value, ok)
+	if value, ok, err := reading.Get(1, []byte("key")); !ok || string(value) != "value" {
+		t.Errorf("reads %q, %v, %v", value, ok, err)
 	}
 	reading.Leave()
 	a.check("a reader who left", at, true)
 
 	a = newArenas(t)
 	reading = a.Enter()
-	reading.Hold(1)
-	reading.Leave()
+	it := reading.NewIterator(a.seq, nil, nil, new(atomic.Bool))
 	at = a.cycle()
-	a.check("held", at, false)
-	reading.Hold(-1)
-	a.check("not held any more", at, true)
+	a.check("an iterator", at, false)
+	must(t, it.Close())
+	a.check("closed", at, true)
+
+	a = newArenas(t)
+	reading = a.Enter()
+	at = a.write()
+	a.Show(a.seq)
+	it = reading.NewIterator(a.seq, nil, nil, new(atomic.Bool))
+	it.First()
+	shown := it.Value()
+	must(t, it.Close()) // and what it showed stays readable
+	a.rotate()
+	a.flush()
+	a.check("shown", at, false)
+	if string(shown) != "value" {
+		t.Errorf("what was shown reads %q", shown)
+	}
 
 	a = newArenas(t)
 	at = a.cycle()
-	a.Published.rotate(a.newMemtable(arenaBytes + 1))
+	a.Rotate(a.NewMemtable(arenaBytes + 1))
 	a.check("after one that needed more room", at, true)
 }
 
@@ -125,33 +140,37 @@ func TestReadersInTurns(t *testing.T) {
 	}
 }
 
-// TestForgottenReaders never release what they hold: others take the places that
-// their memtables waited in.
-func TestForgottenReaders(t *testing.T) {
+// TestIteratorsOfManyStates: each keeps the memtables of its state and no others, and
+// Pinned tells.
+func TestIteratorsOfManyStates(t *testing.T) {
 	a := newArenas(t)
+	var open []Iterator
 	for range 5 {
-		reading := a.Enter()
-		reading.Hold(1)
-		reading.Leave()
-		at := a.cycle()
+		a.write()
+		open = append(open, a.Enter().NewIterator(a.seq, nil, nil, new(atomic.Bool)))
+		a.rotate()
 		a.flushAll()
-		a.check("forgotten", at, false)
-		a.flushAll()
-		if len(a.retired) > maxRetired {
-			t.Fatalf("%d memtables wait", len(a.retired))
+	}
+	if got := a.Pinned(); got.Iterators != 5 || got.States != 5 || got.MemtableBytes < 5*arenaBytes {
+		t.Errorf("%+v", got)
+	}
+	for i := range open {
+		must(t, open[i].Close())
+		if got := a.Pinned(); got.States != 4-i || len(a.flushed) != 4-i {
+			t.Errorf("%d closed: %+v", i+1, got)
 		}
-	}
-	places := make(map[*byte]bool)
-	for range 20 {
-		places[a.cycle()] = true
-	}
-	if len(places) > 3 {
-		t.Errorf("%d arenas where three would do", len(places))
 	}
 }
 
 func (a *arenas) flushAll() {
 	for len(a.State().Sealed) > 0 {
 		a.flush()
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

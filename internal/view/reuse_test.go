@@ -1,4 +1,4 @@
-package stages
+package view
 
 import (
 	"bytes"
@@ -83,9 +83,8 @@ func TestNobodyMeetsAnotherMemtable(t *testing.T) {
 func (a *arenas) readGenerations(rng *rand.Rand) error {
 	reading := a.Enter()
 	if rng.IntN(2) == 0 {
-		reading.Hold(1)
-		defer reading.Hold(-1)
-		reading.Leave()
+		it := reading.NewIterator(0, nil, nil, new(atomic.Bool))
+		defer it.Close()
 	} else {
 		defer reading.Leave()
 	}

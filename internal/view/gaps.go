@@ -1,0 +1,257 @@
+package view
+
+import (
+	"bytes"
+	"slices"
+	"sync/atomic"
+
+	"lsmdb/internal/base"
+)
+
+// A queue leaves a delete behind for each element that was taken from its head. Until
+// compaction drops them, whoever looks for the head would walk past all of them, each
+// time. So iterators note such gaps, and later ones skip them.
+//
+// A gap says that none of its keys has a value at some sequence number, nor at any
+// later one for as long as the gap is listed: the Writer takes a key out before it makes
+// its value visible. Readers load the sequence number first and the list second; so who
+// finds a gap sees no value that was put into it meanwhile.
+//
+// That a walk found no value does not suffice to begin a gap, because the Writer may
+// have put one in after the walk and before it could know of the gap. So a gap counts
+// only when a second walk, at a sequence number of after it was listed, has found the
+// same (proven). The Writer looks at the list once more after it has made a group
+// visible; so a put that missed the gap is visible to that second walk.
+type gaps struct{ list atomic.Pointer[[]*gap] }
+
+// gap is a range of keys [lower, upper) in which none has a value.
+type gap struct {
+	lower, upper []byte
+	endless      bool // there is no upper
+	keys         int  // that were walked past when it was noted
+	trims        int  // how often a key was taken out of it
+
+	since  atomic.Uint64 // 1 + the number of the last write that may have missed it; 0: not known yet
+	proven atomic.Uint64 // it counts for readers at this number and later ones; 0: for nobody yet
+}
+
+const (
+	worthNoting = 32 // as many keys in a row
+	maxGaps     = 4  // the Writer compares each key with all of them
+	maxTrims    = 64 // of one gap: it is being filled again
+)
+
+func (g *gap) contains(key []byte) bool {
+	return bytes.Compare(g.lower, key) <= 0 && (g.endless || bytes.Compare(key, g.upper) < 0)
+}
+
+func (g *gap) usable(seq base.Seq) bool {
+	proven := g.proven.Load()
+	return proven != 0 && uint64(seq) >= proven
+}
+
+// endsBefore reports whether keys lie between g and other, which begins later.
+func (g *gap) endsBefore(other *gap) bool {
+	return !g.endless && bytes.Compare(g.upper, other.lower) < 0
+}
+
+// covers reports whether every key of other is one of g.
+func (g *gap) covers(other *gap) bool {
+	return bytes.Compare(g.lower, other.lower) <= 0 &&
+		(g.endless || !other.endless && bytes.Compare(other.upper, g.upper) <= 0)
+}
+
+// note lists what a walk at seq passed, which may have skipped gaps that are listed, and
+// proves those that it passed once more.
+func (p *Published) note(walked *gap, seq base.Seq) {
+	before := p.gaps.list.Load()
+	var list []*gap
+	if before != nil {
+		list = *before
+	}
+	fresh := walked.keys
+	for _, g := range list {
+		if since := g.since.Load(); g.proven.Load() == 0 && walked.covers(g) {
+			fresh -= g.keys
+			if since != 0 && uint64(seq)+1 >= since {
+				g.proven.CompareAndSwap(0, uint64(seq))
+			}
+		}
+	}
+	next := joined(list)
+	if fresh >= worthNoting && walked.cut(next) {
+		if len(next) == maxGaps {
+			smallest := slices.MinFunc(next, func(a, b *gap) int { return a.keys - b.keys })
+			next = slices.DeleteFunc(next, func(g *gap) bool { return g == smallest })
+		}
+		next = append(next, walked)
+	} else {
+		walked = nil
+	}
+	if len(next) == len(list) && walked == nil {
+		return
+	}
+	if p.gaps.list.CompareAndSwap(before, &next) && walked != nil {
+		walked.since.Store(uint64(p.Visible()) + 1)
+	}
+}
+
+// joined returns the gaps with those that are proven and touch made one.
+func joined(list []*gap) []*gap {
+	var next []*gap
+	for _, g := range list {
+		for i := 0; i < len(next) && g.proven.Load() != 0; i++ {
+			if o := next[i]; o.proven.Load() != 0 && !g.endsBefore(o) && !o.endsBefore(g) {
+				g = union(g, o)
+				next = slices.Delete(next, i, i+1)
+				i = -1
+			}
+		}
+		next = append(next, g)
+	}
+	return next
+}
+
+// union joins two gaps that are proven and touch.
+func union(a, b *gap) *gap {
+	u := &gap{lower: a.lower, upper: a.upper, endless: a.endless || b.endless, keys: a.keys + b.keys, trims: min(a.trims, b.trims)}
+	if bytes.Compare(b.lower, a.lower) < 0 {
+		u.lower = b.lower
+	}
+	if bytes.Compare(b.upper, a.upper) > 0 {
+		u.upper = b.upper
+	}
+	u.since.Store(max(a.since.Load(), b.since.Load()))
+	u.proven.Store(max(a.proven.Load(), b.proven.Load()))
+	return u
+}
+
+// cut takes the listed gaps at its ends off g, and reports whether anything is left.
+func (g *gap) cut(list []*gap) bool {
+	for range list {
+		for _, o := range list {
+			if o.contains(g.lower) {
+				if g.lower = o.upper; o.endless {
+					return false
+				}
+			}
+			if g.endless && o.endless || !g.endless && bytes.Compare(o.lower, g.upper) < 0 && (o.endless || bytes.Compare(g.upper, o.upper) <= 0) {
+				g.upper, g.endless = o.lower, false
+			}
+		}
+	}
+	return g.endless || bytes.Compare(g.lower, g.upper) < 0
+}
+
+// HasGaps reports whether gaps are listed, which Fill must hear of puts.
+func (p *Published) HasGaps() bool { return p.gaps.list.Load() != nil }
+
+// Fill takes a key that gets a value out of the gaps. The Writer calls it for each such
+// key of a group before it shows the group, and again after.
+func (p *Published) Fill(key []byte) {
+	for {
+		before := p.gaps.list.Load()
+		if before == nil || !slices.ContainsFunc(*before, func(g *gap) bool { return g.contains(key) }) {
+			return
+		}
+		var next []*gap
+		for _, g := range *before {
+			if !g.contains(key) {
+				next = append(next, g)
+			} else if bytes.Compare(g.lower, key) < 0 && g.trims < maxTrims {
+				next = append(next, g.before(key))
+			}
+		}
+		list := &next
+		if len(next) == 0 {
+			list = nil
+		}
+		if p.gaps.list.CompareAndSwap(before, list) {
+			return
+		}
+	}
+}
+
+// before returns the part of g that lies before key. It is the larger one where keys
+// are put behind all others, as into a queue.
+func (g *gap) before(key []byte) *gap {
+	part := &gap{lower: g.lower, upper: bytes.Clone(key), keys: g.keys, trims: g.trims + 1}
+	part.since.Store(g.since.Load())
+	part.proven.Store(g.proven.Load())
+	return part
+}
+
+// barren is what an Iterator notes of the keys without a value that it passes in a row.
+type barren struct {
+	list    []*gap // that may be skipped
+	start   []byte // where the row begins: its first key, or the end before which it lies
+	endless bool   // there is no such end: it begins behind all keys
+	begun   bool   // start is known
+	walked  int    // keys passed, those skipped not counted
+}
+
+// begin starts a row at a key that is sought; nil: at the end, backward.
+func (b *barren) begin(key []byte, list *[]*gap) {
+	b.reset(list)
+	b.start, b.endless, b.begun = append(b.start[:0], key...), key == nil, true
+}
+
+// reset starts a row wherever the next key without a value is.
+func (b *barren) reset(list *[]*gap) {
+	b.walked, b.begun, b.list = 0, false, nil
+	if list != nil {
+		b.list = *list
+	}
+}
+
+// skipForward returns the first key at or after the given one that no gap contains.
+func (b *barren) skipForward(key []byte, seq base.Seq) (next []byte, endless bool) {
+	for i := 0; i < len(b.list); i++ {
+		if g := b.list[i]; g.contains(key) && g.usable(seq) {
+			if g.endless {
+				return nil, true
+			}
+			key, i = g.upper, -1
+		}
+	}
+	return key, false
+}
+
+// skipBackward returns the last end at or before the given one, nil being that of all
+// keys, which lies behind no gap.
+func (b *barren) skipBackward(end []byte, seq base.Seq) []byte {
+	for i := 0; i < len(b.list); i++ {
+		g := b.list[i]
+		behind := g.endless || end != nil && bytes.Compare(end, g.upper) <= 0
+		if behind && (end == nil || bytes.Compare(g.lower, end) < 0) && g.usable(seq) {
+			end, i = append([]byte{}, g.lower...), -1
+		}
+	}
+	return end
+}
+
+// passForward counts a key without a value. It says where to go on if a gap begins there.
+func (b *barren) passForward(user []byte, seq base.Seq) (next []byte, endless, skip bool) {
+	if !b.begun {
+		b.start, b.endless, b.begun = append(b.start[:0], user...), false, true
+	}
+	b.walked++
+	if len(b.list) == 0 {
+		return nil, false, false
+	}
+	next, endless = b.skipForward(user, seq)
+	return next, endless, endless || !bytes.Equal(next, user)
+}
+
+// passBackward is passForward in the other direction: the row goes on before the result.
+func (b *barren) passBackward(user []byte, seq base.Seq) (next []byte, skip bool) {
+	if !b.begun {
+		b.start, b.endless, b.begun = append(append(b.start[:0], user...), 0), false, true
+	}
+	b.walked++
+	if len(b.list) == 0 {
+		return nil, false
+	}
+	next = b.skipBackward(append(user[:len(user):len(user)], 0), seq)
+	return next, len(next) <= len(user)
+}

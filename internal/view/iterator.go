@@ -1,0 +1,408 @@
+package view
+
+import (
+	"bytes"
+	"sync"
+	"sync/atomic"
+
+	"lsmdb/internal/base"
+	"lsmdb/internal/merge"
+	"lsmdb/manifest"
+	"lsmdb/memtable"
+	"lsmdb/sstable"
+)
+
+// Iterator walks the keys that have a value at one sequence number, from lower to
+// upper. One goroutine at a time uses it; package db tells what its moves do.
+type Iterator struct {
+	published    *Published
+	closed       *atomic.Bool // the database is
+	seq          base.Seq
+	lower, upper []byte  // [lower, upper); nil: unbounded
+	inside       *inside // nil once closed
+
+	position position
+	key      []byte // the key shown while walking backward
+	value    []byte // its value
+	err      error
+}
+
+// inside is what Iterators pass on to later ones. Nothing in it may be shown: what an
+// Iterator showed stays readable when it is closed.
+type inside struct {
+	state     *State
+	entries   merge.Iterator      // all versions of all keys
+	memtables []memtable.Iterator // of the state that Iterator shows
+	tables    []manifest.LevelIterator
+	runs      []merge.Run // all of these, newest first
+	search    base.InternalKey
+	barren    barren
+}
+
+var insides = sync.Pool{New: func() any { return new(inside) }}
+
+// position tells where an iterator stands, and where its entries stand with it.
+type position int
+
+const (
+	nowhere  position = iota // not positioned yet
+	forward                  // on a key; entries stand on the version shown
+	backward                 // on a key; entries stand before all its versions
+	atStart                  // before the first key
+	atEnd                    // after the last key
+	failed                   // an error ended the last move; only First, Last and the seeks go on
+)
+
+const (
+	// ReadAheadBytes is the longest read of a scan over blocks that are not cached. It
+	// spares most system calls, and fits into the processor's cache together with what
+	// is decoded.
+	ReadAheadBytes = 64 << 10
+
+	maxPooledBytes = 64 << 10 // longer buffers are not kept for the next Iterator
+)
+
+// NewIterator returns an iterator over what seq sees from lower to upper, which the
+// caller does not change any more, and leaves. Once closed is true it shows nothing.
+func (r Reading) NewIterator(seq base.Seq, lower, upper []byte, closed *atomic.Bool) Iterator {
+	defer r.Leave()
+	it := Iterator{published: r.published, closed: closed, seq: seq, lower: lower, upper: upper, inside: insides.Get().(*inside)}
+	it.inside.open(r.State, sstable.IteratorOptions{ReadAheadBytes: ReadAheadBytes, Lower: lower, Upper: upper})
+	return it
+}
+
+// open makes entries the merge of every sorted run that may hold a key of the range.
+func (in *inside) open(state *State, o sstable.IteratorOptions) {
+	state.hold()
+	in.state = state
+	if !state.Active.Empty() {
+		in.memtables = append(in.memtables, *state.Active.NewIterator())
+	}
+	for _, m := range state.Sealed {
+		in.memtables = append(in.memtables, *m.NewIterator())
+	}
+	in.tables = state.Version.AppendRuns(in.tables, o)
+	for i := range in.memtables {
+		in.runs = append(in.runs, merge.Run{Iterator: &in.memtables[i]})
+	}
+	for i := range in.tables {
+		in.runs = append(in.runs, in.tables[i].Run())
+	}
+	in.entries.Reset(in.runs)
+}
+
+// Close releases what the iterator holds and returns the error of its last move. What
+// it showed last stays readable: if that may lie in a memtable, the garbage collector
+// gets these. It is idempotent.
+func (it *Iterator) Close() error {
+	in := it.inside
+	if in == nil {
+		return nil
+	}
+	if it.position == backward || it.position == forward && in.entries.InMemtable() {
+		in.state.Active.MarkShown()
+		for _, m := range in.state.Sealed {
+			m.MarkShown()
+		}
+	}
+	in.entries.Close()
+	it.published.release(in.state)
+	clear(in.memtables)
+	clear(in.runs)
+	in.state = nil
+	in.memtables, in.tables, in.runs = in.memtables[:0], in.tables[:0], in.runs[:0]
+	if cap(in.search) <= maxPooledBytes {
+		insides.Put(in)
+	}
+	it.inside, it.position = nil, nowhere
+	return it.err
+}
+
+// First moves to the first key of the range.
+func (it *Iterator) First() bool { return it.SeekGE(it.lower) }
+
+// Last moves to the last key of the range.
+func (it *Iterator) Last() bool {
+	if it.upper != nil {
+		return it.SeekLT(it.upper)
+	}
+	return it.ready() && it.seekPrevious(nil)
+}
+
+// SeekGE moves to the first key of the range at or after key.
+func (it *Iterator) SeekGE(key []byte) bool {
+	if !it.ready() {
+		return false
+	}
+	if bytes.Compare(key, it.lower) < 0 {
+		key = it.lower
+	}
+	it.payDetour()
+	it.inside.barren.begin(key, it.published.gaps.list.Load())
+	key, endless := it.inside.barren.skipForward(key, it.seq)
+	if endless {
+		return it.stop(atEnd)
+	}
+	return it.showNext(it.seekGE(key, it.seq), false)
+}
+
+// SeekLT moves to the last key of the range before key.
+func (it *Iterator) SeekLT(key []byte) bool {
+	if !it.ready() {
+		return false
+	}
+	if it.upper != nil && bytes.Compare(key, it.upper) > 0 {
+		key = it.upper
+	}
+	if key == nil {
+		key = []byte{} // nothing lies before the empty key; nil is the end
+	}
+	return it.seekPrevious(key)
+}
+
+// seekPrevious moves to the last key of the range before key; nil: to the last one.
+func (it *Iterator) seekPrevious(key []byte) bool {
+	it.payDetour()
+	it.inside.barren.begin(key, it.published.gaps.list.Load())
+	if key = it.inside.barren.skipBackward(key, it.seq); key == nil {
+		return it.showPrevious(it.inside.entries.Last())
+	}
+	return it.showPrevious(it.seekLT(key))
+}
+
+// Next moves to the next key.
+func (it *Iterator) Next() bool {
+	failure := it.err
+	if !it.ready() {
+		return false
+	}
+	switch it.position {
+	case forward:
+		it.inside.barren.reset(it.published.gaps.list.Load())
+		return it.showNext(it.inside.entries.Next(), true)
+	case backward:
+		it.inside.barren.reset(it.published.gaps.list.Load())
+		return it.showNext(it.seekBehind(it.key), false)
+	case nowhere, atStart:
+		return it.First()
+	case failed:
+		it.err = failure
+	}
+	return false
+}
+
+// Prev moves to the previous key.
+func (it *Iterator) Prev() bool {
+	failure := it.err
+	if !it.ready() {
+		return false
+	}
+	switch it.position {
+	case backward:
+		it.inside.barren.reset(it.published.gaps.list.Load())
+		return it.showPrevious(it.inside.entries.Valid())
+	case forward:
+		return it.seekPrevious(it.Key())
+	case nowhere, atEnd:
+		return it.Last()
+	case failed:
+		it.err = failure
+	}
+	return false
+}
+
+// Valid reports whether the iterator stands on a key.
+func (it *Iterator) Valid() bool { return it.position == forward || it.position == backward }
+
+// Key returns the key, nil when not Valid.
+func (it *Iterator) Key() []byte {
+	switch it.position {
+	case forward:
+		return it.inside.entries.Key().UserKey()
+	case backward:
+		return it.key
+	}
+	return nil
+}
+
+// Value returns the value, nil when not Valid.
+func (it *Iterator) Value() []byte {
+	switch it.position {
+	case forward:
+		return it.inside.entries.Value()
+	case backward:
+		return it.value
+	}
+	return nil
+}
+
+// Err returns the error that ended the last move.
+func (it *Iterator) Err() error { return it.err }
+
+// ready checks, before a move, that there is still something to move on.
+func (it *Iterator) ready() bool {
+	if it.inside == nil || it.closed.Load() {
+		it.err, it.position = base.ErrClosed, nowhere
+		return false
+	}
+	it.err = nil
+	return true
+}
+
+// payDetour counts what a seek spends on level 0.
+func (it *Iterator) payDetour() {
+	if v := it.inside.state.Version; len(v.Levels[0]) > 0 {
+		it.published.detour(v, seekDetourBytes*int64(len(v.Levels[0])))
+	}
+}
+
+// seekGE moves entries to the newest version of user that seq sees, or behind.
+func (it *Iterator) seekGE(user []byte, seq base.Seq) bool {
+	it.inside.search = base.AppendSearchKey(it.inside.search[:0], user, seq)
+	return it.inside.entries.SeekGE(it.inside.search)
+}
+
+// seekBehind moves entries behind the oldest version of user.
+func (it *Iterator) seekBehind(user []byte) bool {
+	it.inside.search = base.AppendInternalKey(it.inside.search[:0], user, 0)
+	return it.inside.entries.SeekGE(it.inside.search)
+}
+
+// seekLT moves entries before the newest version of user.
+func (it *Iterator) seekLT(user []byte) bool {
+	it.inside.search = base.AppendSearchKey(it.inside.search[:0], user, base.MaxSeq)
+	return it.inside.entries.SeekLT(it.inside.search)
+}
+
+// manyVersions of one key in a row are more than walking past the rest is worth: a key
+// that is written all the time has thousands in a memtable. Tables keep no more of one
+// than there are snapshots. There nothing is sought: if somebody forged one whose keys
+// are in no order, seeking in it might lead back again and again.
+const manyVersions = 32
+
+// showNext shows the first key at or after where entries stand, if they do, that has a
+// visible value. With pass, those that have the key they just stood on are passed over.
+func (it *Iterator) showNext(stands, pass bool) bool {
+	entries, barren := &it.inside.entries, &it.inside.barren
+	for versions := 0; stands; {
+		if versions++; !entries.Again() {
+			versions, pass = 0, false
+		}
+		user, trailer := entries.Key().UserKey(), entries.Key().Trailer()
+		switch {
+		case versions == manyVersions && pass && entries.InMemtable():
+			stands = it.seekBehind(user)
+			continue
+		case versions == manyVersions && !pass && entries.InMemtable():
+			stands = it.seekGE(user, it.seq)
+			continue
+		case pass:
+		case it.upper != nil && bytes.Compare(user, it.upper) >= 0:
+			return it.stop(atEnd)
+		case trailer.Seq() > it.seq:
+		case shows(trailer):
+			if barren.walked >= worthNoting {
+				it.note(barren.start, user, false)
+			}
+			it.position = forward
+			return true
+		default: // deleted: so are all its older versions
+			pass = true
+			if next, endless, skip := barren.passForward(user, it.seq); endless {
+				return it.stop(atEnd)
+			} else if skip {
+				stands, pass = it.seekGE(next, it.seq), false
+				continue
+			}
+		}
+		stands = entries.Next()
+	}
+	return it.stop(atEnd)
+}
+
+// showPrevious shows the last key at or before where entries stand, if they do, that
+// has a visible value. Going backward, the versions of a key come oldest first: the
+// last visible one before the key changes counts.
+func (it *Iterator) showPrevious(stands bool) bool {
+	entries, found, versions := &it.inside.entries, false, 0
+	deleted := false // the newest version met of this key is a delete
+	for stands && (!found || entries.Again()) {
+		if versions++; !entries.Again() {
+			versions = 0
+			if deleted {
+				deleted = false
+				if next, skip := it.inside.barren.passBackward(it.key, it.seq); skip {
+					stands = it.seekLT(next)
+					continue
+				}
+			}
+		}
+		user, trailer := entries.Key().UserKey(), entries.Key().Trailer()
+		if it.lower != nil && bytes.Compare(user, it.lower) < 0 {
+			break
+		}
+		if versions == manyVersions && entries.InMemtable() {
+			if found = it.newest(user); found {
+				break
+			}
+			stands, deleted = entries.Valid(), false
+			continue
+		}
+		if trailer.Seq() <= it.seq {
+			it.key = append(it.key[:0], user...)
+			if found = shows(trailer); found {
+				it.value = entries.Value()
+			}
+			deleted = !found
+		}
+		stands = entries.Prev()
+	}
+	if !found || entries.Err() != nil {
+		return it.stop(atStart)
+	}
+	if it.inside.barren.walked >= worthNoting {
+		it.note(append(bytes.Clone(it.key), 0), it.inside.barren.start, it.inside.barren.endless)
+	}
+	it.position = backward
+	return true
+}
+
+// newest finds the value that user has, if it has one, by seeking its newest visible
+// version, and leaves entries before all its versions.
+func (it *Iterator) newest(user []byte) (found bool) {
+	entries := &it.inside.entries
+	it.key = append(it.key[:0], user...)
+	if it.seekGE(it.key, it.seq) && bytes.Equal(entries.Key().UserKey(), it.key) {
+		if found = shows(entries.Key().Trailer()); found {
+			it.value = entries.Value()
+		}
+	}
+	return entries.Err() == nil && (it.seekLT(it.key) || entries.Err() == nil) && found
+}
+
+// note tells later iterators what was walked past.
+func (it *Iterator) note(lower, upper []byte, endless bool) {
+	walked := &gap{lower: bytes.Clone(lower), upper: bytes.Clone(upper), endless: endless, keys: it.inside.barren.walked}
+	it.published.note(walked, it.seq)
+}
+
+// stop ends a move that found no key.
+func (it *Iterator) stop(p position) bool {
+	it.position = p
+	err := it.inside.entries.Err()
+	switch {
+	case err == nil && it.inside.barren.walked >= worthNoting:
+		if p == atEnd {
+			it.note(it.inside.barren.start, it.upper, it.upper == nil)
+		} else {
+			it.note(it.lower, it.inside.barren.start, it.inside.barren.endless)
+		}
+	case err != nil:
+		it.position = failed
+		it.err = err
+		if it.closed.Load() {
+			it.err = base.ErrClosed
+		}
+	}
+	return false
+}

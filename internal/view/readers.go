@@ -1,0 +1,155 @@
+package view
+
+import (
+	"math"
+	"slices"
+	"sync/atomic"
+	"weak"
+
+	"lsmdb/internal/base"
+	"lsmdb/manifest"
+	"lsmdb/memtable"
+)
+
+// Readers are not counted for each state, because they would meet at the counter. They
+// enter a stripe and then load the state. So when a stripe is found empty after a state
+// was replaced, all who were in it have left, and all who enter it later find a newer
+// state. Iterators, who look longer, hold the state before they leave.
+
+// maxSpare is how many arenas wait to be used again: the Flusher may get ahead by so
+// many. The garbage collector may be faster: no database that is idle keeps memory for
+// that.
+const maxSpare = 2
+
+// phases is how many stripes of readers there are for each of base.Stripes. While
+// they enter one phase, those in the other become fewer: so it is found empty where
+// readers come and go all the time.
+const phases = 2
+
+// readers counts who is inside, by stripes.
+type readers struct {
+	phase   atomic.Uint32 // first stripe of those to enter
+	waiting atomic.Bool   // some stripes were not found empty since a state was replaced
+	inside  [phases * base.Stripes]struct {
+		_     [base.StripeBytes - 8]byte
+		count atomic.Int64
+	}
+}
+
+// Reading is a state that may be looked at until Leave; longer only if it is held.
+type Reading struct {
+	*State
+	published *Published
+	inside    *atomic.Int64
+}
+
+// Enter returns the current state, to look into it. It costs two atomic additions,
+// with Leave, on a counter that few goroutines share.
+func (p *Published) Enter() Reading {
+	inside := &p.readers.inside[p.readers.phase.Load()+base.Stripe()].count
+	inside.Add(1)
+	return Reading{p.state.Load(), p, inside}
+}
+
+// Leave ends what Enter began.
+func (r Reading) Leave() {
+	if r.inside.Add(-1) == 0 && r.published.readers.waiting.Load() {
+		r.published.unread()
+	}
+}
+
+// hold keeps a state that was entered beyond Leave, until release.
+func (s *State) hold() { s.held.Add(1) }
+
+// release ends what hold began.
+func (p *Published) release(s *State) {
+	if s.held.Add(-1) == 0 && s != p.state.Load() {
+		p.unread()
+	}
+}
+
+func (p *Published) unread() {
+	if p.Unread != nil {
+		p.Unread()
+	}
+}
+
+// reap drops the past states that nobody looks at any more. The caller has the mutex.
+func (p *Published) reap() {
+	r := &p.readers
+	r.waiting.Store(true) // before the look: who leaves after it will tell
+	for stripe := range r.inside {
+		if r.inside[stripe].count.Load() == 0 {
+			for _, s := range p.past {
+				s.left |= 1 << stripe
+			}
+		}
+	}
+	r.phase.Store(base.Stripes - r.phase.Load())
+	p.past = slices.DeleteFunc(p.past, func(s *State) bool { return s.left == math.MaxUint64 && s.held.Load() == 0 })
+	r.waiting.Store(slices.ContainsFunc(p.past, func(s *State) bool { return s.left != math.MaxUint64 }))
+	for m := range p.flushed {
+		if p.inPast(m) {
+			continue
+		}
+		delete(p.flushed, m)
+		if !m.Shown() {
+			p.spare = append(p.spare[max(0, len(p.spare)-maxSpare+1):], weak.Make(m))
+		}
+	}
+}
+
+func (p *Published) inPast(m *memtable.Memtable) bool {
+	return slices.ContainsFunc(p.past, func(s *State) bool { return s.Active == m || slices.Contains(s.Sealed, m) })
+}
+
+// Unneeded returns those of some tables, which left the tree, that no reader can come
+// to any more.
+func (p *Published) Unneeded(tables []*manifest.TableMeta) (unneeded []*manifest.TableMeta) {
+	p.changing.Lock()
+	defer p.changing.Unlock()
+	p.reap()
+	for _, t := range tables {
+		if !slices.ContainsFunc(p.past, func(s *State) bool { return s.Version.Lists(t) }) {
+			unneeded = append(unneeded, t)
+		}
+	}
+	return unneeded
+}
+
+// NewMemtable makes a memtable, in the arena of one that nobody needs if that can be.
+func (p *Published) NewMemtable(arenaBytes int64) *memtable.Memtable {
+	p.changing.Lock()
+	defer p.changing.Unlock()
+	p.reap()
+	for i, w := range p.spare {
+		if m := w.Value(); m != nil && m.CapacityBytes() == arenaBytes {
+			p.spare = slices.Delete(p.spare, i, i+1)
+			return m.Renew()
+		}
+	}
+	return memtable.New(arenaBytes)
+}
+
+// Pinned describes what only readers keep: memtables that are in tables already, and
+// replaced states.
+type Pinned struct {
+	Iterators     int64 // open ones
+	States        int   // replaced, but still looked at
+	MemtableBytes int64
+}
+
+// Pinned counts what only readers keep.
+func (p *Published) Pinned() Pinned {
+	p.changing.Lock()
+	defer p.changing.Unlock()
+	p.reap()
+	pinned := Pinned{Iterators: p.state.Load().held.Load(), States: len(p.past)}
+	for _, s := range p.past {
+		pinned.Iterators += s.held.Load()
+	}
+	for m := range p.flushed {
+		pinned.MemtableBytes += m.CapacityBytes()
+	}
+	return pinned
+}
