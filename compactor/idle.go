@@ -106,17 +106,16 @@ func FlushPays(p Policy, v *manifest.Version, usedBytes, deletes int64) bool {
 }
 
 // Awaited returns the oldest snapshot at which a table can be rid of garbage that
-// snapshots of today need: when that snapshot is the oldest one, it is time to look for
-// jobs again. It is base.MaxSeq+1 if there is no such table.
-func Awaited(v *manifest.Version, oldestSnapshot base.Seq) base.Seq {
-	awaited := base.MaxSeq + 1
+// snapshots of today hold: when no older one is open, it is time to look for jobs
+// again. It is 0 if there is no such table.
+func Awaited(v *manifest.Version, oldestSnapshot base.Seq) (awaited base.Seq) {
 	if oldestSnapshot == base.MaxSeq {
-		return awaited
+		return 0
 	}
 	for _, tables := range v.Levels {
 		for _, t := range tables {
-			if t.LargestSeq > oldestSnapshot && garbage(t, base.MaxSeq) {
-				awaited = min(awaited, t.LargestSeq)
+			if t.LargestSeq > oldestSnapshot && (awaited == 0 || t.LargestSeq < awaited) && garbage(t, base.MaxSeq) {
+				awaited = t.LargestSeq
 			}
 		}
 	}

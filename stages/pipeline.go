@@ -161,8 +161,8 @@ func assemble(env *Environment, start Start) *Pipeline {
 		env: env, published: &p.Published, inbox: commits, flusher: sealed, keeper: proposals,
 		active: active, next: start.State.LastSeq + 1, courtesy: courtesy{start: time.Now()},
 	}
-	p.compactor = newCompactor(env, &p.Snapshots, applied, proposals, start.State.Version)
-	p.compactor.launch = p.launch
+	p.compactor = newCompactor(env, &p.Published, &p.Snapshots, applied, proposals, start.State.Version)
+	p.compactor.launch, p.compactor.seal = p.launch, p.requestFlush
 	p.Publish(ReadState{
 		Active: active, Sealed: start.Sealed, Version: start.State.Version, nudged: p.compactor.nudged,
 	}, start.State.LastSeq)
@@ -269,6 +269,19 @@ func (p *Pipeline) Flush(ctx context.Context) error {
 	}
 }
 
+// requestFlush asks the Writer to seal the active memtable and returns what will be
+// answered; nil if its inbox is full. It never waits, as the Compactor calls it.
+func (p *Pipeline) requestFlush() *Commit {
+	c := NewPendingCommit()
+	c.seal = true
+	now, cancel := context.WithCancel(p.ctx)
+	cancel()
+	if entered, err := p.door.enter(now, p.writer.inbox, c); !entered || err != nil {
+		return nil
+	}
+	return c
+}
+
 // Compact merges everything whose user key lies between lower and upper
 // (inclusive; nil: unbounded) down into one level.
 func (p *Pipeline) Compact(ctx context.Context, lower, upper []byte) error {
@@ -299,8 +312,9 @@ func (p *Pipeline) Acquire() *Snapshot { return p.acquire(p.Visible) }
 
 // Release ends a snapshot; what only it needed may be compacted away.
 func (p *Pipeline) Release(s *Snapshot) {
-	p.release(s)
-	nudge(p.compactor.nudged)
+	if p.release(s) {
+		nudge(p.compactor.nudged)
+	}
 }
 
 // Failed returns the error that stopped the stages, nil while they run or after an

@@ -38,6 +38,21 @@ func (s *ReadState) Detoured(bytes int64) {
 	}
 }
 
+// Passed tells how many deletes and deleted entries a read passed in a table before it came
+// to something that it could show: see manifest.Version.Pass.
+func (s *ReadState) Passed(level int, t *manifest.TableMeta, entries int64) {
+	if s.Version.Pass(level, t, entries) {
+		nudge(s.nudged)
+	}
+}
+
+// PassedInMemtable is Passed for one of the memtables. A sealed one is being flushed already.
+func (s *ReadState) PassedInMemtable(m *memtable.Memtable, entries int64) {
+	if m == s.Active && m.Pass(entries) {
+		nudge(s.nudged)
+	}
+}
+
 // nudge makes the Compactor look for work again. Sending never waits: one nudge is as
 // good as two.
 func nudge(compactor chan<- struct{}) {

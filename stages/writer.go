@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/bits"
 	"runtime"
 	"sync"
 	"time"
@@ -60,6 +61,7 @@ type Writer struct {
 	waited   time.Duration // of the group in hand's time, what syncs and rotations took
 	parts    [][]byte      // its WAL record
 	header   []byte        // first part
+	stirred  int           // what the Compactor knows of the memtable
 
 	// statsMu lets Metrics copy stats; the Writer takes it once per group.
 	statsMu sync.Mutex
@@ -403,6 +405,17 @@ func (w *Writer) insert() {
 		}
 	}
 	w.published.visible.Store(uint64(w.next - 1))
+	w.stir()
+}
+
+// stir tells the Compactor now and then that the memtable holds more than before: once
+// nobody writes, it may be worth flushing.
+func (w *Writer) stir() {
+	stirred := bits.Len64(uint64(w.active.Deletes())) + int(64*16*w.active.UsedBytes()/w.env.MemtableBytes)&^63
+	if stirred != w.stirred {
+		w.stirred = stirred
+		nudge(w.published.State().nudged)
+	}
 }
 
 // acknowledge answers the members. A member that seals is the last one: it goes
