@@ -37,11 +37,12 @@ func PickIdle(p Policy, v *manifest.Version, setAside map[uint64]bool, oldestSna
 // deletes pushes down a table whose deletes and shadowed versions are worth it.
 func (k *picker) deletes() *Job {
 	for level := 1; level < bottom; level++ {
-		for _, t := range k.version.Levels[level] {
-			if !garbage(t, k.oldestSnapshot) || !k.free(t) || k.lowest(level, t) {
+		for i, t := range k.version.Levels[level] {
+			one := k.version.Levels[level][i : i+1]
+			if !garbage(t, k.oldestSnapshot) || !k.free(t) || t.SizeBytes > k.policy.Multiplier*k.freedBytes(one) || k.lowest(level, t) {
 				continue
 			}
-			if job := k.build(level, level+1, []*manifest.TableMeta{t}); k.admits(job) && k.worth(job) {
+			if job := k.build(level, level+1, one); k.admits(job) && k.worth(job) {
 				job.Reason = ReasonIdle
 				return job
 			}
@@ -52,7 +53,7 @@ func (k *picker) deletes() *Job {
 
 // worth reports whether the job frees enough for what it writes.
 func (k *picker) worth(job *Job) bool {
-	gain, price := k.freedBytes(job), job.InputBytes()
+	gain, price := k.freedBytes(job.Inputs), job.InputBytes()
 	if job.Level == 0 {
 		gain += totalBytes(job.Inputs)
 		price -= totalBytes(job.Inputs)
@@ -60,14 +61,14 @@ func (k *picker) worth(job *Job) bool {
 	return job.Trivial || price <= k.policy.Multiplier*gain
 }
 
-// freedBytes estimates what the inputs' deletes and shadowed versions will free, here or
-// deeper.
-func (k *picker) freedBytes(job *Job) (sum int64) {
-	lower, upper := bounds(job.Inputs)
+// freedBytes estimates what the deletes and shadowed versions of some tables will free,
+// here or deeper.
+func (k *picker) freedBytes(tables []*manifest.TableMeta) (sum int64) {
+	lower, upper := bounds(tables)
 	below := averageBytes(k.version.Overlapping(max(1, k.lastLevel(lower, upper)), lower, upper))
-	for i, t := range job.Inputs {
+	for i, t := range tables {
 		if garbage(t, k.oldestSnapshot) {
-			sum += int64(t.Deletes)*below + int64(t.Shadowed)*averageBytes(job.Inputs[i:i+1])
+			sum += int64(t.Deletes)*below + int64(t.Shadowed)*averageBytes(tables[i:i+1])
 		}
 	}
 	return sum

@@ -265,3 +265,16 @@ func checkView(t *testing.T, r *rig, seq base.Seq, model map[string]string) {
 		}
 	}
 }
+
+// BenchmarkSnapshot acquires and releases one beside 20,000 others.
+func BenchmarkSnapshot(b *testing.B) {
+	var r Snapshots
+	at := base.Seq(0)
+	visible := func() base.Seq { at++; return at }
+	for range 20_000 {
+		r.acquire(visible)
+	}
+	for b.Loop() {
+		r.release(r.acquire(visible))
+	}
+}
