@@ -75,3 +75,44 @@ func TestWriteAmplification(t *testing.T) {
 		})
 	}
 }
+
+// TestManySmallFlushes: crumbs become few tables, when nobody writes or when asked for, and
+// are not written again each time.
+func TestManySmallFlushes(t *testing.T) {
+	const flushes = 3000
+	orders := map[string]func(rng *rand.Rand, i int64) int64{
+		"sequential": func(_ *rand.Rand, i int64) int64 { return i },
+		"random":     func(rng *rand.Rand, _ int64) int64 { return rng.Int64N(1 << 40) },
+	}
+	for name, key := range orders {
+		for _, how := range []string{"idle at the end", "idle after each", "asked for"} {
+			t.Run(name+", "+how, func(t *testing.T) {
+				w := newWorld(t, 5, 1<<20)
+				i := int64(0)
+				next := func() string { i++; return fmt.Sprintf("%014d", key(w.rng, i)) }
+				most := 0
+				for range flushes {
+					w.flush(1, next, 0)
+					if w.settle(2); how == "idle after each" {
+						w.rest()
+					}
+					most = max(most, len(w.version.Levels[0]))
+				}
+				if how == "asked for" {
+					w.driveRange(Range{Through: base.MaxSeq, Before: w.number + 1}, false)
+				}
+				w.rest()
+				tables := 0
+				for _, level := range w.version.Levels {
+					tables += len(level)
+				}
+				amplification := float64(w.writtenBytes) / float64(w.flushedBytes)
+				t.Logf("%d tables, %d in level 0 at most, %.1f bytes written per byte flushed", tables, most, amplification)
+				if tables > 12 || amplification > 15 {
+					t.Error("too much")
+				}
+				w.check()
+			})
+		}
+	}
+}

@@ -50,8 +50,12 @@ func checkJob(t *testing.T, v *manifest.Version, job *Job) {
 		return bytes.Compare(a.Smallest.UserKey(), b.Largest.UserKey()) <= 0 &&
 			bytes.Compare(b.Smallest.UserKey(), a.Largest.UserKey()) <= 0
 	}
-	if len(job.Inputs) == 0 || job.OutputLevel < job.Level || job.OutputLevel == 0 || job.TableBytes <= 0 {
+	if len(job.Inputs) == 0 || job.OutputLevel < job.Level || job.TableBytes <= 0 {
 		t.Fatalf("%s makes no sense", job)
+	}
+	if job.OutputLevel == 0 {
+		checkStretch(t, v, job)
+		return
 	}
 	for _, in := range job.Inputs {
 		if !within(in, v.Levels[job.Level]) {
@@ -79,5 +83,20 @@ func checkJob(t *testing.T, v *manifest.Version, job *Job) {
 	}
 	if job.Trivial && (len(job.Inputs) != 1 || len(job.Overlaps) != 0) {
 		t.Fatalf("%s cannot be trivial", job)
+	}
+}
+
+// checkStretch checks that a job within level 0 takes a stretch of its history.
+func checkStretch(t *testing.T, v *manifest.Version, job *Job) {
+	t.Helper()
+	newest, oldest := job.Inputs[0].LargestSeq, job.Inputs[len(job.Inputs)-1].SmallestSeq
+	taken := 0
+	for _, o := range v.Levels[0] {
+		if o.LargestSeq >= oldest && o.SmallestSeq <= newest {
+			taken++
+		}
+	}
+	if taken != len(job.Inputs) || len(job.Overlaps) > 0 || job.Trivial {
+		t.Fatalf("%s leaves out tables of its time", job)
 	}
 }

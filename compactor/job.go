@@ -10,7 +10,8 @@
 // no table and write to no common range of one level.
 //
 // Picking always comes to an end when nothing is flushed: each job either moves
-// entries to a deeper level or is sure to drop some.
+// entries to a deeper level, or is sure to drop some, or makes the tables of a level
+// fewer.
 package compactor
 
 import (
@@ -31,15 +32,17 @@ const (
 	ReasonDrain      = "level should be empty"
 	ReasonTombstones = "table is mostly deletes"
 	ReasonGarbage    = "no reader needs all versions"
+	ReasonCrumbs     = "neighbours are small"
+	ReasonIdle       = "nobody writes"
 	ReasonManual     = "asked for"
 )
 
 // Job is one unit of compaction: Inputs of one level and the tables they overlap
-// in another are replaced by one sorted run there. It is immutable, and safe for
+// in another, or neighbours in one level, are replaced by one sorted run there. It is immutable, and safe for
 // concurrent use.
 type Job struct {
 	Level       int
-	OutputLevel int // deeper than Level, or equal to it for a rewrite in place
+	OutputLevel int // deeper than Level, or equal to it for a rewrite in place, of one table or of neighbours
 
 	Inputs       []*manifest.TableMeta // of Level; level 0: newest first, otherwise ascending
 	Overlaps     []*manifest.TableMeta // of OutputLevel, ascending; none for a rewrite in place

@@ -15,14 +15,15 @@ import (
 // The tables are split into clusters that share no key, because merging those
 // together gains nothing, and the largest free cluster is taken: so sequential
 // loads move their tables down unread, and hot spots do not drag the rest along.
+// Of a large cluster only the oldest tables go: all inputs are open at once.
 func (k *picker) fromL0(r Range) (job *Job, waits bool) {
 	inputs := closure(k.sinkable(), r)
 	if len(inputs) == 0 || k.runningL0() {
 		return nil, len(inputs) > 0
 	}
 	for _, cluster := range k.clusters(inputs) {
-		candidate := k.build(0, k.targets.Base, cluster)
-		if k.admits(candidate) && (job == nil || len(candidate.Inputs) > len(job.Inputs)) {
+		candidate := k.build(0, k.targets.Base, cluster[max(0, len(cluster)-k.policy.JobInputs):])
+		if k.admits(candidate) && (!k.thrifty || k.worth(candidate)) && (job == nil || len(candidate.Inputs) > len(job.Inputs)) {
 			job = candidate
 		}
 	}
@@ -34,6 +35,21 @@ func (k *picker) fromL0(r Range) (job *Job, waits bool) {
 		job.Reason = ReasonReads
 	}
 	return job, false
+}
+
+// relieve returns a job that makes the tables of level 0 fewer: it takes them down or,
+// where that would rewrite much more than they hold, merges small ones first. So many
+// small flushes are gathered before what lies below is rewritten for them.
+func (k *picker) relieve() (job *Job, waits bool) {
+	job, waits = k.fromL0(Range{Through: base.MaxSeq})
+	if k.version.DetoursPay() {
+		return job, waits
+	}
+	small := k.crumbs(0, k.version.Levels[0], max(anyCrumbs, k.policy.L0Trigger/2))
+	if small != nil && (job == nil || len(job.Inputs) < len(small.Inputs) || totalBytes(job.Overlaps) > totalBytes(job.Inputs)) {
+		return small, false
+	}
+	return job, waits
 }
 
 // sinkable returns the tables of level 0, newest first, that can leave it as far
@@ -71,19 +87,21 @@ func closure(tables []*manifest.TableMeta, r Range) []*manifest.TableMeta {
 }
 
 // clusters splits tables of level 0, newest first, into groups whose ranges,
-// overlapped tables of the base level included, share no key. Small neighbours with
-// nothing between them stay together, so that many small flushes do not become many
-// small tables for good.
+// overlapped tables of the base level included, share no key.
 func (k *picker) clusters(tables []*manifest.TableMeta) [][]*manifest.TableMeta {
 	ascending := slices.SortedStableFunc(slices.Values(tables), func(a, b *manifest.TableMeta) int {
 		return base.Compare(a.Smallest, b.Smallest)
 	})
 	var clusters [][]*manifest.TableMeta
-	for _, t := range ascending {
-		if last := len(clusters) - 1; last >= 0 && k.belongs(t, clusters[last]) {
+	var end []byte // of the last cluster
+	for i, t := range ascending {
+		below := k.version.Overlapping(k.targets.Base, t.Smallest.UserKey(), t.Largest.UserKey())
+		lower, upper := bounds(ascending[i:i+1], below)
+		if last := len(clusters) - 1; last >= 0 && bytes.Compare(lower, end) <= 0 {
 			clusters[last] = append(clusters[last], t)
+			end = slices.MaxFunc([][]byte{end, upper}, bytes.Compare)
 		} else {
-			clusters = append(clusters, []*manifest.TableMeta{t})
+			clusters, end = append(clusters, []*manifest.TableMeta{t}), upper
 		}
 	}
 	age := make(map[uint64]int, len(tables))
@@ -94,23 +112,6 @@ func (k *picker) clusters(tables []*manifest.TableMeta) [][]*manifest.TableMeta 
 		slices.SortFunc(cluster, func(a, b *manifest.TableMeta) int { return age[a.Number] - age[b.Number] })
 	}
 	return clusters
-}
-
-// belongs reports whether a table that starts after the cluster's tables do is to
-// be merged together with them.
-func (k *picker) belongs(t *manifest.TableMeta, cluster []*manifest.TableMeta) bool {
-	out := k.targets.Base
-	lower, upper := bounds(cluster)
-	lower, upper = bounds(cluster, k.version.Overlapping(out, lower, upper))
-	first := t.Smallest.UserKey()
-	if below := k.version.Overlapping(out, first, t.Largest.UserKey()); len(below) > 0 {
-		first = slices.MinFunc([][]byte{first, below[0].Smallest.UserKey()}, bytes.Compare)
-	}
-	if bytes.Compare(first, upper) <= 0 {
-		return true
-	}
-	return totalBytes(cluster)+t.SizeBytes <= k.policy.TableBytes &&
-		len(k.version.Overlapping(out, lower, t.Largest.UserKey())) == 0
 }
 
 // overlapsAny reports whether a table shares user keys with any of some tables.

@@ -16,7 +16,8 @@ import (
 // Levels that are due come first, the most urgent before others; level 0 on a tie.
 // Level 0 is due when it has many tables, or when reads have paid for its merge.
 // Only then come jobs that are good for space alone: tables that are mostly deletes
-// are pushed towards what they delete, and garbage at the bottom is rewritten.
+// are pushed towards what they delete, and garbage at the bottom is rewritten. Last,
+// many small neighbours become one table.
 func Pick(p Policy, v *manifest.Version, running []*Job, setAside map[uint64]bool, oldestSnapshot base.Seq) *Job {
 	k := newPicker(p, v, running, setAside, oldestSnapshot)
 	for _, level := range k.due() {
@@ -26,7 +27,7 @@ func Pick(p Policy, v *manifest.Version, running []*Job, setAside map[uint64]boo
 			}
 			continue
 		}
-		job, waits := k.fromL0(Range{Through: base.MaxSeq})
+		job, waits := k.relieve()
 		if job != nil {
 			return job
 		}
@@ -34,10 +35,15 @@ func Pick(p Policy, v *manifest.Version, running []*Job, setAside map[uint64]boo
 			k.reserved = k.targets.Base
 		}
 	}
-	if job := k.tombstones(); job != nil {
+	if job := cmp.Or(k.tombstones(), k.garbage()); job != nil {
 		return job
 	}
-	return k.garbage()
+	for level := 1; level <= bottom; level++ {
+		if job := k.crumbs(level, v.Levels[level], crumbsDue); job != nil {
+			return job
+		}
+	}
+	return nil
 }
 
 // picker is one decision in progress.
@@ -48,6 +54,7 @@ type picker struct {
 	setAside       map[uint64]bool
 	oldestSnapshot base.Seq
 
+	thrifty  bool // only jobs that are worth their price
 	targets  Targets
 	busy     map[uint64]bool // tables of running jobs
 	reserved int             // level that level 0 waits for: nothing more is taken out of it; 0: none
@@ -134,18 +141,22 @@ func (k *picker) cheapest(level int) *Job {
 }
 
 // tombstones pushes down a table that is mostly deletes which every snapshot
-// agrees on: what they delete lies deeper and takes space until they arrive.
+// agrees on: what they delete lies deeper and takes space until they arrive. Few deletes
+// are enough where readers keep passing them.
 func (k *picker) tombstones() *Job {
 	for level := bottom - 1; level >= 1; level-- {
 		if level == k.reserved {
 			continue
 		}
 		for _, t := range k.version.Levels[level] {
-			if t.Deletes == 0 || t.Deletes < t.Entries/2 || t.LargestSeq > k.oldestSnapshot || !k.free(t) || k.lowest(level, t) {
+			if t.Deletes == 0 || (t.Deletes < t.Entries/2 && !t.DetoursPay()) || t.LargestSeq > k.oldestSnapshot || !k.free(t) || k.lowest(level, t) {
 				continue
 			}
 			if job := k.build(level, level+1, []*manifest.TableMeta{t}); k.admits(job) {
 				job.Reason = ReasonTombstones
+				if t.Deletes < t.Entries/2 {
+					job.Reason = ReasonReads
+				}
 				return job
 			}
 		}

@@ -12,6 +12,7 @@ const bottom = manifest.NumLevels - 1
 type Policy struct {
 	L0Trigger       int   // number of level-0 tables that makes their compaction due
 	L0Limit         int   // number of level-0 tables beyond which writers are held
+	JobInputs       int   // level-0 tables in one job: it has all of them open at once
 	BaseBytes       int64 // largest target size of the base level, the first one that level 0 is merged into
 	Multiplier      int64 // target size of a level over that of the level above
 	TableBytes      int64 // size of tables in the base level; doubles per level
@@ -31,6 +32,7 @@ func NewPolicy(memtableBytes int64) Policy {
 	return Policy{
 		L0Trigger:       8,
 		L0Limit:         24,
+		JobInputs:       32,
 		BaseBytes:       max(8*memtableBytes, minBaseBytes),
 		Multiplier:      10,
 		TableBytes:      max(memtableBytes/8, minTableBytes),

@@ -22,7 +22,7 @@ type Range struct {
 //
 // Its jobs push the entries down, upper levels first, until one level holds all
 // of them and nothing lies below; then they rewrite there what holds garbage that no
-// snapshot needs. Each job moves an entry of the range deeper, drops one, or
+// snapshot needs, and merge what is small. Each job moves an entry of the range deeper, drops one, or
 // replaces a table that is older than the compaction, so this comes to an end
 // whatever is written and compacted meanwhile. When done is
 // returned, what remains in other levels is held by tables set aside.
@@ -31,6 +31,9 @@ func PickRange(p Policy, v *manifest.Version, running []*Job, setAside map[uint6
 	job, waits := k.fromL0(r)
 	if job == nil && !waits {
 		job, waits = k.fromRange(r)
+	}
+	if job == nil && !waits {
+		job = k.crumbsOf(r)
 	}
 	if job == nil {
 		return nil, !waits
@@ -64,6 +67,17 @@ func (k *picker) fromRange(r Range) (job *Job, waits bool) {
 		}
 	}
 	return nil, waits
+}
+
+// crumbsOf merges small neighbours in the last level. One of them is older than the
+// compaction, so writers cannot keep it going.
+func (k *picker) crumbsOf(r Range) *Job {
+	last := k.lastLevel(r.Lower, r.Upper)
+	job := k.crumbs(last, k.version.Overlapping(last, r.Lower, r.Upper), anyCrumbs)
+	if last == 0 || job == nil || !slices.ContainsFunc(job.Inputs, func(t *manifest.TableMeta) bool { return t.Number < r.Before }) {
+		return nil
+	}
+	return job
 }
 
 // mayShrink reports whether rewriting a table of the last level is worth it: it

@@ -13,7 +13,11 @@ import (
 	"lsmdb/sstable"
 )
 
-const readAheadBytes = 256 << 10 // inputs are read from end to end
+// Inputs are read from end to end, ahead of need: each by so much, unless there are many.
+const (
+	readAheadBytes    = 256 << 10
+	allReadAheadBytes = 4 << 20
+)
 
 // Run merges the inputs and returns the tables that replace them, durable but not
 // yet part of any Version: apply Edit(outputs) next. snapshots are the live ones in
@@ -33,7 +37,7 @@ func (j *Job) Run(ctx context.Context, env output.Environment, snapshots []base.
 		return nil, vfs.Shortage(err)
 	}
 	tables := output.NewTables(env, j.newCutter().cut)
-	count, err := tables.Copy(ctx, entries, output.NewRetention(snapshots, j.newDepths(v).none), yield)
+	count, err := tables.Copy(ctx, entries, output.NewRetention(snapshots, j.elision(v)), yield)
 	if closeErr := entries.Close(); err == nil {
 		err = closeErr
 	}
@@ -60,6 +64,7 @@ func (j *Job) open() (base.Iterator, error) {
 	options := sstable.IteratorOptions{NoFill: true, ReadAheadBytes: readAheadBytes}
 	var runs []merge.Run
 	if j.Level == 0 {
+		options.ReadAheadBytes = min(readAheadBytes, allReadAheadBytes/(len(j.Inputs)+1))
 		for _, t := range j.Inputs {
 			table, err := t.Handle.Table()
 			if err != nil {
@@ -107,6 +112,15 @@ func (c *cutter) cut(sizeBytes int64, next []byte) bool {
 // depths tells what lies deeper than a job's output, for ascending user keys.
 type depths struct {
 	levels [][]*manifest.TableMeta // of each deeper level, what the keys have not yet passed
+}
+
+// elision returns what tells whether a delete may go. What stays in level 0 may lie over
+// older tables there.
+func (j *Job) elision(v *manifest.Version) func(userKey []byte) bool {
+	if j.OutputLevel == 0 {
+		return nil
+	}
+	return j.newDepths(v).none
 }
 
 func (j *Job) newDepths(v *manifest.Version) *depths {

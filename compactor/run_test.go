@@ -260,19 +260,35 @@ func BenchmarkRun(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/40_000, "ns/entry")
 }
 
+// BenchmarkPick looks for work in a large tree where there is none.
 func BenchmarkPick(b *testing.B) {
-	v := &manifest.Version{}
-	for level, count := range map[int]int{4: 10, 5: 100, 6: 1000} {
+	var edit manifest.Edit
+	for level, count := range map[int]int{4: 90, 5: 900, 6: 10_000} {
 		for i := range count {
-			v.Levels[level] = append(v.Levels[level], &manifest.TableMeta{
-				Number: uint64(level*10_000 + i), SizeBytes: 32 << 20, Entries: 1,
-				Smallest: base.MakeInternalKey(fmt.Appendf(nil, "%04d", i*1000/count), 1, base.KindSet),
-				Largest:  base.MakeInternalKey(fmt.Appendf(nil, "%04d~", (i+1)*1000/count-1), 1, base.KindSet),
-			})
+			edit.Added = append(edit.Added, manifest.AddedTable{Level: level, Meta: &manifest.TableMeta{
+				Number: uint64(level*100_000 + i), SizeBytes: 32 << 20, Entries: 100, SmallestSeq: 1, LargestSeq: 1,
+				Deletes:  uint64(6 - level),
+				Smallest: base.MakeInternalKey(fmt.Appendf(nil, "%05d", i*10_000/count), 1, base.KindSet),
+				Largest:  base.MakeInternalKey(fmt.Appendf(nil, "%05d~", (i+1)*10_000/count-1), 1, base.KindSet),
+			}})
 		}
 	}
+	v, err := (&manifest.Version{}).Apply(&edit)
+	if err != nil {
+		b.Fatal(err)
+	}
 	policy := NewPolicy(64 << 20)
-	for b.Loop() {
-		Pick(policy, v, nil, nil, base.MaxSeq)
+	policy.BaseBytes = 4 << 30
+	for name, pick := range map[string]func() *Job{
+		"busy": func() *Job { return Pick(policy, v, nil, nil, base.MaxSeq) },
+		"idle": func() *Job { return PickIdle(policy, v, nil, base.MaxSeq) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if job := pick(); job != nil {
+					b.Fatal(job)
+				}
+			}
+		})
 	}
 }

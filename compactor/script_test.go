@@ -22,7 +22,10 @@ var update = flag.Bool("update", false, "rewrite the expected outputs in testdat
 //	aside 9                 a table that is set aside
 //	snapshot 50             the oldest snapshot
 //	start                   pick a job, show it and let it run on
-//	range a c through=50    the same for a manual compaction; "-" is an open end
+//	range a c through=50    the same for a manual compaction; "-" is an open end; or before=7
+//	idle                    pick what is worth it while nobody writes
+//	read 3 1000             readers pass that many entries in table 3
+//	inputs 3                as many of level 0 may be in one job
 //	apply                   finish all running jobs, inputs merged into one output each
 //	show                    the tables of the tree
 //	targets
@@ -100,10 +103,20 @@ func (s *script) command(t *testing.T, fields []string) {
 	case "range":
 		r := Range{Lower: parseBound(fields[1]), Upper: parseBound(fields[2]), Through: base.MaxSeq}
 		if len(fields) > 3 {
-			r.Through = base.Seq(parseNumber(t, strings.TrimPrefix(fields[3], "through=")))
+			if before, ok := strings.CutPrefix(fields[3], "before="); ok {
+				r.Before = parseNumber(t, before)
+			} else {
+				r.Through = base.Seq(parseNumber(t, strings.TrimPrefix(fields[3], "through=")))
+			}
 		}
 		job, done := PickRange(s.policy, s.version, s.running, s.setAside, s.oldest, r)
 		s.start(t, job, done)
+	case "read":
+		s.read(parseNumber(t, fields[1]), int64(parseNumber(t, fields[2])))
+	case "inputs":
+		s.policy.JobInputs = int(parseNumber(t, fields[1]))
+	case "idle":
+		s.start(t, PickIdle(s.policy, s.version, s.setAside, s.oldest), true)
 	case "apply":
 		for _, job := range s.running {
 			s.finish(t, job)
@@ -115,6 +128,16 @@ func (s *script) command(t *testing.T, fields []string) {
 		s.showTargets()
 	default:
 		s.addTables(t, fields)
+	}
+}
+
+func (s *script) read(number uint64, entries int64) {
+	for level, tables := range s.version.Levels {
+		for _, table := range tables {
+			if table.Number == number {
+				fmt.Fprintln(&s.out, "time to merge:", s.version.Pass(level, table, entries))
+			}
+		}
 	}
 }
 
@@ -137,17 +160,17 @@ func (s *script) start(t *testing.T, job *Job, done bool) {
 func (s *script) finish(t *testing.T, job *Job) {
 	var outputs []*manifest.TableMeta
 	if !job.Trivial {
-		merged := *job.Inputs[0]
-		merged.SizeBytes, merged.Deletes, merged.Shadowed, merged.Number = 0, 0, 0, s.next
+		merged := &manifest.TableMeta{Number: s.next, SmallestSeq: base.MaxSeq}
 		s.next++
 		for _, in := range job.tables() {
 			merged.SizeBytes += in.SizeBytes
+			merged.Entries += in.Entries
 			merged.SmallestSeq = min(merged.SmallestSeq, in.SmallestSeq)
 			merged.LargestSeq = max(merged.LargestSeq, in.LargestSeq)
 		}
 		merged.Smallest = base.MakeInternalKey(job.Lower, merged.LargestSeq, base.KindSet)
 		merged.Largest = base.MakeInternalKey(job.Upper, merged.SmallestSeq, base.KindSet)
-		outputs = append(outputs, &merged)
+		outputs = append(outputs, merged)
 	}
 	s.apply(t, job.Edit(outputs))
 }

@@ -147,7 +147,7 @@ func (w *world) merge(job *Job) []*manifest.TableMeta {
 		entries = append(entries, w.tables[in.Number]...)
 	}
 	slices.SortFunc(entries, base.Compare)
-	retention := output.NewRetention(w.snapshots, job.newDepths(w.version).none)
+	retention := output.NewRetention(w.snapshots, job.elision(w.version))
 	cutter := job.newCutter()
 	var outputs []*manifest.TableMeta
 	var current []base.InternalKey
@@ -304,7 +304,7 @@ func simulate(t *testing.T, seed uint64) {
 	deletes := []float64{0, 0.2, 0.7}[w.rng.IntN(3)]
 	var manual *Range
 	for step := range 300 {
-		switch w.rng.IntN(11) {
+		switch w.rng.IntN(12) {
 		case 0, 1, 2:
 			if len(w.version.Levels[0]) < w.policy.L0Limit {
 				w.flush(1+w.rng.IntN(30), next, deletes)
@@ -328,6 +328,8 @@ func simulate(t *testing.T, seed uint64) {
 			}
 		case 10:
 			w.changeSetAside()
+		case 11:
+			w.startIdle()
 		}
 		if step%10 == 0 {
 			w.check()
@@ -343,6 +345,34 @@ func simulate(t *testing.T, seed uint64) {
 	w.checkShape()
 	if n := w.garbageLeft(); n > 0 {
 		t.Errorf("%d entries of garbage are left", n)
+	}
+	w.rest()
+	w.check()
+	w.checkShape()
+}
+
+// startIdle picks a job that is worth it, if nothing is running.
+func (w *world) startIdle() bool {
+	if len(w.running) > 0 {
+		return false
+	}
+	job := PickIdle(w.policy, w.version, w.setAside, w.oldest())
+	if job != nil {
+		w.launch(job)
+	}
+	return job != nil
+}
+
+// rest settles, and does what there is to do while nobody writes, until that is nothing.
+func (w *world) rest() {
+	w.t.Helper()
+	w.settle(2)
+	for steps := 0; w.startIdle(); steps++ {
+		if steps > 10_000 {
+			w.t.Fatal("idle work does not come to an end")
+		}
+		w.land()
+		w.settle(2)
 	}
 }
 

@@ -19,6 +19,8 @@ import (
 type LevelIterator struct {
 	tables  []*TableMeta
 	ends    []uint64 // their endPrefixes
+	version *Version // that they come from; nil: of no interest
+	level   int
 	options sstable.IteratorOptions
 	open    sstable.Iterator // over tables[at], if at is not -1
 	at      int
@@ -42,18 +44,18 @@ func (v *Version) AppendRuns(dst []LevelIterator, o sstable.IteratorOptions) []L
 	for level, tables := range v.Levels {
 		ends := v.endsOf(level)
 		if level > 0 {
-			dst = appendRun(dst, tables, ends, o)
+			dst = v.appendRun(dst, level, tables, ends, o)
 			continue
 		}
 		for i := range tables {
-			dst = appendRun(dst, tables[i:i+1], ends[i:i+1], o)
+			dst = v.appendRun(dst, level, tables[i:i+1], ends[i:i+1], o)
 		}
 	}
 	return dst
 }
 
 // appendRun appends an iterator over those of the tables that the range needs.
-func appendRun(dst []LevelIterator, tables []*TableMeta, ends []uint64, o sstable.IteratorOptions) []LevelIterator {
+func (v *Version) appendRun(dst []LevelIterator, level int, tables []*TableMeta, ends []uint64, o sstable.IteratorOptions) []LevelIterator {
 	from, to, n := 0, len(tables), len(dst)
 	if o.Lower != nil {
 		from = firstNotBefore(tables, ends, o.Lower)
@@ -63,13 +65,18 @@ func appendRun(dst []LevelIterator, tables []*TableMeta, ends []uint64, o sstabl
 	}
 	if from < to {
 		dst = slices.Grow(dst, 1)[:n+1]
-		dst[n] = LevelIterator{tables: tables[from:to], ends: ends[from:to], options: o, open: dst[n].open, at: -1}
+		dst[n] = LevelIterator{tables: tables[from:to], ends: ends[from:to], version: v, level: level, options: o, open: dst[n].open, at: -1}
 	}
 	return dst
 }
 
 // Run returns the iterator as a child of a merge.
 func (it *LevelIterator) Run() merge.Run { return merge.Run{Iterator: it, Table: &it.open} }
+
+// Pass is Version.Pass for the current table.
+func (it *LevelIterator) Pass(entries int64) bool {
+	return it.at >= 0 && it.version.Pass(it.level, it.tables[it.at], entries)
+}
 
 // First moves to the first entry of the level.
 func (it *LevelIterator) First() bool { return it.enter(0) && it.onward(it.open.First(), 1) }

@@ -3,13 +3,14 @@ package manifest
 import (
 	"bytes"
 	"fmt"
+	"sync/atomic"
 
 	"lsmdb/internal/base"
 	"lsmdb/sstable"
 )
 
-// TableMeta describes one table file. It is immutable once in a Version; a table
-// that moves to another level keeps its TableMeta.
+// TableMeta describes one table file. But for the count of detours it is immutable once
+// in a Version; a table that moves to another level keeps its TableMeta.
 type TableMeta struct {
 	Number                  uint64
 	SizeBytes               int64
@@ -23,7 +24,12 @@ type TableMeta struct {
 	// Handle opens the table. It is not recorded: whoever publishes the first
 	// Version that lists the table sets it before.
 	Handle *sstable.Handle
+
+	detours atomic.Int64 // of a table below level 0: see Version.Pass
 }
+
+// DetoursPay reports whether Version.Pass has reported true for the table, below level 0.
+func (t *TableMeta) DetoursPay() bool { return t.detours.Load() >= t.SizeBytes }
 
 // MaxFileNumber bounds the numbers that a MANIFEST may name: every file's is
 // smaller, the next one to give out is at most this. It is out of reach of

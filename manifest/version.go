@@ -58,6 +58,23 @@ func (v *Version) Detour(bytes int64) bool {
 // DetoursPay reports whether Detour has reported true.
 func (v *Version) DetoursPay() bool { return v.mergeBytes > 0 && v.detours.Load() >= v.mergeBytes }
 
+// passedBytes is what a compaction could merge while a reader passes one entry that it
+// cannot show, some 45 nanoseconds.
+const passedBytes = 16
+
+// Pass is told how many deletes and deleted entries a reader passed in a table of a level
+// before it came to something that it could show. They are detours as well: of level
+// 0, or of the table itself, which pay for its merge when they have reached its size. It
+// reports true once: when it is time for the merge.
+func (v *Version) Pass(level int, t *TableMeta, entries int64) bool {
+	bytes := entries * passedBytes
+	if level == 0 {
+		return v.Detour(bytes)
+	}
+	sum := t.detours.Add(bytes)
+	return sum >= t.SizeBytes && sum-bytes < t.SizeBytes
+}
+
 // sumMerge finds mergeBytes: level 0, and the level that it goes to.
 func (v *Version) sumMerge() {
 	for level, tables := range v.Levels {

@@ -72,6 +72,9 @@ type Memtable struct {
 	_      [cellBytes]byte
 	filled atomic.Uint64 // bytes used << countBits | number of entries: one store for both
 	shown  atomic.Bool   // see MarkShown
+
+	deletes atomic.Int64
+	passed  atomic.Int64 // see Pass
 }
 
 // countBits is enough for the smallest entries in the largest arena.
@@ -144,6 +147,9 @@ func (m *Memtable) Insert(key, value []byte, seq base.Seq, kind base.Kind) {
 		place.Store(word | mask)
 	}
 	m.filled.Store(uint64(m.tree.used)<<countBits | uint64(m.Len()+1))
+	if kind == base.KindDelete {
+		m.deletes.Store(m.deletes.Load() + 1)
+	}
 }
 
 // Get returns the newest version of key whose sequence number is at most seq; hash
@@ -172,6 +178,27 @@ func (m *Memtable) NewIterator() *Iterator { return &Iterator{tree: &m.tree} }
 
 // Len returns the number of entries, every version counted.
 func (m *Memtable) Len() int64 { return int64(m.filled.Load() & (1<<countBits - 1)) }
+
+// Deletes returns the number of entries that are deletes.
+func (m *Memtable) Deletes() int64 { return m.deletes.Load() }
+
+// Pass is told how many deletes and deleted entries a reader passed before it came to
+// something that it could show. It reports true once: when they have cost as much as to
+// flush the memtable, after which they can be dropped.
+func (m *Memtable) Pass(entries int64) bool {
+	was := m.PassesPay()
+	m.passed.Add(entries)
+	return !was && m.PassesPay()
+}
+
+// What Pass compares, in bytes that could be written meanwhile.
+const (
+	passedBytes = 16      // for one entry
+	flushBytes  = 1 << 20 // for the syncs of a flush
+)
+
+// PassesPay reports whether Pass has reported true.
+func (m *Memtable) PassesPay() bool { return m.passed.Load()*passedBytes >= flushBytes+m.UsedBytes() }
 
 // Empty reports whether nothing was inserted yet.
 func (m *Memtable) Empty() bool { return m.Len() == 0 }

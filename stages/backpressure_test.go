@@ -102,7 +102,7 @@ func TestFullFlusherHoldsTheWriter(t *testing.T) {
 // a compaction was through.
 func TestLevel0HoldsFlushes(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := newRig(t, func(e *Environment) { e.Policy.L0Trigger, e.Policy.L0Limit = 100, 3 })
+		r := newRig(t, func(e *Environment) { e.Policy.L0Trigger, e.Policy.L0Limit, e.IdleDelay = 100, 3, time.Hour })
 		r.open()
 		acknowledged, inHand := r.stalled()
 		m := r.p.Metrics()

@@ -40,7 +40,7 @@ func (r *rig) newLoop(n int) *Compactor {
 		p.reply <- verdict{}
 	}
 	r.forget()
-	c := newCompactor(r.env, &r.snapshots, newInbox[Applied](compactorCapacity), newInbox[*Proposal](keeperCapacity), version)
+	c := newCompactor(r.env, &r.published, &r.snapshots, newInbox[Applied](compactorCapacity), newInbox[*Proposal](keeperCapacity), version)
 	c.launch = func(_ string, body func(context.Context) error, after func()) {
 		go func() {
 			defer after()

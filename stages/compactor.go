@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"lsmdb/compactor"
+	"lsmdb/internal/base"
+	"lsmdb/internal/view"
 	"lsmdb/manifest"
 )
 
@@ -17,16 +19,19 @@ import (
 //
 //   - Owns: its picture of the tree, the running jobs, the tables set aside.
 //   - Sends to it: the Keeper (new versions; it also closes that inbox), callers
-//     (requests), its workers (results), anyone (nudges). It sends to no stage; its
-//     workers send proposals to the Keeper.
+//     (requests), its workers (results), anyone (nudges). It sends to no stage, but asks
+//     the Writer for a flush where that needs no waiting; its workers send proposals to
+//     the Keeper.
 //   - Blocks it: nothing but its own inboxes.
 //   - On an error of a job: no space is waited out, a damaged table is set aside,
 //     anything else is tried three times before it stops the database.
 //   - Drains by stopping its workers at their next block.
 type Compactor struct {
 	env       *Environment
+	published *view.Published // only to see whether anybody writes
 	snapshots *Snapshots
 	launch    func(name string, body func(context.Context) error, after func())
+	seal      func() *Commit // asks for a flush without waiting; nil: not possible now
 	inbox     *Inbox[Applied]
 	keeper    *Inbox[*Proposal]  // its workers share it with the Flusher
 	requests  chan *rangeRequest // callers send and wait, the loop receives, nobody closes; no capacity: nothing is left behind
@@ -47,6 +52,12 @@ type Compactor struct {
 	serving  int                 // running jobs that serve requests
 	stopped  bool
 	settled  bool // idle is closed
+
+	quiet   <-chan time.Time // fires when the house may have become idle; nil: no work waits for that
+	seen    base.Seq         // newest write when quiet was set
+	calm    bool             // quiet fired and there was no newer one
+	sealing *Commit          // flush that was asked for and not answered; nil: none
+	refused bool             // it was refused, and quiet did not fire since
 }
 
 // rangeRequest asks for a manual compaction.
@@ -64,9 +75,9 @@ type finishedJob struct {
 	err     error
 }
 
-func newCompactor(env *Environment, snapshots *Snapshots, inbox *Inbox[Applied], keeper *Inbox[*Proposal], v *manifest.Version) *Compactor {
+func newCompactor(env *Environment, published *view.Published, snapshots *Snapshots, inbox *Inbox[Applied], keeper *Inbox[*Proposal], v *manifest.Version) *Compactor {
 	return &Compactor{
-		env: env, snapshots: snapshots, inbox: inbox, keeper: keeper,
+		env: env, published: published, snapshots: snapshots, inbox: inbox, keeper: keeper,
 		requests: make(chan *rangeRequest),
 		finished: make(chan finishedJob, env.Workers),
 		nudged:   make(chan struct{}, 1),
@@ -102,6 +113,10 @@ func (c *Compactor) run(ctx context.Context) error {
 		case <-c.nudged:
 		case <-c.resume:
 			c.resume = nil
+		case <-c.quiet:
+			c.quiet, c.refused, c.calm = nil, false, c.published.Visible() == c.seen
+		case <-c.flushed():
+			c.endFlush()
 		case <-stopping:
 			stopping = nil
 			c.stopped = true
@@ -160,14 +175,20 @@ func (c *Compactor) dispatch(ctx context.Context) {
 	for !c.stopped && ctx.Err() == nil && c.resume == nil && len(c.running) < c.env.Workers {
 		job, manual := c.choose()
 		if job == nil {
+			c.tidy(ctx)
 			return
 		}
-		c.running = append(c.running, job)
-		if manual {
-			c.serving++
-		}
-		c.start(ctx, job, manual)
+		c.begin(ctx, job, manual)
 	}
+}
+
+// begin has a worker run the job.
+func (c *Compactor) begin(ctx context.Context, job *compactor.Job, manual bool) {
+	c.running = append(c.running, job)
+	if manual {
+		c.serving++
+	}
+	c.start(ctx, job, manual)
 }
 
 // choose picks the next job. A manual compaction goes first; while it waits for
@@ -191,7 +212,11 @@ func (c *Compactor) choose() (job *compactor.Job, manual bool) {
 		r.reply <- cmp.Or(r.ctx.Err(), c.damageWithin(r.bounds)) // the caller may not have seen yet that ctx ended
 		c.pending = c.pending[1:]
 	}
-	return compactor.Pick(c.env.Policy, c.newest.Version, c.running, c.setAside, oldest), false
+	job = compactor.Pick(c.env.Policy, c.newest.Version, c.running, c.setAside, oldest)
+	if job == nil && c.snapshots.await(compactor.Awaited(c.newest.Version, oldest)) {
+		return c.choose()
+	}
+	return job, false
 }
 
 // damageWithin returns what prevented a manual compaction from being complete: the

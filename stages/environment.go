@@ -1,8 +1,10 @@
 package stages
 
 import (
+	"cmp"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -23,7 +25,8 @@ type Environment struct {
 	DatabaseID    uint64
 	MemtableBytes int64 // a memtable is sealed when it holds about this much
 	Policy        compactor.Policy
-	Workers       int // compactions at a time, at least 1
+	Workers       int           // compactions at a time, at least 1
+	IdleDelay     time.Duration // without a write, after which the house is idle; 0: a second
 	Tables        sstable.WriterOptions
 	Cache         *sstable.Cache
 	Stats         *sstable.Stats
@@ -31,6 +34,9 @@ type Environment struct {
 	Numbers       *FileNumbers
 	Logger        zerolog.Logger
 }
+
+// idleDelay returns IdleDelay or its default.
+func (e *Environment) idleDelay() time.Duration { return cmp.Or(e.IdleDelay, time.Second) }
 
 // FileNumbers hands out the numbers of files. One counter serves all types of
 // files, and a number is never handed out twice.

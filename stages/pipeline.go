@@ -162,8 +162,9 @@ func assemble(env *Environment, start Start) *Pipeline {
 		env: env, published: &p.Published, inbox: commits, flusher: sealed, keeper: proposals,
 		active: active, next: start.State.LastSeq + 1, courtesy: courtesy{start: time.Now()},
 	}
-	p.compactor = newCompactor(env, &p.Snapshots, applied, proposals, start.State.Version)
-	p.compactor.launch = p.launch
+	p.compactor = newCompactor(env, &p.Published, &p.Snapshots, applied, proposals, start.State.Version)
+	p.compactor.launch, p.compactor.seal = p.launch, p.requestFlush
+	p.writer.compactor = p.compactor.nudged
 	p.Publish(&view.State{Active: active, Sealed: start.Sealed, Version: start.State.Version}, start.State.LastSeq)
 	p.flusher = &Flusher{
 		env: env, snapshots: &p.Snapshots, inbox: sealed, keeper: proposals,
@@ -270,6 +271,19 @@ func (p *Pipeline) Flush(ctx context.Context) error {
 	}
 }
 
+// requestFlush asks the Writer to seal the active memtable and returns what will be
+// answered; nil if its inbox is full. It never waits, as the Compactor calls it.
+func (p *Pipeline) requestFlush() *Commit {
+	c := NewPendingCommit()
+	c.seal = true
+	now, cancel := context.WithCancel(p.ctx)
+	cancel()
+	if entered, err := p.door.enter(now, p.writer.inbox, c); !entered || err != nil {
+		return nil
+	}
+	return c
+}
+
 // Compact merges everything whose user key lies between lower and upper
 // (inclusive; nil: unbounded) down into one level.
 func (p *Pipeline) Compact(ctx context.Context, lower, upper []byte) error {
@@ -300,8 +314,9 @@ func (p *Pipeline) Acquire() *Snapshot { return p.acquire(p.Visible) }
 
 // Release ends a snapshot; what only it needed may be compacted away.
 func (p *Pipeline) Release(s *Snapshot) {
-	p.release(s)
-	nudge(p.compactor.nudged)
+	if p.release(s) {
+		nudge(p.compactor.nudged)
+	}
 }
 
 // nudge makes a stage look for work again. Sending never waits: one nudge is as good as

@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"container/list"
 	"slices"
 	"sync"
 
@@ -15,33 +16,61 @@ import (
 // lists the snapshots after it has chosen its inputs, so a snapshot that it does
 // not find is newer than everything in them.
 type Snapshots struct {
-	mu   sync.Mutex
-	open map[*Snapshot]struct{}
+	mu      sync.Mutex
+	open    list.List // of *Snapshot, oldest first: later ones see no less
+	awaited base.Seq  // see await
 }
 
 // Snapshot is one registration.
-type Snapshot struct{ seq base.Seq }
+type Snapshot struct {
+	seq   base.Seq
+	place *list.Element
+}
 
 // Seq returns the sequence number at which the snapshot reads.
 func (s *Snapshot) Seq() base.Seq { return s.seq }
 
-// acquire registers a snapshot of what is visible now.
+// acquire registers a snapshot of what is visible now, which never becomes less.
 func (r *Snapshots) acquire(visible func() base.Seq) *Snapshot {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := &Snapshot{seq: visible()}
-	if r.open == nil {
-		r.open = make(map[*Snapshot]struct{})
-	}
-	r.open[s] = struct{}{}
+	s.place = r.open.PushBack(s)
 	return s
 }
 
-// release ends a registration.
-func (r *Snapshots) release(s *Snapshot) {
+// release ends a registration. It reports true if the Compactor waits for that.
+func (r *Snapshots) release(s *Snapshot) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.open, s)
+	r.open.Remove(s.place)
+	return r.arrived()
+}
+
+// await has release report true, once, when no snapshot is older than seq; 0 takes that
+// back. It reports true instead if none is now.
+func (r *Snapshots) await(seq base.Seq) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.awaited = seq
+	return r.arrived()
+}
+
+// arrived reports whether what was awaited has come, and ends the waiting.
+func (r *Snapshots) arrived() bool {
+	if r.awaited == 0 || r.oldest() < r.awaited {
+		return false
+	}
+	r.awaited = 0
+	return true
+}
+
+// oldest returns the oldest snapshot's number, base.MaxSeq if there is none.
+func (r *Snapshots) oldest() base.Seq {
+	if first := r.open.Front(); first != nil {
+		return first.Value.(*Snapshot).seq
+	}
+	return base.MaxSeq
 }
 
 // List returns the sequence numbers of the open snapshots, ascending, without
@@ -49,11 +78,10 @@ func (r *Snapshots) release(s *Snapshot) {
 func (r *Snapshots) List() []base.Seq {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	list := make([]base.Seq, 0, len(r.open))
-	for s := range r.open {
-		list = append(list, s.seq)
+	list := make([]base.Seq, 0, r.open.Len())
+	for e := r.open.Front(); e != nil; e = e.Next() {
+		list = append(list, e.Value.(*Snapshot).seq)
 	}
-	slices.Sort(list)
 	return slices.Compact(list)
 }
 
@@ -62,9 +90,5 @@ func (r *Snapshots) List() []base.Seq {
 func (r *Snapshots) Count() (open int, oldest base.Seq) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	oldest = base.MaxSeq
-	for s := range r.open {
-		oldest = min(oldest, s.seq)
-	}
-	return len(r.open), oldest
+	return r.open.Len(), r.oldest()
 }

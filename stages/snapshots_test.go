@@ -15,14 +15,14 @@ import (
 
 func TestSnapshotsRegister(t *testing.T) {
 	var r Snapshots
-	at := base.Seq(5)
+	at := base.Seq(3)
 	visible := func() base.Seq { return at }
 	if n, oldest := r.Count(); n != 0 || oldest != base.MaxSeq || len(r.List()) != 0 {
 		t.Errorf("%d, %d", n, oldest)
 	}
-	a := r.acquire(visible)
-	at = 3
 	b, c := r.acquire(visible), r.acquire(visible)
+	at = 5
+	a := r.acquire(visible)
 	if list := r.List(); !slices.Equal(list, []base.Seq{3, 5}) || b.Seq() != 3 {
 		t.Errorf("listed %d", list)
 	}
@@ -36,6 +36,34 @@ func TestSnapshotsRegister(t *testing.T) {
 		t.Errorf("%d, %d", n, oldest)
 	}
 	r.release(a)
+}
+
+// TestReleaseIsAwaited: only the release that the Compactor can use is told, and once.
+func TestReleaseIsAwaited(t *testing.T) {
+	var r Snapshots
+	at := base.Seq(0)
+	var open []*Snapshot
+	for range 5 { // at 1 to 5
+		open = append(open, r.acquire(func() base.Seq { at++; return at }))
+	}
+	if r.release(open[0]) {
+		t.Error("nobody waits")
+	}
+	if r.await(3) {
+		t.Error("2 is open")
+	}
+	if r.release(open[3]) {
+		t.Error("not the oldest")
+	}
+	if !r.release(open[1]) || r.release(open[2]) {
+		t.Error("told too late or twice")
+	}
+	if !r.await(5) || !r.await(4) || r.await(0) || r.release(open[4]) {
+		t.Error("5 is the oldest")
+	}
+	if !r.await(base.MaxSeq) {
+		t.Error("none is open")
+	}
 }
 
 // TestSnapshotIsNumberedAndRegisteredAtOnce: between the two a job could list the
@@ -235,5 +263,18 @@ func checkView(t *testing.T, r *rig, seq base.Seq, model map[string]string) {
 		if got, ok, err := readAt(state.State, seq, key); err != nil || ok != exists || ok && got != want {
 			t.Errorf("at %d %s is %.20q, %v, %v; want %.20q, %v", seq, key, got, ok, err, want, exists)
 		}
+	}
+}
+
+// BenchmarkSnapshot acquires and releases one beside 20,000 others.
+func BenchmarkSnapshot(b *testing.B) {
+	var r Snapshots
+	at := base.Seq(0)
+	visible := func() base.Seq { at++; return at }
+	for range 20_000 {
+		r.acquire(visible)
+	}
+	for b.Loop() {
+		r.release(r.acquire(visible))
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math/bits"
 	"runtime"
 	"sync"
 	"time"
@@ -49,6 +50,7 @@ type Writer struct {
 	courtesy  courtesy        // of the callers, after they have sent
 	flusher   *Inbox[Sealed]  // the Writer is its only sender
 	keeper    *Inbox[*Proposal]
+	compactor chan<- struct{} // nudges it
 
 	log    *wal.Writer // nil: nothing was written yet
 	active *memtable.Memtable
@@ -62,6 +64,7 @@ type Writer struct {
 	waited   time.Duration // of the group in hand's time, what syncs and rotations took
 	parts    [][]byte      // its WAL record
 	header   []byte        // first part
+	stirred  int           // what the Compactor knows of the memtable
 
 	// statsMu lets Metrics copy stats; the Writer takes it once per group.
 	statsMu sync.Mutex
@@ -393,6 +396,17 @@ func (w *Writer) insert() {
 		}
 	}
 	w.show(w.group...)
+	w.stir()
+}
+
+// stir tells the Compactor now and then that the memtable holds more than before: once
+// nobody writes, it may be worth flushing.
+func (w *Writer) stir() {
+	stirred := bits.Len64(uint64(w.active.Deletes())) + int(64*16*w.active.UsedBytes()/w.env.MemtableBytes)&^63
+	if stirred != w.stirred {
+		w.stirred = stirred
+		nudge(w.compactor)
+	}
 }
 
 // show makes what is inserted visible, the operations of some commits for the first time.

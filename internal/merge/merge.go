@@ -119,6 +119,9 @@ func (it *Iterator) Prev() bool {
 // InMemtable reports whether the current entry is in none of the tables.
 func (it *Iterator) InMemtable() bool { return it.current != nil && it.current.Table == nil }
 
+// Child returns the index of the child that the current entry comes from.
+func (it *Iterator) Child() int { return it.heap[0].index }
+
 // Valid reports whether the iterator stands on an entry.
 func (it *Iterator) Valid() bool { return it.current != nil }
 

@@ -36,9 +36,10 @@ type gap struct {
 }
 
 const (
-	worthNoting = 32 // as many keys in a row
-	maxGaps     = 4  // the Writer compares each key with all of them
-	maxTrims    = 64 // of one gap: it is being filled again
+	worthNoting   = 32 // as many keys in a row
+	worthCounting = 8
+	maxGaps       = 4  // the Writer compares each key with all of them
+	maxTrims      = 64 // of one gap: it is being filled again
 )
 
 func (g *gap) contains(key []byte) bool {
@@ -188,6 +189,7 @@ type barren struct {
 	endless bool   // there is no such end: it begins behind all keys
 	begun   bool   // start is known
 	walked  int    // keys passed, those skipped not counted
+	run     int    // which of the iterator's runs the last of them lies in
 }
 
 // begin starts a row at a key that is sought; nil: at the end, backward.

@@ -301,13 +301,11 @@ func (it *Iterator) showNext(stands, pass bool) bool {
 			return it.stop(atEnd)
 		case trailer.Seq() > it.seq:
 		case shows(trailer):
-			if barren.walked >= worthNoting {
-				it.note(barren.start, user, false)
-			}
+			it.note(barren.start, user, false)
 			it.position = forward
 			return true
 		default: // deleted: so are all its older versions
-			pass = true
+			pass, barren.run = true, entries.Child()
 			if next, endless, skip := barren.passForward(user, it.seq); endless {
 				return it.stop(atEnd)
 			} else if skip {
@@ -325,12 +323,12 @@ func (it *Iterator) showNext(stands, pass bool) bool {
 // last visible one before the key changes counts.
 func (it *Iterator) showPrevious(stands bool) bool {
 	entries, found, versions := &it.inside.entries, false, 0
-	deleted := false // the newest version met of this key is a delete
+	deleted, run := false, 0 // the newest version met of this key is a delete, and where
 	for stands && (!found || entries.Again()) {
 		if versions++; !entries.Again() {
 			versions = 0
 			if deleted {
-				deleted = false
+				deleted, it.inside.barren.run = false, run
 				if next, skip := it.inside.barren.passBackward(it.key, it.seq); skip {
 					stands = it.seekLT(next)
 					continue
@@ -353,15 +351,15 @@ func (it *Iterator) showPrevious(stands bool) bool {
 			if found = shows(trailer); found {
 				it.value = entries.Value()
 			}
-			deleted = !found
+			deleted, run = !found, entries.Child()
 		}
 		stands = entries.Prev()
 	}
 	if !found || entries.Err() != nil {
 		return it.stop(atStart)
 	}
-	if it.inside.barren.walked >= worthNoting {
-		it.note(append(bytes.Clone(it.key), 0), it.inside.barren.start, it.inside.barren.endless)
+	if it.inside.barren.walked >= worthCounting {
+		it.note(append(it.key[:len(it.key):len(it.key)], 0), it.inside.barren.start, it.inside.barren.endless)
 	}
 	it.position = backward
 	return true
@@ -380,8 +378,25 @@ func (it *Iterator) newest(user []byte) (found bool) {
 	return entries.Err() == nil && (it.seekLT(it.key) || entries.Err() == nil) && found
 }
 
-// note tells later iterators what was walked past.
+// note tells later iterators what was walked past, and pays for it: when all that was
+// passed has cost as much as the merge that drops it, somebody hears of it.
 func (it *Iterator) note(lower, upper []byte, endless bool) {
+	in := it.inside
+	passed, due := in.barren.walked, false
+	if passed < worthCounting {
+		return
+	}
+	if run := in.barren.run - len(in.memtables); run >= 0 {
+		due = in.tables[run].Pass(int64(passed))
+	} else if in.barren.run == 0 && !in.state.Active.Empty() { // the others are being flushed already
+		due = in.state.Active.Pass(int64(passed))
+	}
+	if due && it.published.Detoured != nil {
+		it.published.Detoured()
+	}
+	if passed < worthNoting {
+		return
+	}
 	walked := &gap{lower: bytes.Clone(lower), upper: bytes.Clone(upper), endless: endless, keys: it.inside.barren.walked}
 	it.published.note(walked, it.seq)
 }
@@ -391,18 +406,16 @@ func (it *Iterator) stop(p position) bool {
 	it.position = p
 	err := it.inside.entries.Err()
 	switch {
-	case err == nil && it.inside.barren.walked >= worthNoting:
-		if p == atEnd {
-			it.note(it.inside.barren.start, it.upper, it.upper == nil)
-		} else {
-			it.note(it.lower, it.inside.barren.start, it.inside.barren.endless)
-		}
 	case err != nil:
 		it.position = failed
 		it.err = err
 		if it.closed.Load() {
 			it.err = base.ErrClosed
 		}
+	case p == atEnd:
+		it.note(it.inside.barren.start, it.upper, it.upper == nil)
+	default:
+		it.note(it.lower, it.inside.barren.start, it.inside.barren.endless)
 	}
 	return false
 }

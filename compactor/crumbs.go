@@ -1,0 +1,69 @@
+package compactor
+
+import (
+	"slices"
+
+	"lsmdb/manifest"
+)
+
+// crumbsDue is how many neighbours make the merge of crumbs due: each entry is then
+// written about once for every factor of eight that its table grows.
+const crumbsDue = 8
+
+// anyCrumbs is how many are enough when there is nothing better to do.
+const anyCrumbs = 2
+
+// crumbs makes one table out of at least so many neighbours in some of a level's
+// tables. Together they must not be more than a full table. In level 0 neighbours are
+// those that were flushed one after the other, and what they become stays there.
+//
+// Every job makes the tables of the level fewer, so this comes to an end.
+func (k *picker) crumbs(level int, tables []*manifest.TableMeta, least int) *Job {
+	if level == k.reserved && level > 0 || level == 0 && k.runningL0() {
+		return nil
+	}
+	fullBytes := k.policy.outputBytes(k.targets, max(level, k.targets.Base))
+	first, sumBytes := 0, int64(0)
+	for i, t := range tables {
+		small := t.SizeBytes <= fullBytes/2 && k.free(t)
+		if small && sumBytes+t.SizeBytes <= fullBytes && (level > 0 || i == first || t.LargestSeq < tables[i-1].SmallestSeq) {
+			sumBytes += t.SizeBytes
+			continue
+		}
+		if job := k.glue(level, tables[first:i], least); job != nil {
+			return job
+		}
+		if first, sumBytes = i, t.SizeBytes; !small {
+			first, sumBytes = i+1, 0
+		}
+	}
+	return k.glue(level, tables[min(first, len(tables)):], least)
+}
+
+// glue makes one table out of neighbours, or of some of them. The largest one must not
+// be larger than the others together: whatever is written again has then at least
+// doubled, and small tables that come one by one do not have a large one written again
+// each time.
+func (k *picker) glue(level int, tables []*manifest.TableMeta, least int) *Job {
+	if level == 0 {
+		tables = tables[max(0, len(tables)-k.policy.JobInputs):]
+	}
+	if len(tables) < least {
+		return nil
+	}
+	largest := slices.MaxFunc(tables, func(a, b *manifest.TableMeta) int { return int(a.SizeBytes - b.SizeBytes) })
+	if 2*largest.SizeBytes > totalBytes(tables) {
+		at := slices.Index(tables, largest)
+		if job := k.glue(level, tables[at+1:], least); job != nil {
+			return job
+		}
+		return k.glue(level, tables[:at], least)
+	}
+	job := k.build(level, level, tables)
+	if level > 0 && totalBytes(job.Grandparents) > job.OverlapBytes || !k.admits(job) {
+		return nil
+	}
+	job.Reason = ReasonCrumbs
+	job.TableBytes, job.Grandparents = 2*job.TableBytes, nil // not to be cut
+	return job
+}
