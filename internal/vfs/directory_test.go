@@ -104,6 +104,14 @@ func TestDirectoryRemoved(t *testing.T) {
 	must(t, os.WriteFile(d.dir, nil, 0o600)) // a file in place of the directory
 	wantDisplaced(t, d.Check(), "put in its place")
 	must(t, d.Close())
+
+	above := filepath.Join(t.TempDir(), "above") // and a file in place of one above it
+	must(t, os.MkdirAll(filepath.Join(above, "db"), 0o700))
+	d = mustOpen(t, filepath.Join(above, "db"))
+	must(t, os.RemoveAll(above))
+	must(t, os.WriteFile(above, nil, 0o600))
+	wantDisplaced(t, d.Check(), d.dir+" was moved away")
+	wantDisplaced(t, d.Lock(true), d.dir+" was moved away") // before it was locked
 }
 
 // TestLockRemoved: whoever deletes LOCK lets nobody in, in this process or another, and

@@ -182,7 +182,8 @@ func (d *osDirectory) NoteHolder() {
 		return
 	}
 	host, _ := os.Hostname()
-	d.held.noted = file.Truncate(0) == nil // not where it was opened for reading
+	d.held.noted = true
+	file.Truncate(0) // fails in a file that is open for reading, as writing does
 	fmt.Fprintf(file, "%s%d, host %s, since %s\n", notePrefix, os.Getpid(), host, time.Now().UTC().Format(time.RFC3339))
 }
 

@@ -225,13 +225,11 @@ func moved(names map[string]*diskNode, from, to string) map[string]*diskNode {
 	return result
 }
 
-// movedChanges does so with changes that are pending, of which none may be left empty.
+// movedChanges does so with changes that are pending.
 func movedChanges(changes []treeChange, from, to string) []treeChange {
-	var result []treeChange
-	for _, c := range changes {
-		if c = moved(c, from, to); len(c) > 0 {
-			result = append(result, c)
-		}
+	result := make([]treeChange, len(changes))
+	for i, c := range changes {
+		result[i] = moved(c, from, to)
 	}
 	return result
 }
