@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -31,7 +30,7 @@ type opening struct {
 	began   time.Time
 	env     *stages.Environment
 
-	lock  io.Closer
+	lock  vfs.Directory // the directory, locked; o.fs is the same from then on
 	files directory
 	facts RecoveryMetrics
 
@@ -118,12 +117,12 @@ func (o *opening) takeLock() error {
 			return err
 		}
 	}
-	o.lock, err = o.fs.Lock(filepath.Join(o.dir, base.LockName), o.options.ReadOnly)
-	if o.options.ReadOnly && errors.Is(err, fs.ErrNotExist) {
-		// A copy that no writer ever opened. Creating the lock would be writing.
-		o.lock, err = io.NopCloser(nil), nil
+	directory, err := o.fs.OpenDirectory(o.dir)
+	if err != nil {
+		return fmt.Errorf("lsmdb: open %s: %w", o.dir, err)
 	}
-	return err
+	o.lock, o.fs, o.env.FS = directory, directory, directory
+	return directory.Lock(o.options.ReadOnly)
 }
 
 // makeDirectory makes the directory and its missing parents, each durable in the
@@ -207,7 +206,7 @@ func (o *opening) create() error {
 // people's directories above) the creation goes on.
 func (o *opening) syncAbove() {
 	for dir := filepath.Clean(o.dir); filepath.Dir(dir) != dir; dir = filepath.Dir(dir) {
-		if err := o.fs.SyncDir(filepath.Dir(dir)); err != nil {
+		if err := o.options.fs.SyncDir(filepath.Dir(dir)); err != nil {
 			o.options.Logger.Debug().Str("dir", filepath.Dir(dir)).Err(err).Msg("a directory above the new database was not synced")
 		}
 	}
@@ -268,6 +267,7 @@ func checkTable(fsys vfs.FS, dir string, level int, t *manifest.TableMeta) error
 func (o *opening) replayLog() error {
 	o.replay = o.newReplay()
 	if !o.options.ReadOnly {
+		o.lock.NoteHolder() // the directory was accepted
 		o.replay.full = o.flush
 	}
 	return o.replay.run()

@@ -111,6 +111,8 @@ func (f *memoryFile) Sync() error {
 
 func (f *memoryFile) Size() (int64, error) { return int64(len(f.data)), nil }
 
+func (f *memoryFile) Check() error { return nil }
+
 func (f *memoryFile) Close() error {
 	if f.closed {
 		return fs.ErrClosed

@@ -20,6 +20,7 @@ import (
 // forEachFS runs a test of what FS promises on every implementation, each with a
 // directory of its own.
 func forEachFS(t *testing.T, test func(t *testing.T, fsys vfs.FS, dir string)) {
+	t.Helper()
 	for name, fsys := range map[string]vfs.FS{
 		"OS":    vfs.OS,
 		"Mem":   vfs.NewMem(),
@@ -35,6 +36,21 @@ func forEachFS(t *testing.T, test func(t *testing.T, fsys vfs.FS, dir string)) {
 			test(t, fsys, dir)
 		})
 	}
+}
+
+// forEachDirectory runs a test of what concerns the files of one directory, on every
+// implementation by paths and within an open directory.
+func forEachDirectory(t *testing.T, test func(t *testing.T, fsys vfs.FS, dir string)) {
+	t.Helper()
+	forEachFS(t, func(t *testing.T, fsys vfs.FS, dir string) {
+		test(t, fsys, dir)
+		within := filepath.Join(dir, "within")
+		must(t, fsys.MkdirAll(within))
+		d, err := fsys.OpenDirectory(within)
+		must(t, err)
+		t.Run("directory", func(t *testing.T) { test(t, d, within) })
+		must(t, d.Close())
+	})
 }
 
 func must(t testing.TB, err error) {
@@ -90,7 +106,7 @@ func content(f vfs.File) []byte {
 }
 
 func TestContents(t *testing.T) {
-	forEachFS(t, func(t *testing.T, fsys vfs.FS, dir string) {
+	forEachDirectory(t, func(t *testing.T, fsys vfs.FS, dir string) {
 		f, err := fsys.Create(filepath.Join(dir, "f"))
 		must(t, err)
 		steps := []struct {
@@ -119,7 +135,7 @@ func TestContents(t *testing.T) {
 }
 
 func TestReadAtEnds(t *testing.T) {
-	forEachFS(t, func(t *testing.T, fsys vfs.FS, dir string) {
+	forEachDirectory(t, func(t *testing.T, fsys vfs.FS, dir string) {
 		name := filepath.Join(dir, "f")
 		put(t, fsys, name, "0123456789", true)
 		f, err := fsys.Open(name)
@@ -158,7 +174,7 @@ func TestReadAtEnds(t *testing.T) {
 }
 
 func TestClosedFile(t *testing.T) {
-	forEachFS(t, func(t *testing.T, fsys vfs.FS, dir string) {
+	forEachDirectory(t, func(t *testing.T, fsys vfs.FS, dir string) {
 		f, err := fsys.Create(filepath.Join(dir, "f"))
 		must(t, err)
 		must(t, f.Close())
@@ -168,6 +184,7 @@ func TestClosedFile(t *testing.T) {
 		wantErr(t, "WriteAt", err, fs.ErrClosed)
 		_, err = f.Size()
 		wantErr(t, "Size", err, fs.ErrClosed)
+		wantErr(t, "Check", f.Check(), fs.ErrClosed)
 		wantErr(t, "Sync", f.Sync(), fs.ErrClosed)
 		wantErr(t, "Truncate", f.Truncate(0), fs.ErrClosed)
 		wantErr(t, "Close", f.Close(), fs.ErrClosed)
@@ -227,7 +244,7 @@ func TestDirectories(t *testing.T) {
 		put(t, fsys, at("sub/c"), "C", false)
 
 		wantErr(t, "create", second(fsys.Create(at("none/a"))), fs.ErrNotExist)
-		wantErr(t, "lock", second(fsys.Lock(at("none/a"), false)), fs.ErrNotExist)
+		wantErr(t, "open directory", second(fsys.OpenDirectory(at("none"))), fs.ErrNotExist)
 		wantErr(t, "list", second(fsys.List(at("none"))), fs.ErrNotExist)
 		wantErr(t, "rename away", fsys.Rename(at("a"), at("none/x")), fs.ErrNotExist)
 		wantErr(t, "sync of directory", fsys.SyncDir(at("none")), fs.ErrNotExist)
@@ -239,7 +256,7 @@ func TestDirectories(t *testing.T) {
 			"mkdir over file":       fsys.MkdirAll(at("a")),
 			"mkdir below file":      fsys.MkdirAll(at("a/x")),
 			"list file":             second(fsys.List(at("a"))),
-			"lock directory":        second(fsys.Lock(at("sub"), false)),
+			"open file":             second(fsys.OpenDirectory(at("a"))),
 		} {
 			if err == nil {
 				t.Errorf("%s: no error", what)
@@ -255,7 +272,7 @@ func TestDirectories(t *testing.T) {
 
 // TestRandomContents compares with a slice, at sizes around those of pages.
 func TestRandomContents(t *testing.T) {
-	forEachFS(t, func(t *testing.T, fsys vfs.FS, dir string) {
+	forEachDirectory(t, func(t *testing.T, fsys vfs.FS, dir string) {
 		rng := rand.New(rand.NewPCG(1, 2))
 		f, err := fsys.Create(filepath.Join(dir, "f"))
 		must(t, err)
@@ -291,43 +308,6 @@ func wantNames(t *testing.T, fsys vfs.FS, dir string, want ...string) {
 	}
 }
 
-func TestLockRules(t *testing.T) {
-	forEachFS(t, func(t *testing.T, fsys vfs.FS, dir string) {
-		name := filepath.Join(dir, "LOCK")
-		_, err := fsys.Lock(name, true)
-		wantErr(t, "shared lock on a missing file", err, fs.ErrNotExist)
-		wantNames(t, fsys, dir)
-
-		exclusive, err := fsys.Lock(name, false)
-		must(t, err)
-		_, err = fsys.Lock(name, false)
-		wantErr(t, "exclusive beside exclusive", err, base.ErrLocked)
-		_, err = fsys.Lock(name, true)
-		wantErr(t, "shared beside exclusive", err, base.ErrLocked)
-		other, err := fsys.Lock(filepath.Join(dir, "OTHER"), false)
-		must(t, err)
-		must(t, other.Close())
-		must(t, fsys.Remove(filepath.Join(dir, "OTHER")))
-		must(t, exclusive.Close())
-		wantErr(t, "second Close", exclusive.Close(), fs.ErrClosed)
-
-		one, err := fsys.Lock(name, true)
-		must(t, err)
-		two, err := fsys.Lock(name, true)
-		must(t, err)
-		for _, closer := range []io.Closer{one, two} {
-			_, err = fsys.Lock(name, false)
-			wantErr(t, "exclusive beside shared", err, base.ErrLocked)
-			must(t, closer.Close())
-			wantErr(t, "second Close", closer.Close(), fs.ErrClosed)
-		}
-		wantNames(t, fsys, dir, "LOCK")
-		again, err := fsys.Lock(name, false)
-		must(t, err)
-		must(t, again.Close())
-	})
-}
-
 // TestParallel is for the race detector: one writer appends, readers see only what
 // was there before their Size, others change the directory and lock.
 func TestParallel(t *testing.T) {
@@ -360,16 +340,24 @@ func TestParallel(t *testing.T) {
 						fsys.SyncDir(dir), fsys.Remove(name+"x")); err != nil {
 						t.Error(err)
 					}
-					if lock, err := fsys.Lock(filepath.Join(dir, "LOCK"), false); err == nil {
+					d, err := fsys.OpenDirectory(dir)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if err := d.Lock(false); err == nil {
 						if !exclusive.TryLock() {
 							t.Error("two hold the lock")
 							continue
 						}
 						exclusive.Unlock()
-						lock.Close()
 					} else if !errors.Is(err, base.ErrLocked) {
 						t.Error(err)
 					}
+					if err := errors.Join(second(d.List(dir)), d.Check(), d.SyncDir(dir)); err != nil {
+						t.Error(err)
+					}
+					d.Close()
 				}
 			})
 		}

@@ -6,6 +6,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -56,87 +58,155 @@ func (l *heldLock[F]) Close() error {
 }
 
 func lockedError(name, holder string) error {
-	return fmt.Errorf("%w: %s is held by %s", base.ErrLocked, name, holder)
+	return fmt.Errorf("%w: %s is held by %s; a lock ends with its process and is never stale, so never delete LOCK",
+		base.ErrLocked, name, holder)
 }
 
 // processLocks stands before the kernel's locks, which need not tell two users
-// within one process apart.
+// within one process apart. It has directories and LOCK files.
 var processLocks = lockTable[fs.FileInfo]{same: os.SameFile}
 
-// osLock is a lock of the kernel. The kernel drops the locks of a process that ends,
-// so none is ever stale. The file stays: unlinking it would let two processes lock
+// osLock is what locks a directory. The kernel drops the locks of a process that ends,
+// so none is ever stale. LOCK stays: unlinking it would let two processes lock
 // two files of one name.
 type osLock struct {
-	entry io.Closer // in processLocks
-	file  *os.File
+	file    *os.File    // LOCK; nil: none is locked
+	info    fs.FileInfo // of file
+	noted   bool        // the holder, in file
+	entries []io.Closer // in processLocks
 }
 
-// Lock opens read-only for a shared lock, which must write nothing.
-func (osFS) Lock(name string, shared bool) (io.Closer, error) {
+// Lock begins with the directory: where LOCK was deleted, a user who is refused must
+// not leave a new one.
+func (d *osDirectory) Lock(shared bool) error {
+	var l osLock
+	if err := d.lockBoth(&l, filepath.Join(d.dir, base.LockName), shared); err != nil {
+		return errors.Join(err, l.release(d.handle))
+	}
+	d.held = l
+	return d.Check() // nothing was replaced meanwhile
+}
+
+// lockBoth locks the directory and LOCK. A directory that cannot be locked itself, as on
+// NFS, is guarded by LOCK and Check alone. One without LOCK is a copy that no writer
+// ever opened.
+func (d *osDirectory) lockBoth(l *osLock, name string, shared bool) error {
+	err := l.take(d.handle, name, lockDirectory, shared)
+	if err != nil && !matchesAny(err, noLocks) {
+		return d.refused(name, err)
+	}
+	l.file, err = d.openLock(name, shared)
+	if shared && errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		l.info, err = l.file.Stat()
+	}
+	if err != nil {
+		return err
+	}
+	return d.refused(name, l.take(l.file, name, lockFile, shared))
+}
+
+// refused says why there is no lock.
+func (d *osDirectory) refused(name string, err error) error {
+	switch {
+	case matchesAny(err, lockTaken):
+		return lockedError(name, d.readHolder(name))
+	case matchesAny(err, noLocks):
+		return fmt.Errorf("lsmdb: the file system of %s has no file locks (%w), and without a lock a second process could "+
+			"open the database and destroy it: keep it on a file system that has them, such as a local disk", d.dir, err)
+	}
+	return err
+}
+
+// openLock opens read-only for a shared lock, which must write nothing. Windows lets
+// nobody delete a file that was opened by its path.
+func (d *osDirectory) openLock(name string, shared bool) (*os.File, error) {
 	flags := os.O_RDWR | os.O_CREATE
 	if shared {
 		flags = os.O_RDONLY
 	}
-	file, err := os.OpenFile(name, flags|guardFlags, 0o600)
-	if err != nil {
+	if err := d.mustBeRegular(name); err != nil && (shared || !errors.Is(err, fs.ErrNotExist)) {
 		return nil, err
 	}
-	entry, err := lockOpen(file, shared)
-	if err != nil {
-		file.Close() // nothing was written; err says more
-		return nil, err
+	calls := d.osFiles
+	if runtime.GOOS == "windows" {
+		calls = osFiles{calls: byPath{}}
 	}
-	return osLock{entry, file}, nil
+	file, err := calls.calls.OpenFile(calls.file(name), flags|guardFlags, 0o600)
+	return file, within(err, name)
 }
 
-// lockOpen locks a file for this process and then for the kernel.
-func lockOpen(file *os.File, shared bool) (io.Closer, error) {
+// take locks a file for this process and then for the kernel.
+func (l *osLock) take(file *os.File, name string, lock func(*os.File, bool) error, shared bool) error {
 	info, err := file.Stat()
 	if err != nil {
-		return nil, err
-	}
-	entry, err := processLocks.take(file.Name(), info, shared)
-	if err != nil {
-		return nil, err
-	}
-	if err = lockFile(file, shared); err == nil {
-		if !shared {
-			noteHolder(file)
-		}
-		return entry, nil
-	}
-	entry.Close()
-	if matchesAny(err, lockTaken) {
-		return nil, lockedError(file.Name(), readHolder(file))
-	}
-	return nil, pathError("lock", file.Name(), err)
-}
-
-// Close unlocks first: a child between fork and exec has a copy of the descriptor,
-// which would keep the lock beyond a mere close.
-func (l osLock) Close() error {
-	if err := l.entry.Close(); err != nil {
 		return err
 	}
-	l.file.Truncate(0) // as in noteHolder; a shared lock's file is read-only and stays as it is
-	return errors.Join(unlockFile(l.file), l.file.Close())
+	entry, err := processLocks.take(name, info, shared)
+	if err != nil {
+		return err
+	}
+	l.entries = append(l.entries, entry)
+	return pathError("lock", name, lock(file, shared))
 }
 
-// noteHolder notes in the file who has it exclusively. It only serves messages: a
-// full disk must not keep a database from being opened, so errors do not count.
-func noteHolder(file *os.File) {
-	host, _ := os.Hostname()
-	file.Truncate(0)
-	fmt.Fprintf(file, "pid %d, host %s, since %s\n", os.Getpid(), host, time.Now().UTC().Format(time.RFC3339))
+// release unlocks before it closes: a child between fork and exec has a copy of the
+// descriptor, which would keep the lock beyond a mere close.
+func (l *osLock) release(directory *os.File) (err error) {
+	if l.noted {
+		l.file.Truncate(0) // as in NoteHolder
+	}
+	if l.file != nil {
+		err = errors.Join(unlockFile(l.file), l.file.Close())
+	}
+	if len(l.entries) > 0 {
+		unlockDirectory(directory)
+	}
+	for _, entry := range l.entries {
+		entry.Close()
+	}
+	*l = osLock{}
+	return err
 }
+
+// NoteHolder only serves messages: a full disk must not keep a database from being
+// opened, so errors do not count. A file that begins otherwise is somebody else's.
+func (d *osDirectory) NoteHolder() {
+	file := d.held.file
+	if file == nil {
+		return
+	}
+	if old := readNote(file); old != "" && !strings.HasPrefix(old, notePrefix) {
+		return
+	}
+	host, _ := os.Hostname()
+	d.held.noted = true
+	file.Truncate(0) // fails in a file that is open for reading, as writing does
+	fmt.Fprintf(file, "%s%d, host %s, since %s\n", notePrefix, os.Getpid(), host, time.Now().UTC().Format(time.RFC3339))
+}
+
+const notePrefix = "pid "
 
 // readHolder says what is known of another process that has the lock. A shared holder
 // leaves no note and does not remove that of an exclusive one that was killed before.
-func readHolder(file *os.File) string {
+func (d *osDirectory) readHolder(name string) string {
+	const unknown = "another process"
+	file, err := d.openLock(name, true)
+	if err != nil {
+		return unknown
+	}
+	defer file.Close()
+	if note := readNote(file); note != "" {
+		return fmt.Sprintf("%s; the last for writing: %q", unknown, strings.TrimSpace(note))
+	}
+	return unknown
+}
+
+// readNote returns the beginning of LOCK.
+func readNote(file *os.File) string {
 	var note [256]byte
 	n, _ := file.ReadAt(note[:], 0)
-	if n == 0 {
-		return "another process"
-	}
-	return fmt.Sprintf("another process; the last for writing: %q", strings.TrimSpace(string(note[:n])))
+	return string(note[:n])
 }

@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -46,9 +48,14 @@ func childAction(action string, args []string) string {
 		}
 		return "written"
 	}
-	if _, err := OS.Lock(args[0], action == "shared"); err != nil {
+	d, err := OS.OpenDirectory(args[0])
+	if err != nil {
 		return err.Error()
 	}
+	if err := d.Lock(action == "shared"); err != nil {
+		return err.Error()
+	}
+	d.NoteHolder()
 	return "locked"
 }
 
@@ -133,6 +140,40 @@ func wantErr(t testing.TB, what string, err, want error) {
 	}
 }
 
+// mustOpen opens a directory, which is closed at the end.
+func mustOpen(t testing.TB, dir string) *osDirectory {
+	t.Helper()
+	d, err := OS.OpenDirectory(dir)
+	must(t, err)
+	t.Cleanup(func() { d.Close() }) // again, where the test has closed it
+	return d.(*osDirectory)
+}
+
+// lockedDir returns a directory with a lock and a note, as Open takes it.
+func lockedDir(t testing.TB, dir string, shared bool) *osDirectory {
+	t.Helper()
+	d := mustOpen(t, dir)
+	must(t, d.Lock(shared))
+	d.NoteHolder()
+	return d
+}
+
+// wantFiles compares what is in a directory of regular files.
+func wantFiles(t *testing.T, dir string, want map[string]string) {
+	t.Helper()
+	got := make(map[string]string)
+	entries, err := os.ReadDir(dir)
+	must(t, err)
+	for _, entry := range entries {
+		text, err := os.ReadFile(filepath.Join(dir, entry.Name()))
+		must(t, err)
+		got[entry.Name()] = string(text)
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("%s holds %q, want %q", dir, got, want)
+	}
+}
+
 func TestLockAcrossProcesses(t *testing.T) {
 	for _, c := range []struct {
 		child  string
@@ -145,17 +186,18 @@ func TestLockAcrossProcesses(t *testing.T) {
 		{"shared", true, ""},
 	} {
 		for _, end := range []func(*child){(*child).end, (*child).kill} {
-			name := filepath.Join(t.TempDir(), "LOCK")
+			dir := t.TempDir()
+			name := filepath.Join(dir, base.LockName)
 			// The note of a killed exclusive holder must not mislead.
 			must(t, os.WriteFile(name, []byte("pid 1, host stale"+strings.Repeat("!", 100)), 0o600))
-			other := startChild(t, c.child, name)
+			other := startChild(t, c.child, dir)
 			if line := other.line(); line != "locked" {
 				t.Fatal(line)
 			}
-			lock, err := OS.Lock(name, c.shared)
+			d := mustOpen(t, dir)
+			err := d.Lock(c.shared)
 			if c.want == "" {
 				must(t, err)
-				must(t, lock.Close())
 			} else {
 				wantErr(t, c.child, err, base.ErrLocked)
 				want := strings.ReplaceAll(c.want, "%d", fmt.Sprint(other.cmd.Process.Pid))
@@ -163,132 +205,193 @@ func TestLockAcrossProcesses(t *testing.T) {
 				if !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), name) || stale {
 					t.Errorf("%v beside %s: %v; want %q", c.shared, c.child, err, want)
 				}
+				if !strings.Contains(err.Error(), "never stale, so never delete LOCK") {
+					t.Errorf("%v invites to delete LOCK", err)
+				}
 			}
+			must(t, d.Close())
 			end(other)
-			lock, err = OS.Lock(name, c.shared) // no lock is ever stale
-			must(t, err)
-			must(t, lock.Close())
+			must(t, lockedDir(t, dir, c.shared).Close()) // no lock is ever stale
 		}
 	}
 }
 
 func TestLockSeenByOtherProcess(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "LOCK")
-	lock, err := OS.Lock(name, false)
-	must(t, err)
+	dir := t.TempDir()
+	d := lockedDir(t, dir, false)
 	for _, action := range []string{"exclusive", "shared"} {
-		if line := startChild(t, action, name).line(); !strings.Contains(line, fmt.Sprintf("pid %d", os.Getpid())) {
+		if line := startChild(t, action, dir).line(); !strings.Contains(line, fmt.Sprintf("pid %d", os.Getpid())) {
 			t.Errorf("%s: %s", action, line)
 		}
 	}
-	must(t, lock.Close())
-	if text, err := os.ReadFile(name); len(text) > 0 || err != nil {
-		t.Errorf("left behind: %q, %v", text, err)
-	}
+	must(t, d.Close())
+	wantFiles(t, dir, map[string]string{base.LockName: ""})
 
-	one, err := OS.Lock(name, true)
-	must(t, err)
-	two, err := OS.Lock(name, true)
-	must(t, err)
+	one, two := lockedDir(t, dir, true), lockedDir(t, dir, true)
 	must(t, one.Close()) // the first of two must not unlock the second
-	if line := startChild(t, "exclusive", name).line(); !strings.Contains(line, "another process") {
+	if line := startChild(t, "exclusive", dir).line(); !strings.Contains(line, "another process") {
 		t.Error(line)
 	}
-	shared := startChild(t, "shared", name)
+	shared := startChild(t, "shared", dir)
 	if line := shared.line(); line != "locked" {
 		t.Error(line)
 	}
 	shared.end()
 	must(t, two.Close())
-	if line := startChild(t, "exclusive", name).line(); line != "locked" {
+	if line := startChild(t, "exclusive", dir).line(); line != "locked" {
 		t.Error(line)
 	}
 }
 
 // TestLockNotInherited has a child outlive the lock of its parent.
 func TestLockNotInherited(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "LOCK")
-	lock, err := OS.Lock(name, false)
-	must(t, err)
+	dir := t.TempDir()
+	d := lockedDir(t, dir, false)
 	if line := startChild(t, "idle").line(); line != "idle" {
 		t.Fatal(line)
 	}
-	must(t, lock.Close())
-	if line := startChild(t, "exclusive", name).line(); line != "locked" {
+	must(t, d.Close())
+	if line := startChild(t, "exclusive", dir).line(); line != "locked" {
 		t.Error(line)
 	}
 }
 
-// TestLockByOtherPath opens one directory twice under different paths.
+// TestLockByOtherPath opens one directory twice under different paths, and a LOCK that
+// is the same file in two directories.
 func TestLockByOtherPath(t *testing.T) {
 	dir := t.TempDir()
-	name := filepath.Join(dir, "db", "LOCK")
-	must(t, OS.MkdirAll(filepath.Dir(name)))
-	lock, err := OS.Lock(name, false) // makes the file: no other path resolved to it before
-	must(t, err)
+	must(t, OS.MkdirAll(filepath.Join(dir, "db")))
+	must(t, OS.MkdirAll(filepath.Join(dir, "other")))
+	d := lockedDir(t, filepath.Join(dir, "db"), false)
 	t.Chdir(dir)
-	paths := []string{"db/LOCK", "./db/../db//LOCK"}
+	paths := []string{"db", "./db/../db/", filepath.Join(dir, "db")}
 	if err := os.Symlink("db", "link"); err == nil {
-		paths = append(paths, "link/LOCK", filepath.Join(dir, "link", "LOCK"))
+		paths = append(paths, "link", filepath.Join(dir, "link"))
 	}
-	if err := os.Link(name, "hard-link"); err == nil {
-		paths = append(paths, "hard-link")
+	if err := os.Link("db/LOCK", "other/LOCK"); err == nil {
+		paths = append(paths, "other")
 	}
 	for _, path := range paths {
 		for _, shared := range []bool{false, true} {
-			_, err := OS.Lock(path, shared)
+			err := mustOpen(t, path).Lock(shared)
 			wantErr(t, path, err, base.ErrLocked)
 			if err != nil && !strings.Contains(err.Error(), "this process") {
 				t.Errorf("%s: %v does not come from the registry", path, err)
 			}
 		}
 	}
-	must(t, lock.Close())
+	must(t, d.Close())
 	for _, path := range paths {
-		again, err := OS.Lock(path, false)
-		must(t, err)
-		must(t, again.Close())
+		must(t, lockedDir(t, path, false).Close())
 	}
 }
 
-// TestSharedLockWritesNothing takes it where writing is impossible.
+// TestSecondLockKeepsTheFirst: who asks twice is refused, and has the lock still.
+func TestSecondLockKeepsTheFirst(t *testing.T) {
+	dir := t.TempDir()
+	d := lockedDir(t, dir, false)
+	wantErr(t, "second", d.Lock(false), base.ErrLocked)
+	if line := startChild(t, "exclusive", dir).line(); !strings.Contains(line, "in use") {
+		t.Error(line)
+	}
+}
+
+// TestSharedLockWritesNothing takes it where writing is impossible, and where there is
+// no LOCK.
 func TestSharedLockWritesNothing(t *testing.T) {
 	dir := t.TempDir()
-	name := filepath.Join(dir, "LOCK")
+	name := filepath.Join(dir, base.LockName)
+	d := lockedDir(t, dir, true)
+	wantFiles(t, dir, nil)
+	if runtime.GOOS != "windows" { // where directories can be locked
+		if line := startChild(t, "exclusive", dir).line(); !strings.Contains(line, "in use") {
+			t.Errorf("beside a reader without LOCK: %s", line)
+		}
+		wantFiles(t, dir, nil) // who was refused left nothing
+	}
+	must(t, d.Close())
+
 	must(t, os.WriteFile(name, []byte("pid 7\n"), 0o400))
 	before, err := os.Stat(name)
 	must(t, err)
-	lock, err := OS.Lock(name, true)
-	must(t, err)
-	must(t, lock.Close())
+	must(t, lockedDir(t, dir, true).Close())
 	after, err := os.Stat(name)
 	must(t, err)
-	text, err := os.ReadFile(name)
-	if string(text) != "pid 7\n" || !after.ModTime().Equal(before.ModTime()) || err != nil {
-		t.Errorf("changed: %q, %v", text, err)
+	wantFiles(t, dir, map[string]string{base.LockName: "pid 7\n"})
+	if !after.ModTime().Equal(before.ModTime()) {
+		t.Error("the shared lock changed LOCK")
 	}
 	must(t, os.Chmod(name, 0o600)) // so that Windows can remove it
 }
 
+// TestForeignLockStays: a file of that name that is not ours is locked, and neither
+// written to nor cut.
+func TestForeignLockStays(t *testing.T) {
+	for text, ours := range map[string]bool{"": true, "pid 1, host x": true, "p": false, "apt": false, "\x00pid 1": false} {
+		dir := t.TempDir()
+		must(t, os.WriteFile(filepath.Join(dir, base.LockName), []byte(text), 0o600))
+		d := mustOpen(t, dir)
+		must(t, d.Lock(false))
+		wantFiles(t, dir, map[string]string{base.LockName: text}) // nothing before the note
+		d.NoteHolder()
+		if note, err := os.ReadFile(filepath.Join(dir, base.LockName)); ours != strings.Contains(string(note), fmt.Sprint(os.Getpid())) || err != nil {
+			t.Errorf("%q became %q, %v", text, note, err)
+		}
+		must(t, d.Close())
+		left := text
+		if ours {
+			left = ""
+		}
+		wantFiles(t, dir, map[string]string{base.LockName: left})
+	}
+}
+
 func TestReadHolder(t *testing.T) {
 	dir := t.TempDir()
-	for i, c := range []struct{ text, want string }{
+	name := filepath.Join(dir, base.LockName)
+	d := mustOpen(t, dir)
+	for _, c := range []struct{ text, want string }{
 		{"pid 12, host h, since 2020\n", `"pid 12, host h, since 2020"`},
 		{"", ""},
 		{"\x00\xff\x1b[31m", `"\x00\xff\x1b[31m"`}, // nothing that a terminal would obey
 		{strings.Repeat("9", 1000), `"` + strings.Repeat("9", 256) + `"`},
 	} {
-		name := filepath.Join(dir, fmt.Sprint(i))
 		must(t, os.WriteFile(name, []byte(c.text), 0o600))
-		f, err := os.Open(name)
-		must(t, err)
 		want := "another process"
 		if c.want != "" {
 			want += "; the last for writing: " + c.want
 		}
-		if got := readHolder(f); got != want {
+		if got := d.readHolder(name); got != want {
 			t.Errorf("%q: %s, want %s", c.text, got, want)
 		}
-		f.Close()
 	}
+	must(t, os.Remove(name))
+	if got := d.readHolder(name); got != "another process" {
+		t.Error(got)
+	}
+}
+
+// TestNoLocksHere plays file systems that cannot lock: directories, or anything.
+func TestNoLocksHere(t *testing.T) {
+	dir := t.TempDir()
+	original := lockDirectory
+	defer func() { lockDirectory = original }()
+	for _, errno := range noLocks {
+		lockDirectory = func(*os.File, bool) error { return errno }
+		d := lockedDir(t, dir, false) // LOCK alone is enough
+		wantErr(t, "in this process", mustOpen(t, dir).Lock(true), base.ErrLocked)
+		lockDirectory = original
+		if line := startChild(t, "exclusive", dir).line(); !strings.Contains(line, "in use") {
+			t.Errorf("%v: %s", errno, line)
+		}
+		must(t, d.Close())
+		err := d.refused("LOCK", pathError("lock", "LOCK", errno))
+		wantErr(t, "cause", err, errno)
+		if !strings.Contains(err.Error(), dir+" has no file locks") || !strings.Contains(err.Error(), "keep it on a file system that has them") {
+			t.Error(err)
+		}
+	}
+	broken := errors.New("broken")
+	lockDirectory = func(*os.File, bool) error { return broken }
+	wantErr(t, "any other error", mustOpen(t, dir).Lock(false), broken)
 }

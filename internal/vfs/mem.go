@@ -1,66 +1,83 @@
 package vfs
 
 import (
+	"errors"
 	"io"
 	"io/fs"
 	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"lsmdb/internal/base"
 )
 
 // Mem is a file system in memory, for what need not outlive the process: syncs have
 // nothing to do. It knows no directories. A name is one string, as filepath.Join makes
 // it; every name can be created, and List finds those that begin with a directory's.
 type Mem struct {
+	memFiles
 	mu    sync.Mutex // guards files, and is held for a look or a change only
 	files map[string]*memContents
-	locks lockTable[*memContents]
+	locks lockTable[any] // on LOCK files and on the names of directories
+}
+
+// memFiles are the files of one directory of a Mem, or all.
+type memFiles struct {
+	mem *Mem
+	inside
 }
 
 // NewMem returns an empty file system.
 func NewMem() *Mem {
-	same := func(a, b *memContents) bool { return a == b }
-	return &Mem{files: make(map[string]*memContents), locks: lockTable[*memContents]{same: same}}
+	m := &Mem{files: make(map[string]*memContents), locks: lockTable[any]{same: func(a, b any) bool { return a == b }}}
+	m.mem = m
+	return m
 }
 
 // Create implements FS.
-func (m *Mem) Create(name string) (File, error) {
+func (v memFiles) Create(name string) (File, error) {
+	m := v.mem
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	v.file(name) // panics if it is elsewhere
 	if m.files[name] != nil {
 		return nil, pathError("create", name, fs.ErrExist)
 	}
 	contents := new(memContents)
 	m.files[name] = contents
-	return &memFile{memContents: contents, name: name, writable: true}, nil
+	return &memFile{memContents: contents, mem: m, name: name, writable: true}, nil
 }
 
 // Open implements FS.
-func (m *Mem) Open(name string) (File, error) {
+func (v memFiles) Open(name string) (File, error) {
+	m := v.mem
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	contents, err := m.find("open", name)
+	contents, err := v.find("open", name)
 	if err != nil {
 		return nil, err
 	}
-	return &memFile{memContents: contents, name: name}, nil
+	return &memFile{memContents: contents, mem: m, name: name}, nil
 }
 
 // Remove implements FS.
-func (m *Mem) Remove(name string) error {
+func (v memFiles) Remove(name string) error {
+	m := v.mem
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	_, err := m.find("remove", name)
+	_, err := v.find("remove", name)
 	delete(m.files, name)
 	return err
 }
 
 // Rename implements FS.
-func (m *Mem) Rename(oldname, newname string) error {
+func (v memFiles) Rename(oldname, newname string) error {
+	m := v.mem
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	contents, err := m.find("rename", oldname)
+	contents, err := v.find("rename", oldname)
+	v.file(newname) // panics if it is elsewhere, as in find
 	if err == nil {
 		delete(m.files, oldname) // first: a file renamed to itself stays
 		m.files[newname] = contents
@@ -69,10 +86,15 @@ func (m *Mem) Rename(oldname, newname string) error {
 }
 
 // MkdirAll implements FS. It has nothing to do.
-func (m *Mem) MkdirAll(string) error { return nil }
+func (v memFiles) MkdirAll(dir string) error {
+	v.mustBe(dir)
+	return nil
+}
 
 // List implements FS.
-func (m *Mem) List(dir string) ([]string, error) {
+func (v memFiles) List(dir string) ([]string, error) {
+	v.mustBe(dir)
+	m := v.mem
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var names []string
@@ -86,10 +108,14 @@ func (m *Mem) List(dir string) ([]string, error) {
 }
 
 // Stat implements FS.
-func (m *Mem) Stat(name string) (Info, error) {
+func (v memFiles) Stat(name string) (Info, error) {
+	m := v.mem
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	contents, err := m.find("stat", name)
+	if name == v.dir {
+		return Info{IsDir: true}, nil
+	}
+	contents, err := v.find("stat", name)
 	if err != nil {
 		return Info{}, err
 	}
@@ -97,28 +123,81 @@ func (m *Mem) Stat(name string) (Info, error) {
 }
 
 // SyncDir implements FS. It has nothing to do.
-func (m *Mem) SyncDir(string) error { return nil }
+func (v memFiles) SyncDir(dir string) error {
+	v.mustBe(dir)
+	return nil
+}
 
-// Lock implements FS within this Mem.
-func (m *Mem) Lock(name string, shared bool) (io.Closer, error) {
-	if !shared {
-		m.Create(name) // fails if it is there, as it should be
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	contents, err := m.find("lock", name)
-	if err != nil {
-		return nil, err
-	}
-	return m.locks.take(name, contents, shared)
+// OpenDirectory implements FS.
+func (v memFiles) OpenDirectory(dir string) (Directory, error) {
+	v.mustBe(dir)
+	return &memDirectory{memFiles: memFiles{v.mem, inside{dir}}}, nil
 }
 
 // find returns a file's contents. The caller holds mu.
-func (m *Mem) find(operation, name string) (*memContents, error) {
-	if contents := m.files[name]; contents != nil {
+func (v memFiles) find(operation, name string) (*memContents, error) {
+	v.file(name) // panics if it is elsewhere
+	if contents := v.mem.files[name]; contents != nil {
 		return contents, nil
 	}
 	return nil, pathError(operation, name, fs.ErrNotExist)
+}
+
+// memDirectory implements Directory. As there are no directories, only its LOCK can be
+// displaced.
+type memDirectory struct {
+	memFiles
+	lock *memContents // LOCK, as it was locked
+	held []io.Closer
+}
+
+// Lock implements Directory within the Mem.
+func (d *memDirectory) Lock(shared bool) error {
+	name := filepath.Join(d.dir, base.LockName)
+	own, err := d.mem.locks.take(name, filepath.Clean(d.dir), shared)
+	if err != nil {
+		return err
+	}
+	d.held = append(d.held, own)
+	if !shared {
+		d.Create(name) // fails if it is there, as it should be
+	}
+	d.mem.mu.Lock()
+	d.lock = d.mem.files[name]
+	d.mem.mu.Unlock()
+	return nil
+}
+
+// NoteHolder has nobody to serve.
+func (d *memDirectory) NoteHolder() {}
+
+func (d *memDirectory) Check() error {
+	d.mem.mu.Lock()
+	defer d.mem.mu.Unlock()
+	lock := FoundSame
+	if d.lock != nil {
+		lock = d.mem.look(filepath.Join(d.dir, base.LockName), d.lock)
+	}
+	return DisplacedDirectory(d.dir, FoundSame, lock)
+}
+
+// Close fails the second time, if there was a lock, with fs.ErrClosed.
+func (d *memDirectory) Close() (err error) {
+	for _, lock := range d.held {
+		err = errors.Join(err, lock.Close())
+	}
+	return err
+}
+
+// look compares what is under a name with what was opened there. The caller holds mu.
+func (m *Mem) look(name string, opened *memContents) Found {
+	switch m.files[name] {
+	case opened:
+		return FoundSame
+	case nil:
+		return FoundNothing
+	}
+	return FoundOther
 }
 
 // memPage is a piece of a file: growing copies no bytes.
@@ -151,6 +230,7 @@ func (c *memContents) resize(size int64) {
 // memFile implements File.
 type memFile struct {
 	*memContents
+	mem      *Mem
 	name     string
 	writable bool
 	closed   atomic.Bool
@@ -201,6 +281,12 @@ func (f *memFile) Truncate(size int64) error {
 func (f *memFile) Sync() error { return f.check("sync", true, 0, 0) }
 
 func (f *memFile) Size() (int64, error) { return f.size.Load(), f.check("size", false, 0, 0) }
+
+func (f *memFile) Check() error {
+	f.mem.mu.Lock()
+	defer f.mem.mu.Unlock()
+	return errors.Join(f.check("check", false, 0, 0), DisplacedFile(f.name, f.mem.look(f.name, f.memContents)))
+}
 
 func (f *memFile) Close() error {
 	err := f.check("close", false, 0, 0)

@@ -40,19 +40,24 @@ func makeAll(dir string) error {
 	if err != nil {
 		return err
 	}
-	lock, err := OS.Lock(filepath.Join(dir, "a", "b", "LOCK"), false)
+	d, err := OS.OpenDirectory(filepath.Join(dir, "a", "b"))
 	if err != nil {
 		return err
 	}
-	return errors.Join(lock.Close(), f.Close())
+	inside, err := d.Create(filepath.Join(dir, "a", "b", "inside"))
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Lock(false), d.Close(), f.Close(), inside.Close())
 }
 
 func madeModes(dir string) map[string]fs.FileMode {
 	return map[string]fs.FileMode{
-		filepath.Join(dir, "a"):              0o700,
-		filepath.Join(dir, "a", "b"):         0o700,
-		filepath.Join(dir, "a", "b", "file"): 0o600,
-		filepath.Join(dir, "a", "b", "LOCK"): 0o600,
+		filepath.Join(dir, "a"):                0o700,
+		filepath.Join(dir, "a", "b"):           0o700,
+		filepath.Join(dir, "a", "b", "file"):   0o600,
+		filepath.Join(dir, "a", "b", "inside"): 0o600,
+		filepath.Join(dir, "a", "b", "LOCK"):   0o600,
 	}
 }
 
@@ -69,9 +74,9 @@ func TestExistingModesStay(t *testing.T) {
 	must(t, os.WriteFile(lock, nil, 0o600))
 	must(t, os.Chmod(lock, 0o640))
 	must(t, OS.MkdirAll(dir))
-	l, err := OS.Lock(lock, false)
-	must(t, err)
-	must(t, l.Close())
+	d := mustOpen(t, dir)
+	must(t, d.Lock(false))
+	must(t, d.Close())
 	wantModes(t, map[string]fs.FileMode{dir: 0o750, lock: 0o640})
 }
 

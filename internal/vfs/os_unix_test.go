@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"lsmdb/internal/base"
 )
 
 func setUmask(octal string) {
@@ -39,8 +41,7 @@ func TestFullDevice(t *testing.T) {
 	device, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
 	must(t, err)
 	defer device.Close()
-	n, err := osFile{device}.WriteAt([]byte("x"), 0)
-	wantErr(t, "write", err, syscall.ENOSPC)
+	n, err := osFile{File: device}.WriteAt([]byte("x"), 0)
 	wantErr(t, "write", err, syscall.ENOSPC)
 	if n != 0 || !strings.Contains(err.Error(), "/dev/full") {
 		t.Errorf("%d, %v", n, err)
@@ -67,34 +68,50 @@ func TestWindowOutlivesTheProcess(t *testing.T) {
 }
 
 // TestLinksAreNotFollowed: neither by opening nor by locking, which writes into the
-// file. A named pipe keeps nobody waiting.
+// file. A named pipe keeps nobody waiting. The errors say what is there instead.
 func TestLinksAreNotFollowed(t *testing.T) {
 	dir := t.TempDir()
-	target, link, pipe := filepath.Join(dir, "target"), filepath.Join(dir, "link"), filepath.Join(dir, "pipe")
-	must(t, os.WriteFile(target, []byte("text"), 0o600))
-	must(t, os.Symlink(target, link))
-	must(t, syscall.Mkfifo(pipe, 0o600))
-	if f, err := OS.Open(link); err == nil {
-		t.Error("Open follows a link", f.Close())
-	}
-	if f, err := OS.Create(link); err == nil {
-		t.Error("Create follows a link", f.Close())
-	}
-	for _, shared := range []bool{false, true} {
-		if lock, err := OS.Lock(link, shared); err == nil {
-			t.Error("Lock follows a link", lock.Close())
+	d := mustOpen(t, dir)
+	for name, fsys := range map[string]FS{"paths": OS, "directory": d} {
+		target, link, pipe := filepath.Join(dir, "target"), filepath.Join(dir, "link"), filepath.Join(dir, "pipe")
+		must(t, os.WriteFile(target, []byte("text"), 0o600))
+		must(t, os.Symlink("target", link)) // inside of the directory, which os.Root follows
+		must(t, syscall.Mkfifo(pipe, 0o600))
+		for path, want := range map[string]string{link: "symbolic link", pipe: "regular file"} {
+			if f, err := fsys.Open(path); err == nil {
+				t.Error(name, "opens", path, f.Close())
+			} else if !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v does not name %s as a %s", name, err, path, want)
+			}
+			if f, err := fsys.Create(path); err == nil {
+				t.Error(name, "creates over", path, f.Close())
+			}
+		}
+		if info, err := d.Stat(link); info.SizeBytes != int64(len("target")) || err != nil {
+			t.Errorf("Stat of a link: %+v, %v", info, err)
+		}
+		if text, err := os.ReadFile(target); string(text) != "text" || err != nil {
+			t.Errorf("the file behind the link holds %q, %v", text, err)
+		}
+		for _, path := range []string{link, pipe, target} {
+			must(t, os.Remove(path))
 		}
 	}
-	if text, err := os.ReadFile(target); string(text) != "text" || err != nil {
-		t.Errorf("the file behind the link holds %q, %v", text, err)
+	lock, target := filepath.Join(dir, base.LockName), filepath.Join(dir, "target")
+	for name, plant := range map[string]func() error{
+		"link":          func() error { return os.Symlink("target", lock) },
+		"dangling link": func() error { return os.Symlink("nothing", lock) },
+		"pipe":          func() error { return syscall.Mkfifo(lock, 0o600) },
+		"directory":     func() error { return os.Mkdir(lock, 0o700) },
+	} {
+		must(t, os.WriteFile(target, []byte("text"), 0o600))
+		must(t, plant())
+		for _, shared := range []bool{false, true} {
+			if err := d.Lock(shared); err == nil {
+				t.Errorf("LOCK was a %s and was locked, shared: %v", name, shared)
+			}
+		}
+		must(t, os.Remove(lock))
+		wantFiles(t, dir, map[string]string{"target": "text"})
 	}
-	f, err := OS.Open(pipe)
-	must(t, err)
-	if _, err := f.ReadAt(make([]byte, 1), 0); err == nil {
-		t.Error("a pipe was read")
-	}
-	must(t, f.Close())
-	lock, err := OS.Lock(pipe, true)
-	must(t, err)
-	must(t, lock.Close())
 }

@@ -12,6 +12,7 @@ var (
 	diskFull  = []error{syscall.ENOSPC, syscall.EDQUOT}
 	scarce    = []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EAGAIN, syscall.EINTR}
 	lockTaken = []error{syscall.EWOULDBLOCK}
+	noLocks   = []error{syscall.EBADF, syscall.EINVAL, syscall.EISDIR, syscall.ENOLCK, syscall.ENOSYS, syscall.ENOTSUP, syscall.EOPNOTSUPP}
 )
 
 // guardFlags keep a link or a named pipe in the place of a file from leading elsewhere
@@ -28,6 +29,9 @@ func lockFile(f *os.File, shared bool) error {
 }
 
 func unlockFile(f *os.File) error { return flock(f, syscall.LOCK_UN) }
+
+// A directory is locked like a file. NFS cannot lock what is open for reading only.
+var lockDirectory, unlockDirectory = lockFile, unlockFile
 
 func flock(f *os.File, how int) error {
 	return retryInterrupted(func() error { return syscall.Flock(int(f.Fd()), how) })

@@ -10,6 +10,7 @@ import (
 var (
 	scarce    = []error{windows.ERROR_TOO_MANY_OPEN_FILES, windows.ERROR_NOT_ENOUGH_MEMORY, windows.ERROR_NO_SYSTEM_RESOURCES}
 	diskFull  = []error{syscall.ENOSPC, windows.ERROR_DISK_FULL, windows.ERROR_HANDLE_DISK_FULL, windows.ERROR_DISK_QUOTA_EXCEEDED}
+	noLocks   = []error{windows.ERROR_INVALID_FUNCTION, windows.ERROR_NOT_SUPPORTED}
 	lockTaken = []error{windows.ERROR_LOCK_VIOLATION, windows.ERROR_IO_PENDING}
 )
 
@@ -31,3 +32,10 @@ func lockFile(f *os.File, shared bool) error {
 func unlockFile(f *os.File) error {
 	return windows.UnlockFileEx(windows.Handle(f.Fd()), 0, 1, 0, lockedRange())
 }
+
+// No directory can be locked here. None needs it: nobody can delete LOCK while it is
+// open.
+var (
+	lockDirectory   = func(*os.File, bool) error { return nil }
+	unlockDirectory = func(*os.File) error { return nil }
+)

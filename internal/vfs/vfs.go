@@ -4,7 +4,14 @@
 // those that can be crashed and that fail on demand.
 package vfs
 
-import "io"
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"lsmdb/internal/base"
+)
 
 // FS is a file system. Names are paths of the operating system's form. All
 // methods may be called concurrently. Errors match fs.ErrNotExist and
@@ -14,10 +21,10 @@ type FS interface {
 	// Create makes a new file, mode 0600, for reading and writing. It fails with
 	// fs.ErrExist where the name is taken. The entry is durable after SyncDir.
 	Create(name string) (File, error)
-	// Open opens an existing file for reading. Like Create and Lock it follows no
-	// symbolic link in the file's own name, where the system can refuse one.
+	// Open opens an existing file for reading. It refuses whatever is not a regular
+	// file: no symbolic link is followed in the file's own name, no pipe waited for.
 	Open(name string) (File, error)
-	// Remove unlinks a file. Open files stay readable, except on Windows.
+	// Remove unlinks a file. Open files stay readable.
 	Remove(name string) error
 	// Rename replaces newname by oldname atomically.
 	Rename(oldname, newname string) error
@@ -26,16 +33,40 @@ type FS interface {
 	MkdirAll(dir string) error
 	// List returns the names in a directory, sorted.
 	List(dir string) ([]string, error)
-	// Stat describes a file or directory.
+	// Stat describes a file or directory. A Directory shows links as they are.
 	Stat(name string) (Info, error)
 	// SyncDir makes creations, renames and removals in a directory durable.
 	SyncDir(dir string) error
-	// Lock takes the lock on a file without waiting: exclusive, creating the file
-	// (mode 0600) where it is missing, or shared, which needs it to exist. A lock that
-	// is taken, by another process or within this one, is base.ErrLocked and the
-	// error names what is known of the holder. Close releases it and leaves the file.
-	Lock(name string, shared bool) (io.Closer, error)
+	// OpenDirectory opens an existing directory, which may be named by a link.
+	OpenDirectory(dir string) (Directory, error)
 }
+
+// Directory is the file system of the files of one directory. Names are paths that
+// begin with it, as it was opened; any other name is a bug and panics. Whatever
+// becomes of its path, every operation reaches the directory that was opened and never
+// one that took its place, and SyncDir, List and Check need no new descriptor.
+type Directory interface {
+	FS
+	// Lock takes the lock on the directory without waiting: exclusive, making the file
+	// LOCK (mode 0600) where it is missing, or shared, which writes nothing. The lock is
+	// on LOCK and, where the system can do that, on the directory itself, so that
+	// deleting LOCK lets nobody in. A lock that is taken, by another process or within
+	// this one, is base.ErrLocked, and the error names what is known of the holder.
+	Lock(shared bool) error
+	// NoteHolder notes in LOCK, for the messages of others, that this process has it
+	// exclusively. A LOCK with contents that are no such note stays as it is.
+	NoteHolder()
+	// Check fails with ErrDisplaced if the path does not lead to this directory any more
+	// or LOCK is not the file that was locked. Where the system would not tell, the error
+	// is the system's. It is cheap enough to stand beside every sync.
+	Check() error
+	// Close releases the lock, leaves LOCK, and closes the directory.
+	Close() error
+}
+
+// ErrDisplaced says that somebody moved, replaced or removed what is open. What is
+// written to it may be found by nobody.
+var ErrDisplaced = errors.New("lsmdb: files of the open database were moved, replaced or removed")
 
 // File is an open file. Reads and writes at different offsets may run
 // concurrently. There is no position: every access names its offset.
@@ -48,6 +79,9 @@ type File interface {
 	Truncate(size int64) error
 	// Size returns the size in bytes.
 	Size() (int64, error)
+	// Check fails with ErrDisplaced if the name that the file was opened by does not lead
+	// to it any more.
+	Check() error
 	// Close releases the file. Later calls fail with fs.ErrClosed.
 	Close() error
 }
@@ -56,4 +90,42 @@ type File interface {
 type Info struct {
 	SizeBytes int64
 	IsDir     bool
+}
+
+// Found is what stands under a name: what was opened there, something else, or
+// nothing.
+type Found int
+
+// What Found can be.
+const (
+	FoundSame Found = iota
+	FoundOther
+	FoundNothing
+)
+
+// DisplacedFile is a File's Check: the error for what was found under its name.
+func DisplacedFile(name string, found Found) error {
+	switch found {
+	case FoundOther:
+		return fmt.Errorf("%w: %s was replaced by another file", ErrDisplaced, name)
+	case FoundNothing:
+		return fmt.Errorf("%w: %s was deleted or moved away", ErrDisplaced, name)
+	}
+	return nil
+}
+
+// DisplacedDirectory is a Directory's Check: the error for what was found under its
+// path and, within it, under the name of the LOCK that it holds.
+func DisplacedDirectory(dir string, self, lock Found) error {
+	what := "was moved away"
+	switch {
+	case self == FoundSame:
+		return DisplacedFile(filepath.Join(dir, base.LockName), lock)
+	case lock == FoundNothing:
+		what = "was deleted"
+	}
+	if self == FoundOther {
+		what += ", and another one put in its place"
+	}
+	return fmt.Errorf("%w: the directory %s %s", ErrDisplaced, dir, what)
 }

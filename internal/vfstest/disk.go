@@ -3,8 +3,6 @@
 package vfstest
 
 import (
-	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"path"
@@ -14,15 +12,16 @@ import (
 	"sync/atomic"
 	"syscall"
 
-	"lsmdb/internal/base"
 	"lsmdb/internal/vfs"
 )
 
 // Disk is a file system in memory. It keeps apart what was synced and what was
 // not, so that CrashClone can show what a power failure would leave. Paths are
 // taken from one root, which always exists; "a" and "/a" are the same file. It
-// differs from the operating system in that directories cannot be renamed or removed.
+// differs from the operating system in that only MoveDirectory and RemoveDirectory
+// rename and remove directories.
 type Disk struct {
+	diskFiles
 	// mu is held whole by what changes the tree, and by CrashClone; what changes or
 	// syncs contents shares it and holds the file's own lock. So a crash sees all
 	// files at one instant, and reads of contents never meet it.
@@ -33,6 +32,13 @@ type Disk struct {
 	trace      atomic.Pointer[Trace] // what Record keeps; nil: nothing
 	usedBytes  atomic.Int64          // sizes of all files that have a name or are open
 	limitBytes atomic.Int64          // 0: none
+}
+
+// diskFiles are all files of a Disk, by their paths, or those of one open directory.
+type diskFiles struct {
+	disk   *Disk
+	dir    string    // as it was opened
+	handle *diskNode // the directory; nil: all
 }
 
 // diskNode is a directory or a file. All fields but contents are guarded by Disk.mu.
@@ -65,7 +71,9 @@ func (c treeChange) applyTo(entries map[string]*diskNode) {
 // NewDisk returns an empty file system.
 func NewDisk() *Disk {
 	root := map[string]*diskNode{"/": newNode(true)}
-	return &Disk{entries: root, durable: maps.Clone(root)}
+	d := &Disk{entries: root, durable: maps.Clone(root)}
+	d.disk = d
+	return d
 }
 
 // SetLimit bounds the sum of all file sizes. What would go beyond it changes nothing
@@ -88,15 +96,16 @@ func (d *Disk) resize(growth int64) error {
 }
 
 // Create implements vfs.FS.
-func (d *Disk) Create(name string) (vfs.File, error) {
+func (v diskFiles) Create(name string) (vfs.File, error) {
+	d := v.disk
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	node, err := d.create("create", name)
+	node, err := d.create("create", name, v.at(name))
 	if err != nil {
 		return nil, err
 	}
 	node.uses++
-	file := &diskFile{disk: d, node: node, name: name, writable: true}
+	file := &diskFile{disk: d, among: v, node: node, name: name, writable: true}
 	if t := d.trace.Load(); t != nil && t.windows != "" {
 		return t.offerWindows(file)
 	}
@@ -104,55 +113,61 @@ func (d *Disk) Create(name string) (vfs.File, error) {
 }
 
 // Open implements vfs.FS.
-func (d *Disk) Open(name string) (vfs.File, error) {
+func (v diskFiles) Open(name string) (vfs.File, error) {
+	d := v.disk
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	node, err := d.find("open", name, false)
+	node, err := d.find("open", name, v.at(name), false)
 	if err != nil {
 		return nil, err
 	}
 	node.uses++
-	return &diskFile{disk: d, node: node, name: name}, nil
+	return &diskFile{disk: d, among: v, node: node, name: name}, nil
 }
 
 // Remove implements vfs.FS. The contents stay for those who have the file open, and, so
 // that a crash can bring it back, until SyncDir.
-func (d *Disk) Remove(name string) error {
+func (v diskFiles) Remove(name string) error {
+	d := v.disk
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	_, err := d.find("remove", name, false)
+	at := v.at(name)
+	_, err := d.find("remove", name, at, false)
 	if err == nil {
-		d.change(Event{Kind: OpRemove, Name: clean(name), tree: treeChange{clean(name): nil}})
+		d.change(Event{Kind: OpRemove, Name: at, tree: treeChange{at: nil}})
 	}
 	return err
 }
 
 // Rename implements vfs.FS for files.
-func (d *Disk) Rename(oldname, newname string) error {
+func (v diskFiles) Rename(oldname, newname string) error {
+	d := v.disk
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	node, err := d.find("rename", oldname, false)
+	from, to := v.at(oldname), v.at(newname)
+	node, err := d.find("rename", oldname, from, false)
 	if err != nil {
 		return err
 	}
-	if _, err = d.find("rename", path.Dir(clean(newname)), true); err != nil {
+	if _, err = d.find("rename", newname, path.Dir(to), true); err != nil {
 		return err
 	}
-	if replaced := d.entries[clean(newname)]; replaced != nil && replaced.isDir {
+	if replaced := d.entries[to]; replaced != nil && replaced.isDir {
 		return pathError("rename", newname, syscall.EISDIR)
 	}
 	// In this order: a file renamed to itself stays.
-	step := treeChange{clean(oldname): nil}
-	step[clean(newname)] = node
-	d.change(Event{Kind: OpRename, Name: clean(oldname), NewName: clean(newname), tree: step})
+	step := treeChange{from: nil}
+	step[to] = node
+	d.change(Event{Kind: OpRename, Name: from, NewName: to, tree: step})
 	return nil
 }
 
 // MkdirAll implements vfs.FS.
-func (d *Disk) MkdirAll(dir string) error {
+func (v diskFiles) MkdirAll(dir string) error {
+	d := v.disk
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.mkdirAll(clean(dir))
+	return d.mkdirAll(v.place(dir))
 }
 
 func (d *Disk) mkdirAll(dir string) error {
@@ -162,20 +177,22 @@ func (d *Disk) mkdirAll(dir string) error {
 		}
 		d.change(Event{Kind: OpMkdir, Name: dir, tree: treeChange{dir: newNode(true)}})
 	}
-	_, err := d.find("mkdir", dir, true)
+	_, err := d.find("mkdir", dir, dir, true)
 	return err
 }
 
 // List implements vfs.FS.
-func (d *Disk) List(dir string) ([]string, error) {
+func (v diskFiles) List(dir string) ([]string, error) {
+	d := v.disk
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	if _, err := d.find("list", dir, true); err != nil {
+	at := v.place(dir)
+	if _, err := d.find("list", dir, at, true); err != nil {
 		return nil, err
 	}
 	var names []string
 	for name := range d.entries {
-		if path.Dir(name) == clean(dir) && name != "/" {
+		if path.Dir(name) == at && name != "/" {
 			names = append(names, path.Base(name))
 		}
 	}
@@ -184,10 +201,11 @@ func (d *Disk) List(dir string) ([]string, error) {
 }
 
 // Stat implements vfs.FS.
-func (d *Disk) Stat(name string) (vfs.Info, error) {
+func (v diskFiles) Stat(name string) (vfs.Info, error) {
+	d := v.disk
 	d.mu.Lock() // whole, for the size
 	defer d.mu.Unlock()
-	node := d.entries[clean(name)]
+	node := d.entries[v.whichever(name)]
 	if node == nil {
 		return vfs.Info{}, pathError("stat", name, fs.ErrNotExist)
 	}
@@ -195,14 +213,19 @@ func (d *Disk) Stat(name string) (vfs.Info, error) {
 }
 
 // SyncDir implements vfs.FS.
-func (d *Disk) SyncDir(dir string) error {
+func (v diskFiles) SyncDir(dir string) error {
+	d := v.disk
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if _, err := d.find("syncdir", dir, true); err != nil {
+	at := v.place(dir)
+	if at == nowhere {
+		return nil // as in a directory that was removed
+	}
+	if _, err := d.find("syncdir", dir, at, true); err != nil {
 		return err
 	}
-	d.pending = syncDir(d.durable, d.pending, clean(dir))
-	d.note(Event{Kind: OpSyncDir, Name: clean(dir)})
+	d.pending = syncDir(d.durable, d.pending, at)
+	d.note(Event{Kind: OpSyncDir, Name: at})
 	return nil
 }
 
@@ -220,48 +243,10 @@ func syncDir(durable map[string]*diskNode, pending []treeChange, dir string) []t
 	})
 }
 
-// Lock implements vfs.FS within this Disk.
-func (d *Disk) Lock(name string, shared bool) (io.Closer, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.entries[clean(name)] == nil && !shared {
-		if _, err := d.create("lock", name); err != nil {
-			return nil, err
-		}
-	}
-	node, err := d.find("lock", name, false)
-	if err != nil {
-		return nil, err
-	}
-	if slices.ContainsFunc(node.locks, func(other *lock) bool { return !shared || !other.shared }) {
-		return nil, fmt.Errorf("%w: %s is held on this disk", base.ErrLocked, name)
-	}
-	l := &lock{disk: d, node: node, shared: shared}
-	node.locks = append(node.locks, l)
-	return l, nil
-}
-
-// lock is among its node's locks until it is closed.
-type lock struct {
-	disk   *Disk
-	node   *diskNode
-	shared bool
-}
-
-func (l *lock) Close() error {
-	l.disk.mu.Lock()
-	defer l.disk.mu.Unlock()
-	i := slices.Index(l.node.locks, l)
-	if i < 0 {
-		return fs.ErrClosed
-	}
-	l.node.locks = slices.Delete(l.node.locks, i, i+1)
-	return nil
-}
-
-// find returns a file or a directory, whichever is asked for. The caller holds mu.
-func (d *Disk) find(operation, name string, isDir bool) (*diskNode, error) {
-	node := d.entries[clean(name)]
+// find returns a file or a directory, whichever is asked for. name is what the caller
+// called it, at its clean path. The caller holds mu.
+func (d *Disk) find(operation, name, at string, isDir bool) (*diskNode, error) {
+	node := d.entries[at]
 	switch {
 	case node == nil:
 		return nil, pathError(operation, name, fs.ErrNotExist)
@@ -274,15 +259,15 @@ func (d *Disk) find(operation, name string, isDir bool) (*diskNode, error) {
 }
 
 // create makes an empty file. The caller holds mu whole.
-func (d *Disk) create(operation, name string) (*diskNode, error) {
-	if _, err := d.find(operation, path.Dir(clean(name)), true); err != nil {
+func (d *Disk) create(operation, name, at string) (*diskNode, error) {
+	if _, err := d.find(operation, name, path.Dir(at), true); err != nil {
 		return nil, err
 	}
-	if d.entries[clean(name)] != nil {
+	if d.entries[at] != nil {
 		return nil, pathError(operation, name, fs.ErrExist)
 	}
 	node := newNode(false)
-	d.change(Event{Kind: OpCreate, Name: clean(name), tree: treeChange{clean(name): node}})
+	d.change(Event{Kind: OpCreate, Name: at, tree: treeChange{at: node}})
 	return node, nil
 }
 

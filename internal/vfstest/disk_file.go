@@ -101,6 +101,7 @@ func (c *contents) sync() {
 // diskFile implements vfs.File.
 type diskFile struct {
 	disk     *Disk
+	among    diskFiles // where it was opened
 	node     *diskNode
 	name     string
 	writable bool
@@ -110,7 +111,7 @@ type diskFile struct {
 func (f *diskFile) ReadAt(p []byte, offset int64) (int, error) {
 	f.node.mu.RLock()
 	defer f.node.mu.RUnlock()
-	if err := f.check(offset, len(p)); err != nil {
+	if err := f.allows(offset, len(p)); err != nil {
 		return 0, pathError("read", f.name, err)
 	}
 	n := int(max(0, min(int64(len(p)), f.node.size-offset)))
@@ -161,7 +162,7 @@ func (f *diskFile) Sync() error {
 func (f *diskFile) Size() (int64, error) {
 	f.node.mu.RLock()
 	defer f.node.mu.RUnlock()
-	return f.node.size, pathError("size", f.name, f.check(0, 0))
+	return f.node.size, pathError("size", f.name, f.allows(0, 0))
 }
 
 func (f *diskFile) Close() error {
@@ -188,7 +189,7 @@ func (f *diskFile) change(operation string, offset int64, length int, act func(*
 	}
 	f.node.mu.Lock()
 	defer f.node.mu.Unlock()
-	err := f.check(offset, length)
+	err := f.allows(offset, length)
 	if err == nil && !f.writable {
 		err = fs.ErrPermission
 	}
@@ -198,7 +199,7 @@ func (f *diskFile) change(operation string, offset int64, length int, act func(*
 	return pathError(operation, f.name, err)
 }
 
-func (f *diskFile) check(offset int64, length int) error {
+func (f *diskFile) allows(offset int64, length int) error {
 	if f.closed.Load() {
 		return fs.ErrClosed
 	}

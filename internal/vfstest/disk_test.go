@@ -386,9 +386,7 @@ func TestCloneIsSeparate(t *testing.T) {
 	d := NewDisk()
 	d.SetLimit(10)
 	put(t, d, "/f", "text", true)
-	lock, err := d.Lock("/LOCK", false)
-	must(t, err)
-	defer lock.Close()
+	must(t, must2(d.OpenDirectory("/")).Lock(false))
 	must(t, d.SyncDir("/"))
 	open, err := d.Create("/open")
 	must(t, err)
@@ -399,9 +397,7 @@ func TestCloneIsSeparate(t *testing.T) {
 		t.Errorf("used: clone %d, original %d", clone.UsedBytes(), d.UsedBytes())
 	}
 	wantErr(t, "limit of the clone", second(must2(clone.Create("/g")).WriteAt(make([]byte, 7), 0)), syscall.ENOSPC)
-	lock2, err := clone.Lock("/LOCK", false)
-	must(t, err)
-	must(t, lock2.Close())
+	must(t, must2(clone.OpenDirectory("/")).Lock(false))
 	must(t, clone.Remove("/f"))
 	if get(d, "/f") != "text" || get(d, "/open") != "12345" || get(clone.CrashClone(nil), "/f") != "text" {
 		t.Error("clone and original are not separate")
@@ -637,7 +633,6 @@ func TestPaths(t *testing.T) {
 		"open directory":         second(d.Open("/a")),
 		"remove empty directory": errors.Join(d.MkdirAll("/e"), d.Remove("/e")),
 		"syncdir of file":        d.SyncDir("/a/b/f"),
-		"lock directory":         second(d.Lock("/a", true)),
 	} {
 		if err == nil {
 			t.Errorf("%s: no error", what)

@@ -3,26 +3,29 @@ package vfstest
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 	"sync/atomic"
 
+	"lsmdb/internal/base"
 	"lsmdb/internal/vfs"
 )
 
 // Fault is a file system that fails on demand: it asks a function before every
 // operation on another file system and returns its error instead of acting. It is
 // as concurrent as that function, which is called from all goroutines that act and
-// may block them. A lock passes through once it is taken.
+// may block them.
 type Fault struct {
-	under  vfs.FS
-	inject func(Op) error
-	open   atomic.Int64 // see OpenFiles
+	under     vfs.FS
+	inject    func(Op) error
+	open      *atomic.Int64 // see OpenFiles
+	directory bool          // under is a vfs.Directory
 }
 
 // NewFault puts inject before under. inject returns nil to let an operation pass,
 // ShortWrite to write a part, Lost to drop what a sync should have made durable, Late
 // to act and yet fail, or any other error.
 func NewFault(under vfs.FS, inject func(Op) error) *Fault {
-	return &Fault{under: under, inject: inject}
+	return &Fault{under: under, inject: inject, open: new(atomic.Int64)}
 }
 
 // Op is an operation that is about to happen.
@@ -32,12 +35,16 @@ type Op struct {
 	NewName string // of OpRename
 	Offset  int64  // of OpRead and OpWrite; of OpTruncate the new size
 	Length  int    // of OpRead and OpWrite, in bytes
+
+	// InDirectory is true of what is asked of a vfs.Directory: it follows no path and
+	// needs no descriptor but for a file.
+	InDirectory bool
 }
 
 // OpKind says what an operation does.
 type OpKind string
 
-// The operations. OpStat is also a file's Size.
+// The operations. OpStat is also a file's Size, and OpCheck a file's Check.
 const (
 	OpCreate   OpKind = "create"
 	OpOpen     OpKind = "open"
@@ -51,7 +58,9 @@ const (
 	OpList     OpKind = "list"
 	OpStat     OpKind = "stat"
 	OpSyncDir  OpKind = "syncdir"
+	OpOpenDir  OpKind = "opendir"
 	OpLock     OpKind = "lock"
+	OpCheck    OpKind = "check"
 	OpMkdir    OpKind = "mkdir"
 )
 
@@ -74,6 +83,7 @@ func (l *Late) Error() string { return fmt.Sprintf("too late: %v", l.Err) }
 
 // do asks inject and acts unless the answer forbids it.
 func (f *Fault) do(op Op, act func() error) error {
+	op.InDirectory = f.directory
 	injected := f.inject(op)
 	late, isLate := injected.(*Late)
 	switch {
@@ -153,10 +163,33 @@ func (f *Fault) SyncDir(dir string) error {
 	return f.do(Op{Kind: OpSyncDir, Name: dir}, func() error { return f.under.SyncDir(dir) })
 }
 
-// Lock implements vfs.FS.
-func (f *Fault) Lock(name string, shared bool) (io.Closer, error) {
-	return fetch(f, Op{Kind: OpLock, Name: name}, func() (io.Closer, error) { return f.under.Lock(name, shared) })
+// OpenDirectory implements vfs.FS. The directory asks the same function.
+func (f *Fault) OpenDirectory(dir string) (vfs.Directory, error) {
+	under, err := fetch(f, Op{Kind: OpOpenDir, Name: dir}, func() (vfs.Directory, error) { return f.under.OpenDirectory(dir) })
+	if err != nil {
+		return nil, err
+	}
+	return &faultDirectory{Fault: Fault{under: under, inject: f.inject, open: f.open, directory: true}, under: under, dir: dir}, nil
 }
+
+// faultDirectory asks before every operation on a directory. Its lock passes through
+// once it is taken.
+type faultDirectory struct {
+	Fault
+	under vfs.Directory
+	dir   string
+}
+
+func (f *faultDirectory) Lock(shared bool) error {
+	return f.do(Op{Kind: OpLock, Name: filepath.Join(f.dir, base.LockName)}, func() error { return f.under.Lock(shared) })
+}
+
+func (f *faultDirectory) Check() error {
+	return f.do(Op{Kind: OpCheck, Name: f.dir}, f.under.Check)
+}
+
+func (f *faultDirectory) NoteHolder()  { f.under.NoteHolder() }
+func (f *faultDirectory) Close() error { return f.under.Close() }
 
 // faultFile asks before every operation on a file.
 type faultFile struct {
@@ -187,6 +220,10 @@ func (f *faultFile) Sync() error {
 		return lost.Err
 	}
 	return err
+}
+
+func (f *faultFile) Check() error {
+	return f.fault.do(Op{Kind: OpCheck, Name: f.name}, f.under.Check)
 }
 
 func (f *faultFile) Truncate(size int64) error {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,45 +19,55 @@ var errInjected = errors.New("injected")
 func everything(f *Fault) (errs []error) {
 	note := func(err error) { errs = append(errs, err) }
 	note(f.MkdirAll("/d"))
-	lock, err := f.Lock("/d/LOCK", false)
+	dir, err := f.OpenDirectory("/d")
 	note(err)
-	file, err := f.Create("/d/f")
-	note(err)
-	note(second(file.WriteAt([]byte("hello"), 2)))
-	note(second(file.ReadAt(make([]byte, 3), 1)))
-	note(file.Truncate(6))
-	note(second(file.Size()))
-	note(file.Sync())
-	note(file.Close())
-	note(f.Rename("/d/f", "/d/g"))
-	note(f.SyncDir("/d"))
-	note(second(f.List("/d")))
-	note(second(f.Stat("/d/g")))
-	file, err = f.Open("/d/g")
-	note(err)
-	note(file.Close())
-	note(f.Remove("/d/g"))
-	note(lock.Close())
+	note(dir.Lock(false))
+	note(dir.Check())
+	for _, fsys := range []vfs.FS{f, dir} {
+		file, err := fsys.Create("/d/f")
+		note(err)
+		note(second(file.WriteAt([]byte("hello"), 2)))
+		note(second(file.ReadAt(make([]byte, 3), 1)))
+		note(file.Truncate(6))
+		note(second(file.Size()))
+		note(file.Sync())
+		note(file.Check())
+		note(file.Close())
+		note(fsys.Rename("/d/f", "/d/g"))
+		note(fsys.SyncDir("/d"))
+		note(second(fsys.List("/d")))
+		note(second(fsys.Stat("/d/g")))
+		file, err = fsys.Open("/d/g")
+		note(err)
+		note(file.Close())
+		note(fsys.Remove("/d/g"))
+	}
+	dir.NoteHolder()
+	note(dir.Close())
 	return errs
 }
 
 func TestFaultSeesEveryOperation(t *testing.T) {
-	var ops []string
+	var ops, inDirectory []string
 	f := NewFault(NewDisk(), func(op Op) error {
-		ops = append(ops, fmt.Sprintf("%v %s>%s %d+%d", op.Kind, op.Name, op.NewName, op.Offset, op.Length))
+		text := fmt.Sprintf("%v %s>%s %d+%d", op.Kind, op.Name, op.NewName, op.Offset, op.Length)
+		if op.InDirectory {
+			inDirectory = append(inDirectory, text)
+		} else {
+			ops = append(ops, text)
+		}
 		return nil
 	})
 	if err := errors.Join(everything(f)...); err != nil {
 		t.Error(err)
 	}
-	want := `mkdir /d> 0+0
-lock /d/LOCK> 0+0
-create /d/f> 0+0
+	want := `create /d/f> 0+0
 write /d/f> 2+5
 read /d/f> 1+3
 truncate /d/f> 6+0
 stat /d/f> 0+0
 sync /d/f> 0+0
+check /d/f> 0+0
 close /d/f> 0+0
 rename /d/f>/d/g 0+0
 syncdir /d> 0+0
@@ -65,8 +76,10 @@ stat /d/g> 0+0
 open /d/g> 0+0
 close /d/g> 0+0
 remove /d/g> 0+0`
-	if got := strings.Join(ops, "\n"); got != want {
-		t.Errorf("operations:\n%s\nwant:\n%s", got, want)
+	for begin, got := range map[string][]string{"mkdir /d> 0+0\nopendir /d> 0+0\n": ops, "lock /d/LOCK> 0+0\ncheck /d> 0+0\n": inDirectory} {
+		if got := strings.Join(got, "\n"); got != begin+want {
+			t.Errorf("operations:\n%s\nwant:\n%s", got, begin+want)
+		}
 	}
 }
 
@@ -94,7 +107,9 @@ var attempts = map[OpKind]struct {
 	OpRemove:   {func(f *Fault, _ vfs.File) error { return f.Remove("/f") }, holds("/f", "(missing)")},
 	OpRename:   {func(f *Fault, _ vfs.File) error { return f.Rename("/f", "/new") }, exists("/new")},
 	OpMkdir:    {func(f *Fault, _ vfs.File) error { return f.MkdirAll("/new") }, exists("/new")},
-	OpLock:     {func(f *Fault, _ vfs.File) error { return second(f.Lock("/new", false)) }, exists("/new")},
+	OpLock:     {lockRoot, exists("/LOCK")},
+	OpCheck:    {func(_ *Fault, file vfs.File) error { return file.Check() }, nil},
+	OpOpenDir:  {func(f *Fault, _ vfs.File) error { return second(f.OpenDirectory("/")) }, nil},
 	OpSyncDir: {func(f *Fault, _ vfs.File) error { return errors.Join(f.under.Remove("/f"), f.SyncDir("/")) },
 		func(d *Disk, _ vfs.File) bool { return get(d.CrashClone(nil), "/f") == "(missing)" }},
 	OpOpen: {func(f *Fault, _ vfs.File) error { return second(f.Open("/f")) }, nil},
@@ -106,6 +121,11 @@ var attempts = map[OpKind]struct {
 	}, nil},
 	OpClose: {func(_ *Fault, file vfs.File) error { return file.Close() },
 		func(_ *Disk, file vfs.File) bool { return file.(*faultFile).under.(*diskFile).closed.Load() }},
+}
+
+func lockRoot(f *Fault, _ vfs.File) error {
+	d, err := f.OpenDirectory("/")
+	return errors.Join(err, d.Lock(false), d.Close())
 }
 
 func exists(name string) func(*Disk, vfs.File) bool {
@@ -145,15 +165,15 @@ func TestFaultOfEachKind(t *testing.T) {
 func TestLateLeavesNothingOpen(t *testing.T) {
 	d := NewDisk()
 	f := NewFault(d, func(op Op) error {
-		if op.Kind == OpClose {
+		if op.Kind == OpClose || op.Kind == OpOpenDir && op.Name == "/" {
 			return nil
 		}
 		return &Late{errInjected}
 	})
 	wantErr(t, "create", second(f.Create("/f")), errInjected)
 	wantErr(t, "open", second(f.Open("/f")), errInjected)
-	wantErr(t, "lock", second(f.Lock("/LOCK", false)), errInjected)
-	if uses, locks := d.entries["/f"].uses, d.entries["/LOCK"].locks; uses != 1 || len(locks) != 0 {
+	wantErr(t, "lock", lockRoot(f, nil), errInjected)
+	if uses, locks := d.entries["/f"].uses, slices.Concat(d.entries["/"].locks, d.entries["/LOCK"].locks); uses != 1 || len(locks) != 0 {
 		t.Errorf("%d handles, %d locks are left", uses-1, len(locks))
 	}
 	wantErr(t, "late error of its own", second(f.Create("/none/f")), errInjected)
@@ -180,10 +200,12 @@ func TestShortWrite(t *testing.T) {
 func TestFaultPassesErrorsOn(t *testing.T) {
 	d := NewDisk()
 	f := NewFault(d, func(Op) error { return nil })
-	lock, err := f.Lock("/LOCK", false)
-	must(t, err)
-	wantErr(t, "lock", second(f.Lock("/LOCK", true)), base.ErrLocked)
-	must(t, lock.Close())
+	dir := must2(f.OpenDirectory("/"))
+	must(t, dir.Lock(false))
+	wantErr(t, "lock", must2(f.OpenDirectory("/")).Lock(true), base.ErrLocked)
+	must(t, d.Remove("/LOCK"))
+	wantErr(t, "check", dir.Check(), vfs.ErrDisplaced)
+	must(t, dir.Close())
 	put(t, f, "/f", "x", true)
 	file, err := f.Open("/f")
 	must(t, err)

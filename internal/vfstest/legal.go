@@ -94,6 +94,8 @@ func (l *Legal) Step() *Event {
 	switch e.Kind {
 	case OpSyncDir:
 		l.pending = syncDir(l.durable, l.pending, e.Name)
+	case OpMoveDirectory:
+		l.durable, l.pending = moved(l.durable, e.Name, e.NewName), movedChanges(l.pending, e.Name, e.NewName)
 	case OpSync:
 		f := l.file(e.file)
 		*f = legalFile{certain: f.variant(slices.Repeat([]bool{true}, len(f.pending)), nil)}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path/filepath"
 	"runtime/debug"
@@ -230,12 +229,15 @@ func (f imageFS) List(string) (names []string, err error) {
 	return names, nil
 }
 
-func (f imageFS) Lock(name string, _ bool) (io.Closer, error) {
-	if _, err := f.Stat(name); err != nil {
-		return nil, err
-	}
-	return io.NopCloser(nil), nil
-}
+func (f imageFS) OpenDirectory(string) (vfs.Directory, error) { return imageDirectory{f}, nil }
+
+// imageDirectory needs no lock.
+type imageDirectory struct{ imageFS }
+
+func (imageDirectory) Lock(bool) error { return nil }
+func (imageDirectory) NoteHolder()     {}
+func (imageDirectory) Check() error    { return nil }
+func (imageDirectory) Close() error    { return nil }
 
 func (imageFS) Create(string) (vfs.File, error) { return nil, errImage }
 func (imageFS) Remove(string) error             { return errImage }
@@ -249,4 +251,5 @@ func (f imageFile) Size() (int64, error)             { return f.Reader.Size(), n
 func (imageFile) WriteAt([]byte, int64) (int, error) { return 0, errImage }
 func (imageFile) Sync() error                        { return errImage }
 func (imageFile) Truncate(int64) error               { return errImage }
+func (imageFile) Check() error                       { return nil }
 func (imageFile) Close() error                       { return nil }

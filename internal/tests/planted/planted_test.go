@@ -168,7 +168,7 @@ var plantedWithoutCrash = []struct {
 	{plantedBug{"lengths believed before they are checked (rocksdb 14993)", []edit{
 		{"sstable/source.go", "if e.length > maxPayloadBytes+blockTrailerBytes {", "if false {"}}}, "./sstable", "TestHugeClaimsAllocateNothing"},
 	{plantedBug{"a read-only open that writes (rocksdb 10433)", []edit{
-		{"db/open.go", "filepath.Join(o.dir, base.LockName), o.options.ReadOnly)", "filepath.Join(o.dir, base.LockName), false)"}}}, "./db", "TestReadOnly"},
+		{"db/open.go", "directory.Lock(o.options.ReadOnly)", "directory.Lock(false)"}}}, "./db", "TestReadOnly"},
 	{plantedBug{"an error of close ignored (leveldb 1081)", []edit{
 		{"sstable/writer.go", "closeErr := w.Abort(); err == nil {", "closeErr := w.Abort(); false && err == nil {"}}}, "./sstable", "TestWriterReportsFailures"},
 	{plantedBug{"memory used again while an iterator reads it (pebble 537)", []edit{

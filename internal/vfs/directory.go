@@ -1,0 +1,127 @@
+package vfs
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"lsmdb/internal/base"
+)
+
+// inside holds names to one directory. The zero value lets all pass.
+type inside struct{ dir string }
+
+// file returns what a name is called within the directory.
+func (i inside) file(name string) string {
+	if i.dir == "" {
+		return name
+	}
+	if filepath.Dir(name) != filepath.Clean(i.dir) {
+		panic("invariant: " + name + " is no file of " + i.dir)
+	}
+	return filepath.Base(name)
+}
+
+// mustBe holds the name of a directory to this one.
+func (i inside) mustBe(dir string) {
+	if i.dir != "" && filepath.Clean(dir) != filepath.Clean(i.dir) {
+		panic("invariant: " + dir + " is not " + i.dir)
+	}
+}
+
+// osDirectory implements Directory by calls relative to an open directory.
+type osDirectory struct {
+	osFiles
+	root    *os.Root
+	handle  *os.File    // the same directory: os.Root can neither sync nor lock
+	self    fs.FileInfo // its identity
+	path    string      // absolute, so that Check does not depend on the working directory
+	held    osLock      // what Lock took
+	listing sync.Mutex  // one reader at a time: a directory is read from a position
+}
+
+func (osFS) OpenDirectory(dir string) (Directory, error) {
+	path, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	return openIn(root, dir, path)
+}
+
+func openIn(root *os.Root, dir, path string) (Directory, error) {
+	handle, err := root.Open(".")
+	if err != nil {
+		return nil, errors.Join(within(err, dir), root.Close())
+	}
+	self, err := handle.Stat()
+	if err != nil {
+		return nil, errors.Join(within(err, dir), handle.Close(), root.Close())
+	}
+	d := &osDirectory{root: root, handle: handle, self: self, path: path}
+	d.dir, d.calls = dir, root
+	return d, nil
+}
+
+func (d *osDirectory) OpenDirectory(dir string) (Directory, error) {
+	d.mustBe(dir)
+	root, err := d.root.OpenRoot(".")
+	if err != nil {
+		return nil, within(err, dir)
+	}
+	return openIn(root, dir, d.path)
+}
+
+func (d *osDirectory) MkdirAll(dir string) error {
+	d.mustBe(dir)
+	return nil
+}
+
+func (d *osDirectory) SyncDir(dir string) error {
+	d.mustBe(dir)
+	return syncDirectory(d.handle)
+}
+
+func (d *osDirectory) List(dir string) ([]string, error) {
+	d.mustBe(dir)
+	d.listing.Lock()
+	defer d.listing.Unlock()
+	if _, err := d.handle.Seek(0, io.SeekStart); err != nil {
+		return nil, within(err, dir)
+	}
+	names, err := d.handle.Readdirnames(-1)
+	slices.Sort(names)
+	return names, within(err, dir)
+}
+
+func (d *osDirectory) Stat(name string) (Info, error) {
+	if filepath.Clean(name) == filepath.Clean(d.dir) {
+		return describe(d.handle.Stat())
+	}
+	info, err := describe(d.root.Lstat(d.file(name)))
+	return info, within(err, name)
+}
+
+// Check follows the path once and looks for LOCK in the directory that is open.
+func (d *osDirectory) Check() error {
+	self, err := look(d.self)(os.Stat(d.path))
+	if err != nil {
+		return err
+	}
+	lock := FoundSame
+	if d.held.file != nil {
+		lock, err = look(d.held.info)(d.root.Lstat(base.LockName))
+	}
+	return errors.Join(within(err, d.path), DisplacedDirectory(d.dir, self, lock))
+}
+
+func (d *osDirectory) Close() error {
+	return errors.Join(d.held.release(d.handle), d.handle.Close(), d.root.Close())
+}
