@@ -19,7 +19,7 @@ import (
 // changesFiles reports whether an operation writes, syncs, or changes a directory.
 func changesFiles(op vfstest.Op) bool {
 	switch op.Kind {
-	case vfstest.OpRead, vfstest.OpStat, vfstest.OpList, vfstest.OpClose, vfstest.OpOpen, vfstest.OpLock:
+	case vfstest.OpRead, vfstest.OpStat, vfstest.OpList, vfstest.OpClose, vfstest.OpOpen, vfstest.OpOpenDir, vfstest.OpCheck, vfstest.OpLock:
 		return false
 	}
 	return true
