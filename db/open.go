@@ -140,7 +140,13 @@ func (o *opening) makeDirectory() error {
 		return fmt.Errorf("lsmdb: create %s: %w", o.dir, err)
 	}
 	for _, dir := range above {
-		if err := o.fs.SyncDir(dir); err != nil {
+		err := o.fs.SyncDir(dir)
+		if errors.Is(err, fs.ErrPermission) {
+			// Who may not read the directory above cannot sync it. File systems with a journal
+			// have the entry of a new directory on disk when the directory itself is synced.
+			err = o.fs.SyncDir(o.dir)
+		}
+		if err != nil {
 			return fmt.Errorf("lsmdb: create %s: %w", o.dir, err)
 		}
 	}
