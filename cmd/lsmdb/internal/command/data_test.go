@@ -187,6 +187,7 @@ func TestLoadStopsAtMalformedLine(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	commandtest.Fail(t, exit.Failed, []string{"line 1", "nothing was stored"}, "no tab", "load", dir)
+	commandtest.Fail(t, exit.Failed, []string{"standard input, line 3", "3 columns", "KEY<TAB>VALUE", "2 entries before it are stored", "load everything again"}, "a\tb\nc\td\na\tb\tc\ne\tf\n", "load", dir)
 	commandtest.Fail(t, exit.Failed, []string{"no such file"}, "", "load", dir, file+".not")
 	commandtest.Fail(t, exit.Failed, []string{"is a directory"}, "", "load", dir, filepath.Dir(file))
 }
@@ -278,4 +279,27 @@ func anyBytes(random *rand.Rand, most int) string {
 		}
 	}
 	return string(p)
+}
+
+// Files from Windows: a mark is skipped in files and on standard input, UTF-16 is refused
+// by the file's name, and nothing of it is stored.
+func TestLoadFromWindows(t *testing.T) {
+	for name, content := range map[string]string{"a.tsv": "\ufeffapple\tred\r\n", "a.jsonl": "\ufeff{\"key\":\"apple\",\"value\":\"red\"}\r\n"} {
+		file := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, args := range [][]string{{file}, {}} {
+			dir := filepath.Join(t.TempDir(), "db")
+			commandtest.Succeed(t, content, append([]string{"load", dir}, args...)...)
+			if got := commandtest.Succeed(t, "", "scan", dir); got != "apple\tred\n" {
+				t.Errorf("%s %q: %q", name, args, got)
+			}
+		}
+	}
+	dir := filepath.Join(t.TempDir(), "db")
+	commandtest.Fail(t, exit.Failed, []string{"standard input: the input is UTF-16, little endian", "nothing was stored", "iconv"}, "\xff\xfea\x00\t\x00b\x00\n\x00", "load", dir)
+	if got := commandtest.Succeed(t, "", "scan", dir); got != "" {
+		t.Errorf("stored: %q", got)
+	}
 }

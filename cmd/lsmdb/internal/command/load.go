@@ -33,8 +33,9 @@ func newLoad(c *console.Console) *cobra.Command {
 under their keys; the last of several with the same key wins.
 
 A malformed line, or one that exceeds a limit, ends the load with an error that
-names the line's number; everything before that line is kept. The entries are
-durable when the command is done, not one by one.
+names the line's number and what was expected; everything before that line is
+stored and stays, nothing behind it is. Mend the line and load again. The entries
+are durable when the command is done, not one by one.
 
 ` + text.FormatHelp + `
 
@@ -132,10 +133,14 @@ func (l *load) tell(name string, work *loading, err error) error {
 	f := *exit.Explain(err)
 	f.Details = map[string]any{"entries": work.entries}
 	var malformed *text.MalformedLine
-	if errors.As(err, &malformed) {
+	switch {
+	case errors.As(err, &malformed):
 		f.Code = exit.Failed
 		f.Details["line"] = malformed.Line
 		f.Sentence = fmt.Sprintf("%s, %v", name, malformed)
+		f.Hint = "mend the line and load everything again: what is stored already is only replaced"
+	case errors.Is(err, text.ErrForeign):
+		f.Sentence = name + ": " + f.Sentence
 	}
 	f.Sentence += "; " + keptSentence(work.entries)
 	return &f

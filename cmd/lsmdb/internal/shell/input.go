@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"lsmdb/cmd/lsmdb/internal/console"
+	"lsmdb/cmd/lsmdb/internal/text"
 )
 
 // lineSource is where the shell's lines come from: a terminal with line editing,
@@ -27,13 +28,22 @@ type lineSource interface {
 var errAborted = errors.New("line aborted")
 
 // plainLines reads lines from a file or pipe, without prompts.
-type plainLines struct{ from *bufio.Reader }
+type plainLines struct {
+	from  *bufio.Reader
+	begun bool
+}
 
 func newPlainLines(ctx context.Context, in io.Reader) *plainLines {
-	return &plainLines{bufio.NewReader(console.NewReader(ctx, in))}
+	return &plainLines{from: bufio.NewReader(console.NewReader(ctx, in))}
 }
 
 func (p *plainLines) read(string) (string, error) {
+	if !p.begun {
+		p.begun = true
+		if err := text.SkipMark(p.from, 1); err != nil {
+			return "", err
+		}
+	}
 	line, err := p.from.ReadString('\n')
 	if err == io.EOF && line != "" {
 		err = nil

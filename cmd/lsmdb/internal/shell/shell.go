@@ -143,7 +143,7 @@ func (s *shell) loop(ctx context.Context) error {
 			if err == io.EOF {
 				return nil
 			}
-			return &exit.Error{Code: exit.Interrupted, Sentence: "interrupted", Cause: err}
+			return err // of a signal, or of the input
 		}
 		if !s.execute(ctx, line) {
 			return nil

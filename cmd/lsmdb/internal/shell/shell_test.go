@@ -132,3 +132,13 @@ func TestNoHistoryOfScripts(t *testing.T) {
 		t.Errorf("a script left a history: %v, %v", names, err)
 	}
 }
+
+// A script from Windows: its mark is skipped, another encoding refused.
+func TestShellScriptFromWindows(t *testing.T) {
+	if got := session(t, "", "\ufeffput a 1\r\nget a\r\n"); got.Code != exit.OK || got.Out != "stored (time)\n1 (time)\n" {
+		t.Errorf("got %+v", got)
+	}
+	if got := session(t, "", "g\x00e\x00t\x00 \x00a\x00\n\x00"); got.Code != exit.Failed || !strings.Contains(got.Err, "UTF-16") || got.Out != "" {
+		t.Errorf("got %+v", got)
+	}
+}

@@ -27,10 +27,10 @@ func parseTSV(line []byte) (key, value []byte, err error) {
 	line = bytes.TrimSuffix(line, []byte("\r"))
 	left, right, found := bytes.Cut(line, []byte("\t"))
 	if !found {
-		return nil, nil, errors.New("no tab between key and value")
+		return nil, nil, errors.New("no tab; KEY<TAB>VALUE is expected")
 	}
-	if bytes.IndexByte(right, '\t') >= 0 {
-		return nil, nil, errors.New("more than one tab (a tab inside a key or value is written \\t)")
+	if more := bytes.Count(right, []byte("\t")); more > 0 {
+		return nil, nil, fmt.Errorf("%d columns; KEY<TAB>VALUE is expected, with one tab (a tab inside a key or value is written \\t)", more+2)
 	}
 	if key, err = parseEscaped(left); err != nil {
 		return nil, nil, fmt.Errorf("key: %w", err)

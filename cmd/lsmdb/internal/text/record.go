@@ -34,8 +34,10 @@ const FormatHelp = `Formats, one entry per line (empty lines are skipped):
 
   tsv    fruit/apple<TAB>red
          Exactly one tab. Both sides may use the escapes \\ \t \n \r and \xHH
-         (two hexadecimal digits), all other bytes stand for themselves. A
-         carriage return before the line feed is ignored.`
+         (two hexadecimal digits), all other bytes stand for themselves.
+
+In both, a carriage return before the line feed and a byte order mark at the
+start are ignored. The encoding is UTF-8; UTF-16 and UTF-32 are refused.`
 
 // FormatOfName guesses the format from a file's name; "" when it says nothing.
 func FormatOfName(name string) Format {
@@ -65,7 +67,8 @@ const maxLineBytes = 4*(base.MaxValueBytes+base.MaxKeyBytes) + 1024
 type Reader struct {
 	from      *bufio.Reader
 	format    Format // "" until the first byte decides
-	Line      int64  // number of the line read last; the first is 1
+	begun     bool
+	Line      int64 // number of the line read last; the first is 1
 	ReadBytes int64
 	long      []byte // a line that did not fit into from's buffer
 }
@@ -86,6 +89,10 @@ func (e *MalformedLine) Error() string {
 }
 func (e *MalformedLine) Unwrap() error { return e.reason }
 
+// errMark is for files that were joined: a mark that is skipped in front would end up in
+// a key here.
+var errMark = errors.New(`a byte order mark in front of the line; remove it, or write \xef\xbb\xbf in tab-separated text if it belongs to the key`)
+
 // Malformed is the error for the line read last.
 func (r *Reader) Malformed(reason error) error { return &MalformedLine{r.Line, reason} }
 
@@ -93,6 +100,12 @@ func (r *Reader) Malformed(reason error) error { return &MalformedLine{r.Line, r
 // the end of the input the error is io.EOF; for a line that is no entry it is a
 // *MalformedLine.
 func (r *Reader) Next() (key, value []byte, err error) {
+	if !r.begun {
+		r.begun = true
+		if err := SkipMark(r.from, lookBytes); err != nil {
+			return nil, nil, err
+		}
+	}
 	for {
 		line, err := r.nextLine()
 		if err != nil {
@@ -103,6 +116,9 @@ func (r *Reader) Next() (key, value []byte, err error) {
 		}
 		if r.format == "" {
 			r.format = guessFormat(line)
+		}
+		if bytes.HasPrefix(line, []byte(byteOrderMark)) {
+			return nil, nil, r.Malformed(errMark)
 		}
 		if r.format == TSV {
 			key, value, err = parseTSV(line)
