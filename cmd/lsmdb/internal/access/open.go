@@ -57,6 +57,9 @@ func Closing(database *db.DB, err *error) {
 
 // CheckDirectory answers the mistakes that a look at the directory reveals.
 func CheckDirectory(dir string, how Mode) error {
+	if dir == "" { // an unset variable of a script; the library would take the working directory
+		return exit.Usagef("the name of the directory is empty")
+	}
 	info, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && how != Creating:

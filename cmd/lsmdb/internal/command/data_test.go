@@ -223,7 +223,7 @@ func TestDumpToFile(t *testing.T) {
 	if v := commandtest.Object(t, commandtest.Execute(t, "", "dump", dir, "--json").Err); v["entries"] != 2.0 {
 		t.Errorf("got %v", v)
 	}
-	commandtest.Fail(t, exit.Failed, []string{"no such file"}, "", "dump", dir, filepath.Join(parent, "none", "x"))
+	commandtest.Fail(t, exit.Failed, []string{filepath.Join(parent, "none", "x") + ": no such file"}, "", "dump", dir, filepath.Join(parent, "none", "x"))
 	if runtime.GOOS != "windows" {
 		commandtest.Succeed(t, "", "dump", dir, os.DevNull)
 	}

@@ -3,7 +3,9 @@ package command
 import (
 	"cmp"
 	"context"
+	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -115,6 +117,9 @@ func intoFile(name string, fill func(io.Writer) error) error {
 		return cmp.Or(fill(f), f.Close())
 	}
 	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*.part")
+	if failed := new(fs.PathError); errors.As(err, &failed) {
+		failed.Path = name // the other name says nothing to whoever asked for this one
+	}
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"lsmdb/cmd/lsmdb/internal/console"
 	"lsmdb/cmd/lsmdb/internal/exit"
@@ -27,7 +29,7 @@ func Run(ctx context.Context, args []string, c *console.Console) int {
 	root.SetIn(c.In)
 	root.SetOut(c.Out)
 	root.SetErr(c.Err)
-	err := root.ExecuteContext(ctx)
+	err := cmp.Or(root.ExecuteContext(ctx), c.Unwritten())
 	if err == nil {
 		return exit.OK
 	}
@@ -95,6 +97,20 @@ func newRoot(c *console.Console) *cobra.Command {
 	addTo(root, "data", newPut(c), newGet(c), newDelete(c), newScan(c), newLoad(c), newDump(c))
 	addTo(root, "care", newStats(c), newCompact(c), newVerify(c), inspect.New(c))
 	root.AddCommand(tour.NewChild(c))
+	root.SetHelpCommand(&cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Explain a command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			about, rest, err := root.Find(args)
+			if err == nil && len(rest) > 0 {
+				err = wrongCommand(about, rest)
+			}
+			if err != nil {
+				return err
+			}
+			return about.Help()
+		},
+	})
 	return root
 }
 
@@ -129,6 +145,9 @@ func wrongCommand(cmd *cobra.Command, args []string) error {
 // wrongFlag is the error for a flag that is unknown or malformed. A word that was
 // meant as a key or value looks like one when it begins with a dash.
 func wrongFlag(_ *cobra.Command, err error) error {
+	if value := new(pflag.InvalidValueError); errors.As(err, &value) {
+		return exit.Usagef("--%s does not take %q", value.GetFlag().Name, value.GetValue())
+	}
 	wrong := exit.Usagef("%v", err)
 	if settled := new(exit.Error); errors.As(wrong, &settled) {
 		settled.Hint += "; what begins with \"-\" and is no flag goes behind \"--\""

@@ -1,11 +1,15 @@
 package command_test
 
 import (
+	"bytes"
+	"errors"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"lsmdb/cmd/lsmdb/internal/command"
 	"lsmdb/cmd/lsmdb/internal/commandtest"
+	"lsmdb/cmd/lsmdb/internal/console"
 	"lsmdb/cmd/lsmdb/internal/exit"
 )
 
@@ -39,6 +43,10 @@ func TestUsageErrors(t *testing.T) {
 	}{
 		{[]string{"frob"}, []string{`no command "frob"`}},
 		{[]string{"scna"}, []string{`no command "scna"`, `did you mean "scan"`}},
+		{[]string{"help", "gte"}, []string{`no command "gte"`, `did you mean "get"`}},
+		{[]string{"get", "", "key"}, []string{"the name of the directory is empty"}},
+		{[]string{"put", "", "key", "value"}, []string{"the name of the directory is empty"}},
+		{[]string{"scan", "dir", "--limit", "x"}, []string{`--limit does not take "x"`}},
 		{[]string{"get", "dir"}, []string{"lsmdb get DIR KEY"}},
 		{[]string{"get", "dir", "key", "more"}, []string{"lsmdb get DIR KEY"}},
 		{[]string{"get", "dir", "key", "--frob"}, []string{"--frob"}},
@@ -71,3 +79,21 @@ func TestErrorsAsJSON(t *testing.T) {
 		t.Errorf("got %v", v)
 	}
 }
+
+// Results that cannot be written are an error, whatever the command.
+func TestUnwrittenResults(t *testing.T) {
+	dir := commandtest.FilledDatabase(t, "a", "1")
+	for _, args := range [][]string{{"stats", dir}, {"scan", dir, "--count"}, {"scan", dir}, {"get", dir, "a"}, {"verify", dir}, {"compact", dir},
+		{"put", dir, "a", "1", "--json"}, {"dump", dir}, {"inspect", "manifest", filepath.Join(dir, "CURRENT")}, {"inspect", "manifest", filepath.Join(dir, "CURRENT"), "--json"}} {
+		var errOut bytes.Buffer
+		code := command.Run(t.Context(), args, &console.Console{In: strings.NewReader(""), Out: fullDisk{}, Err: &errOut})
+		if code != exit.Failed || !strings.Contains(errOut.String(), "the disk behind it is full") {
+			t.Errorf("%q: exit code %d, %q", args, code, errOut.String())
+		}
+	}
+}
+
+// fullDisk takes nothing.
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("the disk behind it is full") }

@@ -3,6 +3,7 @@
 package console
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -31,6 +32,8 @@ type Console struct {
 	Started bool // the command line is right, its command runs
 
 	MemtableBytes int64 // of the databases that are opened; 0: the default
+
+	unwritten error // of writing results, the first
 }
 
 // Standard is the console of the process.
@@ -46,12 +49,15 @@ func Standard() *Console {
 // Interactive reports whether a person types and reads.
 func (c *Console) Interactive() bool { return c.InTerminal && c.OutTerminal }
 
-// Printf writes text to out. A failure to write is not checked here: a closed
-// pipe ends the process by its signal, and a full disk behind out is caught by
-// the commands that write data (dump, scan, get).
+// Printf writes text to out. A failure is reported when the command is done.
 func (c *Console) Printf(format string, args ...any) {
-	fmt.Fprintf(c.Out, format, args...)
+	_, err := fmt.Fprintf(c.Out, format, args...)
+	c.unwritten = cmp.Or(c.unwritten, err)
 }
+
+// Unwritten returns the first error of writing results. (A pipe that nobody reads ends
+// the process by its signal.)
+func (c *Console) Unwritten() error { return c.unwritten }
 
 // Notef writes a remark for people to err; machines are spared it.
 func (c *Console) Notef(format string, args ...any) {
@@ -64,7 +70,9 @@ func (c *Console) Notef(format string, args ...any) {
 func (c *Console) PrintJSON(v any) error {
 	encoder := json.NewEncoder(c.Out)
 	encoder.SetEscapeHTML(false)
-	return encoder.Encode(v)
+	err := encoder.Encode(v)
+	c.unwritten = cmp.Or(c.unwritten, err)
+	return err
 }
 
 // Logger returns where the database's events go: nowhere, unless --verbose.
