@@ -119,6 +119,15 @@ func fullMetrics() *db.Metrics {
 	return m
 }
 
+// More than all of the time is only the compactor's, whose workers count together.
+func TestSeveralWorkers(t *testing.T) {
+	m := fullMetrics()
+	m.Compact.Time = 12 * time.Second
+	for _, picture := range []string{strings.Join(PipelineLines(Ink{}, m), "\n"), StageTable(Ink{}, m)} {
+		wantInOrder(t, picture, "compactor", "160 %", "merges, several at a time")
+	}
+}
+
 // The pictures fit a terminal of 80 columns and name every stage and populated level.
 func TestPipelinePicture(t *testing.T) {
 	m := fullMetrics()

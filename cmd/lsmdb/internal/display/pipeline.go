@@ -13,8 +13,8 @@ import (
 // command works, and tables for its end.
 
 // stageRole says in a few words what a stage is for.
-func stageRole(name string) string {
-	switch strings.ToLower(name) {
+func stageRole(m *db.Metrics, s db.StageMetrics) string {
+	switch strings.ToLower(s.Name) {
 	case "writer":
 		return "logs, fills the memtable"
 	case "flusher":
@@ -22,6 +22,9 @@ func stageRole(name string) string {
 	case "keeper":
 		return "records changes of the tree"
 	case "compactor":
+		if busyTime(m, s) > m.Uptime { // says how it can be busy for more than all the time
+			return "merges, several at a time"
+		}
 		return "merges tables downwards"
 	case "sweeper":
 		return "deletes unneeded files"
@@ -39,7 +42,7 @@ func PipelineLines(i Ink, m *db.Metrics) []string {
 			box = i.Warm(strings.Repeat("█", 6))
 		}
 		lines = append(lines, fmt.Sprintf("  %-9s %s %6s %9s %5s %7s  %s", strings.ToLower(s.Name), box, depth,
-			units.Count(s.Messages), busyShare(busyTime(m, s), m.Uptime), units.Span(s.Blocked), i.Faint(stageRole(s.Name))))
+			units.Count(s.Messages), busyShare(busyTime(m, s), m.Uptime), units.Span(s.Blocked), i.Faint(stageRole(m, s))))
 	}
 	return append(append(lines, ""), treeLines(i, m)...)
 }

@@ -87,7 +87,7 @@ func StageTable(i Ink, m *db.Metrics) string {
 	AlignRight(t, 2, 3, 4, 5)
 	for _, s := range m.Stages {
 		t.AppendRow(table.Row{strings.ToLower(s.Name), units.Count(s.Messages), fmt.Sprintf("%d/%d", s.Depth, s.Capacity),
-			busyShare(busyTime(m, s), m.Uptime), units.Span(s.Blocked), i.Faint(stageRole(s.Name))})
+			busyShare(busyTime(m, s), m.Uptime), units.Span(s.Blocked), i.Faint(stageRole(m, s))})
 	}
 	return Render(t)
 }

@@ -78,3 +78,17 @@ func TestSkipMarkIsNotGreedy(t *testing.T) {
 		writer.Close()
 	}
 }
+
+// A mark that arrives in pieces is one all the same.
+func TestSkipMarkInPieces(t *testing.T) {
+	from := bufio.NewReader(iotest.OneByteReader(strings.NewReader("\ufeffput a 1")))
+	if err := SkipMark(from, 1); err != nil {
+		t.Fatal(err)
+	}
+	if rest, err := io.ReadAll(from); err != nil || string(rest) != "put a 1" {
+		t.Errorf("%q, %v", rest, err)
+	}
+	if err := SkipMark(bufio.NewReader(iotest.OneByteReader(strings.NewReader("\xff\xfeg\x00"))), 1); !errors.Is(err, ErrForeign) {
+		t.Errorf("UTF-16: %v", err)
+	}
+}
