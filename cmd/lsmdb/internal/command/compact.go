@@ -10,7 +10,6 @@ import (
 	"lsmdb/cmd/lsmdb/internal/console"
 	"lsmdb/cmd/lsmdb/internal/display"
 	"lsmdb/cmd/lsmdb/internal/exit"
-	"lsmdb/cmd/lsmdb/internal/text"
 	"lsmdb/cmd/lsmdb/internal/units"
 	"lsmdb/db"
 )
@@ -18,13 +17,12 @@ import (
 // compact merges a database down.
 type compact struct {
 	console *console.Console
-	form    text.Form
-	cmd     *cobra.Command
+	keys    keyRange
 }
 
 func newCompact(c *console.Console) *cobra.Command {
 	k := &compact{console: c}
-	k.cmd = &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "compact DIR",
 		Short: "Merge all tables, or those of a range, into one level",
 		Long: `Merge all tables, or those that hold keys of a range, into one level. Deleted and
@@ -38,18 +36,12 @@ read. It can be interrupted: what is merged by then stays so.
 		Args: console.Arguments(1, 1),
 		RunE: c.Interruptible(k.run),
 	}
-	k.form.AddFlags(k.cmd)
-	k.cmd.Flags().String("from", "", "only keys at or after this one")
-	k.cmd.Flags().String("to", "", "only keys before this one")
-	return k.cmd
+	k.keys.addFlags(cmd)
+	return cmd
 }
 
 func (k *compact) run(ctx context.Context, args []string) (err error) {
-	lower, err := k.form.ParseOptional(k.cmd, "from")
-	if err != nil {
-		return err
-	}
-	upper, err := k.form.ParseOptional(k.cmd, "to")
+	bounds, err := k.keys.options()
 	if err != nil {
 		return err
 	}
@@ -60,7 +52,7 @@ func (k *compact) run(ctx context.Context, args []string) (err error) {
 	defer access.Closing(database, &err)
 	before := database.Metrics()
 	start := time.Now()
-	if err := access.Compact(ctx, k.console.NewDisplay(), database, lower, upper); err != nil {
+	if err := access.Compact(ctx, k.console.NewDisplay(), database, bounds.Lower, bounds.Upper); err != nil {
 		return err
 	}
 	return k.tell(&before, database.Metrics(), time.Since(start))

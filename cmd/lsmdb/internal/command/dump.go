@@ -50,8 +50,8 @@ to standard error where the entries went to standard output.
 		Args: console.Arguments(1, 2),
 		RunE: c.Interruptible(d.run),
 	}
-	d.keys.form.AddFlags(cmd)
 	d.keys.addFlags(cmd)
+	d.keys.addPrefixFlag()
 	cmd.Flags().StringVar(&d.format, "format", "", "jsonl or tsv")
 	return cmd
 }

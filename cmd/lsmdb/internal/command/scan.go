@@ -14,8 +14,8 @@ import (
 	"lsmdb/db"
 )
 
-// keyRange is the part of a database that scan and dump walk: the flags
-// --prefix, --from and --to.
+// keyRange is the part of a database that a command is about: the flags --from and
+// --to, for scan and dump --prefix too, and those of the form they are in.
 type keyRange struct {
 	form text.Form
 	cmd  *cobra.Command
@@ -23,9 +23,13 @@ type keyRange struct {
 
 func (r *keyRange) addFlags(cmd *cobra.Command) {
 	r.cmd = cmd
-	cmd.Flags().String("prefix", "", "only keys that start with this")
+	r.form.AddFlags(cmd)
 	cmd.Flags().String("from", "", "only keys at or after this one")
 	cmd.Flags().String("to", "", "only keys before this one")
+}
+
+func (r *keyRange) addPrefixFlag() {
+	r.cmd.Flags().String("prefix", "", "only keys that start with this")
 }
 
 // options returns the bounds; nil when everything is wanted.
@@ -72,8 +76,8 @@ result. With --json: one object per line, as "lsmdb load" reads them.
 		Args: console.Arguments(1, 2),
 		RunE: c.Interruptible(s.run),
 	}
-	s.keys.form.AddFlags(cmd)
 	s.keys.addFlags(cmd)
+	s.keys.addPrefixFlag()
 	cmd.Flags().BoolVar(&s.reverse, "reverse", false, "last key first")
 	cmd.Flags().Int64VarP(&s.limit, "limit", "n", 0, "stop after so many entries (0: no limit)")
 	cmd.Flags().BoolVarP(&s.keysOnly, "keys-only", "k", false, "print no values")
