@@ -1,0 +1,9 @@
+package tour_test
+
+import (
+	"testing"
+
+	"lsmdb/cmd/lsmdb/internal/commandtest"
+)
+
+func TestMain(m *testing.M) { commandtest.Main(m) }
