@@ -28,7 +28,7 @@ const (
 // the inputs are untouched: the same tables may be tried again, except after
 // output.ErrDirectorySync, or when Damaged names some. Its calls, for different jobs, may
 // run concurrently.
-func (j *Job) Run(ctx context.Context, env output.Environment, snapshots []base.Seq, v *manifest.Version, yield func()) ([]*manifest.TableMeta, error) {
+func (j *Job) Run(ctx context.Context, dir *output.Directory, snapshots []base.Seq, v *manifest.Version, yield func()) ([]*manifest.TableMeta, error) {
 	if j.Trivial {
 		panic("invariant: a trivial compaction is run")
 	}
@@ -36,7 +36,7 @@ func (j *Job) Run(ctx context.Context, env output.Environment, snapshots []base.
 	if err != nil {
 		return nil, vfs.Shortage(err)
 	}
-	tables := output.NewTables(env, j.newCutter().cut)
+	tables := output.NewTables(dir, j.newCutter().cut)
 	count, err := tables.Copy(ctx, entries, output.NewRetention(snapshots, j.elision(v)), yield)
 	if closeErr := entries.Close(); err == nil {
 		err = closeErr

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"lsmdb/internal/base"
@@ -29,7 +28,7 @@ type store struct {
 	policy  Policy
 	version *manifest.Version
 	files   sstable.OpenFiles
-	number  atomic.Uint64
+	numbers *output.FileNumbers
 	cache   *sstable.Cache
 	lastSeq base.Seq
 	history []base.InternalKey
@@ -41,18 +40,21 @@ func newStore(t testing.TB, wrap func(vfs.FS) vfs.FS) *store {
 	if err := errors.Join(mem.MkdirAll(dir), mem.SyncDir("/")); err != nil {
 		t.Fatal(err)
 	}
-	s := &store{t: t, mem: mem, fsys: mem, version: &manifest.Version{}, policy: NewPolicy(16 << 10), cache: sstable.NewCache(1 << 20)}
+	s := &store{t: t, mem: mem, fsys: mem, version: &manifest.Version{}, numbers: output.NewFileNumbers(1), policy: NewPolicy(16 << 10), cache: sstable.NewCache(1 << 20)}
 	if wrap != nil {
 		s.fsys = wrap(mem)
 	}
 	return s
 }
 
-func (s *store) environment() output.Environment {
-	return output.Environment{
-		FS: s.fsys, Dir: dir, DatabaseID: 9,
-		NextNumber: func() uint64 { return s.number.Add(1) },
-		Writer:     sstable.WriterOptions{FilterBitsPerKey: 10, BlockBytes: 512},
+func (s *store) environment() *output.Directory {
+	opened, err := s.fsys.OpenDirectory(dir)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return &output.Directory{
+		FS: opened, Dir: dir, DatabaseID: 9, Numbers: s.numbers,
+		Tables: sstable.WriterOptions{FilterBitsPerKey: 10, BlockBytes: 512},
 	}
 }
 

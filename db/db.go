@@ -10,30 +10,30 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"lsmdb/internal/output"
+	"lsmdb/internal/recovery"
 	"lsmdb/internal/vfs"
 	"lsmdb/internal/view"
+	"lsmdb/memtable"
 	"lsmdb/stages"
 )
 
 // DB is an open database. All its methods may be called concurrently, also while
 // it is being closed; on a closed database they return ErrClosed.
 type DB struct {
-	dir     string
-	options Options
-	opened  time.Time
-	env     *stages.Environment
-	lock    io.Closer
+	dir       string
+	options   Options
+	opened    time.Time
+	directory *output.Directory
+	recovery  *recovery.Opening
 
 	pipeline  *stages.Pipeline // nil if the database was opened read-only
 	published *view.Published  // what readers see
-	recovery  atomic.Pointer[RecoveryMetrics]
-	takeBack  func() // removes what was made for nothing; nil if the database was opened read-only
 
 	closed    atomic.Bool
 	closeOnce sync.Once
@@ -62,21 +62,55 @@ func Open(dir string, opts *Options) (*DB, error) {
 	switch {
 	case options.InMemory:
 		dir = "memory"
+	case dir == "":
+		return nil, errors.New("lsmdb: open: the directory is an empty string")
 	case options.fs == vfs.OS:
 		// A program that changes its working directory must not change ours.
 		if dir, err = filepath.Abs(dir); err != nil {
 			return nil, fmt.Errorf("lsmdb: open %s: %w", dir, err)
 		}
 	}
-	o := newOpening(dir, options)
-	d, err := o.run()
+	d, err := open(dir, options)
 	if err != nil {
-		o.abandon()
 		err = vfs.Shortage(err) // a later Open can do all of it again
 		options.Logger.Error().Str("dir", dir).Err(err).Msg("open failed")
 		return nil, err
 	}
 	return d, nil
+}
+
+// open recovers the database and lets readers and writers in.
+func open(dir string, options Options) (*DB, error) {
+	env := options.environment(dir)
+	r, err := recovery.Open(options.fs, env.Directory, recovery.Options{
+		MemtableBytes: env.RecoveryBytes, ReadOnly: options.ReadOnly, MustExist: options.MustExist,
+	})
+	if err != nil {
+		return nil, err
+	}
+	d := &DB{dir: dir, options: options, opened: time.Now(), directory: env.Directory, recovery: r}
+	if options.ReadOnly {
+		d.published = &view.Published{}
+		d.published.Publish(&view.State{
+			Active: memtable.New(minMemtableBytes), Sealed: r.Memtables(), Version: r.State().Version,
+		}, r.State().LastSeq)
+	} else {
+		d.pipeline = stages.New(env, stages.Start{State: r.State(), Sealed: r.Memtables(), Marked: r.Marked(), Takeover: r})
+		d.published = &d.pipeline.Published
+	}
+	d.logOpened()
+	return d, nil
+}
+
+func (d *DB) logOpened() {
+	facts := d.recovery.Facts()
+	event := d.options.Logger.Info()
+	if facts.TornBytes > 0 {
+		event = d.options.Logger.Warn()
+	}
+	event.Str("dir", d.dir).Bool("created", facts.Created).Bool("clean_close", facts.CleanClose).
+		Int("segments", facts.Segments).Uint64("operations", facts.Operations).Int64("torn_bytes", facts.TornBytes).
+		Dur("took", facts.Time).Msg("opened")
 }
 
 // Flush writes what is in memory to tables and waits for that. Ctx bounds the
@@ -124,12 +158,12 @@ func (d *DB) Close() error {
 		if d.pipeline != nil {
 			errs = append(errs, d.pipeline.Close())
 		}
-		errs = append(errs, d.env.Files.CloseAll())
+		errs = append(errs, d.directory.Files.CloseAll())
 		if d.pipeline != nil {
 			d.pipeline.SweepLeft()
-			d.takeBack()
+			d.recovery.TakeBack()
 		}
-		errs = append(errs, d.lock.Close())
+		errs = append(errs, d.directory.FS.Close())
 		d.closeErr = errors.Join(errs...)
 		d.options.Logger.Info().Str("dir", d.dir).Err(d.closeErr).Msg("closed")
 	})

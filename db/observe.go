@@ -15,8 +15,8 @@ func (d *DB) Metrics() Metrics {
 			ActiveCount: state.Active.Len(),
 			Sealed:      len(state.Sealed),
 		},
-		Recovery: *d.recovery.Load(),
-		Files:    FileMetrics{OpenTables: d.env.Files.Len()},
+		Recovery: RecoveryMetrics(d.recovery.Facts()),
+		Files:    FileMetrics{OpenTables: d.directory.Files.Len()},
 	}
 	for _, sealed := range state.Sealed {
 		m.Memtable.SealedBytes += sealed.UsedBytes()
@@ -32,10 +32,10 @@ func (d *DB) Metrics() Metrics {
 			level.Deletes += t.Deletes
 		}
 	}
-	if d.env.Cache != nil {
-		m.Cache = CacheMetrics(d.env.Cache.Metrics())
+	if d.directory.Cache != nil {
+		m.Cache = CacheMetrics(d.directory.Cache.Metrics())
 	}
-	reads := d.env.Stats.Metrics()
+	reads := d.directory.Stats.Metrics()
 	m.Reads = ReadMetrics{BlocksRead: reads.BlocksRead, BytesRead: reads.BytesRead}
 	m.Filter = FilterMetrics{
 		Checks: reads.FilterChecks, Negatives: reads.FilterNegatives, FalsePositives: reads.FilterFalsePositives,

@@ -9,7 +9,9 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"lsmdb/compactor"
 	"lsmdb/internal/door"
+	"lsmdb/internal/output"
 	"lsmdb/internal/vfs"
 	"lsmdb/memtable"
 	"lsmdb/sstable"
@@ -135,6 +137,27 @@ func (o *Options) resolved() (Options, error) {
 	}
 	return r, nil
 }
+
+// environment is what the stages share.
+func (o *Options) environment(dir string) *stages.Environment {
+	env := &stages.Environment{
+		Directory: &output.Directory{
+			Dir: dir, Tables: o.tableOptions(), Cache: o.blockCache(), Stats: &sstable.Stats{}, Files: &sstable.OpenFiles{}, Logger: o.Logger,
+		},
+		MemtableBytes: o.MemtableBytes,
+		RecoveryBytes: max(o.MemtableBytes, leastRecoveryBytes),
+		Policy:        compactor.NewPolicy(o.MemtableBytes),
+		Workers:       compactionWorkers(),
+	}
+	if o.tune != nil {
+		o.tune(env)
+	}
+	return env
+}
+
+// leastRecoveryBytes is the smallest memtable that recovery fills: a process before may
+// have left a log that would become thousands of tables with today's MemtableBytes.
+const leastRecoveryBytes = 4 << 20
 
 // tableOptions says how tables are written.
 func (o *Options) tableOptions() sstable.WriterOptions {

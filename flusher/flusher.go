@@ -20,8 +20,8 @@ import (
 // It ends early with the cause of ctx. On any error no file is left behind and the
 // same entries may be tried again, except after output.ErrDirectorySync. The
 // iterator stays the caller's to close.
-func Run(ctx context.Context, env output.Environment, entries base.Iterator, snapshots []base.Seq) ([]*manifest.TableMeta, error) {
-	tables := output.NewTables(env, nil)
+func Run(ctx context.Context, dir *output.Directory, entries base.Iterator, snapshots []base.Seq) ([]*manifest.TableMeta, error) {
+	tables := output.NewTables(dir, nil)
 	if _, err := tables.Copy(ctx, entries, output.NewRetention(snapshots, nil), runtime.Gosched); err != nil {
 		return nil, errors.Join(err, tables.Abort())
 	}

@@ -18,17 +18,18 @@ import (
 
 const dir = "/db"
 
-func newEnvironment(t *testing.T, wrap func(vfs.FS) vfs.FS) (output.Environment, *vfstest.Disk) {
+func newEnvironment(t *testing.T, wrap func(vfs.FS) vfs.FS) (*output.Directory, *vfstest.Disk) {
 	t.Helper()
 	mem := vfstest.NewDisk()
 	if err := errors.Join(mem.MkdirAll(dir), mem.SyncDir("/")); err != nil {
 		t.Fatal(err)
 	}
-	number := uint64(0)
-	return output.Environment{
-		FS: wrap(mem), Dir: dir, DatabaseID: 5,
-		NextNumber: func() uint64 { number++; return number },
-		Writer:     sstable.WriterOptions{FilterBitsPerKey: 10},
+	opened, err := wrap(mem).OpenDirectory(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &output.Directory{
+		FS: opened, Dir: dir, DatabaseID: 5, Numbers: output.NewFileNumbers(1), Tables: sstable.WriterOptions{FilterBitsPerKey: 10},
 	}, mem
 }
 
@@ -49,7 +50,7 @@ func fill(n int) *memtable.Memtable {
 	return m
 }
 
-func flush(ctx context.Context, env output.Environment, m *memtable.Memtable, snapshots ...base.Seq) ([]*manifest.TableMeta, error) {
+func flush(ctx context.Context, env *output.Directory, m *memtable.Memtable, snapshots ...base.Seq) ([]*manifest.TableMeta, error) {
 	it := m.NewIterator()
 	defer it.Close()
 	return Run(ctx, env, it, snapshots)
@@ -183,6 +184,9 @@ func TestFaultAtEveryOperation(t *testing.T) {
 		count := 0
 		env, mem := newEnvironment(t, func(under vfs.FS) vfs.FS {
 			return vfstest.NewFault(under, func(op vfstest.Op) error {
+				if op.Kind == vfstest.OpOpenDir {
+					return nil
+				}
 				if count++; count-1 == at {
 					return fmt.Errorf("%v: %w", op, broken)
 				}

@@ -116,7 +116,7 @@ func (f *Flusher) flush(ctx context.Context, s Sealed) (verdict, error) {
 // attempt writes the memtable to a table and has the Keeper add it to the tree.
 func (f *Flusher) attempt(ctx context.Context, s Sealed) (verdict, error) {
 	job := f.jobs.begin()
-	tables, err := flusher.Run(ctx, f.env.Output(), s.Memtable.NewIterator(), f.snapshots.List())
+	tables, err := flusher.Run(ctx, f.env.Directory, s.Memtable.NewIterator(), f.snapshots.List())
 	if err != nil {
 		f.jobs.failed(job)
 		return verdict{}, fmt.Errorf("flushing a memtable of WAL segment %d: %w", s.Segment, err)

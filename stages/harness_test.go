@@ -16,6 +16,8 @@ import (
 
 	"lsmdb/compactor"
 	"lsmdb/internal/base"
+	"lsmdb/internal/output"
+	"lsmdb/internal/recovery"
 	"lsmdb/internal/vfs"
 	"lsmdb/internal/vfstest"
 	"lsmdb/internal/view"
@@ -39,7 +41,7 @@ type rig struct {
 	t         *testing.T
 	mem       *vfstest.Disk
 	env       *Environment
-	start     Begun // what newRig made
+	start     recovery.Begun // what newRig made
 	active    *memtable.Memtable
 	begun     atomic.Int64 // calls of Begin
 	published view.Published
@@ -56,7 +58,7 @@ type rig struct {
 
 // rigFS notes which files are open; the rest of a rig's disk is vfstest.Fault.
 type rigFS struct {
-	vfs.FS
+	vfs.Directory
 	rig *rig
 }
 
@@ -66,8 +68,8 @@ type rigFile struct {
 	name string
 }
 
-func (f rigFS) Create(name string) (vfs.File, error) { return f.rig.track(f.FS.Create, name) }
-func (f rigFS) Open(name string) (vfs.File, error)   { return f.rig.track(f.FS.Open, name) }
+func (f rigFS) Create(name string) (vfs.File, error) { return f.rig.track(f.Directory.Create, name) }
+func (f rigFS) Open(name string) (vfs.File, error)   { return f.rig.track(f.Directory.Open, name) }
 
 func (r *rig) track(open func(string) (vfs.File, error), name string) (vfs.File, error) {
 	under, err := open(name)
@@ -94,24 +96,28 @@ func newRig(t *testing.T, configure ...func(*Environment)) *rig {
 	r := &rig{t: t, mem: vfstest.NewDisk(), files: make(map[*rigFile]struct{}), calls: make(map[string]int)}
 	must(t, r.mem.MkdirAll(testDir))
 	must(t, r.mem.SyncDir("."))
+	opened, err := vfstest.NewFault(r.mem, r.inject).OpenDirectory(testDir)
+	must(t, err)
 	r.env = &Environment{
-		FS:            rigFS{vfstest.NewFault(r.mem, r.inject), r},
-		Dir:           testDir,
-		DatabaseID:    testDatabaseID,
+		Directory: &output.Directory{
+			FS:         rigFS{opened, r},
+			Dir:        testDir,
+			DatabaseID: testDatabaseID,
+			Tables:     sstable.WriterOptions{BlockBytes: 512, FilterBitsPerKey: 10},
+			Cache:      sstable.NewCache(1 << 20),
+			Stats:      &sstable.Stats{},
+			Files:      &sstable.OpenFiles{},
+			Numbers:    output.NewFileNumbers(1),
+			Logger:     zerolog.Nop(),
+		},
 		MemtableBytes: testMemtableBytes,
 		Policy:        compactor.NewPolicy(testMemtableBytes),
 		Workers:       1,
-		Tables:        sstable.WriterOptions{BlockBytes: 512, FilterBitsPerKey: 10},
-		Cache:         sstable.NewCache(1 << 20),
-		Stats:         &sstable.Stats{},
-		Files:         &sstable.OpenFiles{},
-		Numbers:       NewFileNumbers(1),
-		Logger:        zerolog.Nop(),
 	}
 	for _, change := range configure {
 		change(r.env)
 	}
-	log, err := NewSegment(r.env, wal.Previous{})
+	log, err := r.env.NewSegment(wal.Previous{})
 	must(t, err)
 	number := r.env.Numbers.Next()
 	state := manifest.State{
@@ -121,7 +127,7 @@ func newRig(t *testing.T, configure ...func(*Environment)) *rig {
 	edits, err := manifest.CreateLog(r.env.FS, testDir, number, state)
 	must(t, err)
 	must(t, manifest.WriteCurrent(r.env.FS, testDir, manifest.Current{Manifest: number}))
-	r.start, r.active = Begun{State: state, Manifest: edits, Log: log}, memtable.New(r.env.MemtableBytes)
+	r.start, r.active = recovery.Begun{State: state, Manifest: edits, Log: log}, memtable.New(r.env.MemtableBytes)
 	r.published.Publish(&view.State{Active: r.active, Version: state.Version}, 0)
 	r.forget()
 	return r
@@ -129,11 +135,16 @@ func newRig(t *testing.T, configure ...func(*Environment)) *rig {
 
 // ready describes the rig's database, which needs nothing more to be taken over.
 func (r *rig) ready() Start {
-	return Start{State: r.start.State, Marked: true, Begin: func() (Begun, error) {
+	return Start{State: r.start.State, Marked: true, Takeover: begin(func() (recovery.Begun, error) {
 		r.begun.Add(1)
 		return r.start, nil
-	}}
+	})}
 }
+
+// begin is a takeover that is a function.
+type begin func() (recovery.Begun, error)
+
+func (b begin) Begin() (recovery.Begun, error) { return b() }
 
 // open starts the whole pipeline.
 func (r *rig) open() *rig {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/recovery"
 	"lsmdb/internal/view"
 	"lsmdb/manifest"
 	"lsmdb/memtable"
@@ -98,7 +99,7 @@ func (e *Environment) propose(ctx context.Context, keeper *Inbox[*Proposal], p *
 		}
 	}
 	if unwritten && p.Edit != nil {
-		e.removeTables(p.Edit)
+		e.RemoveTables(p.Edit)
 	}
 	return v
 }
@@ -140,7 +141,7 @@ func (k *Keeper) begin(ctx context.Context) error {
 	if k.log != nil {
 		return nil
 	}
-	b, err := k.start.Begin()
+	b, err := k.start.Takeover.Begin()
 	if err != nil {
 		k.env.Logger.Error().Err(err).Msg("the database could not be taken over")
 		return err
@@ -313,7 +314,7 @@ func ManifestBound(snapshotBytes int64) int64 { return 4*snapshotBytes + 64<<10 
 
 // release closes the files that finish did not. Every edit in the MANIFEST is
 // durable and the segment is empty, so an error here changes nothing.
-func (k *Keeper) release() { Begun{Manifest: k.log, Log: k.first}.Close() }
+func (k *Keeper) release() { recovery.Begun{Manifest: k.log, Log: k.first}.Close() }
 
 // finish ends the MANIFEST of an orderly shutdown, and the WAL where there was no
 // write. The clean-close mark comes last: it tells the next open where both must end.

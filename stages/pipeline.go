@@ -33,10 +33,10 @@ import (
 
 	"lsmdb/compactor"
 	"lsmdb/internal/base"
+	"lsmdb/internal/recovery"
 	"lsmdb/internal/view"
 	"lsmdb/manifest"
 	"lsmdb/memtable"
-	"lsmdb/wal"
 )
 
 // Capacities of the inboxes.
@@ -62,27 +62,13 @@ type Start struct {
 	Sealed []*memtable.Memtable // what the log holds, in no table yet; newest first
 	Marked bool                 // the mark of a clean close holds until something changes
 
-	// Begin takes the database over: it puts Sealed into tables and begins the files
-	// that all changes go to. The Keeper calls it, after a shortage again.
-	Begin func() (Begun, error)
+	Takeover takeover
 }
 
-// Begun is what the changes of a database go to.
-type Begun struct {
-	State    manifest.State // with the tables made of Sealed
-	Manifest *manifest.Log  // its state is State
-	Log      *wal.Writer    // the first segment, empty
-}
-
-// Close closes the files that are there, as they are. Nothing depends on them, or all
-// in them is durable; so errors change nothing.
-func (b Begun) Close() {
-	if b.Manifest != nil {
-		_ = b.Manifest.Close()
-	}
-	if b.Log != nil {
-		_ = b.Log.Close()
-	}
+// takeover is what puts Sealed into tables and begins the files that all changes go to:
+// recovery.Opening, or a fake in tests. The Keeper calls it, after a shortage again.
+type takeover interface {
+	Begin() (recovery.Begun, error)
 }
 
 // Pipeline is the running stages of one open database.

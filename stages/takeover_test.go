@@ -12,22 +12,23 @@ import (
 
 	"lsmdb/flusher"
 	"lsmdb/internal/base"
+	"lsmdb/internal/recovery"
 	"lsmdb/internal/vfs"
 	"lsmdb/manifest"
 	"lsmdb/memtable"
 )
 
-// recovery is a takeover that the test controls: it begins when the gate is open, with
+// takenOver is a takeover that the test controls: it begins when the gate is open, with
 // each of these errors first.
-type recovery struct {
+type takenOver struct {
 	rig    *rig
 	gate   chan struct{} // closed by the test: go on
 	errs   []error
 	sealed *memtable.Memtable // holds k=log; nil: the log was empty
 }
 
-func (r *rig) recovery(logged bool, errs ...error) *recovery {
-	c := &recovery{rig: r, gate: make(chan struct{}), errs: errs}
+func (r *rig) recovery(logged bool, errs ...error) *takenOver {
+	c := &takenOver{rig: r, gate: make(chan struct{}), errs: errs}
 	if logged {
 		c.sealed = memtable.New(1000)
 		c.sealed.Insert([]byte("k"), []byte("log"), 1, base.KindSet)
@@ -36,8 +37,8 @@ func (r *rig) recovery(logged bool, errs ...error) *recovery {
 }
 
 // open starts the pipeline on it.
-func (c *recovery) open() *rig {
-	start := Start{State: c.rig.start.State, Marked: true, Begin: c.begin}
+func (c *takenOver) open() *rig {
+	start := Start{State: c.rig.start.State, Marked: true, Takeover: begin(c.begin)}
 	if c.sealed != nil {
 		start.State.LastSeq, start.Sealed = 1, []*memtable.Memtable{c.sealed}
 	}
@@ -45,26 +46,26 @@ func (c *recovery) open() *rig {
 	return c.rig
 }
 
-func (c *recovery) begin() (Begun, error) {
+func (c *takenOver) begin() (recovery.Begun, error) {
 	r := c.rig
 	<-c.gate
 	if len(c.errs) > 0 {
 		err := c.errs[0]
 		c.errs = c.errs[1:]
-		return Begun{}, err
+		return recovery.Begun{}, err
 	}
 	if r.begun.Add(1); c.sealed == nil {
 		return r.start, nil
 	}
-	tables, err := flusher.Run(context.Background(), r.env.Output(), c.sealed.NewIterator(), nil)
+	tables, err := flusher.Run(context.Background(), r.env.Directory, c.sealed.NewIterator(), nil)
 	if err != nil {
-		return Begun{}, err
+		return recovery.Begun{}, err
 	}
 	r.env.Attach(tables[0])
 	b := r.start
 	edit := adding(0, tables...)
 	if b.State, err = b.State.Apply(edit); err != nil {
-		return Begun{}, err
+		return recovery.Begun{}, err
 	}
 	return b, b.Manifest.Append(edit)
 }
@@ -356,7 +357,7 @@ func TestSegmentIsNeverLost(t *testing.T) {
 func TestPanicInTheTakeover(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
-		r.p = New(r.env, Start{State: r.start.State, Begin: func() (Begun, error) { panic("out of order") }})
+		r.p = New(r.env, Start{State: r.start.State, Takeover: begin(func() (recovery.Begun, error) { panic("out of order") })})
 		if err := r.put(set("a", "b")); !errors.Is(err, base.ErrReadOnly) || !strings.Contains(err.Error(), "panic in stage keeper") {
 			t.Errorf("%v", err)
 		}

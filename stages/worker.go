@@ -47,7 +47,7 @@ func (c *Compactor) execute(ctx context.Context, job *compactor.Job, version *ma
 	if job.Trivial {
 		return JobResult{Level: job.OutputLevel, Moved: true}, job.Edit(nil), nil
 	}
-	outputs, err := job.Run(ctx, c.env.Output(), c.snapshots.List(), version, runtime.Gosched)
+	outputs, err := job.Run(ctx, c.env.Directory, c.snapshots.List(), version, runtime.Gosched)
 	if err != nil {
 		return JobResult{}, nil, fmt.Errorf("compacting (%s): %w", job, err)
 	}

@@ -274,7 +274,7 @@ func (w *Writer) rotate(ctx context.Context, footprint int64, waiter *Commit) er
 	if err := w.syncLog(); err != nil {
 		return err
 	}
-	next, err := NewSegment(w.env, wal.Previous{Segment: w.log.Segment(), End: w.log.Offset()})
+	next, err := w.env.NewSegment(wal.Previous{Segment: w.log.Segment(), End: w.log.Offset()})
 	if err != nil {
 		return fmt.Errorf("opening a WAL segment: %w", err)
 	}
@@ -518,11 +518,4 @@ func (w *Writer) snapshotStats() WriterStats {
 	w.statsMu.Lock()
 	defer w.statsMu.Unlock()
 	return w.stats
-}
-
-// NewSegment creates a WAL segment that follows previous, durable in its
-// directory. On an error nothing is left of it.
-func NewSegment(env *Environment, previous wal.Previous) (*wal.Writer, error) {
-	number := env.Numbers.Next()
-	return wal.Create(env.FS, base.WALPath(env.Dir, number), number, previous)
 }

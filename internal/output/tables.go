@@ -26,19 +26,10 @@ import (
 // is not to be retried: what the directory holds on disk is unknown from then on.
 var ErrDirectorySync = errors.New("directory sync failed")
 
-// Environment is what a job needs to write tables.
-type Environment struct {
-	FS         vfs.FS
-	Dir        string        // directory of the database
-	NextNumber func() uint64 // a file number never given out before; safe for concurrent use
-	DatabaseID uint64
-	Writer     sstable.WriterOptions // Identity is set for each table
-}
-
 // Tables writes entries to new tables. Either Finish or Abort ends it; after an
 // error of Add, Abort must be called, and calling it always is harmless.
 type Tables struct {
-	env Environment
+	dir *Directory
 	cut func(sizeBytes int64, next []byte) bool
 
 	writer *sstable.Writer // of the table under way; nil between tables
@@ -51,8 +42,8 @@ type Tables struct {
 // NewTables starts writing. cut is asked before the first entry of each user key
 // that could start another table, with the size of the table so far and that
 // user key, in ascending order; nil: everything goes into one table.
-func NewTables(env Environment, cut func(sizeBytes int64, next []byte) bool) *Tables {
-	return &Tables{env: env, cut: cut}
+func NewTables(dir *Directory, cut func(sizeBytes int64, next []byte) bool) *Tables {
+	return &Tables{dir: dir, cut: cut}
 }
 
 // pauseBytes is how much Copy reads between two looks at its surroundings: a few
@@ -127,7 +118,7 @@ func (t *Tables) Abort() error {
 	}
 	var failed error
 	for _, path := range t.made {
-		if err := t.env.FS.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+		if err := t.dir.FS.Remove(path); !errors.Is(err, fs.ErrNotExist) {
 			failed = errors.Join(failed, err)
 		}
 	}
@@ -136,17 +127,17 @@ func (t *Tables) Abort() error {
 }
 
 func (t *Tables) startTable() error {
-	t.number = t.env.NextNumber()
-	path := base.TablePath(t.env.Dir, t.number)
-	file, err := t.env.FS.Create(path)
+	t.number = t.dir.Numbers.Next()
+	path := base.TablePath(t.dir.Dir, t.number)
+	file, err := t.dir.FS.Create(path)
 	if !errors.Is(err, fs.ErrExist) {
 		t.made = append(t.made, path) // also after an error: it may have come too late
 	}
 	if err != nil {
 		return fmt.Errorf("create table %d: %w", t.number, vfs.Shortage(err))
 	}
-	options := t.env.Writer
-	options.Identity = sstable.Identity(t.env.DatabaseID, t.number)
+	options := t.dir.Tables
+	options.Identity = sstable.Identity(t.dir.DatabaseID, t.number)
 	t.writer = sstable.NewWriter(file, path, options)
 	return nil
 }
@@ -171,8 +162,8 @@ func (t *Tables) finish() error {
 	if len(t.done) == 0 {
 		return nil
 	}
-	if err := t.env.FS.SyncDir(t.env.Dir); err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrDirectorySync, t.env.Dir, err)
+	if err := t.dir.FS.SyncDir(t.dir.Dir); err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrDirectorySync, t.dir.Dir, err)
 	}
 	return nil
 }

@@ -26,12 +26,14 @@ func newMem(t testing.TB) *vfstest.Disk {
 	return mem
 }
 
-func newEnvironment(fsys vfs.FS) Environment {
-	number := uint64(0)
-	return Environment{
-		FS: fsys, Dir: dir, DatabaseID: 77,
-		NextNumber: func() uint64 { number++; return number },
-		Writer:     sstable.WriterOptions{Compression: sstable.CompressionSnappy, FilterBitsPerKey: 10, BlockBytes: 512},
+func newDirectory(fsys vfs.FS) *Directory {
+	opened, err := fsys.OpenDirectory(dir)
+	if err != nil {
+		panic(err)
+	}
+	return &Directory{
+		FS: opened, Dir: dir, DatabaseID: 77, Numbers: NewFileNumbers(1),
+		Tables: sstable.WriterOptions{Compression: sstable.CompressionSnappy, FilterBitsPerKey: 10, BlockBytes: 512},
 	}
 }
 
@@ -51,7 +53,7 @@ func valueOf(k base.InternalKey) []byte {
 }
 
 // write feeds all entries and finishes; buffers are reused as iterators do it.
-func write(env Environment, h history, cut func(int64, []byte) bool) ([]*manifest.TableMeta, error) {
+func write(env *Directory, h history, cut func(int64, []byte) bool) ([]*manifest.TableMeta, error) {
 	tables := NewTables(env, cut)
 	var key base.InternalKey
 	var value []byte
@@ -108,7 +110,7 @@ func TestTablesCutBetweenUserKeys(t *testing.T) {
 		mem := newMem(t)
 		entries := someEntries(500)
 		var asked []byte
-		metas, err := write(newEnvironment(mem), entries, func(sizeBytes int64, next []byte) bool {
+		metas, err := write(newDirectory(mem), entries, func(sizeBytes int64, next []byte) bool {
 			if sizeBytes <= 0 || bytes.Compare(next, asked) <= 0 {
 				t.Fatalf("asked about %q after %q at %d bytes", next, asked, sizeBytes)
 			}
@@ -139,7 +141,7 @@ func TestTablesCutBetweenUserKeys(t *testing.T) {
 
 func TestTablesWithoutCutMakesOne(t *testing.T) {
 	mem := newMem(t)
-	metas, err := write(newEnvironment(mem), someEntries(300), nil)
+	metas, err := write(newDirectory(mem), someEntries(300), nil)
 	if err != nil || len(metas) != 1 {
 		t.Fatal(metas, err)
 	}
@@ -150,8 +152,13 @@ func TestTablesWithoutCutMakesOne(t *testing.T) {
 
 func TestTablesWithoutEntries(t *testing.T) {
 	mem := newMem(t)
-	silent := vfstest.NewFault(mem, func(op vfstest.Op) error { return fmt.Errorf("unexpected %v", op) })
-	metas, err := write(newEnvironment(silent), nil, nil)
+	silent := vfstest.NewFault(mem, func(op vfstest.Op) error {
+		if op.Kind == vfstest.OpOpenDir {
+			return nil
+		}
+		return fmt.Errorf("unexpected %v", op)
+	})
+	metas, err := write(newDirectory(silent), nil, nil)
 	if err != nil || len(metas) != 0 || len(listTables(t, mem)) != 0 {
 		t.Error(metas, err, listTables(t, mem))
 	}
@@ -159,7 +166,7 @@ func TestTablesWithoutEntries(t *testing.T) {
 
 func TestAbortRemovesEverything(t *testing.T) {
 	mem := newMem(t)
-	tables := NewTables(newEnvironment(mem), func(sizeBytes int64, _ []byte) bool { return sizeBytes > 1000 })
+	tables := NewTables(newDirectory(mem), func(sizeBytes int64, _ []byte) bool { return sizeBytes > 1000 })
 	for _, k := range someEntries(200) {
 		if err := tables.Add(k, valueOf(k)); err != nil {
 			t.Fatal(err)
@@ -180,7 +187,7 @@ func TestAbortRemovesEverything(t *testing.T) {
 
 func TestAbortAfterFinishKeepsTables(t *testing.T) {
 	mem := newMem(t)
-	tables := NewTables(newEnvironment(mem), nil)
+	tables := NewTables(newDirectory(mem), nil)
 	key := someEntries(1)[0]
 	if err := tables.Add(key, valueOf(key)); err != nil {
 		t.Fatal(err)
@@ -201,7 +208,7 @@ func TestAbortNamesWhatItCannotRemove(t *testing.T) {
 		}
 		return nil
 	})
-	_, err := write(newEnvironment(fault), someEntries(5), nil)
+	_, err := write(newDirectory(fault), someEntries(5), nil)
 	if !errors.Is(err, broken) || !strings.Contains(err.Error(), "sync") || !strings.Contains(err.Error(), "remove") {
 		t.Error(err)
 	}
@@ -225,13 +232,16 @@ func TestFaultAtEveryOperation(t *testing.T) {
 			count := 0
 			var failed vfstest.Op
 			fault := vfstest.NewFault(mem, func(op vfstest.Op) error {
+				if op.Kind == vfstest.OpOpenDir {
+					return nil
+				}
 				if count++; count-1 != at || (name == "short" && op.Kind != vfstest.OpWrite) {
 					return nil
 				}
 				failed = op
 				return fail(op)
 			})
-			metas, err := write(newEnvironment(fault), entries, cut)
+			metas, err := write(newDirectory(fault), entries, cut)
 			if count <= at {
 				if at < 10 {
 					t.Errorf("only %d operations", at)
@@ -268,7 +278,7 @@ func TestFailureForGood(t *testing.T) {
 			}
 			return nil
 		})
-		if _, err := write(newEnvironment(fault), someEntries(20), nil); !errors.Is(err, broken) || errors.Is(err, base.ErrDiskFull) {
+		if _, err := write(newDirectory(fault), someEntries(20), nil); !errors.Is(err, broken) || errors.Is(err, base.ErrDiskFull) {
 			t.Errorf("%v: %v", failing, err)
 		}
 	}
@@ -276,14 +286,14 @@ func TestFailureForGood(t *testing.T) {
 
 func TestDiskFull(t *testing.T) {
 	mem := newMem(t)
-	metas, err := write(newEnvironment(mem), someEntries(200), nil)
+	metas, err := write(newDirectory(mem), someEntries(200), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for limit := int64(0); limit < metas[0].SizeBytes; limit += metas[0].SizeBytes / 20 {
 		mem := newMem(t)
 		mem.SetLimit(limit + 1)
-		_, err := write(newEnvironment(mem), someEntries(200), nil)
+		_, err := write(newDirectory(mem), someEntries(200), nil)
 		if !errors.Is(err, base.ErrDiskFull) || len(listTables(t, mem)) > 0 {
 			t.Errorf("limit %d: %v, files %v", limit, err, listTables(t, mem))
 		}
@@ -295,7 +305,7 @@ func TestExistingFileIsNotTouched(t *testing.T) {
 	if _, err := mem.Create(base.TablePath(dir, 1)); err != nil {
 		t.Fatal(err)
 	}
-	_, err := write(newEnvironment(mem), someEntries(1), nil)
+	_, err := write(newDirectory(mem), someEntries(1), nil)
 	if !errors.Is(err, fs.ErrExist) || len(listTables(t, mem)) != 1 {
 		t.Error(err, listTables(t, mem))
 	}
@@ -304,8 +314,8 @@ func TestExistingFileIsNotTouched(t *testing.T) {
 func BenchmarkTables(b *testing.B) {
 	value := bytes.Repeat([]byte("half compressible "), 6)[:100]
 	mem := newMem(b)
-	env := newEnvironment(mem)
-	env.Writer.BlockBytes = 0
+	env := newDirectory(mem)
+	env.Tables.BlockBytes = 0
 	tables := NewTables(env, func(sizeBytes int64, _ []byte) bool { return sizeBytes > 8<<20 })
 	var key base.InternalKey
 	b.SetBytes(124)

@@ -1,4 +1,4 @@
-package db
+package recovery
 
 import (
 	"fmt"
@@ -12,19 +12,19 @@ import (
 // firstManifest is the number of the MANIFEST that creation writes.
 const firstManifest = 1
 
-// directory is what lies in a database directory, by type. Numbers ascend.
-type directory struct {
-	hasCurrent  bool
-	manifests   []uint64
-	wals        []uint64
-	tables      []uint64
-	temporaries []string
-	largest     uint64 // number of any file
+// files is what lies in a database directory, by type. Numbers ascend.
+type files struct {
+	hasCurrent bool
+	manifests  []uint64
+	wals       []uint64
+	tables     []uint64
+	all        []string // numbered files and temporaries
+	largest    uint64   // number of any file
 }
 
-// listDirectory reads a directory. Files that are not ours are ignored.
-func listDirectory(fs vfs.FS, dir string) (directory, error) {
-	var d directory
+// listFiles reads a directory. Files that are not ours are ignored.
+func listFiles(fs vfs.FS, dir string) (files, error) {
+	var d files
 	names, err := fs.List(dir)
 	if err != nil {
 		return d, fmt.Errorf("lsmdb: list %s: %w", dir, err)
@@ -44,18 +44,19 @@ func listDirectory(fs vfs.FS, dir string) (directory, error) {
 		case base.FileTable:
 			d.tables = append(d.tables, number)
 		case base.FileTemporary:
-			d.temporaries = append(d.temporaries, name)
+			d.all = append(d.all, name)
 		}
 		d.largest = max(d.largest, number)
 	}
 	for _, numbers := range [][]uint64{d.manifests, d.wals, d.tables} {
 		slices.Sort(numbers)
 	}
+	d.all = append(d.all, d.names(0)...)
 	return d, nil
 }
 
 // names returns the names of the numbered files from a number on.
-func (d *directory) names(from uint64) []string {
+func (d *files) names(from uint64) []string {
 	var names []string
 	add := func(numbers []uint64, name func(uint64) string) {
 		for _, n := range numbers {
@@ -73,7 +74,7 @@ func (d *directory) names(from uint64) []string {
 // data names the files that would be lost if a database were created here. A lone
 // first MANIFEST is none: a creation that was interrupted before CURRENT leaves
 // it, and a database that was ever written to has a WAL as well.
-func (d *directory) data() []string {
+func (d *files) data() []string {
 	names := d.names(0)
 	if len(names) == 1 && names[0] == base.ManifestName(firstManifest) {
 		return nil

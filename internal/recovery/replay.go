@@ -1,4 +1,4 @@
-package db
+package recovery
 
 import (
 	"errors"
@@ -32,15 +32,19 @@ type replay struct {
 	full          func(*memtable.Memtable) error // takes memtables that are full; nil: they are collected
 	discard       bool                           // check everything, keep nothing
 
-	lastSeq   base.Seq // of the newest operation seen
-	last      wal.Previous
-	memtables []*memtable.Memtable // oldest first; the last one is being filled
-	facts     *RecoveryMetrics     // what is found
+	lastSeq    base.Seq // of the newest operation seen
+	last       wal.Previous
+	reading    uint64               // the segment in hand
+	operations map[uint64]uint64    // found in each segment
+	replayed   []uint64             // the chain, once all of it was read
+	memtables  []*memtable.Memtable // oldest first; the last one is being filled
+	facts      *Facts               // what is found
 }
 
 // run replays the segments that the MANIFEST needs, in order.
 func (r *replay) run() error {
 	open := make(map[uint64]*segment)
+	r.operations = make(map[uint64]uint64)
 	defer func() {
 		for _, s := range open {
 			s.file.Close()
@@ -76,7 +80,16 @@ func (r *replay) run() error {
 	if err := r.strays(open, chain); err != nil {
 		return err
 	}
+	r.replayed = []uint64{}
+	for _, s := range chain {
+		r.replayed = append(r.replayed, s.number)
+	}
 	return r.checkClean(chain)
+}
+
+// needs reports whether a segment may hold what is in no table yet.
+func (r *replay) needs(number uint64) bool {
+	return number >= r.state.OldestWAL && (r.replayed == nil || slices.Contains(r.replayed, number))
 }
 
 // segment is one open WAL segment.
@@ -88,6 +101,7 @@ type segment struct {
 }
 
 func (r *replay) open(number uint64) (*segment, error) {
+	r.reading = number
 	s := &segment{number: number, path: base.WALPath(r.dir, number)}
 	var err error
 	if s.file, err = r.fs.Open(s.path); err != nil {
@@ -150,8 +164,9 @@ func (r *replay) sizeMemtables(chain []*segment) error {
 		}
 		logBytes += sizeBytes
 	}
+	const leastMemtableBytes = 16 << 10
 	const mostPerLogByte = 16 // of a delete of a short key: 40 bytes for 3
-	r.memtableBytes = min(r.memtableBytes, max(minMemtableBytes, mostPerLogByte*logBytes))
+	r.memtableBytes = min(r.memtableBytes, max(leastMemtableBytes, mostPerLogByte*logBytes))
 	return nil
 }
 
@@ -166,7 +181,9 @@ func (s *segment) mustEndAt(p wal.Previous) error {
 
 // segment replays one segment.
 func (r *replay) segment(s *segment) error {
-	records := 0
+	records, before := 0, r.facts.Operations
+	r.reading = s.number
+	defer func() { r.operations[s.number] = r.facts.Operations - before }()
 	for {
 		payload, offset, err := s.reader.Next()
 		if errors.Is(err, io.EOF) {
@@ -276,6 +293,7 @@ func (r *replay) strays(open map[uint64]*segment, chain []*segment) error {
 		if s == nil || s.reader.Empty() || slices.Contains(chain, s) {
 			continue
 		}
+		r.reading = number
 		if _, offset, err := s.reader.Next(); !errors.Is(err, io.EOF) {
 			if err != nil {
 				return err

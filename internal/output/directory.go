@@ -1,0 +1,81 @@
+package output
+
+import (
+	"path/filepath"
+	"sync/atomic"
+
+	"github.com/rs/zerolog"
+
+	"lsmdb/internal/base"
+	"lsmdb/internal/vfs"
+	"lsmdb/manifest"
+	"lsmdb/sstable"
+	"lsmdb/wal"
+)
+
+// Directory is the directory of one open database, and how its files are made and
+// read. All of it is fixed when the stages start; what moves (Numbers, Cache, Stats,
+// Files) is safe for concurrent use.
+type Directory struct {
+	FS         vfs.Directory
+	Dir        string
+	DatabaseID uint64
+	Tables     sstable.WriterOptions // Identity is set for each table
+	Cache      *sstable.Cache        // nil: none
+	Stats      *sstable.Stats
+	Files      *sstable.OpenFiles
+	Numbers    *FileNumbers
+	Logger     zerolog.Logger
+}
+
+// FileNumbers hands out the numbers of files. One counter serves all types of
+// files, and a number is never handed out twice.
+type FileNumbers struct{ next atomic.Uint64 }
+
+// NewFileNumbers returns a counter whose first number is next.
+func NewFileNumbers(next uint64) *FileNumbers {
+	n := &FileNumbers{}
+	n.next.Store(next)
+	return n
+}
+
+// Next hands out a number.
+func (n *FileNumbers) Next() uint64 { return n.next.Add(1) - 1 }
+
+// Peek returns the number that Next would hand out.
+func (n *FileNumbers) Peek() uint64 { return n.next.Load() }
+
+// Attach gives a table of the tree its handle, unless it has one.
+func (d *Directory) Attach(t *manifest.TableMeta) {
+	if t.Handle != nil {
+		return
+	}
+	t.Handle = sstable.NewHandle(d.FS, base.TablePath(d.Dir, t.Number), sstable.ReaderOptions{
+		SizeBytes: t.SizeBytes,
+		Identity:  t.Identity,
+		Cache:     d.Cache,
+		Stats:     d.Stats,
+	}, d.Files)
+}
+
+// NewSegment creates a WAL segment that follows previous, durable in its
+// directory. On an error nothing is left of it.
+func (d *Directory) NewSegment(previous wal.Previous) (*wal.Writer, error) {
+	number := d.Numbers.Next()
+	return wal.Create(d.FS, base.WALPath(d.Dir, number), number, previous)
+}
+
+// RemoveTables deletes the tables that an edit would have added to the tree, but
+// not those it only would have moved. What cannot be deleted now is unlisted, so the
+// next open removes it.
+func (d *Directory) RemoveTables(edit *manifest.Edit) {
+	for _, a := range edit.Added {
+		if a.Meta.Handle != nil {
+			continue // it is in the tree already
+		}
+		path := base.TablePath(d.Dir, a.Meta.Number)
+		if err := d.FS.Remove(path); err != nil {
+			d.Logger.Warn().Str("file", filepath.Base(path)).Err(err).Msg("an unused table stays until the next open")
+		}
+	}
+}

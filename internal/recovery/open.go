@@ -1,0 +1,340 @@
+package recovery
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"lsmdb/internal/base"
+	"lsmdb/internal/output"
+	"lsmdb/internal/vfs"
+	"lsmdb/manifest"
+	"lsmdb/memtable"
+	"lsmdb/wal"
+)
+
+// Opening carries one Open through its steps, and later takes the database over. Until
+// the new CURRENT is in place, no step removes or changes anything that an earlier state
+// needs, so it may be interrupted anywhere and start over.
+type Opening struct {
+	directory *output.Directory
+	fs        vfs.FS // until directory.FS is open
+	options   Options
+	began     time.Time
+
+	files     files
+	facts     Facts
+	told      atomic.Pointer[Facts] // as of the last step
+	current   manifest.Current
+	state     manifest.State
+	fresh     uint64 // first number of a file made by this Open; 0: none can exist yet
+	swept     bool   // what earlier ones left was removed
+	switching bool   // CURRENT may name a file of this Open
+	replay    *replay
+	begun     Begun // files of a takeover that is not through
+}
+
+// Options says how a database is opened.
+type Options struct {
+	MemtableBytes       int64
+	ReadOnly, MustExist bool
+}
+
+// Facts is what an Open found and did; db.RecoveryMetrics explains them.
+type Facts struct {
+	Created       bool
+	CleanClose    bool
+	Segments      int
+	Commits       uint64
+	Operations    uint64
+	Bytes         int64
+	TornBytes     int64
+	TablesWritten int
+	FilesRemoved  int
+	Time          time.Duration
+}
+
+// Begun is what the changes of a database go to.
+type Begun struct {
+	State    manifest.State // with the tables made of what was replayed
+	Manifest *manifest.Log  // its state is State
+	Log      *wal.Writer    // the first segment, empty
+}
+
+// Close closes the files that are there, as they are. Nothing depends on them, or all
+// in them is durable; so errors change nothing.
+func (b Begun) Close() {
+	if b.Manifest != nil {
+		_ = b.Manifest.Close()
+	}
+	if b.Log != nil {
+		_ = b.Log.Close()
+	}
+}
+
+// Open locks the database in d.Dir on fsys, creating it if it may, reads and checks it
+// and replays the log. It fills in what d lacks: FS, Numbers and DatabaseID. After an
+// error everything is as it was.
+func Open(fsys vfs.FS, d *output.Directory, options Options) (*Opening, error) {
+	o := &Opening{directory: d, fs: fsys, options: options, began: time.Now()}
+	for _, step := range []func() error{o.takeLock, o.readCurrent, o.loadTree, o.replayLog} {
+		if err := step(); err != nil {
+			o.abandon()
+			return nil, err
+		}
+	}
+	o.facts.Time = time.Since(o.began)
+	o.tell()
+	return o, nil
+}
+
+// State returns the tree and the last number of the log.
+func (o *Opening) State() manifest.State {
+	state := o.state
+	state.LastSeq = o.replay.lastSeq
+	return state
+}
+
+// Memtables returns what the log holds, in no table yet; newest first.
+func (o *Opening) Memtables() []*memtable.Memtable {
+	newest := slices.Clone(o.replay.memtables)
+	slices.Reverse(newest)
+	return newest
+}
+
+// Marked reports whether the mark of a clean close holds until something changes.
+func (o *Opening) Marked() bool { return o.current.Clean != nil || o.facts.Created }
+
+// Facts returns what was found and done so far. Any goroutine may call it.
+func (o *Opening) Facts() Facts { return *o.told.Load() }
+
+func (o *Opening) tell() {
+	facts := o.facts
+	o.told.Store(&facts)
+}
+
+// abandon releases what a failed Open holds.
+func (o *Opening) abandon() {
+	o.directory.Files.CloseAll()
+	o.TakeBack()
+	if o.directory.FS != nil {
+		o.directory.FS.Close()
+	}
+}
+
+// TakeBack removes what was made by an Open that failed, or for a takeover that was
+// not carried through, so that repeated failures do not fill the disk. If CURRENT may
+// name it, the next Open has to decide.
+func (o *Opening) TakeBack() {
+	o.begun.Close()
+	if o.fresh == 0 || o.switching || o.options.ReadOnly {
+		return
+	}
+	files, err := listFiles(o.directory.FS, o.directory.Dir)
+	if err != nil {
+		return // the next Open removes what is not listed
+	}
+	for _, name := range files.names(o.fresh) {
+		_ = o.directory.FS.Remove(filepath.Join(o.directory.Dir, name)) // likewise
+	}
+}
+
+// takeLock makes the directory, unless it must exist, and locks it.
+func (o *Opening) takeLock() error {
+	mayCreate := !o.options.ReadOnly && !o.options.MustExist
+	_, err := o.fs.Stat(o.directory.Dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && mayCreate:
+		if err := o.makeDirectory(); err != nil {
+			return err
+		}
+	case err != nil:
+		return fmt.Errorf("lsmdb: open %s: %w", o.directory.Dir, err)
+	}
+	if !mayCreate {
+		if err := o.mustExist(); err != nil {
+			return err
+		}
+	}
+	directory, err := o.fs.OpenDirectory(o.directory.Dir)
+	if err != nil {
+		return fmt.Errorf("lsmdb: open %s: %w", o.directory.Dir, err)
+	}
+	o.directory.FS = directory
+	return directory.Lock(o.options.ReadOnly)
+}
+
+// makeDirectory makes the directory and its missing parents, each durable in the
+// directory above it: what is synced in a directory that a power failure takes away
+// would be lost all the same.
+func (o *Opening) makeDirectory() error {
+	var above []string // directories that get a new entry
+	for dir := filepath.Clean(o.directory.Dir); ; dir = filepath.Dir(dir) {
+		if _, err := o.fs.Stat(dir); err == nil || filepath.Dir(dir) == dir {
+			break
+		}
+		above = append(above, filepath.Dir(dir))
+	}
+	if err := o.fs.MkdirAll(o.directory.Dir); err != nil {
+		return fmt.Errorf("lsmdb: create %s: %w", o.directory.Dir, err)
+	}
+	for _, dir := range above {
+		err := o.fs.SyncDir(dir)
+		if errors.Is(err, fs.ErrPermission) {
+			// Who may not read the directory above cannot sync it. File systems with a journal
+			// have the entry of a new directory on disk when the directory itself is synced.
+			err = o.fs.SyncDir(o.directory.Dir)
+		}
+		if err != nil {
+			return fmt.Errorf("lsmdb: create %s: %w", o.directory.Dir, err)
+		}
+	}
+	return nil
+}
+
+// mustExist refuses a directory without a database before a LOCK is left in it.
+func (o *Opening) mustExist() error {
+	files, err := listFiles(o.fs, o.directory.Dir)
+	if err == nil && !files.hasCurrent && len(files.data()) == 0 {
+		err = fmt.Errorf("lsmdb: no database in %s: %w", o.directory.Dir, fs.ErrNotExist)
+	}
+	return err
+}
+
+// readCurrent finds the database in the directory, or creates one where nothing
+// of one is there.
+func (o *Opening) readCurrent() (err error) {
+	if o.files, err = listFiles(o.directory.FS, o.directory.Dir); err != nil {
+		return err
+	}
+	o.directory.Numbers = output.NewFileNumbers(o.files.largest + 1)
+	o.current, err = manifest.ReadCurrent(o.directory.FS, o.directory.Dir)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if data := o.files.data(); len(data) > 0 {
+		return base.Corruptf(filepath.Join(o.directory.Dir, base.CurrentName), -1, "missing, but %s is there", data[0])
+	}
+	if o.options.ReadOnly || o.options.MustExist {
+		return fmt.Errorf("lsmdb: no database in %s: %w", o.directory.Dir, fs.ErrNotExist)
+	}
+	return o.create()
+}
+
+// create makes an empty database. CURRENT is its commit point: before it, what is
+// there is the leftover that files.data does not count as data.
+func (o *Opening) create() error {
+	o.syncAbove()
+	for _, number := range o.files.manifests {
+		if err := o.directory.FS.Remove(filepath.Join(o.directory.Dir, base.ManifestName(number))); err != nil {
+			return fmt.Errorf("lsmdb: create %s: %w", o.directory.Dir, err)
+		}
+	}
+	o.directory.Numbers = output.NewFileNumbers(firstManifest + 1) // also where a leftover held the first
+	empty := manifest.State{DatabaseID: newDatabaseID(), Version: &manifest.Version{}, NextFile: firstManifest + 1}
+	log, err := manifest.CreateLog(o.directory.FS, o.directory.Dir, firstManifest, empty)
+	if err != nil {
+		return fmt.Errorf("lsmdb: create %s: %w", o.directory.Dir, err)
+	}
+	if err := errors.Join(log.Close(), manifest.WriteCurrent(o.directory.FS, o.directory.Dir, manifest.Current{Manifest: firstManifest})); err != nil {
+		return fmt.Errorf("lsmdb: create %s: %w", o.directory.Dir, err)
+	}
+	o.current = manifest.Current{Manifest: firstManifest}
+	o.files.manifests = []uint64{firstManifest}
+	o.files.all = append(o.files.all, base.ManifestName(firstManifest))
+	o.facts.Created = true
+	return nil
+}
+
+// syncAbove makes the way to the directory durable. What makeDirectory made it has
+// synced, but an earlier creation may have been interrupted between the two, and
+// nobody can tell. So this is done on suspicion, and where it cannot be done (other
+// people's directories above) the creation goes on.
+func (o *Opening) syncAbove() {
+	for dir := filepath.Clean(o.directory.Dir); filepath.Dir(dir) != dir; dir = filepath.Dir(dir) {
+		if err := o.fs.SyncDir(filepath.Dir(dir)); err != nil {
+			o.directory.Logger.Debug().Str("dir", filepath.Dir(dir)).Err(err).Msg("a directory above the new database was not synced")
+		}
+	}
+}
+
+// newDatabaseID draws the number that makes this database's tables distinguishable
+// from all others.
+func newDatabaseID() uint64 {
+	var b [8]byte
+	rand.Read(b[:]) // never fails, says its documentation
+	return binary.LittleEndian.Uint64(b[:]) | 1
+}
+
+// loadTree reads the MANIFEST and checks that every table it lists is there.
+func (o *Opening) loadTree() error {
+	state, facts, err := manifest.Load(o.directory.FS, o.directory.Dir, o.current.Manifest)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(o.directory.Dir, base.ManifestName(o.current.Manifest))
+	if clean := o.current.Clean; clean != nil {
+		if !facts.End.Sealed || facts.End.Offset != clean.ManifestEnd {
+			return base.Corruptf(path, facts.End.Offset, "ends here, but a clean close left it at %d", clean.ManifestEnd)
+		}
+		o.facts.CleanClose = true
+	}
+	o.state = state
+	o.directory.DatabaseID = state.DatabaseID
+	o.directory.Numbers = output.NewFileNumbers(max(o.directory.Numbers.Peek(), state.NextFile))
+	o.fresh = o.directory.Numbers.Peek()
+	for level, tables := range state.Version.Levels {
+		for _, t := range tables {
+			if err := checkTable(o.directory.FS, o.directory.Dir, level, t); err != nil {
+				return err
+			}
+			o.directory.Attach(t)
+		}
+	}
+	return nil
+}
+
+// checkTable refuses a table that is missing, cannot be read, or is of the wrong size.
+func checkTable(fsys vfs.FS, dir string, level int, t *manifest.TableMeta) error {
+	path := base.TablePath(dir, t.Number)
+	file, err := fsys.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return base.Corruptf(path, -1, "missing, but the MANIFEST lists it in level %d", level)
+	}
+	if err != nil {
+		return fmt.Errorf("lsmdb: open table: %w", err)
+	}
+	defer file.Close()
+	sizeBytes, err := file.Size()
+	if err != nil {
+		return fmt.Errorf("lsmdb: size of %s: %w", path, err)
+	}
+	if sizeBytes != t.SizeBytes {
+		return base.Corruptf(path, -1, "has %d bytes, the MANIFEST says %d", sizeBytes, t.SizeBytes)
+	}
+	return nil
+}
+
+// replayLog reads the WAL into memtables.
+func (o *Opening) replayLog() error {
+	o.replay = o.newReplay()
+	if !o.options.ReadOnly {
+		o.directory.FS.NoteHolder() // the directory was accepted
+		o.replay.full = o.flush
+	}
+	return o.replay.run()
+}
+
+// newReplay prepares to read the WAL that belongs to the tree.
+func (o *Opening) newReplay() *replay {
+	return &replay{
+		fs: o.directory.FS, dir: o.directory.Dir, state: o.state, clean: o.current.Clean, segments: o.files.wals,
+		memtableBytes: o.options.MemtableBytes, lastSeq: o.state.LastSeq, facts: &o.facts,
+	}
+}

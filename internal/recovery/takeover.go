@@ -1,0 +1,138 @@
+package recovery
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"lsmdb/flusher"
+	"lsmdb/internal/base"
+	"lsmdb/manifest"
+	"lsmdb/memtable"
+	"lsmdb/wal"
+)
+
+// Begin takes the database over, in the order that crash safety asks for: tables of
+// what was replayed, a WAL segment, a MANIFEST that names them, all durable; then
+// CURRENT names that MANIFEST, and only then what it does not list is removed. A
+// crash before the switch leaves files that nothing names beside all that was there.
+// After a shortage Begin goes on where it stopped when it is called again.
+func (o *Opening) Begin() (Begun, error) {
+	defer o.tell()
+	o.sweepLeft()
+	if err := o.flushReplayed(); err != nil {
+		return Begun{}, err
+	}
+	if err := o.commit(); err != nil {
+		return Begun{}, err
+	}
+	o.remove(nil) // what only the state before needed
+	o.directory.Logger.Info().Int("tables_written", o.facts.TablesWritten).Int("files_removed", o.facts.FilesRemoved).Msg("taken over")
+	begun := o.begun
+	begun.State = o.state
+	// The Keeper still knows o, which must not keep old tables open nor memtables in memory.
+	o.begun, o.state, o.replay = Begun{}, manifest.State{}, nil
+	return begun, nil
+}
+
+// sweepLeft removes what takeovers left that were not carried through, before anything
+// is written: so they need no more space each time.
+func (o *Opening) sweepLeft() {
+	o.swept = true
+	needed := []string{base.ManifestName(o.current.Manifest)}
+	for _, number := range o.files.wals {
+		if o.replay.needs(number) {
+			needed = append(needed, base.WALName(number))
+		}
+	}
+	o.remove(needed)
+}
+
+// flush writes a replayed memtable to a table of level 0. Only the state in memory
+// lists it, until commit.
+func (o *Opening) flush(m *memtable.Memtable) error {
+	if !o.swept {
+		o.sweepLeft()
+	}
+	tables, err := flusher.Run(context.Background(), o.directory, m.NewIterator(), nil)
+	if err != nil {
+		return fmt.Errorf("lsmdb: writing what was recovered: %w", err)
+	}
+	edit := &manifest.Edit{}
+	for _, t := range tables {
+		o.directory.Attach(t)
+		edit.Added = append(edit.Added, manifest.AddedTable{Level: 0, Meta: t})
+	}
+	o.facts.TablesWritten += len(tables)
+	o.state, err = o.state.Apply(edit)
+	return err
+}
+
+// flushReplayed writes the memtable that replay ended with.
+func (o *Opening) flushReplayed() error {
+	for _, m := range o.replay.memtables {
+		if err := o.flush(m); err != nil {
+			return err
+		}
+		o.replay.memtables = o.replay.memtables[1:]
+	}
+	return nil
+}
+
+// commit begins a new WAL segment and a new MANIFEST, unless they are there from an
+// attempt before, and makes them the database by switching CURRENT. That also takes
+// the mark of a clean close back.
+func (o *Opening) commit() (err error) {
+	// The segment names no predecessor. What was replayed need not be durable where
+	// it was read; should this recovery be cut short by a power failure, the next one
+	// may find less, and that must not look like damage.
+	if o.begun.Log == nil {
+		if o.begun.Log, err = o.directory.NewSegment(wal.Previous{}); err != nil {
+			return fmt.Errorf("lsmdb: beginning the WAL: %w", err)
+		}
+	}
+	if o.begun.Manifest == nil {
+		number := o.directory.Numbers.Next()
+		edit := manifest.Edit{OldestWAL: o.begun.Log.Segment(), NextFile: o.directory.Numbers.Peek()}
+		if o.state, err = o.state.Apply(&edit); err != nil {
+			return fmt.Errorf("invariant: recovery made an impossible state: %w", err)
+		}
+		if o.begun.Manifest, err = manifest.CreateLog(o.directory.FS, o.directory.Dir, number, o.state); err != nil {
+			return fmt.Errorf("lsmdb: beginning the MANIFEST: %w", err)
+		}
+	}
+	o.switching = true // also should WriteCurrent panic
+	err = manifest.WriteCurrent(o.directory.FS, o.directory.Dir, manifest.Current{Manifest: o.begun.Manifest.Number()})
+	o.switching = !base.IsShortage(err) // which promises that nothing changed
+	if err != nil {
+		return fmt.Errorf("lsmdb: switching CURRENT: %w", err)
+	}
+	return nil
+}
+
+// remove removes the files that were there at first, but for the needed ones and the
+// tables of the tree. A failure is no reason not to open: the files stay unlisted.
+func (o *Opening) remove(needed []string) {
+	listed := make(map[string]bool)
+	for _, name := range needed {
+		listed[name] = true
+	}
+	for _, tables := range o.state.Version.Levels {
+		for _, t := range tables {
+			listed[base.TableName(t.Number)] = true
+		}
+	}
+	var left []string
+	for _, name := range o.files.all {
+		if listed[name] {
+			left = append(left, name)
+			continue
+		}
+		if err := o.directory.FS.Remove(filepath.Join(o.directory.Dir, name)); err != nil {
+			o.directory.Logger.Warn().Str("file", name).Err(err).Msg("an unlisted file could not be removed")
+			continue
+		}
+		o.facts.FilesRemoved++
+	}
+	o.files.all = left
+}
