@@ -42,6 +42,24 @@ func prove(t *testing.T, lengthBytes int) proved {
 	return p
 }
 
+// TestRoom: a record that there is room for does not make the log grow, up to the last byte.
+func TestRoom(t *testing.T) {
+	long, answers := noise(1, 65_500), map[bool]int{}
+	for length := len(long) - 300; length < len(long); length++ {
+		w := mustWriter(t, &memoryFile{})
+		mustDo(t, w.Append(long[:length]))
+		reserved, room := w.ReservedBytes(), w.Room(markBytes)
+		mustDo(t, w.Append(long[:markBytes]))
+		if grew := w.ReservedBytes() > reserved; grew == room {
+			t.Fatalf("behind %d bytes there is room: %t, but the log grew: %t", length, room, grew)
+		}
+		answers[room]++
+	}
+	if len(answers) != 2 {
+		t.Errorf("always the same answer: %v", answers)
+	}
+}
+
 // proofLengths leave the mark in every position: behind the record, across a border of
 // blocks, behind padding, and behind records of several chunks.
 func proofLengths() []int {

@@ -103,7 +103,7 @@ func TestSmallLogsTakeLittle(t *testing.T) {
 	w, path := windowed(t)
 	f := &watched{LogFile: w.log, t: t}
 	w.log = f
-	for written := 0; written < 10<<20; written += 1000 {
+	for written := 0; written < 20<<20; written += 1000 {
 		mustDo(t, w.Append(noise(1, 1000)))
 		holds := w.Offset()
 		if most := max(firstStepBytes, min(2*holds, holds+lastAllocationBytes)) + 2000; w.ReservedBytes() > most || f.longest > most {
@@ -175,7 +175,7 @@ type refusing struct {
 func (f *refusing) Allocate(offset, length int64) error {
 	f.asked++
 	if f.allocateErr != nil { // as on ext4, which keeps what there was room for
-		f.data = append(f.data[:offset], make([]byte, length/2)...)
+		f.data = append(f.data[:offset], make([]byte, length-1)...)
 		return f.allocateErr
 	}
 	f.data = append(f.data[:offset], make([]byte, length)...)

@@ -20,7 +20,7 @@ const (
 
 	// As many records in a row without a sync make the Writer go over to windows.
 	rareSyncRecords     = 16
-	lastAllocationBytes = 4 << 20  // the longest step of what the file system fills with zeros
+	lastAllocationBytes = 8 << 20  // the longest step of what the file system fills with zeros
 	windowBytes         = 1 << 20  // counts as the process's memory while it is open
 	maxWindowedBytes    = 16 << 10 // a longer write is as fast by a system call
 )

@@ -116,7 +116,7 @@ func TestPreallocationGrowsInSteps(t *testing.T) {
 		want     []int64
 	}{
 		{0, []int64{64, 128, 256, 512, 1024, 1536, 2048, 2560}},
-		{rareSyncRecords, []int64{64, 128, 256, 512, 1024, 2048, 4096, 8192, 12288, 16384}},
+		{rareSyncRecords, []int64{64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 24576, 32768}},
 	} {
 		w := mustWriter(t, &refusing{})
 		var sizes []int64
@@ -182,9 +182,20 @@ func TestDiskFullWhilePreallocating(t *testing.T) {
 	if spare := w.ReservedBytes() - w.Offset(); spare > 4<<10 {
 		t.Errorf("%d bytes are kept on a disk that was full", spare)
 	}
+	before := len(f.journal)
+	for range 100 { // not each of them fills what is left of the disk with zeros
+		mustDo(t, w.Append(noise(5, 100)))
+	}
+	written := 0
+	for _, c := range f.journal[before:] {
+		written += len(c.data)
+	}
+	if written > 100_000 {
+		t.Errorf("%d bytes were written for 100 records of 100 bytes", written)
+	}
 	f.limitBytes = 0
 	mustDo(t, w.Append(noise(3, 50_000)))
-	if o := readLog(f.data); len(o.records) != 4 || o.err != nil {
+	if o := readLog(f.data); len(o.records) != 104 || o.err != nil {
 		t.Fatalf("%d records, error %v", len(o.records), o.err)
 	}
 }
