@@ -130,8 +130,9 @@ func TestNothingIsBegunForReaders(t *testing.T) {
 		}
 		r.p.Release(r.p.Acquire())
 		must(t, r.p.Close())
-		r.checkClosed()
-		if trace := r.traced(""); r.begun.Load() != 0 || len(trace) > 0 {
+		trace := r.traced("")
+		r.checkClosed() // closes the rig's own files
+		if r.begun.Load() != 0 || len(trace) > 0 {
 			t.Errorf("begun %d times, and %v", r.begun.Load(), trace)
 		}
 	})

@@ -40,15 +40,19 @@ func runToCrash(t *testing.T, script ...any) *crashRun {
 			mustDo(t, w.Append(run.records[begun-1]))
 			note(false)
 		case string:
-			if step == "sync" {
+			switch step {
+			case "sync":
 				mustDo(t, w.Sync())
 				note(false)
 				synced = begun
-				continue
+			case "close":
+				mustDo(t, w.Close())
+				note(false)
+			default:
+				_, err := w.Finish()
+				mustDo(t, err)
+				note(true)
 			}
-			_, err := w.Finish()
-			mustDo(t, err)
-			note(true)
 		}
 	}
 	run.journal = f.journal
@@ -67,6 +71,8 @@ func TestCrashAnywhere(t *testing.T) {
 		"two blocks":  {30000, "sync", 5000, 20, "sync", 40, 7, "finish"},
 		"grows":       {60000, "sync", 9000, 20, "sync", 40, 7, "finish"},
 		"large write": {1100 << 10, 20, "sync", 40, "finish"},
+		"is cut":      {30000, 9000, "sync", "close"},
+		"cut as is":   {3, 500, "sync", 40, 9, "close"},
 	}
 	for name, script := range scripts {
 		t.Run(name, func(t *testing.T) {

@@ -80,6 +80,72 @@ func TestOnlyRareSyncsUseWindows(t *testing.T) {
 	}
 }
 
+// watched notes which parts of a file were mapped.
+type watched struct {
+	vfs.LogFile
+	t       *testing.T
+	longest int64 // window
+}
+
+func (f *watched) Map(offset, length int64) (*vfs.Window, error) {
+	size, err := f.Size()
+	mustDo(f.t, err)
+	if offset+length > size {
+		f.t.Errorf("a window from %d to %d on a file of %d bytes", offset, offset+length, size)
+	}
+	f.longest = max(f.longest, length)
+	return f.LogFile.Map(offset, length)
+}
+
+// TestSmallLogsTakeLittle: the file and the windows grow with what was written, and
+// what is spare goes back when the log is closed.
+func TestSmallLogsTakeLittle(t *testing.T) {
+	w, path := windowed(t)
+	f := &watched{LogFile: w.log, t: t}
+	w.log = f
+	for written := 0; written < 20<<20; written += 1000 {
+		mustDo(t, w.Append(noise(1, 1000)))
+		holds := w.Offset()
+		if most := max(firstStepBytes, min(2*holds, holds+lastAllocationBytes)) + 2000; w.ReservedBytes() > most || f.longest > most {
+			t.Fatalf("%d bytes reserved and %d in a window for %d written", w.ReservedBytes(), f.longest, holds)
+		}
+	}
+	if f.longest != windowBytes {
+		t.Errorf("the longest window has %d bytes", f.longest)
+	}
+	end := w.Offset()
+	mustDo(t, w.Sync())
+	mustDo(t, w.Close())
+	data, err := os.ReadFile(path)
+	mustDo(t, err)
+	if o := readLog(data); int64(len(data)) != end || o.end != (End{Offset: end}) || o.err != nil {
+		t.Errorf("%d bytes of %d, %+v, %v", len(data), end, o.end, o.err)
+	}
+}
+
+// TestSyncsCloseTheWindow: it takes no memory once every few records are synced.
+func TestSyncsCloseTheWindow(t *testing.T) {
+	w, _ := windowed(t)
+	for range 2 * rareSyncRecords {
+		mustDo(t, w.Append(noise(1, 130)))
+	}
+	mustDo(t, w.Sync())
+	if !w.window.Covers(w.Offset(), 1) {
+		t.Error("the window was closed by the first sync after many records")
+	}
+	mustDo(t, w.Append(noise(1, 130)))
+	mustDo(t, w.Sync())
+	if w.window.Covers(w.Offset(), 1) {
+		t.Error("the window is open although syncs are frequent")
+	}
+	for range 2 * rareSyncRecords {
+		mustDo(t, w.Append(noise(1, 130)))
+	}
+	if !w.window.Covers(w.Offset(), 1) {
+		t.Error("no window was opened again")
+	}
+}
+
 // TestCutUnderAWindow takes the file away from under the mapped memory: that must be
 // an error like that of a write, not the end of the process.
 func TestCutUnderAWindow(t *testing.T) {
@@ -108,7 +174,8 @@ type refusing struct {
 
 func (f *refusing) Allocate(offset, length int64) error {
 	f.asked++
-	if f.allocateErr != nil {
+	if f.allocateErr != nil { // as on ext4, which keeps what there was room for
+		f.data = append(f.data[:offset], make([]byte, length-1)...)
 		return f.allocateErr
 	}
 	f.data = append(f.data[:offset], make([]byte, length)...)
@@ -151,6 +218,9 @@ func TestWithoutWindows(t *testing.T) {
 			}
 			if err == nil {
 				mustDo(t, w.Sync())
+			}
+			if int64(len(f.data)) != w.ReservedBytes() {
+				t.Errorf("a file of %d bytes, %d reserved", len(f.data), w.ReservedBytes())
 			}
 			if o := readLog(f.data); o.err != nil || len(o.records) < 1000 {
 				t.Errorf("%d records: %v", len(o.records), o.err)

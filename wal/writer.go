@@ -12,15 +12,17 @@ import (
 )
 
 const (
-	firstStepBytes = 64 << 10  // preallocation starts with this much
-	lastStepBytes  = 512 << 10 // and doubles up to this much at a time: the next sync has to wait for the zeros
-	maxWriteBytes  = 1 << 20   // a longer record takes several writes, so that the buffer stays small
+	// Preallocation doubles what is there, so that it takes little where little is written.
+	firstStepBytes = 64 << 10
+	lastStepBytes  = 512 << 10 // the longest step of zeros: the next sync has to wait for them
+	shortStepBytes = 4 << 10   // the next step where the disk was full
+	maxWriteBytes  = 128 << 10 // a longer record takes several writes, so that the buffer stays small
 
 	// As many records in a row without a sync make the Writer go over to windows.
-	rareSyncRecords  = 16
-	allocationBytes  = 8 << 20
-	windowBytes      = 1 << 20  // counts as the process's memory while it is open
-	maxWindowedBytes = 16 << 10 // a longer write is as fast by a system call
+	rareSyncRecords     = 16
+	lastAllocationBytes = 8 << 20  // the longest step of what the file system fills with zeros
+	windowBytes         = 1 << 20  // counts as the process's memory while it is open
+	maxWindowedBytes    = 16 << 10 // a longer write is as fast by a system call
 )
 
 // zeros is what preallocation writes and what "all zero" compares with. Nobody
@@ -143,38 +145,58 @@ func (w *Writer) ReservedBytes() int64 { return w.reserved }
 
 // Reserve ensures that a record of that many bytes lies in preallocated space,
 // so that appending it cannot run out of any. When it fails (a *base.ShortageError or
-// other) only zeros have been written, and the writer stays usable.
+// other) the file is as long as before, and the writer stays usable.
 func (w *Writer) Reserve(payload int64) error {
-	if w.err != nil {
+	if w.err != nil || w.Room(payload) {
 		return w.err
 	}
-	need := recordLimit(w.offset, payload)
-	if need <= w.reserved {
-		return nil
-	}
+	need, start := recordLimit(w.offset, payload), w.reserved
 	if w.syncsAreRare() {
-		// Where this is refused, zeros find out how much there is room for.
-		length := max(need-w.reserved, allocationBytes)
-		if w.log.Allocate(w.reserved, length) == nil {
-			w.reserved += length
+		end := max(need, start+min(w.stepBytes, lastAllocationBytes))
+		if w.log.Allocate(start, end-start) == nil {
+			w.grown(end)
 			return nil
 		}
+		w.giveBack(start) // zeros find out how much there is room for
 	}
-	target := max(need, w.reserved+w.stepBytes)
-	for w.reserved < target {
-		n, err := w.file.WriteAt(zeros[:min(int64(len(zeros)), target-w.reserved)], w.reserved)
-		w.reserved += int64(n)
-		if err == nil {
-			continue
-		}
-		w.stepBytes = firstStepBytes
-		if err = vfs.Shortage(err); w.reserved >= need && base.IsShortage(err) {
-			return nil // the step was too long, but the record fits
-		}
-		return fmt.Errorf("preallocate log %s at offset %d: %w", w.name, w.reserved, err)
+	end := max(need, start+min(w.stepBytes, lastStepBytes))
+	filled, err := w.fill(start, end)
+	if err == nil {
+		w.grown(end)
+		return nil
 	}
-	w.stepBytes = min(2*w.stepBytes, lastStepBytes)
-	return nil
+	w.stepBytes = shortStepBytes
+	if base.IsShortage(err) && filled >= need { // the step was too long, but the record fits
+		w.giveBack(need)
+		return nil
+	}
+	w.giveBack(start)
+	return fmt.Errorf("preallocate log %s at offset %d: %w", w.name, filled, err)
+}
+
+// Room reports whether a record of that many bytes fits into what is reserved already.
+func (w *Writer) Room(payload int64) bool { return recordLimit(w.offset, payload) <= w.reserved }
+
+// fill writes zeros from start to end and returns how far it came.
+func (w *Writer) fill(start, end int64) (filled int64, err error) {
+	for filled = start; filled < end && err == nil; {
+		var n int
+		n, err = w.file.WriteAt(zeros[:min(int64(len(zeros)), end-filled)], filled)
+		filled += int64(n)
+	}
+	return filled, vfs.Shortage(err)
+}
+
+// grown notes that the file is preallocated up to end.
+func (w *Writer) grown(end int64) {
+	w.reserved, w.stepBytes = end, min(2*w.stepBytes, end)
+}
+
+// giveBack cuts off what was preallocated behind end: who else writes to a full disk
+// needs it more. Where the system refuses that, zeros stay in the file, which do no harm.
+func (w *Writer) giveBack(end int64) {
+	w.reserved = end
+	_ = w.file.Truncate(end)
 }
 
 // syncsAreRare reports whether the file can, and should, be written through windows.
@@ -192,21 +214,16 @@ func recordLimit(offset, payload int64) int64 {
 }
 
 // Append writes one record, the concatenation of parts, with a single WriteAt
-// unless it is longer than 1 MiB. It reserves space itself where Reserve was not
+// unless it is longer than 128 KiB. It reserves space itself where Reserve was not
 // called; a failure of that changes nothing. Any other failure is final: every
 // later call returns it.
 func (w *Writer) Append(parts ...[]byte) error {
-	if w.err != nil {
-		return w.err
-	}
 	left := int64(0)
 	for _, p := range parts {
 		left += int64(len(p))
 	}
-	if recordLimit(w.offset, left) > w.reserved {
-		if err := w.Reserve(left); err != nil {
-			return err
-		}
+	if err := w.Reserve(left); err != nil {
+		return err
 	}
 	at := chunkStart(w.offset) // where the buffer goes
 	buffer := binary.AppendUvarint(w.buffer[:chunkHeaderBytes], uint64(at-w.durable))
@@ -313,7 +330,9 @@ func (w *Writer) moveWindow(offset int64) error {
 	if err == nil {
 		start := offset - offset%vfs.WindowAlignBytes
 		w.window, err = w.log.Map(start, min(w.reserved-start, windowBytes))
-		w.log.StartWriteback(max(0, start-windowBytes), windowBytes)
+		if start >= windowBytes {
+			w.log.StartWriteback(start-windowBytes, windowBytes)
+		}
 	}
 	return err
 }
@@ -331,6 +350,9 @@ func (w *Writer) Sync() error {
 	if err := w.file.Sync(); err != nil {
 		w.err = fmt.Errorf("sync log %s: %w", w.name, err)
 		return w.err
+	}
+	if !w.syncsAreRare() { // any more: nobody needs the window
+		_ = w.window.Close()
 	}
 	w.durable, w.unsynced = w.offset, 0
 	return nil
@@ -366,17 +388,24 @@ func (w *Writer) writeEnd() error {
 	return w.Sync()
 }
 
-// Close closes the file without an End chunk and without a sync. Later calls
-// return nil; appending to a closed log fails with base.ErrClosed.
+// Close closes the file without an End chunk and without a sync, and gives the space
+// behind the last record back: what a segment with a successor does not hold is nobody's.
+// A reader takes the end of the file for what zeros are, so it does not matter whether a
+// crash undoes the cut. After a failure the file stays as it is. Later calls return nil;
+// appending to a closed log fails with base.ErrClosed.
 func (w *Writer) Close() error {
 	if w.closed {
 		return nil
 	}
 	w.closed = true
+	err := w.window.Close()
 	if w.err == nil {
+		if w.offset < w.reserved {
+			w.giveBack(w.offset)
+		}
 		w.err = fmt.Errorf("log %s: %w", w.name, base.ErrClosed)
 	}
-	if err := errors.Join(w.window.Close(), w.file.Close()); err != nil {
+	if err = errors.Join(err, w.file.Close()); err != nil {
 		return fmt.Errorf("close log %s: %w", w.name, err)
 	}
 	return nil

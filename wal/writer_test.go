@@ -61,7 +61,7 @@ func TestPartsAreOneRecord(t *testing.T) {
 func TestOneWritePerRecord(t *testing.T) {
 	f := &memoryFile{}
 	w := mustWriter(t, f)
-	for _, tt := range []struct{ length, writes int }{{100, 1}, {40_000, 1}, {900_000, 1}, {5 << 20, 6}} {
+	for _, tt := range []struct{ length, writes int }{{100, 1}, {40_000, 1}, {90_000, 1}, {5 << 20, 41}} {
 		mustDo(t, w.Reserve(int64(tt.length)))
 		before := f.writes
 		mustDo(t, w.Append(noise(1, tt.length)))
@@ -69,7 +69,7 @@ func TestOneWritePerRecord(t *testing.T) {
 			t.Errorf("record of %d bytes took %d writes, want %d", tt.length, got, tt.writes)
 		}
 	}
-	if cap(w.buffer) > 2*maxWriteBytes {
+	if cap(w.buffer) > 256<<10 {
 		t.Errorf("the buffer grew to %d bytes", cap(w.buffer))
 	}
 }
@@ -108,17 +108,27 @@ func TestSyncAdvancesTheMark(t *testing.T) {
 	}
 }
 
+// TestPreallocationGrowsInSteps: a log takes about as much again as it holds, and not
+// much more than that where it is long.
 func TestPreallocationGrowsInSteps(t *testing.T) {
-	w := mustWriter(t, &nowhere{})
-	var sizes []int64
-	for w.ReservedBytes() < 5<<19 {
-		sizes = append(sizes, w.ReservedBytes()>>10)
-		mustDo(t, w.Reserve(w.ReservedBytes()-w.Offset()))
-		w.offset = w.reserved - endRoomBytes // as if records had filled it
-	}
-	want := []int64{64, 192, 448, 960, 1472, 1984, 2496}
-	if !slices.Equal(sizes, want) {
-		t.Errorf("preallocated %d KiB, want %d", sizes, want)
+	for _, c := range []struct {
+		unsynced int // before each step
+		want     []int64
+	}{
+		{0, []int64{64, 128, 256, 512, 1024, 1536, 2048, 2560}},
+		{rareSyncRecords, []int64{64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 24576, 32768}},
+	} {
+		w := mustWriter(t, &refusing{})
+		var sizes []int64
+		for len(sizes) < len(c.want) {
+			sizes = append(sizes, w.ReservedBytes()>>10)
+			w.unsynced = c.unsynced
+			mustDo(t, w.Reserve(w.ReservedBytes()-w.Offset()))
+			w.offset = w.reserved - endRoomBytes // as if records had filled it
+		}
+		if !slices.Equal(sizes, c.want) {
+			t.Errorf("%d records without a sync: preallocated %d KiB, want %d", c.unsynced, sizes, c.want)
+		}
 	}
 }
 
@@ -144,28 +154,71 @@ func TestReserveCoversTheRecord(t *testing.T) {
 	}
 }
 
-// A full disk tears nothing, and writing goes on when there is room again.
+// A full disk tears nothing, and writing goes on when there is room again. Meanwhile
+// the log keeps no room but what its next record needs.
 func TestDiskFullWhilePreallocating(t *testing.T) {
 	f := &memoryFile{limitBytes: 100_000}
 	w := mustWriter(t, f)
 	mustDo(t, w.Append(noise(1, 40_000)))
 	// The step does not fit, the record does.
 	mustDo(t, w.Append(noise(2, 30_000)))
-	offset := w.Offset()
+	offset, size := w.Offset(), int64(len(f.data))
+	if spare := size - offset; spare > 100 || size != w.ReservedBytes() {
+		t.Errorf("%d bytes are kept behind the last record, %d of %d reserved", spare, w.ReservedBytes(), size)
+	}
 	for range 3 {
 		err := w.Append(noise(3, 50_000))
 		if !errors.Is(err, base.ErrDiskFull) || w.Offset() != offset {
 			t.Fatalf("error %v, offset %d want %d", err, w.Offset(), offset)
 		}
+		if int64(len(f.data)) != size || w.ReservedBytes() != size {
+			t.Fatalf("a refused record left %d bytes, %d reserved, there were %d", len(f.data), w.ReservedBytes(), size)
+		}
 		if o := readLog(f.data); len(o.records) != 2 || o.end != (End{Offset: offset}) {
 			t.Fatalf("%d records, end %+v, error %v", len(o.records), o.end, o.err)
 		}
 	}
-	mustDo(t, w.Append(noise(4, 10)))
+	mustDo(t, w.Append(noise(4, 100)))
+	if spare := w.ReservedBytes() - w.Offset(); spare > 4<<10 {
+		t.Errorf("%d bytes are kept on a disk that was full", spare)
+	}
+	before := len(f.journal)
+	for range 100 { // not each of them fills what is left of the disk with zeros
+		mustDo(t, w.Append(noise(5, 100)))
+	}
+	written := 0
+	for _, c := range f.journal[before:] {
+		written += len(c.data)
+	}
+	if written > 100_000 {
+		t.Errorf("%d bytes were written for 100 records of 100 bytes", written)
+	}
 	f.limitBytes = 0
 	mustDo(t, w.Append(noise(3, 50_000)))
-	if o := readLog(f.data); len(o.records) != 4 || o.err != nil {
+	if o := readLog(f.data); len(o.records) != 104 || o.err != nil {
 		t.Fatalf("%d records, error %v", len(o.records), o.err)
+	}
+}
+
+// TestGivingBackMayFail: where the file cannot be cut, zeros stay, and nothing else.
+func TestGivingBackMayFail(t *testing.T) {
+	f := &memoryFile{limitBytes: 100_000, cutErr: errBroken}
+	w := mustWriter(t, f)
+	for i := range 3 {
+		mustDo(t, w.Append(noise(uint64(i), 30_000)))
+	}
+	if err := w.Append(noise(4, 30_000)); !errors.Is(err, base.ErrDiskFull) {
+		t.Fatalf("error %v", err)
+	}
+	f.limitBytes = 0
+	for i := range 3 {
+		mustDo(t, w.Append(noise(uint64(i), 30_000)))
+	}
+	mustDo(t, w.Sync())
+	end := w.Offset()
+	mustDo(t, w.Close())
+	if o := readLog(f.data); len(o.records) != 6 || o.err != nil || o.end != (End{Offset: end}) || int64(len(f.data)) <= end {
+		t.Errorf("%d records, end %+v of %d, error %v", len(o.records), o.end, end, o.err)
 	}
 }
 
@@ -221,7 +274,7 @@ func TestFailedLongWrite(t *testing.T) {
 	if err := w.Append(noise(1, 4<<20)); !errors.Is(err, errBroken) || w.Offset() != offset {
 		t.Fatalf("error %v, offset %d want %d", err, w.Offset(), offset)
 	}
-	if o := readLog(f.data); len(o.records) != 1 || o.end.Offset != offset || o.end.TornBytes < 2<<20 || o.err != nil {
+	if o := readLog(f.data); len(o.records) != 1 || o.end.Offset != offset || o.end.TornBytes < 2*maxWriteBytes || o.err != nil {
 		t.Fatalf("%d records, %+v, %v", len(o.records), o.end, o.err)
 	}
 }
@@ -283,23 +336,61 @@ func TestFinishReportsEachFailure(t *testing.T) {
 	}
 }
 
+// TestClose: what was preallocated goes back, whatever is durable.
 func TestClose(t *testing.T) {
+	for _, sync := range []bool{false, true} {
+		f := &memoryFile{}
+		w := mustWriter(t, f)
+		mustDo(t, w.Append(noise(1, 100_000)))
+		if sync {
+			mustDo(t, w.Sync())
+		}
+		end, syncs := w.Offset(), f.syncs
+		mustDo(t, w.Close())
+		mustDo(t, w.Close())
+		if err := w.Append(nil); !errors.Is(err, base.ErrClosed) || f.syncs != syncs || int64(len(f.data)) != end {
+			t.Errorf("after Close: %v, %d syncs, %d bytes of %d", err, f.syncs-syncs, len(f.data), end)
+		}
+		if o := readLog(f.data); len(o.records) != 1 || o.end != (End{Offset: end}) || o.err != nil {
+			t.Errorf("%d records, %+v, %v", len(o.records), o.end, o.err)
+		}
+	}
 	f := &memoryFile{}
 	w := mustWriter(t, f)
-	mustDo(t, w.Append([]byte("x")))
-	mustDo(t, w.Close())
-	mustDo(t, w.Close())
-	if err := w.Append(nil); !errors.Is(err, base.ErrClosed) || f.syncs != 2 {
-		t.Errorf("after Close: %v, %d syncs", err, f.syncs)
-	}
-	if o := readLog(f.data); len(o.records) != 1 || o.end.Sealed {
-		t.Errorf("%+v", o)
-	}
-	f = &memoryFile{}
-	w = mustWriter(t, f)
 	f.closed = true
 	if err := w.Close(); !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("an error of closing the file was lost: %v", err)
+	}
+}
+
+// TestCloseLeavesAFailedLog: nobody knows what is in it, so nothing is done to it.
+func TestCloseLeavesAFailedLog(t *testing.T) {
+	f := &memoryFile{}
+	w := mustWriter(t, f)
+	f.onWrite = func(int64, int) (int, error) { return 3, errBroken }
+	if err := w.Append([]byte("x")); !errors.Is(err, errBroken) {
+		t.Fatal(err)
+	}
+	before := len(f.journal)
+	mustDo(t, w.Close())
+	if len(f.journal) != before || int64(len(f.data)) != w.ReservedBytes() {
+		t.Errorf("closing did %v", f.journal[before:])
+	}
+}
+
+// TestCutAtEveryLength: a log may end in its file at any place, also in the last bytes of
+// a block, where no chunk would begin.
+func TestCutAtEveryLength(t *testing.T) {
+	for length := 32768 - 27 - 8 - 40; length < 32768-27+40; length++ {
+		f := &memoryFile{}
+		w := mustWriter(t, f)
+		mustDo(t, w.Append(noise(1, length)))
+		mustDo(t, w.Sync())
+		end := w.Offset()
+		mustDo(t, w.Close())
+		if o := readLog(f.data); int64(len(f.data)) != end || len(o.records) != 1 || o.end != (End{Offset: end}) || o.err != nil {
+			t.Fatalf("%d bytes of %d: %d records, %+v, %v", len(f.data), end, len(o.records), o.end, o.err)
+		}
 	}
 }
 
