@@ -108,7 +108,7 @@ func TestManySmallFlushes(t *testing.T) {
 				}
 				amplification := float64(w.writtenBytes) / float64(w.flushedBytes)
 				t.Logf("%d tables, %d in level 0 at most, %.1f bytes written per byte flushed", tables, most, amplification)
-				if tables > 12 || amplification > 15 {
+				if tables > 10 || amplification > 17 {
 					t.Error("too much")
 				}
 				w.check()

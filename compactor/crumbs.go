@@ -41,9 +41,9 @@ func (k *picker) crumbs(level int, tables []*manifest.TableMeta, least int) *Job
 }
 
 // glue makes one table out of neighbours, or of some of them. The largest one must not
-// be larger than the others together: whatever is written again has then at least
-// doubled, and small tables that come one by one do not have a large one written again
-// each time.
+// be much larger than the others together: whatever is written again has then grown by
+// more than half, and small tables that come one by one do not have a large one written
+// again each time.
 func (k *picker) glue(level int, tables []*manifest.TableMeta, least int) *Job {
 	if level == 0 {
 		tables = tables[max(0, len(tables)-k.policy.JobInputs):]
@@ -52,7 +52,7 @@ func (k *picker) glue(level int, tables []*manifest.TableMeta, least int) *Job {
 		return nil
 	}
 	largest := slices.MaxFunc(tables, func(a, b *manifest.TableMeta) int { return int(a.SizeBytes - b.SizeBytes) })
-	if 2*largest.SizeBytes > totalBytes(tables) {
+	if 8*largest.SizeBytes > 5*totalBytes(tables) {
 		at := slices.Index(tables, largest)
 		if job := k.glue(level, tables[at+1:], least); job != nil {
 			return job

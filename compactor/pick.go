@@ -74,10 +74,12 @@ func newPicker(p Policy, v *manifest.Version, running []*Job, setAside map[uint6
 	return k
 }
 
-// due lists the levels with a score of 1 and above, most urgent first.
+// due lists the levels with a score of 1 and above, most urgent first. A level 0 beyond its
+// limit is as urgent as one at the limit: a base level that is still more too large must
+// shrink first, or each of the many jobs out of level 0 rewrites all of it.
 func (k *picker) due() []int {
 	var scores [manifest.NumLevels]float64
-	scores[0] = float64(len(k.version.Levels[0])) / float64(k.policy.L0Trigger)
+	scores[0] = float64(min(len(k.version.Levels[0]), k.policy.L0Limit)) / float64(k.policy.L0Trigger)
 	if len(k.version.Levels[0]) > 0 && k.version.DetoursPay() {
 		scores[0] = max(scores[0], 1)
 	}

@@ -23,6 +23,10 @@ type Policy struct {
 const (
 	minTableBytes = 4 << 10
 	minBaseBytes  = 16 << 10
+
+	// Of smaller tables the files cost more than what is in them. Only a memtable of
+	// less makes smaller ones.
+	fairTableBytes = 64 << 10
 )
 
 // NewPolicy derives the default shape from the size of a memtable. Each table of
@@ -35,7 +39,7 @@ func NewPolicy(memtableBytes int64) Policy {
 		JobInputs:       32,
 		BaseBytes:       max(8*memtableBytes, minBaseBytes),
 		Multiplier:      10,
-		TableBytes:      max(memtableBytes/8, minTableBytes),
+		TableBytes:      max(memtableBytes/8, min(memtableBytes, fairTableBytes), minTableBytes),
 		TableLimitBytes: max(memtableBytes, minTableBytes),
 	}
 }

@@ -46,6 +46,27 @@ func TestRunMergesLevels(t *testing.T) {
 	}
 }
 
+// TestRunWithinLevel0 gathers the newest tables there: a delete must stay over what it
+// deletes in an older one, although nothing lies deeper.
+func TestRunWithinLevel0(t *testing.T) {
+	s := newStore(t, nil)
+	s.load(0, "a", "b")
+	s.load(0, "-a", "c")
+	s.load(0, "c", "d")
+	job := newPicker(s.policy, s.version, nil, nil, base.MaxSeq).crumbs(0, s.version.Levels[0][:2], 2)
+	outputs, err := s.run(t.Context(), job)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.apply(job.Edit(outputs))
+	s.removeUnlisted(job)
+	s.checkFiles()
+	want := []string{`L0 "a"#3,delete`, `L0 "c"#5,set`, `L0 "d"#6,set`, `L0 "a"#1,set`, `L0 "b"#2,set`}
+	if got := s.contents(); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("contents %v", got)
+	}
+}
+
 func TestRunKeepsWhatIsNeeded(t *testing.T) {
 	cases := []struct {
 		name      string

@@ -25,6 +25,7 @@ var update = flag.Bool("update", false, "rewrite the expected outputs in testdat
 //	range a c through=50    the same for a manual compaction; "-" is an open end; or before=7
 //	idle                    pick what is worth it while nobody writes
 //	read 3 1000             readers pass that many entries in table 3
+//	limit 4                 the limit of level 0
 //	inputs 3                as many of level 0 may be in one job
 //	apply                   finish all running jobs, inputs merged into one output each
 //	show                    the tables of the tree
@@ -81,7 +82,7 @@ func runScript(t *testing.T, commands string) string {
 		oldest:   base.MaxSeq,
 		next:     100,
 	}
-	s.policy.L0Trigger, s.policy.L0Limit, s.policy.BaseBytes = 4, 20, 256<<10 // short scripts
+	s.policy.L0Trigger, s.policy.L0Limit, s.policy.BaseBytes, s.policy.TableBytes = 4, 20, 256<<10, 8<<10 // short scripts
 	for line := range strings.Lines(commands) {
 		fields := strings.Fields(line)
 		if len(fields) == 0 || strings.HasPrefix(fields[0], "#") {
@@ -113,6 +114,8 @@ func (s *script) command(t *testing.T, fields []string) {
 		s.start(t, job, done)
 	case "read":
 		s.read(parseNumber(t, fields[1]), int64(parseNumber(t, fields[2])))
+	case "limit":
+		s.policy.L0Limit = int(parseNumber(t, fields[1]))
 	case "inputs":
 		s.policy.JobInputs = int(parseNumber(t, fields[1]))
 	case "idle":

@@ -55,7 +55,7 @@ type Compactor struct {
 
 	quiet   <-chan time.Time // fires when the house may have become idle; nil: no work waits for that
 	seen    base.Seq         // newest write when quiet was set
-	calm    bool             // quiet fired and there was no newer one
+	calm    bool             // quiet fired: if seen is still the newest write, the house is idle
 	sealing *Commit          // flush that was asked for and not answered; nil: none
 	refused bool             // it was refused, and quiet did not fire since
 }
@@ -114,7 +114,7 @@ func (c *Compactor) run(ctx context.Context) error {
 		case <-c.resume:
 			c.resume = nil
 		case <-c.quiet:
-			c.quiet, c.refused, c.calm = nil, false, c.published.Visible() == c.seen
+			c.quiet, c.refused, c.calm = nil, false, true
 		case <-c.flushed():
 			c.endFlush()
 		case <-stopping:

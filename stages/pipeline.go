@@ -10,9 +10,10 @@
 // database over.
 //
 // Blocking sends go down one order only: Writer, Flusher, compaction worker,
-// Keeper, then the Compactor's loop and the Sweeper. The last two never send to a
+// Keeper, then the Compactor's loop and the Sweeper. The last two never wait for a
 // stage, so they always come back to their inbox, and no cycle of waiting can
-// form. What flows upward is a reply on a message's own channel of capacity 1, a
+// form: the Compactor asks the Writer for a flush only if there is room in its inbox.
+// What flows upward is a reply on a message's own channel of capacity 1, a
 // channel closed once, or a state published atomically.
 //
 // The first error that a stage returns, or its panic, cancels all stages with that

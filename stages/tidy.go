@@ -18,14 +18,17 @@ func (c *Compactor) tidy(ctx context.Context) {
 	if c.sealing != nil || c.quiet != nil || len(c.running) > 0 || len(c.pending) > 0 {
 		return
 	}
-	visible, version := c.published.Visible(), c.newest.Version
-	_, oldest := c.snapshots.Count()
-	job := compactor.PickIdle(c.env.Policy, version, c.setAside, oldest)
-	flush := job == nil && len(state.Sealed) == 0 &&
-		compactor.FlushPays(c.env.Policy, version, state.Active.UsedBytes(), state.Active.Deletes())
+	// The flush comes first: what it brings takes part in the merges.
+	flush := len(state.Sealed) == 0 &&
+		compactor.FlushPays(c.env.Policy, c.newest.Version, state.Active.UsedBytes(), state.Active.Deletes())
+	var job *compactor.Job
+	if !flush {
+		_, oldest := c.snapshots.Count()
+		job = compactor.PickIdle(c.env.Policy, c.newest.Version, c.setAside, oldest)
+	}
 	switch {
 	case job == nil && !flush:
-	case !c.calm || visible != c.seen:
+	case !c.calm || c.published.Visible() != c.seen:
 		c.wait()
 	case flush:
 		c.flush()

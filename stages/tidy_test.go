@@ -37,10 +37,13 @@ func (r *rig) large() *rig {
 	return r
 }
 
-// atRest reports whether no timer of the database is running, nor anything else.
+// atRest reports whether no timer of the Compactor is running, nor any job.
 func (r *rig) atRest() bool {
 	synctest.Wait()
-	return r.p.compactor.quiet == nil && r.p.compactor.resume == nil && len(r.p.compactor.running) == 0
+	c := r.p.compactor
+	defer synctest.Wait()
+	defer nudge(c.nudged) // orders what was read before what the loop does next
+	return c.quiet == nil && c.resume == nil && len(c.running) == 0
 }
 
 // TestIdleHouseTidiesUp: what was deleted is gone a while after the last write, although
@@ -76,7 +79,7 @@ func TestIdleHouseMergesLevel0(t *testing.T) {
 		for _, prefix := range []string{"a", "a", "b"} {
 			r.fill(prefix, 10)
 			must(t, r.p.Flush(context.Background()))
-			time.Sleep(2 * time.Second)
+			time.Sleep(3 * time.Second)
 			if counts, _ := r.tables(); counts[0] > 0 || !r.atRest() {
 				t.Errorf("%v tables, at rest: %v", counts, r.atRest())
 			}
