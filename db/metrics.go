@@ -24,6 +24,7 @@ type Metrics struct {
 	Cache    CacheMetrics    `json:"cache"`
 	Filter   FilterMetrics   `json:"filter"`
 	Snapshot SnapshotMetrics `json:"snapshots"`
+	Iterator IteratorMetrics `json:"iterators"`
 	Files    FileMetrics     `json:"files"`
 	Recovery RecoveryMetrics `json:"recovery"`
 }
@@ -128,6 +129,12 @@ type FilterMetrics struct {
 type SnapshotMetrics struct {
 	Open   int    `json:"open"`
 	Oldest uint64 `json:"oldest"` // its sequence number; 0 when none is open
+}
+
+// IteratorMetrics describes the open iterators and what only they keep.
+type IteratorMetrics struct {
+	Open          int   `json:"open"`
+	MemtableBytes int64 `json:"memtable_bytes"` // of memtables that lie in tables already
 }
 
 // FileMetrics describes the directory as the database sees it.

@@ -18,6 +18,8 @@ func (d *DB) Metrics() Metrics {
 		Recovery: RecoveryMetrics(d.recovery.Facts()),
 		Files:    FileMetrics{OpenTables: d.directory.Files.Len()},
 	}
+	pinned := d.published.Pinned()
+	m.Iterator = IteratorMetrics{Open: int(pinned.Iterators), MemtableBytes: pinned.MemtableBytes}
 	for _, sealed := range state.Sealed {
 		m.Memtable.SealedBytes += sealed.UsedBytes()
 		m.Memtable.SealedCount += sealed.Len()

@@ -57,6 +57,11 @@ type Options struct {
 	// no cache.
 	CacheBytes int64
 
+	// MaxOpenFiles bounds the descriptors of the database: those of tables come and go.
+	// Default: half of what the process may have, at most 4,096; anything below 32
+	// counts as that.
+	MaxOpenFiles int
+
 	// FilterBitsPerKey is the size of the Bloom filters. 10 lets about one miss in
 	// a hundred through. Default: 10; negative: no filters. It applies to tables
 	// written from now on.
@@ -102,6 +107,8 @@ const (
 )
 
 const (
+	minOpenFiles        = 32
+	maxOpenFiles        = 4096 // by default
 	minMemtableBytes    = 16 << 10
 	maxFilterBitsPerKey = 64
 )
@@ -116,9 +123,15 @@ func (o *Options) resolved() (Options, error) {
 	r.MemtableBytes = cmp.Or(r.MemtableBytes, DefaultMemtableBytes)
 	r.CacheBytes = cmp.Or(r.CacheBytes, DefaultCacheBytes)
 	r.FilterBitsPerKey = cmp.Or(r.FilterBitsPerKey, DefaultFilterBitsPerKey)
+	if r.MaxOpenFiles == 0 {
+		r.MaxOpenFiles = min(cmp.Or(vfs.DescriptorLimit()/2, maxOpenFiles), maxOpenFiles)
+	}
+	r.MaxOpenFiles = max(r.MaxOpenFiles, minOpenFiles)
 	switch {
 	case r.MemtableBytes < 0 || r.MemtableBytes > memtable.MaxArenaBytes()/2:
 		return r, fmt.Errorf("lsmdb: Options.MemtableBytes is %d, must lie between 1 and %d", r.MemtableBytes, memtable.MaxArenaBytes()/2)
+	case o != nil && o.MaxOpenFiles < 0:
+		return r, fmt.Errorf("lsmdb: Options.MaxOpenFiles is %d, must not be negative", o.MaxOpenFiles)
 	case r.FilterBitsPerKey > maxFilterBitsPerKey:
 		return r, fmt.Errorf("lsmdb: Options.FilterBitsPerKey is %d, must be at most %d", r.FilterBitsPerKey, maxFilterBitsPerKey)
 	case r.Durability != Sync && r.Durability != NoSync:
@@ -142,18 +155,24 @@ func (o *Options) resolved() (Options, error) {
 func (o *Options) environment(dir string) *stages.Environment {
 	env := &stages.Environment{
 		Directory: &output.Directory{
-			Dir: dir, Tables: o.tableOptions(), Cache: o.blockCache(), Stats: &sstable.Stats{}, Files: &sstable.OpenFiles{}, Logger: o.Logger,
+			Dir: dir, Tables: o.tableOptions(), Cache: o.blockCache(), Stats: &sstable.Stats{}, Logger: o.Logger,
 		},
 		MemtableBytes: o.MemtableBytes,
 		RecoveryBytes: max(o.MemtableBytes, leastRecoveryBytes),
 		Policy:        compactor.NewPolicy(o.MemtableBytes),
 		Workers:       compactionWorkers(),
 	}
+	env.Files = &sstable.OpenFiles{Limit: o.MaxOpenFiles - otherFiles - env.Workers}
 	if o.tune != nil {
 		o.tune(env)
 	}
 	return env
 }
+
+// otherFiles is how many descriptors are none of tables that are read, nor of those that
+// compactions write: the directory (2), LOCK, two logs, two MANIFESTs, CURRENT, the table
+// of a flush, and one to look at a file.
+const otherFiles = 10
 
 // leastRecoveryBytes is the smallest memtable that recovery fills: a process before may
 // have left a log that would become thousands of tables with today's MemtableBytes.

@@ -3,7 +3,7 @@ package sstable
 import (
 	"errors"
 	"fmt"
-	"runtime"
+	"io"
 	"sync"
 	"sync/atomic"
 
@@ -11,30 +11,29 @@ import (
 	"lsmdb/internal/vfs"
 )
 
-// Handle is a table that a version of the tree lists. It is opened when it is first
-// read, and its file is closed when nobody can reach the Handle any more: the garbage
-// collector is what counts the readers. A Table and an Iterator keep the Handle that
-// they came from reachable. All methods may be called concurrently.
+// Handle is a table that a version of the tree lists. Its index, filter and properties
+// are read at the first use and stay in memory. Its file is opened when a read needs it,
+// and closed when another table needs the place. All methods may be called concurrently.
 type Handle struct {
-	fs      vfs.FS
-	path    string
-	options ReaderOptions
-	files   *OpenFiles
+	source    source
+	sizeBytes int64
+	table     atomic.Pointer[Table] // nil until loaded
 
-	table atomic.Pointer[Table] // nil until opened
-
-	// The mutex makes concurrent first readers open the file once. Once the table is
-	// open, readers do not touch it.
+	// The mutex makes concurrent first readers load the table once. Once that is done,
+	// readers do not touch it.
 	mu sync.Mutex
 }
 
-// NewHandle makes a Handle; nothing is opened yet. The file is listed in files while
-// it is open.
+// NewHandle makes a Handle; nothing is opened yet. The file counts as one of files while
+// it is open, and must keep its name until Close.
 func NewHandle(fs vfs.FS, path string, o ReaderOptions, files *OpenFiles) *Handle {
-	return &Handle{fs: fs, path: path, options: o, files: files}
+	h := &Handle{sizeBytes: o.SizeBytes}
+	h.source.init(path, o)
+	h.source.fs, h.source.files = fs, files
+	return h
 }
 
-// Table returns the table, opening it where that was not done yet. An error is not
+// Table returns the table, loading it where that was not done yet. An error is not
 // remembered: the next call tries again.
 func (h *Handle) Table() (*Table, error) {
 	if t := h.table.Load(); t != nil {
@@ -45,100 +44,147 @@ func (h *Handle) Table() (*Table, error) {
 	if t := h.table.Load(); t != nil {
 		return t, nil
 	}
-	return h.open()
-}
-
-// open opens the table. The caller holds the mutex.
-func (h *Handle) open() (*Table, error) {
-	s, err := h.files.open(h.fs, h.path, h.options)
+	t, err := loadTable(&h.source, h.sizeBytes)
 	if err != nil {
+		h.source.files.remove(&h.source) // the file was only read: err says more than an error of closing it
 		return nil, err
 	}
-	t, err := openSource(s, h.options.SizeBytes)
-	if err != nil {
-		return nil, errors.Join(err, h.files.close(s))
-	}
-	t.owner = h
-	files := h.files
-	runtime.AddCleanup(h, func(s *source) {
-		files.close(s) // the file was only read: an error loses nothing, and nobody is left to hear of it
-	}, s)
 	h.table.Store(t)
 	return t, nil
 }
 
 // Retire tells that the table left the tree: its cached blocks make room at once. What
-// is still read of it, through an older version, is cached again until the file is closed.
-func (h *Handle) Retire() {
-	if t := h.table.Load(); t != nil {
-		t.source.retire()
+// is still read of it, through an older version, is cached again until Close.
+func (h *Handle) Retire() { h.source.retire() }
+
+// Close is for whoever knows that nobody will read the table any more. It drops the
+// cached blocks and closes the file, which may be deleted from then on. A read that comes
+// all the same fails with base.ErrClosed. It is idempotent.
+func (h *Handle) Close() error { return h.source.close() }
+
+// source is the file of a table and what of it is cached.
+type source struct {
+	slots    []atomic.Pointer[block] // one for each data block; empty where nothing is cached
+	cache    *Cache                  // may be nil
+	stats    *Stats
+	closed   atomic.Bool
+	identity uint64 // 0 until it is known
+	name     string
+
+	fs      vfs.FS // opens the file by its name, as often as it was closed to make room
+	files   *OpenFiles
+	file    atomic.Pointer[openFile] // nil while it is not open
+	opening sync.Mutex               // readers of a table whose file is not open wait for the one who opens it
+}
+
+func (s *source) init(name string, o ReaderOptions) {
+	s.name, s.identity, s.cache, s.stats = name, o.Identity, o.Cache, o.Stats
+	if s.stats == nil {
+		s.stats = new(Stats)
 	}
 }
 
-// Close closes the file, if it is open, when nobody can come to the table any more.
-func (h *Handle) Close() error {
-	if t := h.table.Load(); t != nil {
-		return h.files.close(t.source)
+// close lets no read start any more, drops the cached blocks and closes the file. It
+// is idempotent.
+func (s *source) close() error {
+	s.closed.Store(true)
+	s.retire()
+	return s.files.remove(s)
+}
+
+// retire drops the cached blocks.
+func (s *source) retire() {
+	if s.cache != nil {
+		s.cache.forget(s)
 	}
-	return nil
 }
 
-// OpenFiles is the set of a database's open table files. The zero value is ready; all
-// methods may be called concurrently.
-type OpenFiles struct {
-	// The mutex is held while a file is opened or closed, so that none slips in behind
-	// CloseAll, and none is open still when that returns.
-	mu     sync.Mutex
-	closed bool
-	files  map[*source]struct{}
+// begin begins a read: the file is open until files.end.
+func (s *source) begin() (*openFile, error) {
+	if f := s.file.Load(); f != nil && f.begin() {
+		return f, nil
+	}
+	s.opening.Lock()
+	defer s.opening.Unlock()
+	return s.files.reopen(s)
 }
 
-// Len returns the number of open files.
-func (o *OpenFiles) Len() int {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return len(o.files)
+// size asks the file for its size.
+func (s *source) size() (int64, error) {
+	f, err := s.begin()
+	if err != nil {
+		return 0, err
+	}
+	sizeBytes, err := f.Size()
+	s.files.end(f)
+	switch {
+	case s.closed.Load():
+		return 0, base.ErrClosed
+	case err != nil:
+		return 0, fmt.Errorf("size of table %s: %w", s.name, err)
+	}
+	return sizeBytes, nil
 }
 
-// CloseAll closes every file in the set. Reads of their tables fail with
-// base.ErrClosed from now on, also those under way, and so does opening another one.
-// It is idempotent.
-func (o *OpenFiles) CloseAll() error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.closed = true
-	var errs []error
-	for s := range o.files {
-		if err := s.close(); err != nil {
-			errs = append(errs, fmt.Errorf("close table %s: %w", s.name, err))
+// readAt fills p from offset.
+func (s *source) readAt(p []byte, offset int64) error {
+	f, err := s.begin()
+	if err != nil {
+		return err
+	}
+	n, err := f.ReadAt(p, offset)
+	s.files.end(f)
+	switch {
+	case n == len(p):
+		return nil
+	case s.closed.Load():
+		return base.ErrClosed
+	case err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+		return base.Corruptf(s.name, offset, "the file ends within the %d bytes that belong here", len(p))
+	}
+	return fmt.Errorf("read table %s at offset %d: %w", s.name, offset, err)
+}
+
+// readBlock reads and checks a block into memory of its own.
+func (s *source) readBlock(t BlockType, e extent) ([]byte, Compression, error) {
+	if e.length > maxPayloadBytes+blockTrailerBytes {
+		return nil, 0, base.Corruptf(s.name, e.offset, "%s block of %d bytes is longer than any", t, e.length)
+	}
+	raw := make([]byte, e.length)
+	if err := s.readAt(raw, e.offset); err != nil {
+		return nil, 0, err
+	}
+	return s.openBlock(new([]byte), raw, t, e.offset)
+}
+
+// openBlock checks and decompresses a stored block. The payload lies in raw or, where
+// that was compressed, in the buffer, or in new memory if it is long.
+func (s *source) openBlock(buffer *[]byte, raw []byte, t BlockType, offset int64) ([]byte, Compression, error) {
+	payload, c, err := checkBlock(raw, t, s.identity, offset)
+	if err == nil && c == CompressionSnappy {
+		payload, err = decompress(*buffer, payload)
+		if len(payload) <= maxReusedBytes {
+			*buffer = payload
 		}
 	}
-	clear(o.files)
-	return errors.Join(errs...)
-}
-
-// open opens a file and adds it to the set.
-func (o *OpenFiles) open(fs vfs.FS, path string, options ReaderOptions) (*source, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.closed {
-		return nil, base.ErrClosed
-	}
-	f, err := fs.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("open table: %w", err)
+		return nil, 0, base.DamageAt(s.name, offset, err)
 	}
-	s := newSource(f, path, options)
-	if o.files == nil {
-		o.files = make(map[*source]struct{})
-	}
-	o.files[s] = struct{}{}
-	return s, nil
+	return payload, c, nil
 }
 
-func (o *OpenFiles) close(s *source) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	delete(o.files, s)
-	return s.close()
+// cached returns data block i if it is in the cache.
+func (s *source) cached(i int) *block {
+	if i >= len(s.slots) {
+		return nil
+	}
+	return s.slots[i].Load()
+}
+
+// hit notes that a cached block was of use.
+func (s *source) hit(b *block) {
+	s.cache.hits.add()
+	if !b.referenced.Load() {
+		b.referenced.Store(true)
+	}
 }

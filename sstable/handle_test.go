@@ -4,11 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/vfs"
@@ -241,50 +239,51 @@ func TestRetire(t *testing.T) {
 	}
 }
 
-// collect runs the garbage collector until done, which the test asserts that it
-// becomes.
-func collect(t *testing.T, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !done(); runtime.Gosched() {
-		if time.Now().After(deadline) {
-			t.Fatal("the garbage collector did not get there")
-		}
-		runtime.GC()
-	}
-}
-
-func TestUnreachableHandleClosesItsFile(t *testing.T) {
-	files := tableFS(t, 10, "a")
+// TestHandleClose: everything that a table has goes at once, and nothing comes back.
+func TestHandleClose(t *testing.T) {
+	files := tableFS(t, 10, "a", "b")
 	var open OpenFiles
 	cache := NewCache(1 << 20)
-	table := must(NewHandle(files, "a", ReaderOptions{Cache: cache}, &open).Table())(t)
+	h := NewHandle(files, "a", ReaderOptions{Cache: cache}, &open)
+	table := must(h.Table())(t)
 	read(t, table, 3)
 	it := table.NewIterator(IteratorOptions{})
-	for range 3 { // the table keeps its handle, and so the file, alive
-		runtime.GC()
+	if !it.First() {
+		t.Fatal(it.Err())
 	}
-	read(t, table, 4)
-	table = nil
-	for range 3 { // so does the iterator
-		runtime.GC()
+	if err := errors.Join(h.Close(), h.Close()); err != nil {
+		t.Fatal(err)
 	}
-	if n := files.files[0].closes.Load(); n != 0 || open.Len() != 1 {
-		t.Fatal("closed while in use")
+	if m := cache.Metrics(); open.Len() != 0 || len(open.sources) != 0 || files.files[0].closes.Load() != 1 || m.Blocks != 0 {
+		t.Fatalf("%d files and %d tables listed, closed %d times, %+v", open.Len(), len(open.sources), files.files[0].closes.Load(), m)
 	}
-	scan(t, it, numbered(10))
-	if cache.Metrics().Blocks == 0 {
-		t.Fatal("nothing cached")
+	if err := files.Remove("a"); err != nil {
+		t.Fatal(err)
 	}
-	it.Close()
-	collect(t, func() bool { return files.files[0].closes.Load() == 1 })
-	if m := cache.Metrics(); open.Len() != 0 || m.Blocks != 0 {
-		t.Fatalf("%d files listed, %+v", open.Len(), m)
+	unopened := NewHandle(files, "b", ReaderOptions{}, &open)
+	if err := unopened.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, err := range map[string]error{
+		"cached get":     getError(table, 3),
+		"uncached get":   getError(table, 4),
+		"first":          func() error { it.First(); return it.Err() }(),
+		"table":          func() error { table, _ := h.Table(); return table.Verify(nil) }(),
+		"unopened table": func() error { _, err := unopened.Table(); return err }(),
+	} {
+		if !errors.Is(err, base.ErrClosed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if len(files.files) != 1 {
+		t.Errorf("%d opens", len(files.files))
 	}
 }
 
-func TestCleanupAndCloseAllMeet(t *testing.T) {
+// TestCloseAndCloseAllMeet closes handles, some of them twice at once, while CloseAll does.
+func TestCloseAndCloseAllMeet(t *testing.T) {
 	files := tableFS(t, 5, "a")
-	var open OpenFiles
+	open := OpenFiles{Limit: 3}
 	cache := NewCache(1 << 20)
 	var group sync.WaitGroup
 	for worker := range 4 {
@@ -305,21 +304,22 @@ func TestCleanupAndCloseAllMeet(t *testing.T) {
 				}
 				if i%10 == 0 {
 					h.Retire()
-					runtime.GC()
+				}
+				group.Go(func() { h.Close() })
+				if err := h.Close(); err != nil {
+					t.Error(err)
 				}
 			}
 		})
 	}
 	group.Wait()
-	if err := open.CloseAll(); err != nil {
-		t.Fatal(err)
-	}
-	runtime.GC()
 	for i, f := range files.files {
-		collect(t, func() bool { return f.closes.Load() > 0 })
 		if n := f.closes.Load(); n != 1 {
 			t.Fatalf("file %d was closed %d times", i, n)
 		}
+	}
+	if open.Len() != 0 || len(open.sources) != 0 {
+		t.Fatalf("%d files and %d tables are listed", open.Len(), len(open.sources))
 	}
 	checkCache(t, cache)
 }

@@ -8,8 +8,8 @@ import (
 )
 
 // Iterator walks the entries of a table in both directions. It implements
-// base.Iterator and keeps its table open. After warming up its buffers it allocates
-// nothing but the blocks that it puts into the cache.
+// base.Iterator. After warming up its buffers it allocates nothing but the blocks that
+// it puts into the cache.
 type Iterator struct {
 	table       *Table // nil once closed
 	first, last int    // blocks outside of which nothing of the range lies

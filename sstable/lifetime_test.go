@@ -3,7 +3,6 @@ package sstable
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"testing"
 
 	"lsmdb/internal/base"
@@ -28,73 +27,24 @@ var verbs = map[string]func(*Table) error{
 	},
 }
 
-// TestGarbageCollectorDuringARead collects while the only trace of a table is the read
-// that is under way. Its file must stay open until that is over, and close then.
-func TestGarbageCollectorDuringARead(t *testing.T) {
-	for name, verb := range verbs {
-		files := tableFS(t, 10, "a")
-		var open OpenFiles
-		table := must(NewHandle(files, "a", ReaderOptions{}, &open).Table())(t)
-		f := files.files[0]
-		f.onRead = func() {
-			for range 3 {
-				runtime.GC()
-			}
-			for range 100 { // cleanups run on a goroutine of their own
-				runtime.Gosched()
-			}
-			if f.closes.Load() != 0 {
-				t.Errorf("%s: the file was closed during a read", name)
-			}
-		}
-		if err := verb(table); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-		f.onRead = nil
-		collect(t, func() bool { return f.closes.Load() == 1 && open.Len() == 0 })
-	}
-}
-
-// TestCloseAllWaitsForTheCollector closes everything while the garbage collector has
-// a file in hand: nothing may be open when CloseAll returns.
-func TestCloseAllWaitsForTheCollector(t *testing.T) {
-	files := tableFS(t, 10, "a")
-	var open OpenFiles
-	must(NewHandle(files, "a", ReaderOptions{}, &open).Table())(t)
-	f := files.files[0]
-	closing := make(chan struct{})
-	f.onClose = func() {
-		close(closing)
-		for range 1000 { // CloseAll gets every chance to be quicker
-			runtime.Gosched()
-		}
-	}
-	collect(t, func() bool {
-		select {
-		case <-closing:
-			return true
-		default:
-			return false
-		}
-	})
-	if err := open.CloseAll(); err != nil || f.closes.Load() != 1 {
-		t.Errorf("%v, closed %d times", err, f.closes.Load())
-	}
-}
-
-// TestCloseDuringARead closes everything in the middle of each way to read. What
-// follows must say so, and not blame the file.
+// TestCloseDuringARead closes the table, or all of them, in the middle of each way to
+// read. What follows must say so, and not blame the file.
 func TestCloseDuringARead(t *testing.T) {
 	for name, verb := range verbs {
-		for after := range int64(4) {
+		for after := range int64(8) {
 			files := tableFS(t, 10, "a")
 			var open OpenFiles
-			table := must(NewHandle(files, "a", ReaderOptions{}, &open).Table())(t)
+			h := NewHandle(files, "a", ReaderOptions{}, &open)
+			table := must(h.Table())(t)
+			closing := open.CloseAll
+			if after >= 4 {
+				closing, after = h.Close, after-4
+			}
 			f := files.files[0]
 			start := f.reads.Load()
 			f.onRead = func() {
 				if f.reads.Load() == start+1+after {
-					open.CloseAll()
+					closing()
 				}
 			}
 			err := verb(table)
@@ -126,9 +76,10 @@ func (f *sizingFile) Size() (int64, error) {
 func TestCloseDuringOpen(t *testing.T) {
 	data, _ := write(t, numbered(10), WriterOptions{BlockBytes: 1000, FilterBitsPerKey: 10})
 	f := &sizingFile{bytesFile: bytesFile{data: data}}
-	s := newSource(f, "t.sst", ReaderOptions{})
+	s := &source{files: new(OpenFiles)}
+	s.files.end(s.files.add(s, f))
 	f.onSize = func() error { s.close(); return errors.New("file already closed") }
-	if _, err := openSource(s, 0); !errors.Is(err, base.ErrClosed) {
+	if _, err := loadTable(s, 0); !errors.Is(err, base.ErrClosed) {
 		t.Fatal(err)
 	}
 	f.onSize = func() error { return errInjected }
@@ -170,7 +121,6 @@ func TestCloseAllTellsOfErrors(t *testing.T) {
 			t.Errorf("file %d was closed %d times", i, f.closes.Load())
 		}
 	}
-	runtime.KeepAlive(files)
 }
 
 // TestCloseWhileABlockComes closes a table while one of its blocks is on the way into the
@@ -193,7 +143,6 @@ func TestCloseWhileABlockComes(t *testing.T) {
 	if m := cache.Metrics(); m.Blocks != 0 || m.Used != 0 || table.source.cached(5) != nil {
 		t.Errorf("%+v", m)
 	}
-	runtime.KeepAlive(h)
 }
 
 // TestRetiredBlocksMakeRoom fills a cache with referenced blocks of two tables and

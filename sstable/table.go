@@ -1,25 +1,19 @@
 package sstable
 
 import (
-	"runtime"
-
 	"lsmdb/internal/base"
 	"lsmdb/internal/vfs"
 )
 
-// Table is an open table file. All methods may be called concurrently.
+// Table is a table file that is ready to be read. All methods may be called concurrently.
 // Index and filter are held in memory, decoded; data blocks come and go with the
 // cache.
-//
-// Whoever uses a Table keeps it reachable through each read, because the file of a
-// Handle's table is closed when nobody can reach the Handle any more.
 type Table struct {
 	source     *source
 	index      *index
 	filter     filter
 	properties Properties
 	tail       []BlockInfo // type and place of the blocks behind the data, in order
-	owner      *Handle     // kept reachable by the table; nil for a table without
 }
 
 // ReaderOptions says what a table works with.
@@ -33,8 +27,10 @@ type ReaderOptions struct {
 // Open opens a table. The file belongs to the Table from now on; if Open fails, it
 // is closed. The name is for errors only.
 func Open(f vfs.File, name string, o ReaderOptions) (*Table, error) {
-	s := newSource(f, name, o)
-	t, err := openSource(s, o.SizeBytes)
+	s := &source{files: new(OpenFiles)} // a set of its own, which never needs room
+	s.init(name, o)
+	s.files.end(s.files.add(s, f))
+	t, err := loadTable(s, o.SizeBytes)
 	if err != nil {
 		s.close()
 		return nil, err
@@ -42,8 +38,8 @@ func Open(f vfs.File, name string, o ReaderOptions) (*Table, error) {
 	return t, nil
 }
 
-// openSource makes the table of a file that has just been opened.
-func openSource(s *source, sizeBytes int64) (*Table, error) {
+// loadTable reads from the file what stays in memory.
+func loadTable(s *source, sizeBytes int64) (*Table, error) {
 	if sizeBytes == 0 {
 		var err error
 		if sizeBytes, err = s.size(); err != nil {
@@ -60,7 +56,7 @@ func openSource(s *source, sizeBytes int64) (*Table, error) {
 	return t, nil
 }
 
-// load reads what stays in memory.
+// load reads the parts behind the data.
 func (t *Table) load(sizeBytes int64) error {
 	f, err := t.loadFooter(sizeBytes)
 	if err != nil {
@@ -177,9 +173,7 @@ func (t *Table) block(i int, r *blockReader, own *block) (*block, error) {
 	if own == nil {
 		b = new(block)
 	}
-	err := r.read(t, i, b)
-	runtime.KeepAlive(t)
-	if err != nil {
+	if err := r.read(t, i, b); err != nil {
 		return nil, err
 	}
 	if own == nil && s.cache != nil {
@@ -192,6 +186,5 @@ func (t *Table) block(i int, r *blockReader, own *block) (*block, error) {
 func (t *Table) Properties() Properties { return t.properties }
 
 // Close drops the table's cached blocks and closes its file; reads from then on fail
-// with base.ErrClosed. It is idempotent. The table of a Handle is not closed by its
-// users.
+// with base.ErrClosed. It is idempotent. For the table of a Handle it is Handle.Close.
 func (t *Table) Close() error { return t.source.close() }

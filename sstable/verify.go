@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"iter"
-	"runtime"
 
 	"lsmdb/internal/base"
 )
@@ -22,7 +21,6 @@ type verifier struct {
 // the filter knows every key, and the properties. progress, if not nil, is told after
 // each part how many bytes that was.
 func (t *Table) Verify(progress func(bytes int64)) error {
-	defer runtime.KeepAlive(t)
 	if progress == nil {
 		progress = func(int64) {}
 	}
@@ -113,7 +111,6 @@ type BlockInfo struct {
 // on after it.
 func (t *Table) Blocks() iter.Seq2[BlockInfo, error] {
 	return func(yield func(BlockInfo, error) bool) {
-		defer runtime.KeepAlive(t)
 		for i := range t.index.count() {
 			e := t.index.extent(i, i)
 			if !yield(t.describe(BlockInfo{Type: BlockData, Offset: e.offset, SizeBytes: e.length})) {

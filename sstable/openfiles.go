@@ -1,0 +1,217 @@
+package sstable
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+
+	"lsmdb/internal/base"
+	"lsmdb/internal/vfs"
+)
+
+// OpenFiles is the set of a database's open table files, which it bounds. The zero value
+// is ready and bounds nothing; all methods may be called concurrently.
+//
+// Where one file too many is needed, the set closes one that was not read lately and
+// that nobody reads at the moment. Only if all are being read the newcomer waits, for as
+// long as one of these reads takes. The same happens when the system is out of descriptors:
+// reads get by with as few as there are, and fail only if there is not a single one.
+type OpenFiles struct {
+	Limit int // how many may be open at once, set before the first use; 0: any number
+
+	waiting atomic.Int32 // for a read to end: it says so only if somebody wants to hear it
+
+	// The mutex guards what follows. Reads of open files do not touch it, and it is not
+	// held while a file is opened.
+	mu        sync.Mutex
+	changed   sync.Cond            // there may be room: a read has ended, or a file was closed or not opened
+	sources   map[*source]struct{} // every table of which something may be in memory
+	open      []*openFile          // a clock: in no order, hand points at the one to look at next
+	hand      int
+	opening   int
+	closed    bool
+	opens     uint64
+	evictions uint64
+}
+
+// openFile is an open file of a table.
+type openFile struct {
+	vfs.File
+	source *source
+	at     int          // its place in OpenFiles.open
+	reads  atomic.Int64 // under way; negative from when the file is closed to make room
+	used   atomic.Bool  // since the clock's hand came by
+}
+
+// begin notes that a read begins. It returns false if the file is no longer open.
+func (f *openFile) begin() bool {
+	if f.reads.Add(1) <= 0 {
+		return false
+	}
+	if !f.used.Load() {
+		f.used.Store(true)
+	}
+	return true
+}
+
+// end notes that a read has ended.
+func (o *OpenFiles) end(f *openFile) {
+	if f.reads.Add(-1) == 0 && o.waiting.Load() > 0 {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.changed.Signal()
+	}
+}
+
+// Len returns the number of open files.
+func (o *OpenFiles) Len() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.open)
+}
+
+// Traffic returns how often a file was opened, and closed to make room for another one.
+func (o *OpenFiles) Traffic() (opens, evictions uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.opens, o.evictions
+}
+
+// CloseAll closes every table in the set, and none is open when it returns. Reads fail
+// with base.ErrClosed from now on, also those under way, and so does opening another
+// one. It is idempotent.
+func (o *OpenFiles) CloseAll() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed = true
+	var errs []error
+	for s := range o.sources {
+		s.closed.Store(true)
+		s.retire()
+		if err := o.shut(s); err != nil {
+			errs = append(errs, fmt.Errorf("close table %s: %w", s.name, err))
+		}
+	}
+	clear(o.sources)
+	o.changed.Broadcast()
+	for o.opening > 0 {
+		o.wait()
+	}
+	return errors.Join(errs...)
+}
+
+// reopen opens the file of s, which the caller has locked for that, and begins a read.
+func (o *OpenFiles) reopen(s *source) (f *openFile, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if f := s.file.Load(); f != nil {
+		f.begin() // nothing makes room without the mutex
+		return f, nil
+	}
+	defer func() {
+		if f == nil {
+			o.changed.Broadcast()
+		}
+	}()
+	for o.Limit > 0 && len(o.open)+o.opening >= o.Limit && o.makeRoom() {
+	}
+	for !o.closed && !s.closed.Load() {
+		file, err := o.unlocked(s)
+		switch {
+		case err == nil && !o.closed && !s.closed.Load():
+			return o.add(s, file), nil
+		case err == nil:
+			file.Close() // nobody was told of it
+		case !base.IsShortage(vfs.Shortage(err)) || !o.makeRoom():
+			return nil, fmt.Errorf("open table: %w", err)
+		}
+	}
+	return nil, base.ErrClosed
+}
+
+// unlocked opens the file of s without the mutex, which the caller holds.
+func (o *OpenFiles) unlocked(s *source) (vfs.File, error) {
+	o.opening++
+	o.mu.Unlock()
+	defer func() {
+		o.mu.Lock()
+		o.opening--
+	}()
+	return s.fs.Open(s.name)
+}
+
+// add lists an open file, which a read has begun for. The caller holds the mutex.
+func (o *OpenFiles) add(s *source, file vfs.File) *openFile {
+	f := &openFile{File: file, source: s, at: len(o.open)}
+	f.reads.Store(1)
+	o.open = append(o.open, f)
+	o.opens++
+	if o.sources == nil {
+		o.sources = make(map[*source]struct{})
+	}
+	o.sources[s] = struct{}{}
+	s.file.Store(f)
+	return f
+}
+
+// makeRoom closes a file, waiting until it can. It returns false if none is left that
+// it could wait for. The caller holds the mutex.
+func (o *OpenFiles) makeRoom() bool {
+	if o.evict() {
+		return true
+	}
+	o.waiting.Add(1)
+	defer o.waiting.Add(-1)
+	for !o.evict() {
+		if o.closed || len(o.open)+o.opening == 0 {
+			return false
+		}
+		o.wait()
+	}
+	return true
+}
+
+// wait waits for a change. The caller holds the mutex.
+func (o *OpenFiles) wait() {
+	o.changed.L = &o.mu
+	o.changed.Wait()
+}
+
+// evict closes a file that nobody reads, if there is one: the first that was not used
+// since the hand came by last, or any. The caller holds the mutex.
+func (o *OpenFiles) evict() bool {
+	for i := range 2 * len(o.open) {
+		o.hand = (o.hand + 1) % len(o.open)
+		f := o.open[o.hand]
+		if spared := f.used.Swap(false) && i < len(o.open); !spared && f.reads.CompareAndSwap(0, math.MinInt64) {
+			o.shut(f.source) // the file was only read: an error loses nothing
+			o.evictions++
+			return true
+		}
+	}
+	return false
+}
+
+// shut closes the file of s if it is open. The caller holds the mutex.
+func (o *OpenFiles) shut(s *source) error {
+	f := s.file.Swap(nil)
+	if f == nil {
+		return nil
+	}
+	last := o.open[len(o.open)-1]
+	o.open[f.at], last.at = last, f.at
+	o.open[len(o.open)-1] = nil
+	o.open = o.open[:len(o.open)-1]
+	return f.Close()
+}
+
+// remove closes the file of s and forgets the table.
+func (o *OpenFiles) remove(s *source) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.sources, s)
+	o.changed.Broadcast()
+	return o.shut(s)
+}
