@@ -114,18 +114,6 @@ func TestBatchErrorsStick(t *testing.T) {
 	must(t, differ(view{"third": "v"}, contents(t, d)))
 }
 
-func TestBatchTooLarge(t *testing.T) {
-	d := openMemory(t)
-	b := d.NewBatch()
-	b.commit.Ops = make([]byte, MaxBatchBytes-20, MaxBatchBytes) // as if so much had been added; never touched
-	must(t, b.Put([]byte("k"), nil))
-	wantErr(t, "Put", b.Put([]byte("k"), make([]byte, 20)), ErrBatchTooLarge)
-	wantErr(t, "Apply", d.Apply(t.Context(), b), ErrBatchTooLarge)
-	b.Reset()
-	b.commit.Ops = nil
-	must(t, d.Apply(t.Context(), b))
-}
-
 func TestEmptyBatch(t *testing.T) {
 	m := newMachine(vfstest.NewDisk())
 	d := m.open(t)

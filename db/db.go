@@ -32,7 +32,8 @@ type DB struct {
 	pipeline  *stages.Pipeline  // nil if the database was opened read-only
 	published *stages.Published // what readers see
 	recovery  atomic.Pointer[RecoveryMetrics]
-	takeBack  func() // removes what was made for nothing; nil if the database was opened read-only
+	commits   sync.Pool // *stages.Commit of calls that wait, with their buffers
+	takeBack  func()    // removes what was made for nothing; nil if the database was opened read-only
 
 	closed    atomic.Bool
 	closeOnce sync.Once
@@ -81,6 +82,9 @@ func Open(dir string, opts *Options) (*DB, error) {
 // Flush writes what is in memory to tables and waits for that. Ctx bounds the
 // wait: what has begun goes on, and what has not is taken back.
 func (d *DB) Flush(ctx context.Context) error {
+	if ctx == nil {
+		return errNilContext
+	}
 	if err := d.writable(); err != nil {
 		return err
 	}

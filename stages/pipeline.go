@@ -27,7 +27,6 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -159,7 +158,7 @@ func assemble(env *Environment, start Start) *Pipeline {
 
 	p.writer = &Writer{
 		env: env, published: &p.Published, inbox: commits, flusher: sealed, keeper: proposals,
-		active: active, next: start.State.LastSeq + 1, courtesy: courtesy{start: time.Now()},
+		active: active, next: start.State.LastSeq + 1,
 	}
 	p.compactor = newCompactor(env, &p.Snapshots, applied, proposals, start.State.Version)
 	p.compactor.launch = p.launch

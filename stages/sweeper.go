@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"lsmdb/internal/base"
 	"lsmdb/sstable"
 )
 
@@ -26,6 +27,7 @@ type Sweeper struct {
 	swept     int        // files since the garbage collector was last asked
 	deleted   atomic.Int64
 	pending   atomic.Int64
+	courtesy  base.Courtesy
 	ended     atomic.Bool // in good order: failed is nobody's any more
 }
 
@@ -50,7 +52,7 @@ func (s *Sweeper) run(ctx context.Context) error {
 		s.sweep(o)
 		s.collect()
 		s.inbox.worked(1, time.Since(start))
-		runtime.Gosched()
+		s.courtesy.Give()
 	}
 	if ctx.Err() == nil {
 		s.again(s.sweep)
