@@ -30,7 +30,6 @@ type victim struct {
 	killed   bool
 	views    map[uint64]view // after each commit, by sequence number
 	sequence uint64
-	proven   uint64 // what the log proves to have been durable: all but its last synced record
 	stale    []files
 	absent   []string // keys that were deleted, or never there
 }
@@ -51,7 +50,7 @@ func (v *victim) apply(t *testing.T, d *DB, durable Durability, c ...operation) 
 	must(t, d.Apply(t.Context(), b, durable))
 	next := maps.Clone(v.want())
 	next.apply(c)
-	v.proven, v.sequence = v.sequence, d.Metrics().Sequence
+	v.sequence = d.Metrics().Sequence
 	v.views[v.sequence] = next
 }
 
@@ -96,6 +95,7 @@ func newVictim(t *testing.T, killed bool) *victim {
 		keep()
 	}
 	if killed {
+		m.leaveMark(t)
 		m.kill(d)
 	} else {
 		must(t, d.Close())

@@ -4,11 +4,15 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/vfs"
 	"lsmdb/internal/vfstest"
 	"lsmdb/manifest"
 	"lsmdb/wal"
@@ -262,11 +266,43 @@ func TestFormatsOfTheFuture(t *testing.T) {
 	m := newMachine(f.disk(t))
 	d := m.open(t)
 	must(t, d.Put([]byte("k"), []byte("v")))
-	end := wal.Previous{Segment: d.Metrics().WAL.Segment, End: d.Metrics().WAL.OffsetBytes}
+	end := wal.Previous{Segment: d.Metrics().WAL.Segment}
 	m.kill(d)
+	_, end.End = lastRecord(t, m.disk, base.WALName(end.Segment)) // with or without a mark
 	record := base.GroupHeader{First: base.Seq(f.sequence) + 2, Count: 1}.AppendTo(nil)
 	record = append(record, byte(base.KindRangeDelete), 1, 'a', 1, 'b')
 	mustRefuse(t, "operation", filesOf(t, m.disk, at).with("009999.wal", logFile(t, "009999.wal", end, record)), ErrIncompatible, "009999.wal")
+}
+
+// lastRecord returns the last record of a log that may be written to, and the end of the log.
+func lastRecord(t testing.TB, fsys vfs.FS, name string) (record []byte, end int64) {
+	t.Helper()
+	f, err := fsys.Open(filepath.Join(at, name))
+	must(t, err)
+	defer f.Close()
+	reader, err := wal.Open(f, name, numberOf(name))
+	must(t, err)
+	for {
+		payload, _, err := reader.Next()
+		if err == io.EOF {
+			return record, reader.End().Offset
+		}
+		must(t, err)
+		record = slices.Clone(payload)
+	}
+}
+
+// leaveMark waits until the Writer has left the mark that proves the last group.
+func (m *machine) leaveMark(t testing.TB) {
+	t.Helper()
+	for {
+		logs := filesOf(t, m.disk, at).named(".wal")
+		record, _ := lastRecord(t, m.disk, logs[len(logs)-1])
+		if header, _, err := base.DecodeGroup(record); err == nil && header.Count == 0 {
+			return
+		}
+		runtime.Gosched()
+	}
 }
 
 // logFile writes a log of one record.

@@ -153,6 +153,9 @@ func (p *Pending) Done() <-chan struct{} { return p.commit.Resolved() }
 // Wait returns the outcome, as Apply would have. If ctx ends before, it returns the
 // context's error; the write goes on.
 func (p *Pending) Wait(ctx context.Context) error {
+	if ctx == nil {
+		return errNilContext
+	}
 	select {
 	case <-p.commit.Resolved():
 		return p.commit.Result()
