@@ -22,9 +22,10 @@ type Batch struct {
 	ops   stages.Operations
 	err   error // of the first operation that was refused
 
-	// submitted is what the last Submit sent. Until it is answered, the memory of ops
-	// is not to be written to.
+	// submitted is what the last Submit sent. It shares the memory of ops, which therefore
+	// only grows until it is answered. So may others before it, if lent.
 	submitted *stages.Commit
+	lent      bool
 }
 
 var errNilContext = errors.New("lsmdb: the context is nil")
@@ -37,7 +38,6 @@ func (d *DB) NewBatch() *Batch { return new(Batch) }
 // until Reset, applying the batch then fails with the same error.
 func (b *Batch) Put(key, value []byte) error {
 	b.claim()
-	b.part()
 	err := b.ops.Put(key, value)
 	b.refuse(err)
 	b.inUse.Store(false)
@@ -48,7 +48,6 @@ func (b *Batch) Put(key, value []byte) error {
 // are those of Put.
 func (b *Batch) Delete(key []byte) error {
 	b.claim()
-	b.part()
 	err := b.ops.Delete(key)
 	b.refuse(err)
 	b.inUse.Store(false)
@@ -65,11 +64,11 @@ func (b *Batch) Bytes() int { return b.ops.Bytes() }
 // operations are not touched.
 func (b *Batch) Reset() {
 	b.claim()
-	if b.submitted != nil && !b.submitted.IsResolved() {
+	if b.lent || b.underWay() {
 		b.ops = stages.Operations{}
 	}
 	b.ops.Clear()
-	b.err, b.submitted = nil, nil
+	b.err, b.submitted, b.lent = nil, nil, false
 	b.inUse.Store(false)
 }
 
@@ -104,17 +103,8 @@ func (b *Batch) claimFor(ctx context.Context) error {
 	return b.err
 }
 
-// part leaves memory to the Submit under way that needs it, before ops change or another
-// Submit shares them.
-func (b *Batch) part() {
-	if b.submitted == nil {
-		return
-	}
-	if !b.submitted.IsResolved() {
-		b.ops.Move()
-	}
-	b.submitted = nil
-}
+// underWay reports whether the last Submit is not answered yet.
+func (b *Batch) underWay() bool { return b.submitted != nil && !b.submitted.IsResolved() }
 
 // refuse notes the first error.
 func (b *Batch) refuse(err error) {

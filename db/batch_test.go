@@ -179,6 +179,38 @@ func TestBatchAfterSubmit(t *testing.T) {
 	must(t, differ(want, contents(t, d)))
 }
 
+// One batch is submitted to two databases, of which the first is slow.
+func TestBatchUnderWayInTwoDatabases(t *testing.T) {
+	m := newMachine(vfstest.NewDisk())
+	d, other := m.open(t), openMemory(t)
+	defer d.Close()
+	must(t, d.Put([]byte("first"), nil))
+	entered, gate := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	m.fail(func(op vfstest.Op) error {
+		if op.Kind == vfstest.OpSync {
+			once.Do(func() { close(entered); <-gate })
+		}
+		return nil
+	})
+	done := make(chan error)
+	go func() { done <- d.Put([]byte("second"), nil, Sync) }()
+	<-entered
+	var b Batch
+	must(t, b.Put([]byte("a"), []byte("1")))
+	slow, err := d.Submit(t.Context(), &b)
+	must(t, err)
+	fast, err := other.Submit(t.Context(), &b)
+	must(t, err)
+	must(t, fast.Wait(t.Context()))
+	b.Reset()
+	must(t, b.Put([]byte("b"), []byte("2")))
+	close(gate)
+	must(t, <-done)
+	must(t, slow.Wait(t.Context()))
+	must(t, differ(view{"first": "", "second": "", "a": "1"}, contents(t, d)))
+}
+
 func TestBatchZeroCopiedAndNil(t *testing.T) {
 	d := openMemory(t)
 	var b Batch

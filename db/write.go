@@ -134,12 +134,12 @@ func (d *DB) Submit(ctx context.Context, b *Batch, w ...Durability) (*Pending, e
 		return nil, err
 	}
 	defer b.inUse.Store(false)
-	b.part()
 	c := stages.NewPendingCommit()
 	c.Operations = b.ops
 	if err := d.enqueue(ctx, c, w); err != nil {
 		return nil, err
 	}
+	b.lent = b.lent || b.underWay()
 	b.submitted = c
 	return &Pending{commit: c}, nil
 }

@@ -3,7 +3,6 @@ package stages
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -91,10 +90,6 @@ func (o *Operations) Bytes() int { return len(o.encoded) }
 
 // Clear leaves no operation, and keeps the memory.
 func (o *Operations) Clear() { *o = Operations{encoded: o.encoded[:0]} }
-
-// Move takes the operations to memory of their own: the present one belongs to a commit
-// that is under way.
-func (o *Operations) Move() { o.encoded = slices.Clone(o.encoded) }
 
 // Commit is the message that asks the Writer to make operations part of the history. The
 // sender fills it, calls Pipeline.Enqueue, and may touch it again only after the answer,
