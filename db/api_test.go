@@ -117,18 +117,6 @@ func TestBatchErrorsStick(t *testing.T) {
 	fixture.Must(t, fixture.Differ(fixture.View{"third": "v"}, fixture.Contents(t, d)))
 }
 
-func TestBatchTooLarge(t *testing.T) {
-	d := openMemory(t)
-	b := d.NewBatch()
-	b.SetOps(make([]byte, db.MaxBatchBytes-20, db.MaxBatchBytes)) // as if so much had been added; never touched
-	fixture.Must(t, b.Put([]byte("k"), nil))
-	fixture.WantErr(t, "Put", b.Put([]byte("k"), make([]byte, 20)), db.ErrBatchTooLarge)
-	fixture.WantErr(t, "Apply", d.Apply(t.Context(), b), db.ErrBatchTooLarge)
-	b.Reset()
-	b.SetOps(nil)
-	fixture.Must(t, d.Apply(t.Context(), b))
-}
-
 func TestEmptyBatch(t *testing.T) {
 	m := fixture.NewMachine(vfstest.NewDisk())
 	d := m.OpenDB(t)

@@ -1,107 +1,114 @@
 package db
 
 import (
-	"fmt"
+	"context"
+	"errors"
+	"sync/atomic"
 
-	"lsmdb/internal/base"
-	"lsmdb/memtable"
 	"lsmdb/stages"
 )
 
 // Batch collects operations that are applied together: all of them become
 // visible, and survive a crash, or none. Later operations of a batch supersede
-// earlier ones on the same key.
+// earlier ones on the same key. The zero value is an empty batch.
 //
-// A batch is used by one goroutine at a time. It may be applied more than once,
-// and reused after Reset. Its methods copy their arguments.
+// A batch is used by one goroutine at a time. Its methods, Apply and Submit panic when
+// they meet another goroutine in one of them, before anything is changed or written. A
+// batch may be applied more than once, changed after Apply and Submit have returned,
+// and reused after Reset. Its methods copy their arguments. It must not be copied.
 type Batch struct {
-	commit *stages.Commit
-	err    error // of the first operation that was refused
+	inUse atomic.Bool // by a goroutine
+	self  *Batch      // the address at its first use
+	ops   stages.Operations
+	err   error // of the first operation that was refused
+
+	// submitted is what the last Submit sent. It shares the memory of ops, which therefore
+	// only grows until it is answered. So may others before it, if lent.
+	submitted *stages.Commit
+	lent      bool
 }
 
+var errNilContext = errors.New("lsmdb: the context is nil")
+
 // NewBatch returns an empty batch.
-func (d *DB) NewBatch() *Batch { return &Batch{commit: stages.NewCommit()} }
+func (d *DB) NewBatch() *Batch { return new(Batch) }
 
 // Put adds the operation that stores value under key. An operation beyond a
 // limit is refused with ErrKeyTooLarge, ErrValueTooLarge or ErrBatchTooLarge;
 // until Reset, applying the batch then fails with the same error.
 func (b *Batch) Put(key, value []byte) error {
-	if err := b.check(len(key), len(value)); err != nil {
-		return err
-	}
-	b.commit.Ops = base.AppendSet(b.commit.Ops, key, value)
-	b.added(len(key) + len(value))
-	return nil
+	b.claim()
+	err := b.ops.Put(key, value)
+	b.refuse(err)
+	b.inUse.Store(false)
+	return err
 }
 
 // Delete adds the operation that removes key, whether it exists or not. Errors
 // are those of Put.
 func (b *Batch) Delete(key []byte) error {
-	if err := b.check(len(key), 0); err != nil {
-		return err
-	}
-	b.commit.Ops = base.AppendDelete(b.commit.Ops, key)
-	b.added(len(key))
-	return nil
-}
-
-// Len returns the number of operations.
-func (b *Batch) Len() int { return int(b.commit.Count) }
-
-// Bytes returns the encoded size.
-func (b *Batch) Bytes() int { return len(b.commit.Ops) }
-
-// Reset empties the batch and keeps its memory.
-func (b *Batch) Reset() {
-	b.commit.Reset()
-	b.err = nil
-}
-
-func (b *Batch) added(payload int) {
-	b.commit.Count++
-	b.commit.PayloadBytes += int64(payload)
-}
-
-// check refuses an operation beyond a limit, before it changes anything.
-func (b *Batch) check(keyBytes, valueBytes int) error {
-	err := checkSizes(keyBytes, valueBytes)
-	if err == nil {
-		err = b.checkTotal(int64(keyBytes) + int64(valueBytes))
-	}
-	if err != nil && b.err == nil {
-		b.err = err
-	}
+	b.claim()
+	err := b.ops.Delete(key)
+	b.refuse(err)
+	b.inUse.Store(false)
 	return err
 }
 
-// operationOverhead is the most that encoding adds to key and value.
-const operationOverhead = 1 + 3 + 4
+// Len returns the number of operations.
+func (b *Batch) Len() int { return b.ops.Len() }
 
-func (b *Batch) checkTotal(payload int64) error {
-	total := int64(len(b.commit.Ops)) + payload + operationOverhead
-	footprint := memtable.FootprintBytes(int64(b.commit.Count)+1, b.commit.PayloadBytes+payload)
-	if total > MaxBatchBytes || footprint > memtable.MaxArenaBytes()/2 {
-		return fmt.Errorf("%w: %d bytes, which take %d in memory; at most %d and %d",
-			ErrBatchTooLarge, total, footprint, MaxBatchBytes, memtable.MaxArenaBytes()/2)
+// Bytes returns the encoded size.
+func (b *Batch) Bytes() int { return b.ops.Bytes() }
+
+// Reset empties the batch and keeps its memory, unless a Submit is still under way: its
+// operations are not touched.
+func (b *Batch) Reset() {
+	b.claim()
+	if b.lent || b.underWay() {
+		b.ops = stages.Operations{}
 	}
-	return nil
+	b.ops.Clear()
+	b.err, b.submitted, b.lent = nil, nil, false
+	b.inUse.Store(false)
 }
 
-func checkSizes(keyBytes, valueBytes int) error {
-	if keyBytes > MaxKeyBytes {
-		return fmt.Errorf("%w: %d bytes, at most %d", ErrKeyTooLarge, keyBytes, MaxKeyBytes)
+// claim makes the batch this goroutine's until inUse is false again.
+func (b *Batch) claim() {
+	if !b.inUse.CompareAndSwap(false, true) {
+		panic("lsmdb: a Batch is used by two goroutines at the same time")
 	}
-	if valueBytes > MaxValueBytes {
-		return fmt.Errorf("%w: %d bytes, at most %d", ErrValueTooLarge, valueBytes, MaxValueBytes)
+	if b.self != b {
+		if b.self != nil {
+			panic("lsmdb: a Batch was copied")
+		}
+		b.self = b
 	}
-	return nil
 }
 
-// detach gives the batch a commit of its own again, when another owner still
-// looks at its present one.
-func (b *Batch) detach() {
-	old := b.commit
-	b.commit = stages.NewCommit()
-	b.commit.Ops = append([]byte(nil), old.Ops...)
-	b.commit.Count, b.commit.PayloadBytes = old.Count, old.PayloadBytes
+// claimFor is claim for a call that is to apply the batch. After an error it is free.
+func (b *Batch) claimFor(ctx context.Context) error {
+	if b == nil {
+		return errors.New("lsmdb: the batch is nil")
+	}
+	if ctx == nil {
+		return errNilContext
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	b.claim()
+	if b.err != nil {
+		defer b.inUse.Store(false)
+	}
+	return b.err
+}
+
+// underWay reports whether the last Submit is not answered yet.
+func (b *Batch) underWay() bool { return b.submitted != nil && !b.submitted.IsResolved() }
+
+// refuse notes the first error.
+func (b *Batch) refuse(err error) {
+	if b.err == nil {
+		b.err = err
+	}
 }

@@ -34,6 +34,7 @@ type DB struct {
 
 	pipeline  *stages.Pipeline // nil if the database was opened read-only
 	published *view.Published  // what readers see
+	commits   sync.Pool        // *stages.Commit of calls that wait, with their buffers
 
 	closed    atomic.Bool
 	closeOnce sync.Once
@@ -116,6 +117,9 @@ func (d *DB) logOpened() {
 // Flush writes what is in memory to tables and waits for that. Ctx bounds the
 // wait: what has begun goes on, and what has not is taken back.
 func (d *DB) Flush(ctx context.Context) error {
+	if ctx == nil {
+		return errNilContext
+	}
 	if err := d.writable(); err != nil {
 		return err
 	}

@@ -11,11 +11,17 @@ const ReadAheadBytes = view.ReadAheadBytes
 // Resolved returns the options with every default filled in.
 func (o *Options) Resolved() (Options, error) { return o.resolved() }
 
-// SetOps makes of a batch one that has gathered these bytes.
-func (b *Batch) SetOps(ops []byte) { b.commit.Ops = ops }
-
 // MemtableBytes is the size that was chosen at Open.
 func (d *DB) MemtableBytes() int64 { return d.options.MemtableBytes }
 
 // FirstSealed is the oldest memtable that is not in a table yet.
 func (d *DB) FirstSealed() *memtable.Memtable { return d.published.State().Sealed[0] }
+
+// Claim is what a goroutine does that is in the middle of something with the batch.
+func (b *Batch) Claim() { b.claim() }
+
+// Free ends what Claim began.
+func (b *Batch) Free() { b.inUse.Store(false) }
+
+// Copied returns the batch in another place, which go vet would not let us do.
+func (b *Batch) Copied() *Batch { return &Batch{self: b.self, ops: b.ops} }

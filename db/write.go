@@ -2,9 +2,7 @@ package db
 
 import (
 	"context"
-	"sync"
 
-	"lsmdb/internal/base"
 	"lsmdb/stages"
 )
 
@@ -17,51 +15,65 @@ import (
 // A write that failed with ErrReadOnly, because the log could not be written, may
 // or may not be there after the next Open.
 func (d *DB) Put(key, value []byte, w ...Durability) error {
-	if err := checkSizes(len(key), len(value)); err != nil {
-		return err
+	c := d.takeCommit()
+	err := c.Put(key, value)
+	if err == nil {
+		err = d.commit(context.Background(), c, w)
 	}
-	c := takeCommit()
-	c.Ops = base.AppendSet(c.Ops, key, value)
-	c.PayloadBytes = int64(len(key)) + int64(len(value))
-	return d.writeOne(c, w)
+	d.giveBack(c)
+	return err
 }
 
 // Delete removes key, whether it exists or not. Otherwise it is like Put.
 func (d *DB) Delete(key []byte, w ...Durability) error {
-	if err := checkSizes(len(key), 0); err != nil {
-		return err
+	c := d.takeCommit()
+	err := c.Delete(key)
+	if err == nil {
+		err = d.commit(context.Background(), c, w)
 	}
-	c := takeCommit()
-	c.Ops = base.AppendDelete(c.Ops, key)
-	c.PayloadBytes = int64(len(key))
-	return d.writeOne(c, w)
+	d.giveBack(c)
+	return err
 }
-
-// commits recycles the messages of single writes with their buffers.
-var commits = sync.Pool{New: func() any { return stages.NewCommit() }}
 
 // maxPooledBytes bounds the buffers that are kept for the next write.
 const maxPooledBytes = 64 << 10
 
-func takeCommit() *stages.Commit { return commits.Get().(*stages.Commit) }
+// takeCommit returns an empty commit for a call that waits.
+func (d *DB) takeCommit() *stages.Commit {
+	if c, ok := d.commits.Get().(*stages.Commit); ok {
+		return c
+	}
+	return stages.NewCommit()
+}
 
-func giveBack(c *stages.Commit) {
-	if cap(c.Ops) > maxPooledBytes {
+// giveBack recycles a commit that was answered, or never sent.
+func (d *DB) giveBack(c *stages.Commit) {
+	if c.Bytes() > maxPooledBytes {
 		return
 	}
 	c.Reset()
-	commits.Put(c)
+	d.commits.Put(c)
 }
 
-// writeOne applies a commit of one operation and recycles it.
-func (d *DB) writeOne(c *stages.Commit, w []Durability) error {
-	defer giveBack(c)
-	c.Count = 1
-	c.Sync = d.durability(w) != NoSync
-	if err := d.enqueue(context.Background(), c); err != nil {
+// commit sends a commit and waits for the answer. If ctx ends before the commit is
+// being written, it is taken back.
+func (d *DB) commit(ctx context.Context, c *stages.Commit, w []Durability) error {
+	if err := d.enqueue(ctx, c, w); err != nil {
 		return err
 	}
-	return c.Wait()
+	done := ctx.Done()
+	if done == nil {
+		return c.Wait()
+	}
+	select {
+	case err := <-c.Answered():
+		return err
+	case <-done:
+		if c.Abandon() {
+			return ctx.Err()
+		}
+		return c.Wait()
+	}
 }
 
 // durability is what the call chose, or else the database's default. A value that
@@ -74,10 +86,11 @@ func (d *DB) durability(w []Durability) Durability {
 }
 
 // enqueue sends a commit into the pipeline, if there is one.
-func (d *DB) enqueue(ctx context.Context, c *stages.Commit) error {
+func (d *DB) enqueue(ctx context.Context, c *stages.Commit, w []Durability) error {
 	if err := d.writable(); err != nil {
 		return err
 	}
+	c.Sync = d.durability(w) != NoSync
 	return d.pipeline.Enqueue(ctx, c)
 }
 
@@ -85,36 +98,23 @@ func (d *DB) enqueue(ctx context.Context, c *stages.Commit) error {
 // than ctx: if ctx ends while the batch is queued or back-pressure holds it, the
 // batch is taken back, nothing of it is stored, and Apply returns the context's
 // error. Once the batch is being written, Apply waits for the outcome. An empty
-// batch with Sync is the same as DB.Sync. The batch may be reused when Apply returns.
+// batch with Sync is the same as DB.Sync. Until Apply returns, nobody else may use the
+// batch: see Batch.
 //
 // Errors: those of Put, and ErrBatchTooLarge.
 func (d *DB) Apply(ctx context.Context, b *Batch, w ...Durability) error {
-	if b.err != nil {
-		return b.err
-	}
-	if err := ctx.Err(); err != nil {
+	if err := b.claimFor(ctx); err != nil {
 		return err
 	}
-	b.commit.Sync = d.durability(w) != NoSync
-	if err := d.enqueue(ctx, b.commit); err != nil {
-		return err
+	defer b.inUse.Store(false)
+	c := d.takeCommit()
+	buffer := c.Operations
+	c.Operations = b.ops
+	err := d.commit(ctx, c, w)
+	if !c.Abandoned() { // then the Writer will still come across it
+		c.Operations = buffer
+		d.giveBack(c)
 	}
-	return d.await(ctx, b)
-}
-
-// await waits for the answer to the batch's commit, or takes it back.
-func (d *DB) await(ctx context.Context, b *Batch) error {
-	var err error
-	select {
-	case err = <-b.commit.Answered():
-	case <-ctx.Done():
-		if b.commit.Abandon() {
-			b.detach()
-			return ctx.Err()
-		}
-		err = b.commit.Wait()
-	}
-	b.commit.Rearm()
 	return err
 }
 
@@ -123,22 +123,22 @@ func (d *DB) Sync(ctx context.Context) error { return d.Apply(ctx, d.NewBatch(),
 
 // Submit sends a batch into the pipeline without waiting for it to be written, so
 // that one goroutine can keep many batches under way. They are written in the order
-// of the calls of one goroutine. Until the Pending resolves, the batch belongs to
-// the database. Ctx bounds the wait for a place in the queue only: an error of
-// Submit means that nothing was or will be written.
+// of the calls of one goroutine. What is submitted is what the batch holds now: it may
+// be reset, changed or applied again at once, but keeps its memory for reuse only if the
+// Pending has resolved by then. Ctx bounds the wait for a place in the queue only: an
+// error of Submit means that nothing was or will be written.
 func (d *DB) Submit(ctx context.Context, b *Batch, w ...Durability) (*Pending, error) {
-	if b.err != nil {
-		return nil, b.err
-	}
-	if err := ctx.Err(); err != nil {
+	if err := b.claimFor(ctx); err != nil {
 		return nil, err
 	}
+	defer b.inUse.Store(false)
 	c := stages.NewPendingCommit()
-	c.Ops, c.Count, c.PayloadBytes = b.commit.Ops, b.commit.Count, b.commit.PayloadBytes
-	c.Sync = d.durability(w) != NoSync
-	if err := d.enqueue(ctx, c); err != nil {
+	c.Operations = b.ops
+	if err := d.enqueue(ctx, c, w); err != nil {
 		return nil, err
 	}
+	b.lent = b.lent || b.underWay()
+	b.submitted = c
 	return &Pending{commit: c}, nil
 }
 
@@ -151,6 +151,9 @@ func (p *Pending) Done() <-chan struct{} { return p.commit.Resolved() }
 // Wait returns the outcome, as Apply would have. If ctx ends before, it returns the
 // context's error; the write goes on.
 func (p *Pending) Wait(ctx context.Context) error {
+	if ctx == nil {
+		return errNilContext
+	}
 	select {
 	case <-p.commit.Resolved():
 		return p.commit.Result()

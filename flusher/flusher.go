@@ -5,7 +5,6 @@ package flusher
 import (
 	"context"
 	"errors"
-	"runtime"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/output"
@@ -21,8 +20,9 @@ import (
 // same entries may be tried again, except after output.ErrDirectorySync. The
 // iterator stays the caller's to close.
 func Run(ctx context.Context, dir *output.Directory, entries base.Iterator, snapshots []base.Seq) ([]*manifest.TableMeta, error) {
+	var courtesy base.Courtesy
 	tables := output.NewTables(dir, nil)
-	if _, err := tables.Copy(ctx, entries, output.NewRetention(snapshots, nil), runtime.Gosched); err != nil {
+	if _, err := tables.Copy(ctx, entries, output.NewRetention(snapshots, nil), func() { courtesy.Give() }); err != nil {
 		return nil, errors.Join(err, tables.Abort())
 	}
 	return tables.Finish()

@@ -2,19 +2,118 @@ package stages
 
 import (
 	"context"
+	"fmt"
+	"iter"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"lsmdb/internal/base"
+	"lsmdb/memtable"
 )
 
-// Commit is the message that asks the Writer to make a batch of operations part
-// of the history. The sender fills it, calls Pipeline.Enqueue, and may touch it
-// again only after Wait returned, except to Abandon it.
+// Operations are what a commit makes part of the history, encoded one after the other.
+// They are added by the methods here and nowhere else, so that the count, the bytes and
+// the memory that they will take always agree. A new kind of operation gets its method
+// here and its encoding in base.DecodeOp. The zero value is empty.
+type Operations struct {
+	encoded      []byte
+	count        uint32
+	payloadBytes int64 // their keys and values
+}
+
+// Put adds the operation that stores value under key, and copies both. One beyond a
+// limit is refused (ErrKeyTooLarge, ErrValueTooLarge, ErrBatchTooLarge) and changes
+// nothing.
+func (o *Operations) Put(key, value []byte) error {
+	if err := o.admit(len(key), len(value)); err != nil {
+		return err
+	}
+	o.encoded = base.AppendSet(o.encoded, key, value)
+	return nil
+}
+
+// Delete adds the operation that removes key. Otherwise it is like Put.
+func (o *Operations) Delete(key []byte) error {
+	if err := o.admit(len(key), 0); err != nil {
+		return err
+	}
+	o.encoded = base.AppendDelete(o.encoded, key)
+	return nil
+}
+
+// admit counts an operation that is about to be added, unless it is beyond a limit.
+func (o *Operations) admit(keyBytes, valueBytes int) error {
+	const mostAdded = 1 + 3 + 4 // to key and value by the encoding
+	payload := int64(keyBytes) + int64(valueBytes)
+	total := int64(len(o.encoded)) + payload + mostAdded
+	footprint := memtable.FootprintBytes(int64(o.count)+1, o.payloadBytes+payload)
+	switch {
+	case keyBytes > base.MaxKeyBytes:
+		return fmt.Errorf("%w: %d bytes, at most %d", base.ErrKeyTooLarge, keyBytes, base.MaxKeyBytes)
+	case valueBytes > base.MaxValueBytes:
+		return fmt.Errorf("%w: %d bytes, at most %d", base.ErrValueTooLarge, valueBytes, base.MaxValueBytes)
+	case total > base.MaxBatchBytes || footprint > memtable.MaxArenaBytes()/2:
+		return fmt.Errorf("%w: %d bytes, which take %d in memory; at most %d and %d", base.ErrBatchTooLarge,
+			total, footprint, base.MaxBatchBytes, memtable.MaxArenaBytes()/2)
+	}
+	o.count++
+	o.payloadBytes += payload
+	return nil
+}
+
+// check finds operations that were changed by somebody else than the methods here,
+// before they are logged: a log that cannot be decoded is a database that cannot be
+// opened.
+func (o *Operations) check() error {
+	count, payload, rest := uint32(0), int64(0), o.encoded
+	for len(rest) > 0 {
+		op, next, err := base.DecodeOp(rest)
+		if err != nil {
+			return err
+		}
+		count++
+		payload += int64(len(op.Key)) + int64(len(op.Value))
+		rest = next
+	}
+	if count != o.count || payload != o.payloadBytes {
+		return fmt.Errorf("%d operations with %d bytes of keys and values are encoded, but %d with %d were added",
+			count, payload, o.count, o.payloadBytes)
+	}
+	return nil
+}
+
+// all walks the operations, which check has found in order.
+func (o *Operations) all() iter.Seq[base.Op] {
+	return func(yield func(base.Op) bool) {
+		for rest := o.encoded; len(rest) > 0; {
+			op, next, err := base.DecodeOp(rest)
+			if err != nil {
+				panic(fmt.Sprintf("invariant: a batch that was checked is malformed: %v", err))
+			}
+			if rest = next; !yield(op) {
+				return
+			}
+		}
+	}
+}
+
+// Len returns the number of operations.
+func (o *Operations) Len() int { return int(o.count) }
+
+// Bytes returns their encoded size.
+func (o *Operations) Bytes() int { return len(o.encoded) }
+
+// Clear leaves no operation, and keeps the memory.
+func (o *Operations) Clear() { *o = Operations{encoded: o.encoded[:0]} }
+
+// Commit is the message that asks the Writer to make operations part of the history. The
+// sender fills it, calls Pipeline.Enqueue, and may touch it again only after the answer,
+// except to Abandon it. Each call of the API has a commit of its own, so that there is
+// one receiver for each answer.
 type Commit struct {
-	Ops          []byte // encoded operations (base.AppendSet, base.AppendDelete)
-	Count        uint32 // how many
-	PayloadBytes int64  // their keys and values
-	Sync         bool   // answer only when it is durable
+	Operations
+	Sync bool // answer only when it is durable
 
 	// seal asks for a rotation after this commit. The Flusher answers such a
 	// commit, once everything before it lies in tables.
@@ -55,9 +154,9 @@ func NewCommit() *Commit { return &Commit{reply: make(chan error, 1)} }
 // number of callers may look at it then. It serves once.
 func NewPendingCommit() *Commit { return &Commit{} }
 
-// Reset empties an answered commit for another use; Ops keeps its memory.
+// Reset empties an answered commit for another use. The operations keep their memory.
 func (c *Commit) Reset() {
-	c.Ops, c.Count, c.PayloadBytes = c.Ops[:0], 0, 0
+	c.Clear()
 	c.Sync, c.seal = false, false
 	c.phase.Store(commitQueued)
 }
@@ -79,15 +178,21 @@ func (c *Commit) Resolved() <-chan struct{} {
 	return *c.resolved.Load()
 }
 
+// IsResolved reports whether Resolved is closed.
+func (c *Commit) IsResolved() bool { return c.resolved.Load() == &answered }
+
 // Result is the answer of a pending commit, valid once Resolved is closed.
 func (c *Commit) Result() error { return c.result }
 
 // Abandon takes a commit back that the Writer has not begun to write. If it
-// reports true, the commit will never be applied nor answered, and the Writer
-// will not look at Ops again. If false, the answer is near: call Wait.
+// reports true, the commit will never be applied nor answered, and the Writer will not
+// look at the encoded operations, though still at their number. If false, the answer is near: call Wait.
 func (c *Commit) Abandon() bool {
 	return c.phase.CompareAndSwap(commitQueued, commitAbandoned)
 }
+
+// Abandoned reports whether Abandon took the commit back.
+func (c *Commit) Abandoned() bool { return c.phase.Load() == commitAbandoned }
 
 // take claims the commit for the Writer.
 func (c *Commit) take() bool { return c.phase.CompareAndSwap(commitQueued, commitTaken) }
@@ -102,7 +207,7 @@ func (c *Commit) answer(err error) {
 		}
 		return
 	}
-	if c.resolved.Load() == &answered {
+	if c.IsResolved() {
 		return
 	}
 	c.result = err
@@ -155,6 +260,3 @@ func (d *door) shut() {
 	defer d.mu.Unlock()
 	d.isShut = true
 }
-
-// Rearm makes an answered commit ready to be sent again with the same operations.
-func (c *Commit) Rearm() { c.phase.Store(commitQueued) }

@@ -4,6 +4,8 @@ import (
 	"runtime"
 	"sync/atomic"
 	"time"
+
+	"lsmdb/internal/base"
 )
 
 // courtesy has callers that write at the same time give way to the Writer
@@ -20,10 +22,9 @@ import (
 // times that, so that such waits take a tenth of their time at most. If the Writer got
 // much done, those before in the queue were callers, too, and it is a fair turn.
 type courtesy struct {
+	base.Courtesy
 	commits atomic.Uint64 // twice what the Writer has done, odd while it is at work; it alone sets this
 	shared  atomic.Int32  // of so many more commits the callers give way
-	resume  atomic.Int64  // nanoseconds since start: they do not before then
-	start   time.Time
 }
 
 const (
@@ -32,9 +33,6 @@ const (
 	// maxCourtesies is how often one caller gives way. Mostly it is answered after one
 	// or two; these many take a few microseconds where nobody else is in the queue.
 	maxCourtesies = 16
-	// busyAfter is what counts as long: as long as it takes to wake a processor, which
-	// is what giving way is to save.
-	busyAfter = 50 * time.Microsecond
 	// slowCommit is several times what a commit of a few operations takes in an idle
 	// process. Callers of large batches do not need to give way: they take longer.
 	slowCommit = 5 * time.Microsecond
@@ -55,18 +53,18 @@ func (y *courtesy) giveWay(c *Commit) {
 		return
 	}
 	y.shared.Add(-1)
-	before, first := time.Since(y.start), y.commits.Load()
-	if int64(before) < y.resume.Load() {
+	before, first := base.Clock(), y.commits.Load()
+	if y.Rests(before) {
 		return
 	}
 	for times := 0; times < maxCourtesies && len(c.reply) == 0; times++ {
 		runtime.Gosched()
-		after, last := time.Since(y.start), y.commits.Load()
-		took, done := after-before, time.Duration(last/2-first/2)
-		if took > busyAfter && took > done*slowCommit || took > maxCourtesy {
-			y.resume.Store(int64(after + 10*took))
+		now, last := base.Clock(), y.commits.Load()
+		took, done := now-before, time.Duration(last/2-first/2)
+		if took > base.LongTurn && took > done*slowCommit || took > maxCourtesy {
+			y.Rest(now, took)
 			return
 		}
-		before, first = after, last
+		before, first = now, last
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"lsmdb/internal/base"
 )
 
 // gaveWay reports whether another goroutine got the only processor during giveWay. A
@@ -29,7 +31,7 @@ func gaveWay(t *testing.T, prepare func() (*courtesy, *Commit)) bool {
 
 func TestOnlyCallersThatWriteAtTheSameTimeGiveWay(t *testing.T) {
 	shared := func() *courtesy {
-		y := &courtesy{start: time.Now()}
+		y := &courtesy{}
 		y.commits.Store(1)
 		y.arrive()
 		return y
@@ -40,7 +42,7 @@ func TestOnlyCallersThatWriteAtTheSameTimeGiveWay(t *testing.T) {
 	}{
 		"at the same time": {func() (*courtesy, *Commit) { return shared(), NewCommit() }, true},
 		"alone": {func() (*courtesy, *Commit) {
-			y := &courtesy{start: time.Now()}
+			y := &courtesy{}
 			y.arrive()
 			return y, NewCommit()
 		}, false},
@@ -60,7 +62,7 @@ func TestOnlyCallersThatWriteAtTheSameTimeGiveWay(t *testing.T) {
 }
 
 func TestNobodyGivesWayLongAfterTheLastMeeting(t *testing.T) {
-	y := &courtesy{start: time.Now()}
+	y := &courtesy{}
 	y.commits.Store(1)
 	y.arrive()
 	y.commits.Store(2)
@@ -81,8 +83,8 @@ func TestNobodyGivesWayInABusyProcess(t *testing.T) {
 		done  uint64        // by the Writer, each time that it looks at the clock
 		sleep bool
 	}{
-		"the Writer gets nothing done": {2 * busyAfter, 0, true},
-		"the Writer gets much done":    {2 * busyAfter, 1, false},
+		"the Writer gets nothing done": {2 * base.LongTurn, 0, true},
+		"the Writer gets much done":    {2 * base.LongTurn, 1, false},
 		"much, but it takes too long":  {2 * maxCourtesy, 1, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -96,10 +98,10 @@ func TestNobodyGivesWayInABusyProcess(t *testing.T) {
 			if !slept {
 				return
 			}
-			if until := time.Duration(y.resume.Load()); until < 5*test.other {
-				t.Errorf("callers give way again after %s", until)
+			if y.Rests(base.Clock() + 20*time.Second) {
+				t.Error("callers never give way again")
 			}
-			y.resume.Store(int64(time.Hour))
+			y.Rest(base.Clock(), time.Hour)
 			if gaveWay(t, func() (*courtesy, *Commit) { return y, NewCommit() }) {
 				t.Error("a caller gave way although the process is busy")
 			}
@@ -111,7 +113,7 @@ func TestNobodyGivesWayInABusyProcess(t *testing.T) {
 // callers sleep from then on.
 func giveWayBeside(other time.Duration, done uint64) (*courtesy, bool) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	y := &courtesy{start: time.Now()}
+	y := &courtesy{}
 	y.commits.Store(1)
 	y.arrive()
 	ended := make(chan struct{})
@@ -123,5 +125,5 @@ func giveWayBeside(other time.Duration, done uint64) (*courtesy, bool) {
 	}()
 	y.giveWay(NewCommit())
 	<-ended
-	return y, y.resume.Load() > 0
+	return y, y.Rests(base.Clock())
 }

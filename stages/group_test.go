@@ -12,13 +12,14 @@ import (
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/vfstest"
+	"lsmdb/memtable"
 )
 
 // newWriter makes a Writer of its own; the test plays callers, steward and Flusher.
 func (r *rig) newWriter() *Writer {
 	return &Writer{
 		env: r.env, published: &r.published, inbox: newInbox[*Commit](64), flusher: newInbox[Sealed](flusherCapacity),
-		log: r.start.Log, active: r.active, next: 1,
+		log: r.start.Log, proven: r.start.Log.Offset(), active: r.active, next: 1,
 	}
 }
 
@@ -262,8 +263,7 @@ func TestPendingCommitResolves(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t).open()
 		c := NewPendingCommit()
-		c.Ops = base.AppendSet(nil, []byte("a"), []byte("1"))
-		c.Count, c.PayloadBytes = 1, 2
+		must(t, c.Put([]byte("a"), []byte("1")))
 		must(t, r.p.Enqueue(context.Background(), c))
 		for range 3 {
 			<-c.Resolved()
@@ -282,15 +282,13 @@ func TestCommitIsReusable(t *testing.T) {
 		r := newRig(t).open()
 		c := set("a", "1")
 		must(t, r.put(c))
-		c.Rearm()
-		must(t, r.put(c))
 		c.Reset()
-		if c.Count != 0 || len(c.Ops) != 0 || c.PayloadBytes != 0 || c.Sync {
+		if c.Len() != 0 || c.Bytes() != 0 || c.payloadBytes != 0 || c.Sync {
 			t.Errorf("%+v", c)
 		}
-		c.Ops, c.Count, c.PayloadBytes = base.AppendSet(c.Ops, []byte("b"), []byte("2")), 1, 2
+		must(t, c.Put([]byte("b"), []byte("2")))
 		must(t, r.put(c))
-		if v := r.p.Visible(); v != 3 {
+		if v := r.p.Visible(); v != 2 {
 			t.Errorf("visible up to %d", v)
 		}
 		r.close()
@@ -388,9 +386,8 @@ func TestGroupBoundCountsMemory(t *testing.T) {
 	for range 60 {
 		c := NewCommit()
 		for range 10_000 {
-			c.Ops = base.AppendDelete(c.Ops, nil)
+			must(t, c.Delete(nil))
 		}
-		c.Count = 10_000
 		commits = append(commits, c)
 	}
 	drained := make(chan struct{})
@@ -439,14 +436,16 @@ func TestCrowdIsAnsweredOneByOne(t *testing.T) {
 			commits = append(commits, set(fmt.Sprint("key", i), "value"))
 		}
 		broken := commits[members-1]
-		broken.Ops = broken.Ops[:len(broken.Ops)-1]
+		broken.encoded = broken.encoded[:broken.Bytes()-1]
+		w.active = memtable.New(1 << 20)
+		w.group = append(w.group, commits...)
 		func() {
 			defer func() {
 				if recover() == nil {
 					t.Error("no panic")
 				}
 			}()
-			_ = runWriter(w, commits...)
+			w.insert() // everything before it would refuse the broken one
 		}()
 		answered := 0
 		for _, c := range commits {

@@ -293,9 +293,9 @@ func (r *rig) close() {
 func set(pairs ...string) *Commit {
 	c := NewCommit()
 	for i := 0; i < len(pairs); i += 2 {
-		c.Ops = base.AppendSet(c.Ops, []byte(pairs[i]), []byte(pairs[i+1]))
-		c.Count++
-		c.PayloadBytes += int64(len(pairs[i]) + len(pairs[i+1]))
+		if err := c.Put([]byte(pairs[i]), []byte(pairs[i+1])); err != nil {
+			panic(err)
+		}
 	}
 	return c
 }
@@ -303,9 +303,9 @@ func set(pairs ...string) *Commit {
 func del(keys ...string) *Commit {
 	c := NewCommit()
 	for _, key := range keys {
-		c.Ops = base.AppendDelete(c.Ops, []byte(key))
-		c.Count++
-		c.PayloadBytes += int64(len(key))
+		if err := c.Delete([]byte(key)); err != nil {
+			panic(err)
+		}
 	}
 	return c
 }

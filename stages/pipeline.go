@@ -28,7 +28,6 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -147,7 +146,7 @@ func assemble(env *Environment, start Start) *Pipeline {
 
 	p.writer = &Writer{
 		env: env, published: &p.Published, inbox: commits, flusher: sealed, keeper: proposals,
-		active: active, next: start.State.LastSeq + 1, courtesy: courtesy{start: time.Now()},
+		active: active, next: start.State.LastSeq + 1,
 	}
 	p.compactor = newCompactor(env, &p.Published, &p.Snapshots, applied, proposals, start.State.Version)
 	p.compactor.launch, p.compactor.seal = p.launch, p.requestFlush

@@ -3,7 +3,6 @@ package stages
 import (
 	"context"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -32,6 +31,7 @@ type Sweeper struct {
 	swept     int                   // files since those were last tried
 	deleted   atomic.Int64
 	pending   atomic.Int64
+	courtesy  base.Courtesy
 	ended     atomic.Bool // in good order: what is left is nobody's any more
 }
 
@@ -58,7 +58,7 @@ func (s *Sweeper) run(ctx context.Context) error {
 				start := time.Now()
 				s.sweep(o)
 				s.inbox.worked(1, time.Since(start))
-				runtime.Gosched()
+				s.courtesy.Give()
 			}
 		case <-s.unread:
 			if ctx.Err() == nil {

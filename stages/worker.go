@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 
 	"lsmdb/compactor"
+	"lsmdb/internal/base"
 	"lsmdb/manifest"
 )
 
@@ -47,7 +47,8 @@ func (c *Compactor) execute(ctx context.Context, job *compactor.Job, version *ma
 	if job.Trivial {
 		return JobResult{Level: job.OutputLevel, Moved: true}, job.Edit(nil), nil
 	}
-	outputs, err := job.Run(ctx, c.env.Directory, c.snapshots.List(), version, runtime.Gosched)
+	var courtesy base.Courtesy
+	outputs, err := job.Run(ctx, c.env.Directory, c.snapshots.List(), version, func() { courtesy.Give() })
 	if err != nil {
 		return JobResult{}, nil, fmt.Errorf("compacting (%s): %w", job, err)
 	}

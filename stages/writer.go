@@ -2,11 +2,8 @@ package stages
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"iter"
 	"math/bits"
-	"runtime"
 	"sync"
 	"time"
 
@@ -20,9 +17,10 @@ import (
 // sync, small enough that the first member does not wait long for the last.
 const maxGroupBytes = 1 << 20
 
-// maxYields bounds how often the Writer gives way while a group forms: some 20
-// microseconds where nobody else wants the processor, a fraction of a sync.
-const maxYields = 200
+// maxTurns bounds how often the Writer gives way while a group forms: some 20
+// microseconds where nobody else wants the processor, a fraction of a sync. Where others
+// do, base.LongTurn is the bound.
+const maxTurns = 200
 
 // crowd is the size of a group from which on its members are answered one by one, so
 // that the first are back while the Writer is at work on the last. Smaller groups are
@@ -56,12 +54,17 @@ type Writer struct {
 	active *memtable.Memtable
 	next   base.Seq
 
+	courteous base.Courtesy // of the Writer itself
+	proven    int64         // where the log proves by itself that all before was durable: behind a mark or the header
+
 	group    []*Commit // the group in hand
 	size     int64     // what it takes in memory
 	durable  bool      // a member asked for a sync
 	answered int       // size of the group before
 	groups   uint64
 	waited   time.Duration // of the group in hand's time, what syncs and rotations took
+	sampled  time.Time     // when a group was timed last
+	counted  time.Duration // as busy since then
 	parts    [][]byte      // its WAL record
 	header   []byte        // first part
 	stirred  int           // what the Compactor knows of the memtable
@@ -85,12 +88,6 @@ type WriterStats struct {
 	Offset, Durable, Reserved   int64 // in the segment
 }
 
-// CleanEnd tells where an orderly shutdown left the WAL.
-type CleanEnd struct {
-	Segment uint64
-	Offset  int64
-}
-
 // Sealed is the message that hands a full memtable to the Flusher.
 type Sealed struct {
 	Memtable *memtable.Memtable // nil: nothing to flush, only a waiter to answer
@@ -101,7 +98,15 @@ type Sealed struct {
 
 // run is the stage's loop.
 func (w *Writer) run(ctx context.Context) error {
-	for first := range w.inbox.ch {
+	w.sampled = time.Now()
+	for {
+		first, open, err := w.receive(ctx)
+		if err != nil {
+			return err
+		}
+		if !open {
+			return w.finish(ctx)
+		}
 		w.groups++
 		w.courtesy.commits.Store(2*w.stats.Commits + 1)
 		timed := w.groups%timedGroups == 1
@@ -118,12 +123,40 @@ func (w *Writer) run(ctx context.Context) error {
 		w.answered = n
 		busy := w.waited
 		if timed {
-			busy += timedGroups * (time.Since(start) - w.waited)
+			busy += w.sample(start)
 		}
+		w.counted += busy
 		w.inbox.worked(n, busy)
 		w.courtesy.commits.Store(2*w.stats.Commits + uint64(min(1, len(w.inbox.ch)))) // more waits: still at work
 	}
-	return w.finish(ctx)
+}
+
+// sample estimates the work on the groups since the last one that was timed, without
+// what they waited for: as much as on the one that began at start, but never more time
+// than has passed.
+func (w *Writer) sample(start time.Time) time.Duration {
+	now := time.Now()
+	most := now.Sub(w.sampled) - w.counted - w.waited
+	w.sampled, w.counted = now, -w.waited
+	return max(0, min(timedGroups*(now.Sub(start)-w.waited), most))
+}
+
+// receive returns the next commit, or open as false after the last one. Before the Writer
+// waits for long, it leaves a mark.
+func (w *Writer) receive(ctx context.Context) (first *Commit, open bool, err error) {
+	if w.unproven() && ctx.Err() == nil {
+		w.courteous.Give() // whoever was answered may write again at once
+		select {
+		case first, open = <-w.inbox.ch:
+			return first, open, nil
+		default:
+		}
+		if err := w.mark(); err != nil {
+			return nil, false, err
+		}
+	}
+	first, open = <-w.inbox.ch
+	return first, open, nil
 }
 
 // collect makes a group of first and what else waits. A commit that seals ends
@@ -136,10 +169,12 @@ func (w *Writer) run(ctx context.Context) error {
 func (w *Writer) collect(first *Commit) {
 	w.group = append(w.group[:0], first)
 	w.size, w.durable = groupSize(first), first.Sync
-	open := w.drain()
-	for yields := 0; open && w.durable && len(w.group) < w.answered && yields < maxYields; yields++ {
-		runtime.Gosched()
-		open = w.drain()
+	more := w.drain()
+	var spent time.Duration
+	for turns := 0; more && w.durable && len(w.group) < w.answered && turns < maxTurns && spent < base.LongTurn; turns++ {
+		took, again := w.courteous.Give()
+		spent += took
+		more = w.drain() && again
 	}
 }
 
@@ -165,7 +200,7 @@ func (w *Writer) drain() bool {
 // groupSize is what a commit counts towards the bound of its group: the memory that
 // it takes, so that neither many tiny operations nor many empty commits are free.
 func groupSize(c *Commit) int64 {
-	return 64 + memtable.FootprintBytes(int64(c.Count), c.PayloadBytes)
+	return 64 + memtable.FootprintBytes(int64(c.count), c.payloadBytes)
 }
 
 // write makes the group in hand part of the history and answers its members. An
@@ -220,9 +255,9 @@ func (w *Writer) makeRoom(ctx context.Context) error {
 	}
 	var count, payload, logBytes int64
 	for _, c := range w.group {
-		count += int64(c.Count)
-		payload += c.PayloadBytes
-		logBytes += int64(len(c.Ops))
+		count += int64(c.count)
+		payload += c.payloadBytes
+		logBytes += int64(len(c.encoded))
 	}
 	if count == 0 {
 		return nil
@@ -233,23 +268,10 @@ func (w *Writer) makeRoom(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := w.log.Reserve(base.GroupHeaderBytes + logBytes); err != nil {
+	if err := w.log.Reserve(base.GroupHeaderBytes + logBytes + maxMarkBytes); err != nil {
 		return fmt.Errorf("preparing the WAL: %w", err)
 	}
 	return nil
-}
-
-// begin has the Keeper take the database over before the first write, and gets the
-// WAL from it.
-func (w *Writer) begin(ctx context.Context) error {
-	if w.log != nil {
-		return nil
-	}
-	start := time.Now()
-	v := w.env.propose(ctx, w.keeper, &Proposal{reply: make(chan verdict)})
-	w.waited += time.Since(start)
-	w.log = v.first
-	return v.err
 }
 
 // replaceActive puts a memtable with room for footprint bytes in the place of
@@ -261,32 +283,6 @@ func (w *Writer) replaceActive(ctx context.Context, footprint int64) error {
 		return nil
 	}
 	return w.rotate(ctx, footprint, nil)
-}
-
-// rotate seals the active memtable: it makes the segment durable, opens the
-// next, publishes the new read state and only then sends the sealed memtable on.
-//
-// The old segment is synced before the next one exists, so a segment that has a
-// successor has no torn tail: recovery may take any damage in it for what it is.
-func (w *Writer) rotate(ctx context.Context, footprint int64, waiter *Commit) error {
-	start, before := time.Now(), w.waited
-	defer func() { w.waited = before + time.Since(start) }()
-	if err := w.syncLog(); err != nil {
-		return err
-	}
-	next, err := w.env.NewSegment(wal.Previous{Segment: w.log.Segment(), End: w.log.Offset()})
-	if err != nil {
-		return fmt.Errorf("opening a WAL segment: %w", err)
-	}
-	if err := w.log.Close(); err != nil {
-		return errors.Join(fmt.Errorf("closing WAL segment %d: %w", w.log.Segment(), err), next.Close())
-	}
-	sealed := Sealed{Memtable: w.active, Segment: w.log.Segment(), Next: next.Segment(), waiter: waiter}
-	w.log = next
-	w.active = w.published.NewMemtable(max(w.env.MemtableBytes, footprint))
-	w.published.Rotate(w.active)
-	w.count(func(s *WriterStats) { s.Rotations++ })
-	return w.handOn(ctx, sealed)
 }
 
 // handOn sends a sealed memtable to the Flusher. While that has to wait, writers
@@ -306,14 +302,20 @@ func (w *Writer) handOn(ctx context.Context, s Sealed) error {
 }
 
 // takeMembers claims the members that were not abandoned. After a shortage it answers
-// those that write; the others, who only want a sync or a flush, need no room.
+// those that write; the others, who only want a sync or a flush, need no room. A member
+// that could not be read back is answered, too, and never reaches the log.
 func (w *Writer) takeMembers(shortage error) {
 	kept := w.group[:0]
 	for _, c := range w.group {
 		switch {
-		case shortage != nil && c.Count > 0:
+		case shortage != nil && c.count > 0:
 			c.answer(shortage)
-		case c.take():
+		case !c.take():
+		default:
+			if err := c.check(); err != nil {
+				c.answer(fmt.Errorf("lsmdb: operations were changed on their way to the log, and are not stored: %w", err))
+				continue
+			}
 			kept = append(kept, c)
 		}
 	}
@@ -329,11 +331,11 @@ func (w *Writer) commit() error {
 	durable := false // among those that were not abandoned
 	var payload int64
 	for _, c := range w.group {
-		header.Count += c.Count
-		payload += c.PayloadBytes
+		header.Count += c.count
+		payload += c.payloadBytes
 		durable = durable || c.Sync
-		if c.Count > 0 {
-			w.parts = append(w.parts, c.Ops)
+		if c.count > 0 {
+			w.parts = append(w.parts, c.encoded)
 		}
 	}
 	before := w.log.Offset()
@@ -364,27 +366,12 @@ func (w *Writer) commit() error {
 	return nil
 }
 
-// syncLog makes the segment durable, unless it is already.
-func (w *Writer) syncLog() error {
-	if w.log.Durable() == w.log.Offset() {
-		return nil
-	}
-	start := time.Now()
-	if err := w.log.Sync(); err != nil {
-		return fmt.Errorf("syncing WAL segment %d: %w", w.log.Segment(), err)
-	}
-	took := time.Since(start)
-	w.waited += took
-	w.count(func(s *WriterStats) { s.Syncs++; s.SyncTime += took })
-	return nil
-}
-
 // insert puts the group's operations into the memtable and makes them visible. Members
 // of a crowd are answered on the way; their places in the group are nil then.
 func (w *Writer) insert() {
 	crowded := len(w.group) >= crowd
 	for i, c := range w.group {
-		for op := range operations(c) {
+		for op := range c.all() {
 			w.active.Insert(op.Key, op.Value, w.next, op.Kind)
 			w.fill(op)
 			w.next++
@@ -419,7 +406,7 @@ func (w *Writer) show(commits ...*Commit) {
 		if c == nil {
 			continue
 		}
-		for op := range operations(c) {
+		for op := range c.all() {
 			w.fill(op)
 		}
 	}
@@ -429,21 +416,6 @@ func (w *Writer) show(commits ...*Commit) {
 func (w *Writer) fill(op base.Op) {
 	if op.Kind != base.KindDelete {
 		w.published.Fill(op.Key)
-	}
-}
-
-// operations walks those of a commit, which this process has encoded.
-func operations(c *Commit) iter.Seq[base.Op] {
-	return func(yield func(base.Op) bool) {
-		for ops := c.Ops; len(ops) > 0; {
-			op, rest, err := base.DecodeOp(ops)
-			if err != nil {
-				panic(fmt.Sprintf("invariant: a batch made by this process is malformed: %v", err))
-			}
-			if ops = rest; !yield(op) {
-				return
-			}
-		}
 	}
 }
 
@@ -479,29 +451,6 @@ func (w *Writer) acknowledge(ctx context.Context) error {
 		return nil
 	}
 	return err
-}
-
-// finish ends the WAL of an orderly shutdown with its clean-close mark.
-func (w *Writer) finish(ctx context.Context) error {
-	if ctx.Err() != nil || w.log == nil {
-		return nil
-	}
-	end, err := w.log.Finish()
-	if err != nil {
-		return fmt.Errorf("finishing WAL segment %d: %w", w.log.Segment(), err)
-	}
-	w.closed = CleanEnd{Segment: w.log.Segment(), Offset: end}
-	return nil
-}
-
-// release ends the WAL where finish did not, because something failed. What was
-// acknowledged is made durable if the WAL itself is sound; errors change nothing
-// any more.
-func (w *Writer) release() {
-	if w.log != nil {
-		_ = w.log.Sync()
-		_ = w.log.Close()
-	}
 }
 
 // count changes the statistics and notes where the WAL stands.

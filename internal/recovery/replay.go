@@ -236,7 +236,9 @@ func (r *replay) record(payload []byte) error {
 	if len(ops) > 0 {
 		return fmt.Errorf("%d bytes follow the last operation of the commit", len(ops))
 	}
-	r.facts.Commits++
+	if header.Count > 0 { // otherwise it is a mark of the Writer
+		r.facts.Commits++
+	}
 	r.facts.Operations += uint64(header.Count)
 	return nil
 }

@@ -34,7 +34,6 @@ type victim struct {
 	killed   bool
 	views    map[uint64]fixture.View // after each commit, by sequence number
 	sequence uint64
-	proven   uint64 // what the log proves to have been durable: all but its last synced record
 	stale    []fixture.Files
 	absent   []string // keys that were deleted, or never there
 }
@@ -55,7 +54,7 @@ func (v *victim) apply(t *testing.T, d *db.DB, durable db.Durability, c ...fixtu
 	fixture.Must(t, d.Apply(t.Context(), b, durable))
 	next := maps.Clone(v.want())
 	next.Apply(c)
-	v.proven, v.sequence = v.sequence, d.Metrics().Sequence
+	v.sequence = d.Metrics().Sequence
 	v.views[v.sequence] = next
 }
 
@@ -100,6 +99,7 @@ func newVictim(t *testing.T, killed bool) *victim {
 		keep()
 	}
 	if killed {
+		m.LeaveMark(t)
 		m.Kill(d)
 	} else {
 		fixture.Must(t, d.Close())

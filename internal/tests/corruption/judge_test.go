@@ -119,12 +119,13 @@ func verified(m mutant, image imageFS) judgement {
 }
 
 // lost is the verdict on a mutant that shows something else without an error: the
-// log of a killed process may have ended earlier. One bit loses its last record at most.
+// log of a killed process may have ended earlier where it was cut. One bit loses nothing:
+// a mark behind the last record proves that it was durable.
 func (v *victim) lost(m mutant, d *db.DB, found fixture.View) judgement {
 	sequence := d.Metrics().Sequence
 	if past := v.views[sequence]; past != nil && fixture.Differ(past, found) == nil {
 		isTail := v.killed && (m.file == v.lastLog() || m.file == "")
-		if isTail && (m.kind != "bit" || sequence >= v.proven) {
+		if isTail && m.kind != "bit" {
 			return judgement{verdict: torn}
 		}
 		return judgement{verdict: silent, problem: fmt.Sprintf("as of sequence number %d of %d", sequence, v.sequence)}

@@ -105,7 +105,7 @@ var plantedBugs = []plantedBug{
 	{"a write acknowledged before its sync", []edit{
 		{"stages/writer.go", "	if durable {\n", "	if false && durable {\n"}}},
 	{"the old WAL unsynced when the next one acknowledges (leveldb 193)", []edit{
-		{"stages/writer.go", "	if err := w.syncLog(); err != nil {\n		return nil, err\n	}\n	next, err", "	next, err"}}},
+		{"stages/segment.go", "	if err := w.syncAll(); err != nil {\n		return err\n	}\n	next, err", "	next, err"}}},
 	{"a sync tried again after it failed (pebble 1159)", []edit{
 		{"wal/writer.go", "if err := w.file.Sync(); err != nil {", "if err := w.file.Sync(); err != nil && w.file.Sync() != nil {"}}},
 	{"a failed MANIFEST sync taken for not written (rocksdb 4990)", []edit{
@@ -113,7 +113,7 @@ var plantedBugs = []plantedBug{
 	{"file numbers given out again (rocksdb 7621)", []edit{
 		{"db/open.go", "stages.NewFileNumbers(o.files.largest + 1)", "stages.NewFileNumbers(1)"}}},
 	{"replay going on past a hole (pebble 864)", []edit{
-		{"stages/writer.go", "	if err := w.syncLog(); err != nil {\n		return nil, err\n	}\n	next, err", "	next, err"},
+		{"stages/segment.go", "	if err := w.syncAll(); err != nil {\n		return err\n	}\n	next, err", "	next, err"},
 		{"db/replay.go", "if end := s.reader.End().Offset; end != p.End {", "if end := s.reader.End().Offset; end > p.End {"},
 		{"db/replay.go", "if header.First != r.lastSeq+1 {", "r.lastSeq = header.First - 1\n	if false {"}}},
 	{"records believed without their checksum (leveldb 251)", []edit{
@@ -164,7 +164,7 @@ var plantedWithoutCrash = []struct {
 		{"internal/vfs/lock.go", "err = lockFile(file, shared); err == nil", "err = nil; err == nil"},
 		{"internal/vfs/lock.go", "!(shared && other.shared)", "false"}}}, "./db", "TestLocked"},
 	{plantedBug{"no limit of keys (pebble 1025)", []edit{
-		{"db/batch.go", "if keyBytes > MaxKeyBytes {", "if keyBytes > 100*MaxKeyBytes {"}}}, "./db", "TestKeyLimits"},
+		{"stages/commit.go", "case keyBytes > base.MaxKeyBytes:", "case keyBytes > 100*base.MaxKeyBytes:"}}}, "./db", "TestKeyLimits"},
 	{plantedBug{"lengths believed before they are checked (rocksdb 14993)", []edit{
 		{"sstable/source.go", "if e.length > maxPayloadBytes+blockTrailerBytes {", "if false {"}}}, "./sstable", "TestHugeClaimsAllocateNothing"},
 	{plantedBug{"a read-only open that writes (rocksdb 10433)", []edit{

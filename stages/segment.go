@@ -1,0 +1,135 @@
+package stages
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"lsmdb/internal/base"
+	"lsmdb/wal"
+)
+
+// What the Writer does with its log as a whole: the first segment, the change to the next
+// one, syncs, marks and the end.
+
+// maxMarkBytes is more than a mark takes in the log: a chunk, at worst in the next block.
+const maxMarkBytes = 128
+
+// CleanEnd tells where an orderly shutdown left the WAL.
+type CleanEnd struct {
+	Segment uint64
+	Offset  int64
+}
+
+// begin has the Keeper take the database over before the first write, and gets the
+// WAL from it.
+func (w *Writer) begin(ctx context.Context) error {
+	if w.log != nil {
+		return nil
+	}
+	start := time.Now()
+	v := w.env.propose(ctx, w.keeper, &Proposal{reply: make(chan verdict)})
+	w.waited += time.Since(start)
+	if w.log = v.first; w.log != nil {
+		w.proven = w.log.Offset()
+	}
+	return v.err
+}
+
+// rotate seals the active memtable: it makes the segment durable, opens the
+// next, publishes the new read state and only then sends the sealed memtable on.
+//
+// The old segment is synced before the next one exists, so a segment that has a
+// successor has no torn tail: recovery may take any damage in it for what it is.
+func (w *Writer) rotate(ctx context.Context, footprint int64, waiter *Commit) error {
+	start, before := time.Now(), w.waited
+	defer func() { w.waited = before + time.Since(start) }()
+	if err := w.syncAll(); err != nil {
+		return err
+	}
+	next, err := w.env.NewSegment(wal.Previous{Segment: w.log.Segment(), End: w.log.Offset()})
+	if err != nil {
+		return fmt.Errorf("opening a WAL segment: %w", err)
+	}
+	if err := w.log.Close(); err != nil {
+		return errors.Join(fmt.Errorf("closing WAL segment %d: %w", w.log.Segment(), err), next.Close())
+	}
+	sealed := Sealed{Memtable: w.active, Segment: w.log.Segment(), Next: next.Segment(), waiter: waiter}
+	w.log, w.proven = next, next.Offset()
+	w.active = w.published.NewMemtable(max(w.env.MemtableBytes, footprint))
+	w.published.Rotate(w.active)
+	w.count(func(s *WriterStats) { s.Rotations++ })
+	return w.handOn(ctx, sealed)
+}
+
+// syncLog makes every group in the segment durable. A mark behind the last one says that
+// they are, and is not worth a sync of its own.
+func (w *Writer) syncLog() error {
+	if w.proven == w.log.Offset() {
+		return nil
+	}
+	return w.syncAll()
+}
+
+// syncAll makes the segment durable, unless it is already.
+func (w *Writer) syncAll() error {
+	if w.log.Durable() == w.log.Offset() {
+		return nil
+	}
+	start := time.Now()
+	if err := w.log.Sync(); err != nil {
+		return fmt.Errorf("syncing WAL segment %d: %w", w.log.Segment(), err)
+	}
+	took := time.Since(start)
+	w.waited += took
+	w.count(func(s *WriterStats) { s.Syncs++; s.SyncTime += took })
+	return nil
+}
+
+// unproven reports whether the last group in the log was synced and nothing behind it says
+// so.
+func (w *Writer) unproven() bool {
+	return w.log != nil && w.proven != w.log.Offset() && w.log.Durable() == w.log.Offset()
+}
+
+// mark appends an empty group to a log whose last group was synced. It is not synced
+// itself. As every record, it tells how far the log was durable: so damage to the last
+// group of a process that was killed is no torn tail. There is room for it: see makeRoom.
+func (w *Writer) mark() error {
+	if w.log.ReservedBytes()-w.log.Offset() < maxMarkBytes {
+		return nil
+	}
+	w.header = base.GroupHeader{First: w.next}.AppendTo(w.header[:0])
+	if _, _, err := base.DecodeGroup(w.header); err != nil { // the numbers have run out
+		return nil
+	}
+	if err := w.log.Append(w.header); err != nil {
+		return fmt.Errorf("writing WAL segment %d: %w", w.log.Segment(), err)
+	}
+	w.proven = w.log.Offset()
+	return nil
+}
+
+// finish ends the WAL of an orderly shutdown with its clean-close mark.
+func (w *Writer) finish(ctx context.Context) error {
+	if ctx.Err() != nil || w.log == nil {
+		return nil
+	}
+	end, err := w.log.Finish()
+	if err != nil {
+		return fmt.Errorf("finishing WAL segment %d: %w", w.log.Segment(), err)
+	}
+	w.closed = CleanEnd{Segment: w.log.Segment(), Offset: end}
+	return nil
+}
+
+// release ends the WAL where finish did not, because something failed. What was
+// acknowledged is made durable if the WAL itself is sound; errors change nothing
+// any more.
+func (w *Writer) release() {
+	if w.log != nil {
+		_ = w.log.Sync()
+		_ = w.log.Close()
+	}
+}
