@@ -1,6 +1,9 @@
 package db
 
-import "lsmdb/internal/base"
+import (
+	"lsmdb/internal/base"
+	"lsmdb/internal/vfs"
+)
 
 // What a caller can test for with errors.Is.
 var (
@@ -24,6 +27,9 @@ var (
 	// ErrDiskFull: there is no room. Nothing of the write was stored; writes succeed
 	// again once there is room.
 	ErrDiskFull = base.ErrDiskFull
+	// ErrDisplaced: somebody moved, replaced or removed the directory, the live log or
+	// LOCK while the database was open. Nothing is acknowledged as durable any more.
+	ErrDisplaced = vfs.ErrDisplaced
 	// ErrIncompatible: a file was written by a newer version.
 	ErrIncompatible = base.ErrIncompatible
 )

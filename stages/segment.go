@@ -78,7 +78,11 @@ func (w *Writer) syncAll() error {
 		return nil
 	}
 	start := time.Now()
-	if err := w.log.Sync(); err != nil {
+	err := w.log.Sync()
+	if err == nil {
+		err = w.env.CheckPlace()
+	}
+	if err != nil {
 		return fmt.Errorf("syncing WAL segment %d: %w", w.log.Segment(), err)
 	}
 	took := time.Since(start)

@@ -347,7 +347,15 @@ func (w *Writer) Sync() error {
 	if w.durable == w.offset {
 		return nil
 	}
-	if err := w.file.Sync(); err != nil {
+	err := w.file.Sync()
+	if err == nil {
+		// What is durable in a file that nobody can find is lost. Where the system would not
+		// tell, the file is taken to be in its place.
+		if displaced := w.file.Check(); errors.Is(displaced, vfs.ErrDisplaced) {
+			err = displaced
+		}
+	}
+	if err != nil {
 		w.err = fmt.Errorf("sync log %s: %w", w.name, err)
 		return w.err
 	}

@@ -1,6 +1,7 @@
 package output
 
 import (
+	"errors"
 	"path/filepath"
 	"sync/atomic"
 
@@ -63,6 +64,16 @@ func (d *Directory) Attach(t *manifest.TableMeta) {
 func (d *Directory) NewSegment(previous wal.Previous) (*wal.Writer, error) {
 	number := d.Numbers.Next()
 	return wal.Create(d.FS, base.WALPath(d.Dir, number), number, previous)
+}
+
+// CheckPlace fails with vfs.ErrDisplaced if the directory is not where it was opened, or
+// LOCK is gone: what is written to it may be found by nobody. Where the system would not
+// tell, nothing is known, and it passes.
+func (d *Directory) CheckPlace() error {
+	if err := d.FS.Check(); errors.Is(err, vfs.ErrDisplaced) {
+		return err
+	}
+	return nil
 }
 
 // RemoveTables deletes the tables that an edit would have added to the tree, but
