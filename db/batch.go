@@ -39,7 +39,9 @@ func (d *DB) NewBatch() *Batch { return new(Batch) }
 func (b *Batch) Put(key, value []byte) error {
 	b.claim()
 	err := b.ops.Put(key, value)
-	b.refuse(err)
+	if err != nil {
+		b.refuse(err)
+	}
 	b.inUse.Store(false)
 	return err
 }
@@ -49,7 +51,9 @@ func (b *Batch) Put(key, value []byte) error {
 func (b *Batch) Delete(key []byte) error {
 	b.claim()
 	err := b.ops.Delete(key)
-	b.refuse(err)
+	if err != nil {
+		b.refuse(err)
+	}
 	b.inUse.Store(false)
 	return err
 }
@@ -74,15 +78,20 @@ func (b *Batch) Reset() {
 
 // claim makes the batch this goroutine's until inUse is false again.
 func (b *Batch) claim() {
-	if !b.inUse.CompareAndSwap(false, true) {
+	if free := b.inUse.CompareAndSwap(false, true); !free || b.self != b {
+		b.look(free)
+	}
+}
+
+// look is what claim does in other cases than the common one.
+func (b *Batch) look(free bool) {
+	if !free {
 		panic("lsmdb: a Batch is used by two goroutines at the same time")
 	}
-	if b.self != b {
-		if b.self != nil {
-			panic("lsmdb: a Batch was copied")
-		}
-		b.self = b
+	if b.self != nil {
+		panic("lsmdb: a Batch was copied")
 	}
+	b.self = b
 }
 
 // claimFor is claim for a call that is to apply the batch. After an error it is free.

@@ -15,7 +15,7 @@ import (
 // Operations are what a commit makes part of the history, encoded one after the other.
 // They are added by the methods here and nowhere else, so that the count, the bytes and
 // the memory that they will take always agree. A new kind of operation gets its method
-// here and its encoding in base.DecodeOp. The zero value is empty.
+// here and its encoding in internal/base/ops.go. The zero value is empty.
 type Operations struct {
 	encoded      []byte
 	count        uint32
@@ -66,15 +66,9 @@ func (o *Operations) admit(keyBytes, valueBytes int) error {
 // before they are logged: a log that cannot be decoded is a database that cannot be
 // opened.
 func (o *Operations) check() error {
-	count, payload, rest := uint32(0), int64(0), o.encoded
-	for len(rest) > 0 {
-		op, next, err := base.DecodeOp(rest)
-		if err != nil {
-			return err
-		}
-		count++
-		payload += int64(len(op.Key)) + int64(len(op.Value))
-		rest = next
+	count, payload, err := base.CountOps(o.encoded)
+	if err != nil {
+		return err
 	}
 	if count != o.count || payload != o.payloadBytes {
 		return fmt.Errorf("%d operations with %d bytes of keys and values are encoded, but %d with %d were added",

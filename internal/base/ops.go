@@ -2,6 +2,7 @@ package base
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 )
 
@@ -38,34 +39,87 @@ type Op struct {
 // DecodeOp splits the first operation off p. It checks every length against what
 // remains; an unknown kind wraps ErrIncompatible.
 func DecodeOp(p []byte) (op Op, rest []byte, err error) {
-	if len(p) == 0 {
-		return Op{}, nil, fmt.Errorf("operation missing")
+	key, keyEnd, value, end := fieldsOf(p, 0)
+	if end < 0 {
+		return Op{}, nil, malformedOp(p)
 	}
-	op.Kind = Kind(p[0])
-	if !op.Kind.Known() {
-		return Op{}, nil, fmt.Errorf("%w: unknown operation kind (%s)", ErrIncompatible, op.Kind)
-	}
-	if op.Key, p, err = splitBytes(p[1:], MaxKeyBytes, "key"); err != nil {
-		return Op{}, nil, err
-	}
+	op = Op{Kind: Kind(p[0]), Key: p[key:keyEnd:keyEnd]}
 	if op.Kind == KindSet {
-		if op.Value, p, err = splitBytes(p, MaxValueBytes, "value"); err != nil {
-			return Op{}, nil, err
-		}
+		op.Value = p[value:end:end]
 	}
-	return op, p, nil
+	return op, p[end:], nil
 }
 
-func splitBytes(p []byte, limit uint64, what string) (field, rest []byte, err error) {
-	n, w := binary.Uvarint(p)
+// CountOps decodes all of p, and returns how many operations it holds and how long their
+// keys and values are together.
+func CountOps(p []byte) (count uint32, payload int64, err error) {
+	for at := 0; at < len(p); count++ {
+		key, keyEnd, value, end := fieldsOf(p, at)
+		if end < 0 {
+			return 0, 0, malformedOp(p[at:])
+		}
+		payload += int64(keyEnd-key) + int64(end-value)
+		at = end
+	}
+	return count, payload, nil
+}
+
+// fieldsOf returns where the fields of the operation at p[at:] are; without a value, that
+// is an empty one. end is -1 where the operation is malformed.
+func fieldsOf(p []byte, at int) (key, keyEnd, value, end int) {
+	if at >= len(p) || !Kind(p[at]).Known() {
+		return 0, 0, 0, -1
+	}
+	n, key := lengthAt(p, at+1)
+	if key < 0 || n > MaxKeyBytes || n > uint64(len(p)-key) {
+		return 0, 0, 0, -1
+	}
+	keyEnd = key + int(n)
+	if Kind(p[at]) != KindSet {
+		return key, keyEnd, keyEnd, keyEnd
+	}
+	n, value = lengthAt(p, keyEnd)
+	if value < 0 || n > MaxValueBytes || n > uint64(len(p)-value) {
+		return 0, 0, 0, -1
+	}
+	return key, keyEnd, value, value + int(n)
+}
+
+// lengthAt reads the length of a field, mostly one byte. field is where the field itself
+// begins, -1 if the length is malformed.
+func lengthAt(p []byte, at int) (n uint64, field int) {
+	if at < len(p) && p[at] < 0x80 {
+		return uint64(p[at]), at + 1
+	}
+	return longLengthAt(p, at)
+}
+
+func longLengthAt(p []byte, at int) (n uint64, field int) {
+	n, w := binary.Uvarint(p[at:])
 	if w <= 0 {
-		return nil, nil, fmt.Errorf("%s length is malformed", what)
+		return 0, -1
 	}
-	if n > limit || n > uint64(len(p)-w) {
-		return nil, nil, fmt.Errorf("%s of %d bytes exceeds what remains (%d) or the limit (%d)", what, n, len(p)-w, limit)
+	return n, at + w
+}
+
+// malformedOp says what is wrong with the operation that p begins with.
+func malformedOp(p []byte) error {
+	if len(p) == 0 {
+		return errors.New("operation missing")
 	}
-	end := w + int(n)
-	return p[w:end:end], p[end:], nil
+	if kind := Kind(p[0]); !kind.Known() {
+		return fmt.Errorf("%w: unknown operation kind (%s)", ErrIncompatible, kind)
+	}
+	what, limit := "key", MaxKeyBytes
+	n, at := lengthAt(p, 1)
+	if at >= 0 && n <= MaxKeyBytes && n <= uint64(len(p)-at) {
+		what, limit = "value", MaxValueBytes
+		n, at = lengthAt(p, at+int(n))
+	}
+	if at < 0 {
+		return fmt.Errorf("%s length is malformed", what)
+	}
+	return fmt.Errorf("%s of %d bytes exceeds what remains (%d) or the limit (%d)", what, n, len(p)-at, limit)
 }
 
 // GroupHeaderBytes is the encoded length of a GroupHeader.
