@@ -1,3 +1,10 @@
+// Package recovery opens databases. It locks the directory, reads CURRENT and the
+// MANIFEST, looks at every table that is listed and replays the log (Open), and before
+// the first change it makes all of that the state of this process (Opening.Begin). Verify
+// goes the same way and writes nothing.
+//
+// Everything here is synchronous: package db calls Open, the Keeper in package stages
+// calls Begin.
 package recovery
 
 import (
