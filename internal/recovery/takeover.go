@@ -36,13 +36,26 @@ func (o *Opening) Begin() (Begun, error) {
 }
 
 // sweepLeft removes what takeovers left that were not carried through, before anything
-// is written: so they need no more space each time.
+// is written: so they need no more space each time. All that has a number from before
+// them stays until CURRENT is switched. The last edits of the MANIFEST, and even CURRENT,
+// may be what a killed process never synced; when the power fails, those of before count
+// again, and need what these had made obsolete.
 func (o *Opening) sweepLeft() {
 	o.swept = true
-	needed := []string{base.ManifestName(o.current.Manifest)}
+	var needed []string
+	for _, number := range o.files.manifests {
+		if number <= o.current.Manifest {
+			needed = append(needed, base.ManifestName(number))
+		}
+	}
 	for _, number := range o.files.wals {
-		if o.replay.needs(number) {
+		if number < o.state.OldestWAL || o.replay.needs(number) {
 			needed = append(needed, base.WALName(number))
+		}
+	}
+	for _, number := range o.files.tables {
+		if number < o.state.NextFile {
+			needed = append(needed, base.TableName(number))
 		}
 	}
 	o.remove(needed)
