@@ -37,9 +37,6 @@ const (
 	KindSeek Kind = 0xff
 )
 
-// Known reports whether this version of lsmdb can store and read the kind.
-func (k Kind) Known() bool { return k == KindSet || k == KindDelete }
-
 var kindNames = map[Kind]string{
 	KindSet: "set", KindDelete: "delete", KindSeek: "seek",
 	KindRangeDelete: "range-delete", KindMerge: "merge", KindSetExpiring: "set-expiring",

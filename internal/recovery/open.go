@@ -1,10 +1,10 @@
-// Package recovery opens databases. It locks the directory, reads CURRENT and the
-// MANIFEST, looks at every table that is listed and replays the log (Open), and before
-// the first change it makes all of that the state of this process (Opening.Begin). Verify
-// goes the same way and writes nothing.
+// Package recovery opens a database: it locks the directory, reads and checks what is
+// there, replays the log (Open), and takes the database over before the first change
+// (Opening.Begin). Until CURRENT names the new MANIFEST, nothing that was there is changed.
+// Verify goes the same way and writes nothing.
 //
-// Everything here is synchronous: package db calls Open, the Keeper in package stages
-// calls Begin.
+// It starts no goroutine. An Opening is used by one at a time, but for Facts: by who opens
+// the database, then by the Keeper, then by who closes it.
 package recovery
 
 import (
