@@ -35,35 +35,24 @@ func (v *Version) Apply(e *Edit) (*Version, error) {
 
 // remove takes tables out and returns them by number.
 func (v *Version) remove(tables []RemovedTable, changed *[NumLevels]bool) (map[uint64]*TableMeta, error) {
-	wanted := make(map[uint64]bool, len(tables))
+	removed := make(map[uint64]*TableMeta, len(tables))
 	for _, r := range tables {
 		if r.Level < 0 || r.Level >= NumLevels {
 			return nil, fmt.Errorf("edit removes table %d from level %d, which is out of range", r.Number, r.Level)
 		}
-		if wanted[r.Number] {
+		if removed[r.Number] != nil {
 			return nil, fmt.Errorf("edit removes table %d twice", r.Number)
 		}
-		wanted[r.Number] = true
-		changed[r.Level] = true
-	}
-	found := make(map[RemovedTable]*TableMeta, len(tables))
-	for level := range v.Levels {
-		if !changed[level] {
-			continue
-		}
-		v.Levels[level] = slices.DeleteFunc(slices.Clone(v.Levels[level]), func(t *TableMeta) bool {
-			if wanted[t.Number] {
-				found[RemovedTable{level, t.Number}] = t
-			}
-			return wanted[t.Number]
-		})
-	}
-	removed := make(map[uint64]*TableMeta, len(tables))
-	for _, r := range tables {
-		if found[r] == nil {
+		at := slices.IndexFunc(v.Levels[r.Level], func(t *TableMeta) bool { return t.Number == r.Number })
+		if at < 0 {
 			return nil, fmt.Errorf("edit removes table %d from level %d, where it is not", r.Number, r.Level)
 		}
-		removed[r.Number] = found[r]
+		removed[r.Number] = v.Levels[r.Level][at]
+		if !changed[r.Level] {
+			v.Levels[r.Level] = slices.Clone(v.Levels[r.Level])
+			changed[r.Level] = true
+		}
+		v.Levels[r.Level] = slices.Delete(v.Levels[r.Level], at, at+1)
 	}
 	return removed, nil
 }

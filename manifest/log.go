@@ -47,19 +47,17 @@ func (l *Log) Append(e *Edit) error {
 		return l.err
 	}
 	record := encode(e)
-	if err := l.writer.Reserve(int64(len(record))); err != nil {
-		if base.IsShortage(err) {
-			return err
-		}
-		return l.fail("reserve", err)
+	err := l.writer.Reserve(int64(len(record)))
+	if base.IsShortage(err) {
+		return err
 	}
-	if err := l.writer.Append(record); err != nil {
-		return l.fail("append", err)
+	if err == nil {
+		err = l.writer.Append(record)
 	}
-	if err := l.writer.Sync(); err != nil {
-		return l.fail("sync", err)
+	if err == nil {
+		err = l.writer.Sync()
 	}
-	return nil
+	return l.final("append to", err)
 }
 
 // SizeBytes returns the length of the log, without what is preallocated.
@@ -76,19 +74,19 @@ func (l *Log) Finish() (end int64, err error) {
 		_ = l.writer.Close() // the first error says more
 		return 0, l.err
 	}
-	if end, err = l.writer.Finish(); err != nil {
-		return 0, l.fail("finish", err)
-	}
-	return end, nil
+	end, err = l.writer.Finish()
+	return end, l.final("finish", err)
 }
 
 // Close closes the file without a mark. It is idempotent, and does nothing after
 // Finish.
 func (l *Log) Close() error { return l.writer.Close() }
 
-// fail makes err final.
-func (l *Log) fail(operation string, err error) error {
-	l.err = fmt.Errorf("%s %s: %w", operation, l.path, err)
+// final makes err, if there is one, the answer of every further call.
+func (l *Log) final(operation string, err error) error {
+	if err != nil {
+		l.err = fmt.Errorf("%s %s: %w", operation, l.path, err)
+	}
 	return l.err
 }
 
