@@ -98,7 +98,7 @@ func (k *picker) due() []int {
 
 // settledBytes is the size of a level without what running jobs take out of it.
 func (k *picker) settledBytes(level int) int64 {
-	size := levelBytes(k.version, level)
+	size := totalBytes(k.version.Levels[level])
 	for _, job := range k.running {
 		if job.Level == level && job.OutputLevel > level {
 			size -= totalBytes(job.Inputs)
@@ -114,19 +114,9 @@ func (k *picker) cheapest(level int) *Job {
 	}
 	var best *manifest.TableMeta
 	var bestRatio float64
-	below := k.version.Levels[level+1]
 	for _, t := range k.version.Levels[level] {
-		for len(below) > 0 && bytes.Compare(below[0].Largest.UserKey(), t.Smallest.UserKey()) < 0 {
-			below = below[1:]
-		}
-		var overlapBytes int64
-		for _, o := range below {
-			if bytes.Compare(o.Smallest.UserKey(), t.Largest.UserKey()) > 0 {
-				break
-			}
-			overlapBytes += o.SizeBytes
-		}
-		ratio := float64(overlapBytes) / float64(t.SizeBytes)
+		overlaps := k.version.Overlapping(level+1, t.Smallest.UserKey(), t.Largest.UserKey())
+		ratio := float64(totalBytes(overlaps)) / float64(t.SizeBytes)
 		if (best == nil || ratio < bestRatio) && k.admits(k.build(level, level+1, []*manifest.TableMeta{t})) {
 			best, bestRatio = t, ratio
 		}
