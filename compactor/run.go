@@ -36,7 +36,7 @@ func (j *Job) Run(ctx context.Context, dir *output.Directory, snapshots []base.S
 	if err != nil {
 		return nil, vfs.Shortage(err)
 	}
-	tables := output.NewTables(dir, j.newCutter().cut)
+	tables := output.NewTables(dir, j.cutter())
 	count, err := tables.Copy(ctx, entries, output.NewRetention(snapshots, j.elision(v)), yield)
 	if closeErr := entries.Close(); err == nil {
 		err = closeErr
@@ -82,67 +82,50 @@ func (j *Job) open() (base.Iterator, error) {
 	return merge.New(runs...), nil
 }
 
-// cutter ends an output where the next one should begin.
-type cutter struct {
-	job          *Job
-	grandparents []*manifest.TableMeta // not yet passed
-	passedBytes  int64                 // of those passed since the last cut
-}
-
-func (j *Job) newCutter() *cutter { return &cutter{job: j, grandparents: j.Grandparents} }
-
-// cut is asked with ascending user keys. A table ends at its full size, or where
+// cutter returns what ends an output where the next one should begin.
+//
+// It is asked with ascending user keys. A table ends at its full size, or where
 // it overlaps too much of the level after next. Where a grandparent ends is also a
 // good place once it is half full: tables whose borders coincide overlap fewer of
 // each other when they are compacted.
-func (c *cutter) cut(sizeBytes int64, next []byte) bool {
-	passed := false
-	for len(c.grandparents) > 0 && bytes.Compare(c.grandparents[0].Largest.UserKey(), next) < 0 {
-		c.passedBytes += c.grandparents[0].SizeBytes
-		c.grandparents = c.grandparents[1:]
-		passed = true
+func (j *Job) cutter() func(sizeBytes int64, next []byte) bool {
+	ahead, passedBytes := j.Grandparents, int64(0) // since the last cut
+	return func(sizeBytes int64, next []byte) bool {
+		before := len(ahead)
+		for len(ahead) > 0 && bytes.Compare(ahead[0].Largest.UserKey(), next) < 0 {
+			passedBytes += ahead[0].SizeBytes
+			ahead = ahead[1:]
+		}
+		passed := len(ahead) < before
+		cut := sizeBytes >= j.TableBytes || passedBytes > j.OverlapBytes || (passed && sizeBytes >= j.TableBytes/2)
+		if cut {
+			passedBytes = 0
+		}
+		return cut
 	}
-	if sizeBytes >= c.job.TableBytes || c.passedBytes > c.job.OverlapBytes || (passed && sizeBytes >= c.job.TableBytes/2) {
-		c.passedBytes = 0
-		return true
-	}
-	return false
 }
 
-// depths tells what lies deeper than a job's output, for ascending user keys.
-type depths struct {
-	levels [][]*manifest.TableMeta // of each deeper level, what the keys have not yet passed
-}
-
-// elision returns what tells whether a delete may go. What stays in level 0 may lie over
-// older tables there.
+// elision returns what tells whether a delete may go, because no table that lies deeper
+// than the job's output can hold the user key; it is asked with ascending ones. What
+// stays in level 0 may lie over older tables there.
 func (j *Job) elision(v *manifest.Version) func(userKey []byte) bool {
 	if j.OutputLevel == 0 {
 		return nil
 	}
-	return j.newDepths(v).none
-}
-
-func (j *Job) newDepths(v *manifest.Version) *depths {
-	d := &depths{}
+	var deeper [][]*manifest.TableMeta // of each level, what the keys have not yet passed
 	for level := j.OutputLevel + 1; level <= bottom; level++ {
-		if tables := v.Overlapping(level, j.Lower, j.Upper); len(tables) > 0 {
-			d.levels = append(d.levels, tables)
-		}
+		deeper = append(deeper, v.Overlapping(level, j.Lower, j.Upper))
 	}
-	return d
-}
-
-// none reports whether no deeper table can hold the user key.
-func (d *depths) none(userKey []byte) bool {
-	for i, tables := range d.levels {
-		for len(tables) > 0 && bytes.Compare(tables[0].Largest.UserKey(), userKey) < 0 {
-			tables = tables[1:]
+	return func(userKey []byte) bool {
+		for i, tables := range deeper {
+			for len(tables) > 0 && bytes.Compare(tables[0].Largest.UserKey(), userKey) < 0 {
+				tables = tables[1:]
+			}
+			deeper[i] = tables
+			if len(tables) > 0 && bytes.Compare(tables[0].Smallest.UserKey(), userKey) <= 0 {
+				return false
+			}
 		}
-		d.levels[i] = tables
-		if len(tables) > 0 && bytes.Compare(tables[0].Smallest.UserKey(), userKey) <= 0 {
-			return false
-		}
+		return true
 	}
-	return true
 }

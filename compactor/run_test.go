@@ -150,10 +150,10 @@ func TestCutter(t *testing.T) {
 		{"over too much", below(100, "a", "a", "b", "b", "c", "c", "d", "d"), 1, "abc defghijklmnop"},
 	}
 	for _, c := range cases {
-		cutter := (&Job{TableBytes: 100, OverlapBytes: 250, Grandparents: c.grandparents}).newCutter()
+		cutter := (&Job{TableBytes: 100, OverlapBytes: 250, Grandparents: c.grandparents}).cutter()
 		got, sizeBytes := "", int64(0)
 		for key := byte('a'); key <= 'p'; key++ {
-			if sizeBytes > 0 && cutter.cut(sizeBytes, []byte{key}) {
+			if sizeBytes > 0 && cutter(sizeBytes, []byte{key}) {
 				got, sizeBytes = got+" ", 0
 			}
 			got, sizeBytes = got+string(key), sizeBytes+c.entryBytes

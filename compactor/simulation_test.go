@@ -148,7 +148,7 @@ func (w *world) merge(job *Job) []*manifest.TableMeta {
 	}
 	slices.SortFunc(entries, base.Compare)
 	retention := output.NewRetention(w.snapshots, job.elision(w.version))
-	cutter := job.newCutter()
+	cutter := job.cutter()
 	var outputs []*manifest.TableMeta
 	var current []base.InternalKey
 	kept := 0
@@ -158,7 +158,7 @@ func (w *world) merge(job *Job) []*manifest.TableMeta {
 		}
 		kept++
 		if n := len(current); n > 0 && !bytes.Equal(current[n-1].UserKey(), k.UserKey()) &&
-			cutter.cut(int64(n)*toyEntryBytes, k.UserKey()) {
+			cutter(int64(n)*toyEntryBytes, k.UserKey()) {
 			outputs, current = append(outputs, w.newTable(current)), nil
 		}
 		current = append(current, k)
@@ -259,7 +259,7 @@ func (w *world) checkShape() {
 	}
 	targets := w.policy.Targets(w.version)
 	for level := 1; level < bottom; level++ {
-		if size := levelBytes(w.version, level); size > targets.Bytes[level] {
+		if size := totalBytes(w.version.Levels[level]); size > targets.Bytes[level] {
 			w.t.Fatalf("level %d holds %d bytes, its target is %d", level, size, targets.Bytes[level])
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"strings"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/vfs"
@@ -106,35 +105,23 @@ func decodeCurrent(text []byte) (Current, error) {
 	if !bytes.Equal(appendChecksumLine(bytes.Clone(covered)), text) {
 		return Current{}, errors.New("the checksum line is missing or does not fit")
 	}
-	lines := strings.SplitAfter(string(covered), "\n")
+	var c Current
 	var version uint32
-	if _, err := fmt.Sscanf(lines[0], currentTitle+"%d\n", &version); err != nil {
-		return Current{}, fmt.Errorf("first line %q", lines[0])
-	}
-	if version > currentVersion {
+	var mark CleanMark
+	found, _ := fmt.Sscanf(string(covered), currentTitle+"%d\nmanifest %d\nclean %d %d %d\n",
+		&version, &c.Manifest, &mark.ManifestEnd, &mark.WAL, &mark.WALEnd)
+	switch {
+	case found == 0:
+		return Current{}, fmt.Errorf("first line of %q", covered)
+	case version > currentVersion:
 		return Current{}, fmt.Errorf("%w: version %d of CURRENT, newest known is %d", base.ErrIncompatible, version, currentVersion)
+	case found == 5:
+		c.Clean = &mark
 	}
-	c := parseCurrent(lines[1:])
-	if !bytes.Equal(c.encode(), text) {
+	if !bytes.Equal(c.encode(), text) { // more, less or something else was there
 		return Current{}, fmt.Errorf("not the text of a CURRENT: %q", covered)
 	}
 	return c, c.check()
-}
-
-// parseCurrent reads what it finds; that nothing else was there shows when the
-// result is encoded again.
-func parseCurrent(lines []string) (c Current) {
-	for _, line := range lines {
-		var mark CleanMark
-		if n, _ := fmt.Sscanf(line, "clean %d %d %d\n", &mark.ManifestEnd, &mark.WAL, &mark.WALEnd); n == 3 {
-			c.Clean = &mark
-		}
-		var number uint64
-		if n, _ := fmt.Sscanf(line, "manifest %d\n", &number); n == 1 {
-			c.Manifest = number
-		}
-	}
-	return c
 }
 
 // check says what is impossible about the numbers.

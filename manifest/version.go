@@ -105,13 +105,7 @@ func (v *Version) Find(level int, userKey []byte) *TableMeta {
 func (v *Version) Overlapping(level int, lower, upper []byte) []*TableMeta {
 	tables := v.Levels[level]
 	if level == 0 {
-		var found []*TableMeta
-		for _, t := range tables {
-			if t.Overlaps(lower, upper) {
-				found = append(found, t)
-			}
-		}
-		return found
+		return slices.DeleteFunc(slices.Clone(tables), func(t *TableMeta) bool { return !t.Overlaps(lower, upper) })
 	}
 	from := 0
 	if lower != nil {

@@ -49,13 +49,10 @@ func (p *Properties) fields() [12]any {
 func (p *Properties) appendTo(dst []byte) []byte {
 	for i, field := range p.fields() {
 		var content []byte
-		switch v := field.(type) {
-		case *uint64:
-			content = binary.LittleEndian.AppendUint64(nil, *v)
-		case *int64:
-			content = binary.LittleEndian.AppendUint64(nil, uint64(*v))
-		case *base.InternalKey:
-			content = *v
+		if key, ok := field.(*base.InternalKey); ok {
+			content = *key
+		} else {
+			content, _ = binary.Append(nil, binary.LittleEndian, field) // a number, which cannot fail
 		}
 		dst = binary.AppendUvarint(dst, uint64(i+1))
 		dst = binary.AppendUvarint(dst, uint64(len(content)))
@@ -116,14 +113,8 @@ func setField(field any, content []byte) error {
 	if len(content) != 8 {
 		return fmt.Errorf("number of %d bytes", len(content))
 	}
-	n := binary.LittleEndian.Uint64(content)
-	switch v := field.(type) {
-	case *uint64:
-		*v = n
-	case *int64:
-		*v = int64(n)
-	}
-	return nil
+	_, err := binary.Decode(content, binary.LittleEndian, field)
+	return err
 }
 
 // check tells whether the figures can be true of any table whose blocks before the

@@ -322,7 +322,10 @@ func (k *Keeper) finish(ctx context.Context) error {
 	if k.log == nil && k.start.Marked && len(k.start.Sealed) == 0 {
 		return nil
 	}
-	err := k.mark(ctx)
+	err := k.env.CheckPlace() // the last time: who hears that all is well may never open again
+	if err == nil {
+		err = k.mark(ctx)
+	}
 	if base.IsShortage(err) {
 		k.env.Logger.Warn().Err(err).Msg("the database is closed without the mark of a clean close")
 		return nil

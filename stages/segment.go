@@ -67,15 +67,16 @@ func (w *Writer) rotate(ctx context.Context, footprint int64, waiter *Commit) er
 // they are, and is not worth a sync of its own.
 func (w *Writer) syncLog() error {
 	if w.proven == w.log.Offset() {
-		return nil
+		return w.env.CheckPlace()
 	}
 	return w.syncAll()
 }
 
-// syncAll makes the segment durable, unless it is already.
+// syncAll makes the segment durable, unless it is already: then only the place is checked,
+// because who is answered may hear of this durability for the first time.
 func (w *Writer) syncAll() error {
 	if w.log.Durable() == w.log.Offset() {
-		return nil
+		return w.env.CheckPlace()
 	}
 	start := time.Now()
 	err := w.log.Sync()

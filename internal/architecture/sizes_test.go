@@ -26,7 +26,6 @@ const (
 // moreFiles are packages with more files than the limit, and how many they may have.
 var moreFiles = map[string]int{
 	"lsmdb/cmd/lsmdb": 99, // three programs in one, which are to be parted
-	"lsmdb/sstable":   16, // a file for each kind of block, for reading and for writing
 	"lsmdb/stages":    16, // a file for each stage and each message between them
 }
 

@@ -25,13 +25,22 @@ func newWriter() *writer {
 	return w
 }
 
+// begin announces a group.
+func (w *writer) begin(operations int) { w.Announce(w.seq + base.Seq(operations)) }
+
+// insert makes one operation of a group part of the memtable, for nobody to see yet.
+func (w *writer) insert(kind base.Kind, key string) {
+	w.seq++
+	w.State().Active.Insert([]byte(key), []byte(key), w.seq, kind)
+	if kind == base.KindSet {
+		w.Fill([]byte(key))
+	}
+}
+
 func (w *writer) write(kind base.Kind, keys ...string) {
+	w.begin(len(keys))
 	for _, key := range keys {
-		w.seq++
-		w.State().Active.Insert([]byte(key), []byte(key), w.seq, kind)
-		if kind == base.KindSet {
-			w.Fill([]byte(key))
-		}
+		w.insert(kind, key)
 	}
 	w.Show(w.seq)
 	if kind == base.KindSet && w.HasGaps() {

@@ -48,6 +48,8 @@ type Published struct {
 	gaps    gaps
 	readers readers
 
+	announced atomic.Uint64 // newest write of which gaps may have heard: see Announce
+
 	// Detoured is called when reads have spent as much on looking into many runs as
 	// merging them would cost; Unread when nobody looks at some replaced state any more.
 	// Both must not wait. They are set before the first reader comes; nil: nobody cares.
@@ -65,6 +67,7 @@ type Published struct {
 func (p *Published) Publish(s *State, visible base.Seq) {
 	p.state.Store(s)
 	p.visible.Store(uint64(visible))
+	p.announced.Store(uint64(visible))
 }
 
 // State returns the current state, for whoever looks at no entry of a memtable and

@@ -157,9 +157,12 @@ func lateDiskFull(t *testing.T, removed bool) error {
 // notSwept are directories whose syncs are not the engine's own decisions.
 var notSwept = []string{"bench", "cmd", "docs", "ext", "internal/vfs", "internal/vfstest", "internal/tests"}
 
+// hopeful are syncs that promise nothing and that no history reaches: in a database that
+// has failed, and of a new directory whose parent may not be read and so not be synced.
+var hopeful = []string{"_ = w.log.Sync()", "err = o.fs.SyncDir(o.directory.Dir)"}
+
 // mustBeAllSyncs finds the syncs in the sources of the engine. All must be among the
-// sites but one, which is there for the case that something failed, promises nothing,
-// and whose error is dropped.
+// sites but the hopeful ones.
 func mustBeAllSyncs(t *testing.T, sites []string) {
 	t.Helper()
 	root := filepath.Join("..", "..", "..")
@@ -183,7 +186,7 @@ func mustBeAllSyncs(t *testing.T, sites []string) {
 		text, err := os.ReadFile(path)
 		for i, line := range strings.Split(string(text), "\n") {
 			code, _, _ := strings.Cut(line, "//")
-			if !call.MatchString(code) || strings.Contains(code, "_ = w.log.Sync()") {
+			if !call.MatchString(code) || slices.ContainsFunc(hopeful, func(h string) bool { return strings.Contains(code, h) }) {
 				continue
 			}
 			found++

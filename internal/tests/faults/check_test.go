@@ -154,8 +154,8 @@ func (r *faultRun) goOn() {
 	if took == (failure != "") {
 		r.errorf("the write after the fault was taken: %v, and Failure is %q", took, failure)
 	}
-	if !took && (r.fault == nil || r.fault.full) {
-		r.errorf("a full disk stopped the database for good: %s", failure)
+	if !took && (r.fault == nil || !r.fault.mayStop()) {
+		r.errorf("what passes by itself stopped the database for good: %s", failure)
 	}
 	r.read()
 }

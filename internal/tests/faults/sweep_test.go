@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"lsmdb/db"
 	"lsmdb/internal/base"
@@ -40,6 +41,8 @@ type fault struct {
 	err    error
 	sticky bool // so do all later ones of its kind on files of its type
 	full   bool // instead, the disk has no room from here on
+
+	errno syscall.Errno // instead, what may meet it does; sticky: for aWhile. 0: nothing does
 }
 
 var errFault = fmt.Errorf("injected: %w", syscall.EIO)
@@ -88,12 +91,22 @@ type breakage struct {
 	mu    sync.Mutex // stages act at the same time
 	left  int        // operations before
 	fired int
+	since time.Time // it fired first
+	final bool      // it hit what may not be tried again
 }
 
 func (b *breakage) inject(m *fixture.Machine, op vfstest.Op) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.left--; b.left >= 0 || op.Kind != b.kind || fileType(op) != b.file || b.fired > 0 && !b.sticky {
+	b.left--
+	switch elsewhere := op.Kind != b.kind || fileType(op) != b.file; {
+	case b.left >= 0, b.fired > 0 && !b.sticky:
+		return nil
+	case b.errno != 0 && b.fired > 0 && time.Since(b.since) > aWhile:
+		return nil
+	case b.errno != 0 && (b.fired > 0 || !elsewhere):
+		return b.short(m, op)
+	case elsewhere:
 		return nil
 	}
 	b.fired++
@@ -133,6 +146,26 @@ var faultHistories = map[string]struct {
 // more, and goroutines that are left), no false acknowledgement, nothing left open; reads
 // go on; whatever opens afterwards holds what was acknowledged; a full disk passes.
 func TestFaultSweep(t *testing.T) {
+	eachHistory(t, func(t *testing.T, name string, start *fixture.Filled, ops []vfstest.Op) {
+		figures := make(map[string]int)
+		for n := 0; n < len(ops); n += faultStride() {
+			for _, f := range faultsOf(ops[n].Kind) {
+				r := &faultRun{
+					start: start, steps: faultHistories[name].steps,
+					what:  fmt.Sprintf("%s: %s at operation %d of %d, %s %s", name, f.name, n, len(ops), ops[n].Kind, ops[n].Name),
+					fault: &breakage{fault: f, kind: ops[n].Kind, file: fileType(ops[n]), left: n},
+				}
+				r.run(t)
+				figures["runs"]++
+				figures[r.outcome()]++
+			}
+		}
+		t.Logf("%d operations, %v", len(ops), figures)
+	})
+}
+
+// eachHistory carries each history out without a fault, and passes on its operations.
+func eachHistory(t *testing.T, sweep func(t *testing.T, name string, start *fixture.Filled, ops []vfstest.Op)) {
 	for _, name := range slices.Sorted(maps.Keys(faultHistories)) {
 		t.Run(name, func(t *testing.T) {
 			h := faultHistories[name]
@@ -144,20 +177,7 @@ func TestFaultSweep(t *testing.T) {
 			var ops []vfstest.Op
 			whole := &faultRun{start: start, steps: h.steps, what: name + ", no fault", seen: &ops}
 			whole.run(t)
-			figures := make(map[string]int)
-			for n := 0; n < len(ops); n += faultStride() {
-				for _, f := range faultsOf(ops[n].Kind) {
-					r := &faultRun{
-						start: start, steps: h.steps,
-						what:  fmt.Sprintf("%s: %s at operation %d of %d, %s %s", name, f.name, n, len(ops), ops[n].Kind, ops[n].Name),
-						fault: &breakage{fault: f, kind: ops[n].Kind, file: fileType(ops[n]), left: n},
-					}
-					r.run(t)
-					figures["runs"]++
-					figures[r.outcome()]++
-				}
-			}
-			t.Logf("%d operations, %v", len(ops), figures)
+			sweep(t, name, start, ops)
 		})
 	}
 }
@@ -179,6 +199,8 @@ type faultRun struct {
 	refused int             // writes that ErrDiskFull or a context refused
 	stopped bool            // the database turned read-only at some time
 	unopen  int             // opens that failed
+
+	complaints int
 }
 
 func (r *faultRun) outcome() string {
@@ -197,7 +219,9 @@ func (r *faultRun) outcome() string {
 
 func (r *faultRun) errorf(format string, args ...any) {
 	r.t.Helper()
-	r.t.Errorf("%s: %s", r.what, fmt.Sprintf(format, args...))
+	if r.complaints++; r.complaints <= 3 { // the rest follows from these
+		r.t.Errorf("%s: %s", r.what, fmt.Sprintf(format, args...))
+	}
 }
 
 // run carries the history out in a bubble.
@@ -338,5 +362,8 @@ func (r *faultRun) expected(what string, err error) {
 	}
 	if errors.Is(err, db.ErrReadOnly) {
 		r.stopped = true
+		if r.fault == nil || !r.fault.mayStop() {
+			r.errorf("%s: what passes by itself was taken for final: %v", what, err)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"lsmdb/db"
@@ -140,50 +141,127 @@ func mustBeNew(t *testing.T, what string, created []string, before fixture.Files
 	}
 }
 
+// killedProcess leaves what a killed process wrote, none of which needs to be durable but
+// what it synced. end is what the process does last; it dies at the first operation that
+// is fatal.
+type killedProcess struct {
+	name  string
+	end   func(t *testing.T, d *db.DB)
+	fatal func(op vfstest.Op) bool
+}
+
+func syncOfManifest(op vfstest.Op) bool {
+	return op.Kind == vfstest.OpSync && strings.Contains(op.Name, "MANIFEST")
+}
+
+var killedProcesses = []killedProcess{
+	{"while it writes", func(*testing.T, *db.DB) {}, func(vfstest.Op) bool { return false }},
+	{"before the edit of a flush is synced", func(t *testing.T, d *db.DB) { _ = d.Flush(t.Context()) }, syncOfManifest},
+	{"before the edit of a compaction is synced", func(t *testing.T, d *db.DB) {
+		fixture.Must(t, d.Flush(t.Context()))
+		_ = d.Compact(t.Context(), nil, nil)
+	}, syncOfCompaction()},
+}
+
+// syncOfCompaction passes the edit of the flush before it.
+func syncOfCompaction() func(vfstest.Op) bool {
+	var edits atomic.Int32
+	return func(op vfstest.Op) bool { return syncOfManifest(op) && edits.Add(1)%2 == 0 }
+}
+
+// leave goes through the life of the process and returns the disk.
+func (k *killedProcess) leave(t *testing.T) (disk *vfstest.Disk, synced uint64) {
+	m := fixture.NewMachine(vfstest.NewDisk())
+	d := m.OpenDB(t)
+	m.FillTables(t, d, 50)
+	fixture.Must(t, d.Put([]byte("synced"), []byte("value")))
+	synced = d.Metrics().Sequence
+	for i := range 10 {
+		fixture.Must(t, d.Put(fmt.Appendf(nil, "unsynced%d", i), make([]byte, 700), db.NoSync))
+	}
+	m.Fail(func(op vfstest.Op) error {
+		if k.fatal(op) {
+			m.Killed.Store(true)
+			return fixture.ErrDead
+		}
+		return nil
+	})
+	k.end(t, d)
+	m.Kill(d)
+	return m.Disk, synced
+}
+
+// killBeforeSwitchIsDurable has another process take over and die when CURRENT names its
+// MANIFEST, but may not tomorrow.
+func killBeforeSwitchIsDurable(disk *vfstest.Disk) {
+	m := fixture.NewMachine(disk)
+	var switched atomic.Bool
+	m.Fail(func(op vfstest.Op) error {
+		if op.Kind == vfstest.OpRename {
+			switched.Store(true)
+		} else if op.Kind == vfstest.OpSyncDir && switched.Load() {
+			m.Killed.Store(true)
+			return fixture.ErrDead
+		}
+		return nil
+	})
+	if d, err := db.Open(fixture.Dir, m.Options()); err == nil {
+		_ = fixture.TakeOver(d)
+		m.Kill(d)
+	}
+}
+
 // TestPowerLostDuringRecoveryOfKilledProcess: the first process was killed, so all it
 // wrote can be read at first. Then the power fails in the middle of the
-// recovery, and what was never synced is gone: still a prefix, and no damage.
+// recovery, and what was never synced is gone: still a prefix, and no damage. That holds
+// for the log, for the last edits of the MANIFEST and for CURRENT.
 func TestPowerLostDuringRecoveryOfKilledProcess(t *testing.T) {
-	prepare := func() (disk *vfstest.Disk, synced uint64) {
-		m := fixture.NewMachine(vfstest.NewDisk())
-		d := m.OpenDB(t)
-		m.FillTables(t, d, 50)
-		fixture.Must(t, d.Put([]byte("synced"), []byte("value")))
-		synced = d.Metrics().Sequence
-		for i := range 10 {
-			fixture.Must(t, d.Put(fmt.Appendf(nil, "unsynced%d", i), make([]byte, 700), db.NoSync))
-		}
-		m.Kill(d)
-		return m.Disk, synced
-	}
-	disk, synced := prepare()
-	total := operationsOfOpen(t, disk)
-	for n := 1; n <= total; n++ {
-		for seed := range uint64(3) {
-			disk, _ := prepare()
-			var clone *vfstest.Disk
-			fixture.OpenUntil(disk, n, false, func() {
-				clone = disk.CrashClone(nil)
-				if seed > 0 {
-					clone = disk.CrashClone(rand.New(rand.NewPCG(seed, uint64(n))))
+	for _, k := range killedProcesses {
+		for _, switched := range []bool{false, true} {
+			t.Run(fmt.Sprintf("killed %s, again at the switch: %v", k.name, switched), func(t *testing.T) {
+				prepare := func() (disk *vfstest.Disk, synced uint64) {
+					if disk, synced = k.leave(t); switched {
+						killBeforeSwitchIsDurable(disk)
+					}
+					return disk, synced
+				}
+				disk, _ := prepare()
+				total := operationsOfOpen(t, disk)
+				for n := 1; n <= total; n++ {
+					for seed := range uint64(4) {
+						losePowerInRecovery(t, prepare, n, seed)
+					}
 				}
 			})
-			if clone == nil {
-				continue // the sweeper is not always as fast
-			}
-			d, err := db.Open(fixture.Dir, fixture.On(clone, db.Options{MemtableBytes: 1}))
-			if err != nil {
-				t.Errorf("power lost at operation %d of %d of the recovery, seed %d: %v", n, total, seed, err)
-				continue
-			}
-			m := d.Metrics()
-			found := fixture.Contents(t, d)
-			if m.Sequence < synced || found["synced"] != "value" || len(found) != 51+int(m.Sequence-synced) {
-				t.Errorf("power lost at operation %d of %d, seed %d: sequence %d, synced were %d, %d keys", n, total, seed, m.Sequence, synced, len(found))
-			}
-			fixture.Must(t, d.Close())
 		}
 	}
+}
+
+// losePowerInRecovery takes the power away at operation n of a recovery.
+func losePowerInRecovery(t *testing.T, prepare func() (*vfstest.Disk, uint64), n int, seed uint64) {
+	t.Helper()
+	disk, synced := prepare()
+	var clone *vfstest.Disk
+	fixture.OpenUntil(disk, n, false, func() {
+		clone = disk.CrashClone(nil)
+		if seed > 0 {
+			clone = disk.CrashClone(rand.New(rand.NewPCG(seed, uint64(n))))
+		}
+	})
+	if clone == nil {
+		return // the sweeper is not always as fast
+	}
+	d, err := db.Open(fixture.Dir, fixture.On(clone, db.Options{MemtableBytes: 1}))
+	if err != nil {
+		t.Errorf("power lost at operation %d of the recovery, seed %d: %v", n, seed, err)
+		return
+	}
+	m := d.Metrics()
+	found := fixture.Contents(t, d)
+	if m.Sequence < synced || found["synced"] != "value" || len(found) != 51+int(m.Sequence-synced) {
+		t.Errorf("power lost at operation %d, seed %d: sequence %d, synced were %d, %d keys", n, seed, m.Sequence, synced, len(found))
+	}
+	fixture.Must(t, d.Close())
 }
 
 // TestDiskFullDuringOpen lets the disk fill up at any point of a recovery.

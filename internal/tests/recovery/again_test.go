@@ -1,0 +1,118 @@
+package recovery
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"lsmdb/db"
+	"lsmdb/internal/tests/fixture"
+	"lsmdb/internal/vfstest"
+)
+
+// switching returns the number of the operation that renames CURRENT when a disk is opened.
+func switching(t *testing.T, disk *vfstest.Disk) (n int) {
+	t.Helper()
+	m := fixture.NewMachine(disk)
+	var seen atomic.Int64
+	m.Fail(func(op vfstest.Op) error {
+		if at := seen.Add(1); op.Kind == vfstest.OpRename {
+			n = int(at)
+		}
+		return nil
+	})
+	d := m.OpenDB(t)
+	fixture.Must(t, fixture.TakeOver(d))
+	m.Kill(d)
+	return n
+}
+
+// TestPowerLostAfterKilledRecovery: a recovery was killed, so what it did can be read but
+// is not durable. In the next one the power fails, and it may be gone; what had been there
+// before is not. Most of what there is to lose goes when CURRENT is switched.
+func TestPowerLostAfterKilledRecovery(t *testing.T) {
+	f := fixture.NewFilled(t, db.Sync)
+	total := switching(t, f.Disk(t))
+	step := 1
+	if testing.Short() {
+		step = 3
+	}
+	for first := total - 1; first <= total+3; first++ {
+		for second, through := 1, false; !through; second += step {
+			for seed := range uint64(2) {
+				disk := f.Disk(t)
+				if _, d, err := fixture.OpenUntil(disk, first, false, nil); err == nil {
+					d.Close()
+				}
+				var clone *vfstest.Disk
+				_, d, err := fixture.OpenUntil(disk, second, false, func() {
+					clone = disk.CrashClone(rand.New(rand.NewPCG(seed, uint64(first*1000+second))))
+				})
+				if err == nil {
+					d.Close()
+				}
+				if through = clone == nil; through {
+					break
+				}
+				again, err := db.Open(fixture.Dir, fixture.On(clone, db.Options{MemtableBytes: 1}))
+				if err != nil {
+					t.Fatalf("killed at operation %d of %d, power lost at %d of the next open, seed %d: %v", first, total, second, seed, err)
+				}
+				if err := fixture.Differ(f.Want, fixture.Contents(t, again)); err != nil {
+					t.Fatalf("killed at operation %d of %d, power lost at %d of the next open, seed %d: %v", first, total, second, seed, err)
+				}
+				fixture.Must(t, again.Close())
+			}
+		}
+	}
+}
+
+// TestPowerLostAfterKilledChange: a process was killed after it had written a change of
+// the tree and before that was durable. In the next recovery the power fails: then the
+// tree may be the one before, with all its tables and logs.
+func TestPowerLostAfterKilledChange(t *testing.T) {
+	died := 0
+	for nth := 1; nth <= 6; nth++ {
+		for second, through := 1, false; !through; second += 2 {
+			m := fixture.NewMachine(vfstest.NewDisk())
+			d := m.OpenDB(t)
+			want := m.FillTables(t, d, 50)
+			var syncs atomic.Int64
+			m.Fail(func(op vfstest.Op) error {
+				if op.Kind == vfstest.OpSync && strings.Contains(op.Name, "MANIFEST") && syncs.Add(1) == int64(nth) {
+					m.Killed.Store(true)
+					died++
+					return fixture.ErrDead
+				}
+				return nil
+			})
+			for i := range 3 {
+				key := fmt.Sprintf("log%05d", i)
+				if d.Put([]byte(key), []byte("value")) == nil {
+					want[key] = "value"
+				}
+				_ = d.Flush(t.Context())
+				_ = d.Compact(t.Context(), nil, nil)
+			}
+			m.Kill(d)
+			var clone *vfstest.Disk
+			_, d, err := fixture.OpenUntil(m.Disk, second, false, func() {
+				clone = m.Disk.CrashClone(rand.New(rand.NewPCG(uint64(nth), uint64(second))))
+			})
+			if err == nil {
+				d.Close()
+			}
+			if through = clone == nil; !through {
+				fixture.MustHold(t, clone, want)
+			}
+			if t.Failed() {
+				t.Fatalf("killed at sync %d of the MANIFEST, power lost at operation %d of the next open", nth, second)
+			}
+		}
+	}
+	if died < 100 {
+		t.Errorf("only %d processes were killed", died)
+	}
+}
