@@ -146,9 +146,6 @@ func (p *Properties) check(offset int64) error {
 	return nil
 }
 
-// end completes the figures when all entries were counted; last is the last of them.
-func (p *Properties) end(last base.InternalKey) { p.Largest = last }
-
 // count adds one entry, the next in order, to the figures; all but the largest key,
 // which is known at the end.
 func (p *Properties) count(key base.InternalKey, value []byte, shadowed bool) {

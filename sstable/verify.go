@@ -87,8 +87,7 @@ func (v *verifier) verifyEntry(key base.InternalKey, value []byte, i int) error 
 
 func (v *verifier) verifyProperties() error {
 	told := v.table.properties
-	v.counted.end(v.last)
-	v.counted.IndexBytes, v.counted.FilterBytes = told.IndexBytes, told.FilterBytes
+	v.counted.Largest, v.counted.IndexBytes, v.counted.FilterBytes = v.last, told.IndexBytes, told.FilterBytes
 	if !bytes.Equal(v.counted.appendTo(nil), told.appendTo(nil)) {
 		return base.Corruptf(v.table.source.name, -1, "properties tell of %d entries from %s to %s, the blocks hold %d from %s to %s, or other figures differ",
 			told.Entries, told.Smallest, told.Largest, v.counted.Entries, v.counted.Smallest, v.counted.Largest)

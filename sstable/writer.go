@@ -198,8 +198,7 @@ func (w *Writer) writeTail() error {
 		w.addIndexEntry(base.AppendInternalKey(nil, w.lastKey.UserKey(), 0))
 	}
 	p := &w.properties
-	p.end(w.lastKey)
-	p.DataBytes = w.offset
+	p.Largest, p.DataBytes = w.lastKey, w.offset
 	if len(w.hashes) > 0 {
 		p.FilterBytes = w.writeBlock(BlockFilter, buildFilter(w.hashes, w.options.FilterBitsPerKey), CompressionNone)
 	}
