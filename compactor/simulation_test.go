@@ -10,6 +10,7 @@ import (
 	"lsmdb/internal/base"
 	"lsmdb/internal/output"
 	"lsmdb/manifest"
+	"lsmdb/sstable"
 )
 
 // world is a tree whose tables are lists of keys in memory. Jobs are picked and cut
@@ -74,14 +75,13 @@ func (w *world) flush(n int, next func() string, deletes float64) {
 func (w *world) newTable(entries []base.InternalKey) *manifest.TableMeta {
 	w.number++
 	w.tables[w.number] = entries
-	m := &manifest.TableMeta{
-		Number:      w.number,
+	m := &manifest.TableMeta{Number: w.number, Summary: sstable.Summary{
 		SizeBytes:   int64(len(entries)) * toyEntryBytes,
 		Smallest:    entries[0],
 		Largest:     entries[len(entries)-1],
 		SmallestSeq: base.MaxSeq,
 		Entries:     uint64(len(entries)),
-	}
+	}}
 	for i, k := range entries {
 		m.SmallestSeq, m.LargestSeq = min(m.SmallestSeq, k.Seq()), max(m.LargestSeq, k.Seq())
 		if k.Kind() == base.KindDelete {

@@ -207,10 +207,8 @@ func (r *fieldReader) take(what string, length uint64) []byte {
 }
 
 func (r *fieldReader) table() *TableMeta {
-	t := &TableMeta{
-		Number:    r.uvarint("table number"),
-		SizeBytes: int64(r.uvarint("table size")), // beyond int64 it is negative, which check refuses
-	}
+	t := &TableMeta{Number: r.uvarint("table number")}
+	t.SizeBytes = int64(r.uvarint("table size")) // beyond int64 it is negative, which check refuses
 	if identity := r.take("table identity", 8); r.err == nil {
 		t.Identity = binary.LittleEndian.Uint64(identity)
 	}

@@ -48,6 +48,10 @@ type Obsolete struct {
 // run is the stage's loop.
 func (s *Sweeper) run(ctx context.Context) error {
 	for {
+		unread := s.unread
+		if len(s.inbox.ch) > 0 {
+			unread = nil // first what is queued: then a simulated schedule always comes out the same
+		}
 		select {
 		case o, open := <-s.inbox.ch:
 			switch {
@@ -60,7 +64,7 @@ func (s *Sweeper) run(ctx context.Context) error {
 				s.inbox.worked(1, time.Since(start))
 				s.courtesy.Give()
 			}
-		case <-s.unread:
+		case <-unread:
 			if ctx.Err() == nil {
 				s.sweepRead()
 			}

@@ -433,10 +433,10 @@ func (w *Writer) acknowledge(ctx context.Context) error {
 	w.answer(nil)
 	w.group = append(w.group, last)
 	var err error
-	if w.active.Empty() {
-		err = w.handOn(ctx, Sealed{waiter: last})
-	} else {
+	if !w.active.Empty() {
 		err = w.rotate(ctx, 0, last)
+	} else if err = w.env.CheckPlace(); err == nil {
+		err = w.handOn(ctx, Sealed{waiter: last})
 	}
 	clear(w.group)
 	w.group = w.group[:0]

@@ -138,8 +138,10 @@ var plantedBugs = []plantedBug{
 		{"wal/writer.go", "uint64(at-w.durable))", "uint64(at-w.offset))"}}},
 	{"an end mark before the sync of what it follows", []edit{
 		{"wal/writer.go", "	err = w.Sync()\n	if err == nil {\n		err = w.writeEnd()", "	if err == nil {\n		err = w.writeEnd()"}}},
+	{"a recovery that removes what an unsynced MANIFEST made obsolete", []edit{
+		{"internal/recovery/takeover.go", "if number < o.state.OldestWAL || o.replay.needs(number) {", "if o.replay.needs(number) {"}}},
 	{"a recovered WAL that names a predecessor which may be lost", []edit{
-		{"internal/recovery/takeover.go", "NewSegment(wal.Previous{})", "NewSegment(o.replay.last)"}}},
+		{"internal/recovery/takeover.go", "NewSegment(wal.Previous{})", "NewSegment(wal.Previous(o.replay.last))"}}},
 }
 
 // plantedWithoutCrash are those that show while the machine goes on.
@@ -178,11 +180,35 @@ var plantedWithoutCrash = []struct {
 	{plantedBug{"a put into a range whose keys readers skip, told to nobody", []edit{
 		{"internal/view/gaps.go", "if before == nil || !slices", "if true || !slices"}}}, "./internal/view", "TestGapsHideNothing"},
 	{plantedBug{"a range that readers skip before it is proven", []edit{
-		{"internal/view/gaps.go", "return proven != 0 && uint64(seq) >= proven", "return uint64(seq) >= proven"}}}, "./internal/view", "TestGapsHideNothing|TestOldReaders"},
+		{"internal/view/gaps.go", "return proven != 0 && uint64(seq) >= proven", "return uint64(seq) >= proven"}}}, "./internal/view", "TestOldReadersDoNotSkip"},
 	{plantedBug{"a table deleted while an iterator may come to it", []edit{
 		{"internal/view/readers.go", "s.Version.Lists(t)", "false"}}}, "./stages", "TestSweeperWaitsForReaders"},
 	{plantedBug{"a database closed twice (pebble 3589)", []edit{
 		{"db/db.go", "	d.closeOnce.Do(func() {", "	func(f func()) { f() }(func() {"}}}, "./db", "TestCloseUnderLoad"},
 	{plantedBug{"a sync that is acknowledged beside refused writes", []edit{
-		{"stages/writer.go", "	case ctx.Err() != nil: // it", "	case false && ctx.Err() != nil: // it"}}}, "./stages", "TestFailureRefusesTheWholeGroup"},
+		{"stages/writer.go", "	case ctx.Err() != nil: // it", "	case false && ctx.Err() != nil: // it"},
+		{"stages/writer.go", "	case shortage != nil && !base.IsShortage(shortage):", "	case false:"}}}, "./stages", "TestFailureRefusesTheWholeGroup"},
+	{plantedBug{"a sync that does not look where the directory is", []edit{
+		{"stages/segment.go", "	if err == nil {\n		err = w.env.CheckPlace()\n	}\n", ""}}}, "./internal/tests/faults", "TestDisplacedSweep"},
+	{plantedBug{"a sync with nothing to sync that does not look either", []edit{
+		{"stages/segment.go", "	if w.log.Durable() == w.log.Offset() {\n		return w.env.CheckPlace()", "	if w.log.Durable() == w.log.Offset() {\n		return nil"}}}, "./internal/tests/faults", "TestDisplacedSweep"},
+	{plantedBug{"a close that does not look where the directory is", []edit{
+		{"stages/keeper.go", "err := k.env.CheckPlace() //", "err := error(nil) //"}}}, "./internal/tests/faults", "TestDisplacedSweep"},
+	{plantedBug{"a log that is synced after it was removed", []edit{
+		{"wal/writer.go", "displaced := w.file.Check();", "displaced := error(nil);"}}}, "./db", "TestDirectoryChanges"},
+	{plantedBug{"a shortage of descriptors or memory taken for final", []edit{
+		{"internal/vfs/shortage.go", "	case matchesAny(err, scarce):\n		return &base.ShortageError{Cause: err}\n", ""}}}, "./internal/tests/faults", "TestShortageSweep"},
+	{plantedBug{"a shortage of quota taken for final", []edit{
+		{"internal/vfs/platform_unix.go", "diskFull  = []error{syscall.ENOSPC, syscall.EDQUOT}", "diskFull  = []error{syscall.ENOSPC}"}}}, "./internal/tests/faults", "TestShortageSweep"},
+	{plantedBug{"leftovers of takeovers swept only in the end", []edit{
+		{"internal/recovery/takeover.go", "	o.sweepLeft()\n	if err := o.flushReplayed", "	if err := o.flushReplayed"},
+		{"internal/recovery/takeover.go", "	if !o.swept {\n		o.sweepLeft()\n	}\n", ""}}}, "./internal/tests/recovery", "TestKilledTakeoversNeedNoMoreSpace"},
+	{plantedBug{"a table closed while it is read", []edit{
+		{"sstable/openfiles.go", "!spared && f.reads.CompareAndSwap(0, math.MinInt64)", "!spared && (f.reads.CompareAndSwap(0, math.MinInt64) || true)"}}}, "./sstable", "TestReadsKeepTheirPlace"},
+	{plantedBug{"a batch that two goroutines use", []edit{
+		{"db/batch.go", "if free := b.inUse.CompareAndSwap(false, true); !free", "if free := b.inUse.CompareAndSwap(false, true) || true; !free"}}}, "./db", "TestBatchInUseIsRefused"},
+	{plantedBug{"operations logged that were changed on their way", []edit{
+		{"stages/writer.go", "if err := c.check(); err != nil {", "if err := error(nil); err != nil {"}}}, "./stages", "TestWhatWasChangedOnItsWayIsNotLogged"},
+	{plantedBug{"no mark behind the last synced group", []edit{
+		{"stages/writer.go", "if err := w.mark(); err != nil {", "if err := error(nil); err != nil {"}}}, "./stages", "TestMarkProvesTheLastSyncedGroup"},
 }

@@ -116,3 +116,38 @@ func TestPowerLostAfterKilledChange(t *testing.T) {
 		t.Errorf("only %d processes were killed", died)
 	}
 }
+
+// TestKilledAgainAndAgain kills recoveries of one directory at every operation in turn, up
+// to the switch. However many there were, they take no more space than one or two, and
+// lose nothing.
+func TestKilledAgainAndAgain(t *testing.T) {
+	for what, f := range map[string]fixture.Filled{"killed": fixture.NewFilled(t, db.Sync), "closed": fixture.NewClosed(t)} {
+		disk := f.Disk(t)
+		bound, total := 4*disk.UsedBytes()+256<<10, switching(t, f.Disk(t))
+		for round := range 3 {
+			for n := 1; n <= total; n++ {
+				dies := n
+				if round == 2 { // backward: each leaves more than the next comes to sweep
+					dies = total + 1 - n
+				}
+				m := fixture.NewMachine(disk)
+				var seen atomic.Int64
+				m.Fail(func(op vfstest.Op) error {
+					if seen.Add(1) >= int64(dies) || op.Kind == vfstest.OpRename {
+						m.Killed.Store(true)
+						return fixture.ErrDead
+					}
+					return nil
+				})
+				d, err := db.Open(fixture.Dir, m.Options())
+				if err == nil && fixture.TakeOver(d) == nil {
+					t.Fatalf("%s: a process that was killed took the database over", what)
+				}
+				if used := disk.UsedBytes(); used > bound {
+					t.Fatalf("%s: %d bytes are used, %d would be many, after %d rounds and %d more", what, used, bound, round, n)
+				}
+			}
+		}
+		fixture.MustHold(t, disk, f.Want)
+	}
+}

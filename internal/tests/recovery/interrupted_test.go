@@ -285,3 +285,37 @@ func TestDiskFullDuringOpen(t *testing.T) {
 		t.Errorf("%d of 11 opens were refused: the sizes miss the point", refused)
 	}
 }
+
+// TestKilledTakeoversNeedNoMoreSpace: a takeover that is killed at the same place again
+// and again first removes what the one before left. Only where CURRENT is switched, and
+// that may not be durable yet, the log and the MANIFEST of each stay.
+func TestKilledTakeoversNeedNoMoreSpace(t *testing.T) {
+	const logAndManifest = 2 * 70 << 10
+	f := fixture.NewFilled(t, db.Sync)
+	total := operationsOfOpen(t, f.Disk(t))
+	for n := 1; n <= total; n++ {
+		disk := f.Disk(t)
+		var used [2]int64 // at most, in each half
+		for i := range 12 {
+			if j, d, err := fixture.OpenUntil(disk, n, false, nil); err == nil {
+				j.Machine.Kill(d)
+			}
+			used[i/6] = max(used[i/6], disk.UsedBytes())
+		}
+		if used[1] > used[0]+logAndManifest {
+			t.Errorf("killed at operation %d of %d: %d bytes, later %d", n, total, used[0], used[1])
+		}
+	}
+	disk := f.Disk(t)
+	for range 10 {
+		before := disk.UsedBytes()
+		killBeforeSwitchIsDurable(disk)
+		if now := disk.UsedBytes(); now > before+logAndManifest+32<<10 {
+			t.Errorf("killed at the switch: %d bytes, before %d", now, before)
+		}
+	}
+	fixture.MustHold(t, disk, f.Want)
+	if now, before := disk.UsedBytes(), f.Disk(t).UsedBytes(); now > before {
+		t.Errorf("in the end %d bytes are used, at first %d", now, before)
+	}
+}

@@ -105,7 +105,7 @@ func (c *simulatedClient) fill() (*db.Batch, fixture.Commit) {
 
 // issue notes a commit that is about to be sent.
 func (c *simulatedClient) issue(ops fixture.Commit, d db.Durability) *issued {
-	i := &issued{ops: ops, sync: d == db.Sync}
+	i := &issued{ops: ops, sync: d == db.Sync, late: c.w.s.faults.displaced}
 	c.w.s.history.commits = append(c.w.s.history.commits, i)
 	return i
 }
@@ -234,7 +234,7 @@ func (c *simulatedClient) compare(h heldView) {
 
 // refused takes an error for a failure unless the database is closed.
 func (c *simulatedClient) refused(what string, err error) {
-	if err != nil && c.w.passing() == nil && !(c.w.closing && errors.Is(err, db.ErrClosed)) {
+	if err != nil && c.w.passing() == nil && !c.w.s.faults.gone() && !(c.w.closing && errors.Is(err, db.ErrClosed)) {
 		c.w.s.fail(fmt.Errorf("%s: %w", what, err))
 	}
 }
@@ -264,6 +264,7 @@ func (c *simulatedClient) close() {
 		w.s.met.CloseInRotation++
 	}
 	w.mu.Unlock()
+	late := w.s.faults.displaced
 	err := w.db.Close()
 	if w.passing() != nil {
 		return
@@ -275,6 +276,9 @@ func (c *simulatedClient) close() {
 			w.s.fail(fmt.Errorf("close: %w", err))
 		}
 		return
+	}
+	if late && w.isTakenOver() {
+		w.s.fail(fmt.Errorf("closed in good order, but %s", w.s.faults.displacement))
 	}
 	for _, i := range w.s.history.commits {
 		i.sync = i.sync || i.acked // Close makes all of them durable

@@ -15,6 +15,7 @@ import (
 type issued struct {
 	ops     fixture.Commit
 	sync    bool
+	late    bool        // issued when the directory was displaced
 	pending *db.Pending // submitted and not seen answered yet
 
 	answered bool
@@ -88,12 +89,14 @@ func (w *world) settle(c *issued, err error, cancelled bool) {
 	c.answered = true
 	switch {
 	case err == nil:
-		c.acked = true
+		if c.acked = true; c.late && c.sync {
+			w.s.fail(fmt.Errorf("a commit of %d operations was acknowledged as durable, but %s", len(c.ops), w.s.faults.displacement))
+		}
 	case errors.Is(err, db.ErrReadOnly):
 		if !w.s.faults.happened {
 			w.s.fail(fmt.Errorf("a write failed, but no file did: %w", err))
 		}
-	case errors.Is(err, db.ErrDiskFull) && w.s.faults.happened, cancelled && errors.Is(err, errCancelled), errors.Is(err, db.ErrClosed) && w.closing:
+	case errors.Is(err, db.ErrDiskFull) && w.s.faults.happened, w.s.faults.isShortage(err), cancelled && errors.Is(err, errCancelled), errors.Is(err, db.ErrClosed) && w.closing:
 		c.removed = true
 	default:
 		w.s.fail(fmt.Errorf("the answer to a write is %w", err))
@@ -129,6 +132,9 @@ func (w *world) seen(seq base.Seq) fixture.View {
 func (w *world) reopened(d *db.DB) {
 	h := &w.s.history
 	found, err := look(d.NewIterator(nil))
+	if err != nil && w.s.faults.gone() {
+		return
+	}
 	if err != nil {
 		w.s.fail(fmt.Errorf("reading what an open found: %w", err))
 		return

@@ -98,6 +98,7 @@ func TestSimulation(t *testing.T) {
 // schedulesMet counts what the simulation must meet.
 type schedulesMet struct {
 	Steps, Lives, Replayed, Closed, Killed, PowerLost, Faults, Failures int
+	ShortLives, Displaced, Shortages                                    int // Shortages: operations
 	SnapshotInCompaction, ReleaseInCompaction                           int
 	CloseInRotation                                                     int
 	Abandoned, CancelledTooLate                                         int // during the commit of a group
@@ -121,6 +122,7 @@ func simulatedImage(t *testing.T) *vfstest.Disk {
 		d, err := db.Open(fixture.Dir, fixture.On(disk, db.Options{}))
 		fixture.Must(t, err)
 		fixture.Must(t, d.Close())
+		fixture.Must(t, makeOther(disk))
 		current, err := manifest.ReadCurrent(disk, fixture.Dir)
 		fixture.Must(t, err)
 		state, _, err := manifest.Load(disk, fixture.Dir, current.Manifest)
@@ -133,6 +135,8 @@ func simulatedImage(t *testing.T) *vfstest.Disk {
 
 // simulation is the run of one seed.
 type simulation struct {
+	t       *testing.T
+	image   *vfstest.Disk // what the first life begins with
 	rng     *rand.Rand
 	disk    *vfstest.Disk
 	history simulatedHistory
@@ -178,7 +182,7 @@ func mustRepeat(t *testing.T, seed uint64, first, second []string) {
 
 // simulate runs a seed and returns its schedule.
 func simulate(t *testing.T, image *vfstest.Disk, seed uint64, met *schedulesMet) []string {
-	s := &simulation{rng: rand.New(rand.NewPCG(seed, 9)), disk: image.CrashClone(nil), met: met}
+	s := &simulation{t: t, image: image, rng: rand.New(rand.NewPCG(seed, 9)), disk: image.CrashClone(nil), met: met}
 	s.memtableBytes = []int64{2 << 10, 4 << 10, 16 << 10}[s.rng.IntN(3)]
 	s.valueBytes = []int{40, 600, 2000}[s.rng.IntN(3)]
 	s.largeKeys = s.rng.IntN(10) == 0
@@ -230,6 +234,7 @@ func (s *simulation) run() {
 	lives := 2 + s.rng.IntN(2)
 	for s.life = 1; s.life <= lives && !s.failed(); s.life++ {
 		s.live(s.life == lives)
+		s.putBack()
 	}
 	if s.failed() {
 		return
@@ -273,6 +278,7 @@ func (s *simulation) live(last bool) {
 			s.crash(w)
 			return
 		}
+		w.trouble()
 		if s.steps++; w.step() {
 			break
 		}
@@ -368,6 +374,13 @@ func (s *simulation) count(w *world) {
 		return
 	}
 	m := w.db.Metrics()
+	if n := s.faults.short.met(); n > 0 {
+		s.met.ShortLives++
+		s.met.Shortages += n
+	}
+	if p := &s.faults; p.short.errno != 0 && m.Failure != "" && !p.short.final {
+		s.fail(fmt.Errorf("what passes by itself was taken for final: %s", m.Failure))
+	}
 	s.met.Flushes += int(m.Flush.Jobs)
 	s.met.Compactions += int(m.Compact.Jobs)
 	s.met.Moves += int(m.Compact.Moves)
@@ -381,18 +394,26 @@ type faultPlan struct {
 	percent     int
 	full        bool // the disk is: files do not grow
 	happened    bool
+
+	short        shortage // instead
+	displacement string   // instead; empty: none
+	displaced    bool
 }
 
 func (s *simulation) newFaultPlan() faultPlan {
 	p := faultPlan{from: s.steps + s.rng.IntN(200), percent: 100}
 	p.part = []string{"", ".sst", ".wal", "MANIFEST", "CURRENT", "syncdir"}[s.rng.IntN(6)]
-	switch s.rng.IntN(8) {
+	switch s.rng.IntN(11) {
 	case 0: // once, perhaps
 		p.until = p.from + 1 + s.rng.IntN(10)
 	case 1, 2: // for ever
 		p.until = 1 << 30
 	case 3:
 		p.until, p.part, p.percent, p.full = p.from+20+s.rng.IntN(200), "", 60, true
+	case 4, 5:
+		p.until, p.short = p.from+20+s.rng.IntN(400), s.newShortage()
+	case 6:
+		p.until, p.displacement = 1<<30, []string{moved, replaced, removed, lockRemoved}[s.rng.IntN(4)]
 	default:
 		return faultPlan{}
 	}
@@ -402,7 +423,13 @@ func (s *simulation) newFaultPlan() faultPlan {
 // of decides whether an operation fails, and how.
 func (p *faultPlan) of(w *world, who *parking) error {
 	s := w.s
-	if who.op == nil || s.steps < p.from || s.steps >= p.until || !strings.Contains(who.key, p.part) || s.rng.IntN(100) >= p.percent {
+	if who.op == nil || p.displacement != "" {
+		return nil
+	}
+	if p.short.errno != 0 {
+		return w.shortOf(who.op)
+	}
+	if s.steps < p.from || s.steps >= p.until || !strings.Contains(who.key, p.part) || s.rng.IntN(100) >= p.percent {
 		return nil
 	}
 	grows := who.op.Kind == vfstest.OpCreate || who.op.Kind == vfstest.OpWrite

@@ -42,6 +42,8 @@ type world struct {
 	stalled   bool
 	rotating  bool // the Writer makes a new segment
 	rewriting bool // the Keeper makes a new MANIFEST of a database that is running
+	locked    bool // the directory was about to be locked
+	short     bool // the shortage of the plan is there
 }
 
 // parking is one goroutine waiting at the gate.
@@ -85,7 +87,7 @@ func (w *world) inject(op vfstest.Op) error {
 	switch op.Kind {
 	case vfstest.OpRead:
 		if op.Offset > 0 || !strings.HasSuffix(name, ".sst") || w.isReader() {
-			return w.passing()
+			return w.unparked(&op)
 		}
 		key = "read " + name
 	case vfstest.OpCreate, vfstest.OpSync, vfstest.OpRemove, vfstest.OpRename, vfstest.OpTruncate:
@@ -98,7 +100,7 @@ func (w *world) inject(op vfstest.Op) error {
 		key = "syncdir after " + w.last
 		w.mu.Unlock()
 	default:
-		return w.passing()
+		return w.unparked(&op)
 	}
 	w.note(key)
 	return w.gate(key, &op)
