@@ -130,17 +130,26 @@ func (p *Published) Unneeded(tables []*manifest.TableMeta) (unneeded []*manifest
 }
 
 // NewMemtable makes a memtable, in the arena of one that nobody needs if that can be.
+// Large arenas take their time, for which nobody waits.
 func (p *Published) NewMemtable(arenaBytes int64) *memtable.Memtable {
+	if m := p.takeSpare(arenaBytes); m != nil {
+		return m.Renew()
+	}
+	return memtable.New(arenaBytes)
+}
+
+// takeSpare returns a memtable with such an arena that nobody needs, nil if there is none.
+func (p *Published) takeSpare(arenaBytes int64) *memtable.Memtable {
 	p.changing.Lock()
 	defer p.changing.Unlock()
 	p.reap()
 	for i, w := range p.spare {
 		if m := w.Value(); m != nil && m.CapacityBytes() == arenaBytes {
 			p.spare = slices.Delete(p.spare, i, i+1)
-			return m.Renew()
+			return m
 		}
 	}
-	return memtable.New(arenaBytes)
+	return nil
 }
 
 // Pinned describes what only readers keep: memtables that are in tables already, and
