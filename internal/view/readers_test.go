@@ -100,6 +100,7 @@ func TestReadersKeepArenas(t *testing.T) {
 	a = newArenas(t)
 	reading = a.Enter()
 	at = a.write()
+	a.Announce(a.seq)
 	a.Show(a.seq)
 	it = reading.NewIterator(a.seq, nil, nil, new(atomic.Bool))
 	it.First()
