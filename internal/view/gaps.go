@@ -63,8 +63,10 @@ func (g *gap) covers(other *gap) bool {
 }
 
 // note lists what a walk at seq passed, which may have skipped gaps that are listed, and
-// proves those that it passed once more.
-func (p *Published) note(walked *gap, seq base.Seq) {
+// proves those that it passed once more. Those that are not proven, and never will be, as
+// they contain the live key that ended the walk, leave their place to others; nil: it
+// ended elsewhere.
+func (p *Published) note(walked *gap, live []byte, seq base.Seq) {
 	before := p.gaps.list.Load()
 	var list []*gap
 	if before != nil {
@@ -81,7 +83,7 @@ func (p *Published) note(walked *gap, seq base.Seq) {
 			}
 		}
 	}
-	next := joined(list)
+	next := slices.DeleteFunc(joined(list), func(g *gap) bool { return live != nil && g.proven.Load() == 0 && g.contains(live) })
 	if fresh >= worthNoting && walked.cut(next) {
 		if len(next) == maxGaps {
 			smallest := slices.MinFunc(next, func(a, b *gap) int { return a.keys - b.keys })

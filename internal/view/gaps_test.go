@@ -276,3 +276,35 @@ func TestOldReadersDoNotSkip(t *testing.T) {
 	}
 	must(t, old.Close())
 }
+
+// TestOldReadersSpoilNoGaps: what an older iterator found empty, and is no longer, does not
+// keep newer ones from noting what is empty now.
+func TestOldReadersSpoilNoGaps(t *testing.T) {
+	w := newWriter()
+	for i := range 100 {
+		w.write(base.KindDelete, number(i))
+	}
+	old := w.iterator(nil, nil)
+	for i := range 3000 {
+		w.write(base.KindSet, number(i))
+	}
+	for i := range 2000 {
+		w.write(base.KindDelete, number(i))
+	}
+	if old.First() || old.Last() {
+		t.Fatal("an older iterator shows something newer")
+	}
+	walked := 0
+	for range 3 {
+		it := w.iterator(nil, nil)
+		if it.First(); string(it.Key()) != number(2000) {
+			t.Fatalf("the first is %q", it.Key())
+		}
+		walked = it.inside.barren.walked
+		must(t, it.Close())
+	}
+	if walked > worthNoting {
+		t.Errorf("the last of three walked past %d deletes", walked)
+	}
+	must(t, old.Close())
+}

@@ -77,8 +77,13 @@ func (p *Published) State() *State { return p.state.Load() }
 // Visible returns the sequence number of the newest visible write.
 func (p *Published) Visible() base.Seq { return base.Seq(p.visible.Load()) }
 
-// Show makes everything up to seq visible. Only the Writer calls it.
-func (p *Published) Show(seq base.Seq) { p.visible.Store(uint64(seq)) }
+// Show makes everything up to seq, which was announced, visible. Only the Writer calls it.
+func (p *Published) Show(seq base.Seq) {
+	if uint64(seq) > p.announced.Load() {
+		panic("invariant: a group is shown that was not announced")
+	}
+	p.visible.Store(uint64(seq))
+}
 
 // replace publishes what the arguments make of the current state: nil leaves as it is.
 // The caller has the mutex.
