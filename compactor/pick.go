@@ -363,7 +363,5 @@ func (k *picker) clusters(tables []*manifest.TableMeta) [][]*manifest.TableMeta 
 
 // overlapsAny reports whether a table shares user keys with any of some tables.
 func overlapsAny(t *manifest.TableMeta, tables []*manifest.TableMeta) bool {
-	return slices.ContainsFunc(tables, func(o *manifest.TableMeta) bool {
-		return t.Overlaps(o.Smallest.UserKey(), o.Largest.UserKey())
-	})
+	return slices.ContainsFunc(tables, t.SharesKeys)
 }

@@ -112,7 +112,7 @@ func checkLevel(level int, tables []*TableMeta) error {
 		return checkNewestFirst(tables)
 	}
 	for i := 1; i < len(tables); i++ {
-		if before, t := tables[i-1], tables[i]; before.sharesKeys(t) {
+		if before, t := tables[i-1], tables[i]; before.SharesKeys(t) {
 			return fmt.Errorf("tables %d and %d overlap in level %d: %s to %s and %s to %s",
 				before.Number, t.Number, level, before.Smallest, before.Largest, t.Smallest, t.Largest)
 		}
@@ -128,7 +128,7 @@ func checkNewestFirst(tables []*TableMeta) error {
 			if older.LargestSeq < newer.SmallestSeq {
 				break // and so is everything after it, as the order is by LargestSeq
 			}
-			if newer.sharesKeys(older) {
+			if newer.SharesKeys(older) {
 				return fmt.Errorf("tables %d and %d of level 0 share keys and sequence numbers: %d to %d and %d to %d",
 					newer.Number, older.Number, newer.SmallestSeq, newer.LargestSeq, older.SmallestSeq, older.LargestSeq)
 			}

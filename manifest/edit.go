@@ -184,10 +184,8 @@ func (r *fieldReader) scalar(what string, limit uint64) uint64 {
 
 func (r *fieldReader) level() int {
 	level := r.uvarint("level")
-	if r.err == nil && level >= NumLevels {
+	if level >= NumLevels {
 		r.err = fmt.Errorf("level %d is out of range", level)
-	}
-	if r.err != nil {
 		return 0
 	}
 	return int(level)

@@ -51,8 +51,8 @@ func (t *TableMeta) Overlaps(lower, upper []byte) bool {
 	return !t.endsBefore(lower) && !t.startsAfter(upper)
 }
 
-// sharesKeys reports whether the bounds of two tables overlap.
-func (t *TableMeta) sharesKeys(other *TableMeta) bool {
+// SharesKeys reports whether the bounds of two tables overlap.
+func (t *TableMeta) SharesKeys(other *TableMeta) bool {
 	return t.Overlaps(other.Smallest.UserKey(), other.Largest.UserKey())
 }
 

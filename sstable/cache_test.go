@@ -18,8 +18,8 @@ func checkCache(t *testing.T, c *Cache) {
 	sum, sources, filled := int64(0), map[*source]bool{}, 0
 	for _, at := range c.order.Keys() {
 		b, _ := c.order.Peek(at)
-		if at.source.slots[at.slot].Load() != b {
-			t.Fatalf("block %d in order is not in its slot", at.slot)
+		if at.source.slots[at.number].Load() != b {
+			t.Fatalf("block %d in order is not in its slot", at.number)
 		}
 		sum += b.memoryBytes()
 		sources[at.source] = true

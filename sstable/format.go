@@ -37,14 +37,9 @@ const (
 	BlockRangeDelete BlockType = 5
 )
 
-var blockTypeNames = [...]string{"type 0", "data", "index", "filter", "properties", "range-delete"}
+var blockTypeNames = []string{"type 0", "data", "index", "filter", "properties", "range-delete"}
 
-func (t BlockType) String() string {
-	if int(t) < len(blockTypeNames) {
-		return blockTypeNames[t]
-	}
-	return fmt.Sprintf("type %d", uint8(t))
-}
+func (t BlockType) String() string { return base.NameOf(blockTypeNames, "type", t) }
 
 func (t BlockType) known() bool { return t >= BlockData && t <= BlockProperties }
 
@@ -56,15 +51,9 @@ const (
 	CompressionSnappy Compression = 1 // the block format of Snappy
 )
 
-func (c Compression) String() string {
-	switch c {
-	case CompressionNone:
-		return "none"
-	case CompressionSnappy:
-		return "snappy"
-	}
-	return fmt.Sprintf("compression %d", uint8(c))
-}
+var compressionNames = []string{"none", "snappy"}
+
+func (c Compression) String() string { return base.NameOf(compressionNames, "compression", c) }
 
 const (
 	formatVersion = 1

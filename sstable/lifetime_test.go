@@ -137,7 +137,7 @@ func TestCloseWhileABlockComes(t *testing.T) {
 		t.Fatal(err)
 	}
 	open.CloseAll()
-	if got := cache.insert(place{table.source, 5}, late); got != late {
+	if got := cache.insert(slot{table.source, 5}, late); got != late {
 		t.Error("the reader gets another block")
 	}
 	if m := cache.Metrics(); m.Blocks != 0 || m.Used != 0 || table.source.cached(5) != nil {
@@ -187,7 +187,7 @@ func TestTheFirstOfTwoMissesStays(t *testing.T) {
 		}
 	}
 	for _, b := range copies {
-		if got := cache.insert(place{table.source, 3}, b); got != copies[0] {
+		if got := cache.insert(slot{table.source, 3}, b); got != copies[0] {
 			t.Fatal("the second copy took the place of the first")
 		}
 	}

@@ -179,7 +179,7 @@ func (t *Table) block(i int, r *blockReader, own *block) (*block, error) {
 		return nil, err
 	}
 	if own == nil && s.cache != nil {
-		b = s.cache.insert(place{s, i}, b)
+		b = s.cache.insert(slot{s, i}, b)
 	}
 	return b, nil
 }

@@ -32,7 +32,6 @@ package wal
 
 import (
 	"encoding/binary"
-	"fmt"
 
 	"lsmdb/internal/base"
 )
@@ -66,14 +65,9 @@ const (
 	TypeEnd    ChunkType = 6 // clean close; nothing follows
 )
 
-var chunkTypeNames = [...]string{"zero", "full", "first", "middle", "last", "header", "end"}
+var chunkTypeNames = []string{"zero", "full", "first", "middle", "last", "header", "end"}
 
-func (t ChunkType) String() string {
-	if int(t) < len(chunkTypeNames) {
-		return chunkTypeNames[t]
-	}
-	return fmt.Sprintf("type %d", uint8(t))
-}
+func (t ChunkType) String() string { return base.NameOf(chunkTypeNames, "type", t) }
 
 // opensRecord reports whether a chunk of the type begins with a durable mark.
 func (t ChunkType) opensRecord() bool { return t == TypeFull || t == TypeFirst }

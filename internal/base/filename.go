@@ -48,8 +48,12 @@ func ParseFileName(name string) (t FileType, number uint64) {
 		return FileLock, 0
 	case name == CurrentName:
 		return FileCurrent, 0
-	case strings.HasSuffix(name, ".tmp"):
-		return parseTemporary(name)
+	case strings.HasSuffix(name, ".tmp"): // CURRENT.tmp, or the temporary form of a numbered file
+		of, number := ParseFileName(strings.TrimSuffix(name, ".tmp"))
+		if of == FileOther || of == FileLock || of == FileTemporary {
+			return FileOther, 0
+		}
+		return FileTemporary, number
 	}
 	for _, form := range numberedForms {
 		if _, err := fmt.Sscanf(name, form.scan, &number); err == nil && form.name(number) == name {
@@ -67,13 +71,4 @@ var numberedForms = []struct {
 	{FileManifest, "MANIFEST-%d", ManifestName},
 	{FileWAL, "%d.wal", WALName},
 	{FileTable, "%d.sst", TableName},
-}
-
-// parseTemporary accepts CURRENT.tmp and the temporary form of a numbered file.
-func parseTemporary(name string) (FileType, uint64) {
-	of, number := ParseFileName(strings.TrimSuffix(name, ".tmp"))
-	if of == FileOther || of == FileLock || of == FileTemporary {
-		return FileOther, 0
-	}
-	return FileTemporary, number
 }

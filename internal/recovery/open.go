@@ -147,7 +147,7 @@ func (o *Opening) TakeBack() {
 	if err != nil {
 		return // the next Open removes what is not listed
 	}
-	for _, name := range files.names(o.fresh) {
+	for _, name := range files.numbered(o.fresh) {
 		_ = o.directory.FS.Remove(filepath.Join(o.directory.Dir, name)) // likewise
 	}
 }
@@ -238,8 +238,8 @@ func (o *Opening) readCurrent() (err error) {
 // there is the leftover that files.data does not count as data.
 func (o *Opening) create() error {
 	o.syncAbove()
-	for _, number := range o.files.manifests {
-		if err := o.directory.FS.Remove(filepath.Join(o.directory.Dir, base.ManifestName(number))); err != nil {
+	for _, leftover := range o.files.numbered(0) { // a MANIFEST: see data
+		if err := o.directory.FS.Remove(filepath.Join(o.directory.Dir, leftover)); err != nil {
 			return fmt.Errorf("lsmdb: create %s: %w", o.directory.Dir, err)
 		}
 	}
@@ -253,7 +253,6 @@ func (o *Opening) create() error {
 		return fmt.Errorf("lsmdb: create %s: %w", o.directory.Dir, err)
 	}
 	o.current = manifest.Current{Manifest: firstManifest}
-	o.files.manifests = []uint64{firstManifest}
 	o.files.all = append(o.files.all, base.ManifestName(firstManifest))
 	o.facts.Created = true
 	return nil
