@@ -126,8 +126,14 @@ func (s *source) size() (int64, error) {
 	return sizeBytes, nil
 }
 
+// reading has a place for each read of a table file by this process. A read that waits for
+// the disk takes a thread of the system, and Go ends a process that needs 10,000.
+var reading = make(chan struct{}, 1000)
+
 // readAt fills p from offset.
 func (s *source) readAt(p []byte, offset int64) error {
+	reading <- struct{}{}
+	defer func() { <-reading }()
 	f, err := s.begin()
 	if err != nil {
 		return err
