@@ -98,7 +98,7 @@ func Create(fs vfs.FS, path string, segment uint64, previous Previous, records .
 func NewWriter(f vfs.File, name string, segment uint64, previous Previous) (*Writer, error) {
 	sizeBytes, err := f.Size()
 	if err != nil {
-		return nil, fmt.Errorf("size of log %s: %w", name, err)
+		return nil, fmt.Errorf("size of log %s: %w", name, vfs.Shortage(err))
 	}
 	if sizeBytes != 0 {
 		panic(fmt.Sprintf("invariant: new log %s has %d bytes already", name, sizeBytes))
