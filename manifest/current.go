@@ -76,6 +76,9 @@ func WriteCurrent(fs vfs.FS, dir string, c Current) error {
 		return fmt.Errorf("write %s: %w", temporary, vfs.Shortage(err))
 	}
 	if err := fs.Rename(temporary, path); err != nil {
+		if _, gone := fs.Stat(temporary); gone == nil {
+			err = vfs.Shortage(err) // it still has its name: nothing was switched
+		}
 		_ = fs.Remove(temporary)
 		return fmt.Errorf("switch CURRENT: %w", err)
 	}

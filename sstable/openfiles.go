@@ -121,13 +121,14 @@ func (o *OpenFiles) reopen(s *source) (f *openFile, err error) {
 	for !o.closed && !s.closed.Load() {
 		shuts := o.shuts
 		file, err := o.unlocked(s)
+		err = vfs.Shortage(err) // reading changes nothing
 		switch {
 		case err == nil && !o.closed && !s.closed.Load():
 			return o.add(s, file), nil
 		case err == nil:
 			file.Close() // nobody was told of it
 			o.shuts++
-		case !base.IsShortage(vfs.Shortage(err)) || o.shuts == shuts && !o.makeRoom() && !o.closed:
+		case !base.IsShortage(err) || o.shuts == shuts && !o.makeRoom() && !o.closed:
 			return nil, fmt.Errorf("open table: %w", err)
 		}
 	}

@@ -40,6 +40,7 @@ type Opening struct {
 	told      atomic.Pointer[Facts] // as of the last step
 	current   manifest.Current
 	state     manifest.State
+	listed    uint64 // beyond every number that the state, as it was loaded, or an earlier one lists
 	fresh     uint64 // first number of a file made by this Open; 0: none can exist yet
 	swept     bool   // what earlier ones left was removed
 	switching bool   // CURRENT may name a file of this Open
@@ -291,7 +292,7 @@ func (o *Opening) loadTree() error {
 		}
 		o.facts.CleanClose = true
 	}
-	o.state = state
+	o.state, o.listed = state, state.NextFile
 	o.directory.DatabaseID = state.DatabaseID
 	o.directory.Numbers = output.NewFileNumbers(max(o.directory.Numbers.Peek(), state.NextFile))
 	o.fresh = o.directory.Numbers.Peek()

@@ -43,7 +43,7 @@ func (o *Opening) sweepLeft() {
 	o.swept = true
 	o.remove(func(name string) bool {
 		kind, number := base.ParseFileName(name)
-		return number < o.state.NextFile && kind != base.FileTemporary || kind == base.FileWAL && o.replay.needs(number)
+		return number < o.listed && kind != base.FileTemporary || kind == base.FileWAL && o.replay.needs(number)
 	})
 }
 

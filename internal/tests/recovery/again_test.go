@@ -123,11 +123,11 @@ func TestPowerLostAfterKilledChange(t *testing.T) {
 func TestKilledAgainAndAgain(t *testing.T) {
 	for what, f := range map[string]fixture.Filled{"killed": fixture.NewFilled(t, db.Sync), "closed": fixture.NewClosed(t)} {
 		disk := f.Disk(t)
-		bound, total := 4*disk.UsedBytes()+256<<10, switching(t, f.Disk(t))
-		for round := range 3 {
+		bound, total := 2*disk.UsedBytes()+160<<10, switching(t, f.Disk(t))
+		for round := range 7 {
 			for n := 1; n <= total; n++ {
 				dies := n
-				if round == 2 { // backward: each leaves more than the next comes to sweep
+				if round%2 == 1 { // backward: each leaves more than the next comes to sweep
 					dies = total + 1 - n
 				}
 				m := fixture.NewMachine(disk)
