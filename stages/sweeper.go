@@ -45,9 +45,18 @@ type Obsolete struct {
 	Table *manifest.TableMeta // of a table; nil for other files
 }
 
-// run is the stage's loop.
+// run is the stage's loop. It looks after readers first, so that one history of messages
+// has one outcome.
 func (s *Sweeper) run(ctx context.Context) error {
 	for {
+		select {
+		case <-s.unread:
+			if ctx.Err() == nil {
+				s.sweepRead()
+			}
+			continue
+		default:
+		}
 		select {
 		case o, open := <-s.inbox.ch:
 			switch {
