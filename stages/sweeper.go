@@ -45,12 +45,21 @@ type Obsolete struct {
 	Table *manifest.TableMeta // of a table; nil for other files
 }
 
-// run is the stage's loop.
+// run is the stage's loop. It looks after readers first, so that one history of messages
+// has one outcome.
 func (s *Sweeper) run(ctx context.Context) error {
 	for {
 		unread := s.unread
 		if len(s.inbox.ch) > 0 {
 			unread = nil // first what is queued: then a simulated schedule always comes out the same
+		}
+		select {
+		case <-s.unread:
+			if ctx.Err() == nil {
+				s.sweepRead()
+			}
+			continue
+		default:
 		}
 		select {
 		case o, open := <-s.inbox.ch:

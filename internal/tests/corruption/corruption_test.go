@@ -36,6 +36,7 @@ type victim struct {
 	sequence uint64
 	stale    []fixture.Files
 	absent   []string // keys that were deleted, or never there
+	proven   [2]int64 // where in lastLog the last synced group begins and ends; a mark follows it
 }
 
 func (v *victim) want() fixture.View { return v.views[v.sequence] }
@@ -101,6 +102,7 @@ func newVictim(t *testing.T, killed bool) *victim {
 	if killed {
 		m.LeaveMark(t)
 		m.Kill(d)
+		v.findProven(t, m.Disk)
 	} else {
 		fixture.Must(t, d.Close())
 	}
@@ -117,6 +119,25 @@ func (v *victim) sizes() string {
 	return strings.Join(text, ", ")
 }
 
+// findProven finds the last synced group. LeaveMark has seen the mark behind it.
+func (v *victim) findProven(t *testing.T, disk *vfstest.Disk) {
+	t.Helper()
+	logs := fixture.FilesOf(t, disk, fixture.Dir).Named(".wal")
+	records, offsets := fixture.Records(t, disk, logs[len(logs)-1])
+	n := len(records) - 2
+	for i, count := range map[int]uint32{n: 2, n + 1: 0} {
+		if header, _, err := base.DecodeGroup(records[i]); err != nil || header.Count != count {
+			t.Fatalf("record %d of %d has %d operations (%v), want %d", i, len(records), header.Count, err, count)
+		}
+	}
+	v.proven = [2]int64{offsets[n], offsets[n+1]}
+}
+
+// provenBit reports whether a mutant has one bit of the last synced group turned over.
+func (v *victim) provenBit(m mutant) bool {
+	return v.killed && m.kind == "bit" && m.file == v.lastLog() && int64(m.at) >= v.proven[0] && int64(m.at) < v.proven[1]
+}
+
 // lastLog is the segment whose end may look torn after a kill.
 func (v *victim) lastLog() string {
 	logs := v.Named(".wal")
@@ -128,6 +149,7 @@ type mutant struct {
 	kind string // what was done
 	file string // to which file; empty: to several
 	what string // exactly where
+	at   int    // of a bit: in which byte
 	idle bool   // in the space behind the end of a log, which nobody reads again: one scan is enough
 	make func(fixture.Files) fixture.Files
 }
@@ -167,6 +189,7 @@ type corruptionSweep struct {
 	mu        sync.Mutex // workers report
 	figures   map[string]map[verdict]int
 	complains int
+	proven    int    // that hit the last synced group of a killed process
 	worst     uint64 // bytes allocated for one mutant
 }
 
@@ -203,6 +226,11 @@ func (s *corruptionSweep) count(m mutant, j judgement) {
 	}
 	s.figures[row][j.verdict]++
 	s.worst = max(s.worst, j.allocated)
+	if s.victim.provenBit(m) {
+		if s.proven++; j.verdict != atOpen {
+			j.problem += " The last group was synced, and a mark proves it."
+		}
+	}
 	if problem := j.bad(); problem != "" {
 		if s.complains++; s.complains <= 20 {
 			s.t.Errorf("%s %s %s: %s: %s", m.kind, m.file, m.what, j.verdict, problem)
@@ -234,6 +262,12 @@ func (s *corruptionSweep) report() {
 		total += sum
 		s.t.Logf("%-22s %7d mutants %v", row, sum, s.figures[row])
 	}
+	if s.victim.killed && s.figures["bit of WAL"] != nil {
+		s.t.Logf("%d bits of the last synced group, each noticed at open", s.proven)
+		if least := int(s.victim.proven[1] - s.victim.proven[0]); s.proven < least {
+			s.t.Errorf("%d mutants of the %d bytes of the last synced group", s.proven, least)
+		}
+	}
 	s.t.Logf("%d mutants, %d problems, at most %d KiB allocated for one", total, s.complains, s.worst>>10)
 }
 
@@ -263,7 +297,7 @@ func (v *victim) bitFlips(mutants chan<- mutant) {
 		for _, i := range v.places(name) {
 			for b := range *corruptBits {
 				bit := byte(1) << ((i + b) % 8)
-				mutants <- mutant{kind: "bit", file: name, what: fmt.Sprintf("%#02x of byte %d", bit, i), idle: i > v.used(name)+64,
+				mutants <- mutant{kind: "bit", file: name, at: i, what: fmt.Sprintf("%#02x of byte %d", bit, i), idle: i > v.used(name)+64,
 					make: func(f fixture.Files) fixture.Files {
 						f[name][i] ^= bit
 						return f

@@ -134,19 +134,39 @@ func (s *scribe) killIn(operation int) {
 	}
 }
 
-// killBefore kills a process before its first operation of a kind.
-func (s *scribe) killBefore(kind vfstest.OpKind) {
+// killBefore kills a process that takes over before its first operation of a kind, or if
+// after is given, the first behind one of that kind.
+func (s *scribe) killBefore(kind, after vfstest.OpKind) {
 	m := fixture.NewMachine(s.disk)
+	var reached atomic.Bool
+	reached.Store(after == "")
 	m.Fail(func(op vfstest.Op) error {
-		if op.Kind == kind {
+		if op.Kind == kind && reached.Load() {
 			m.Killed.Store(true)
 			return fixture.ErrDead
+		}
+		if op.Kind == after {
+			reached.Store(true)
 		}
 		return nil
 	})
 	if d, err := db.Open(fixture.Dir, m.Options()); err == nil {
+		_ = fixture.TakeOver(d)
 		m.Kill(d)
 	}
+}
+
+// killInFlush kills the process before the edit of a flush is synced.
+func (s *scribe) killInFlush() {
+	s.machine.Fail(func(op vfstest.Op) error {
+		if op.Kind == vfstest.OpSync && strings.Contains(op.Name, "MANIFEST") {
+			s.machine.Killed.Store(true)
+			return fixture.ErrDead
+		}
+		return nil
+	})
+	_ = s.db.Flush(s.t.Context())
+	s.machine.Kill(s.db)
 }
 
 // failSync lets the next sync of a file fail whose name matches, as when the

@@ -103,7 +103,7 @@ var sweepKinds = []sweepKind{
 		s.write(2, db.NoSync)
 	}},
 	{name: "killed creation", keys: 5, valueBytes: 100, noSync: 50, run: func(s *scribe) {
-		s.killBefore(vfstest.OpSyncDir)
+		s.killBefore(vfstest.OpSyncDir, "")
 		s.killIn(3 + s.rng.IntN(12))
 		s.killIn(3 + s.rng.IntN(20))
 		s.open()
@@ -117,6 +117,21 @@ var sweepKinds = []sweepKind{
 		for range 3 {
 			s.killIn(20 + s.rng.IntN(30))
 		}
+		s.open()
+		s.some(4)
+	}},
+	{name: "killed before a sync", keys: 9, valueBytes: 900, noSync: 40, run: func(s *scribe) {
+		s.open()
+		s.some(6)
+		s.killInFlush() // an edit of the MANIFEST that need not be there tomorrow
+		s.killIn(12 + s.rng.IntN(40))
+		s.open()
+		s.some(4)
+		s.flush()
+		s.write(1, db.NoSync)
+		s.machine.Kill(s.db)
+		s.killBefore(vfstest.OpSyncDir, vfstest.OpRename) // nor the name CURRENT
+		s.killIn(12 + s.rng.IntN(40))
 		s.open()
 		s.some(4)
 	}},

@@ -105,15 +105,15 @@ func without(recordings []*recording, gone func(site string) bool) error {
 // otherProof is for two syncs that are not there for a power failure alone.
 func otherProof(t *testing.T, point string, recordings []*recording) (err error, special bool) {
 	switch {
-	case strings.HasSuffix(point, " (*opening).makeDirectory"):
+	case strings.HasSuffix(point, " (*Opening).makeDirectory"):
 		// The way to a new database is synced again when CURRENT is made, but without
 		// a look at the error: the directories above may be other people's.
-		above := func(site string) bool { return strings.Contains(site, "(*opening).syncAbove") }
+		above := func(site string) bool { return strings.Contains(site, "(*Opening).syncAbove") }
 		straight := recordings[:1] // whose creation nothing interrupts
 		if err := without(straight, above); err != nil {
 			t.Errorf("%s does not suffice: %v", point, err)
 		}
-		return without(straight, func(site string) bool { return above(site) || strings.Contains(site, "(*opening).makeDirectory") }), true
+		return without(straight, func(site string) bool { return above(site) || strings.Contains(site, "(*Opening).makeDirectory") }), true
 	case strings.HasSuffix(point, " NewWriter") && !slices.ContainsFunc(allSites(recordings), func(site string) bool { return strings.Contains(site, "(*Writer).Sync < "+point) }):
 		// Where space is only found to be missing at a sync, that must be one behind
 		// which nothing but zeros lies.
@@ -204,11 +204,11 @@ func mustBeAllSyncs(t *testing.T, sites []string) {
 // coveredSyncs are those that one caller would not need, because before anything
 // depends on them another sync of the same file or directory follows.
 var coveredSyncs = []struct{ point, caller, why string }{
-	{"(*opening).makeDirectory", "", "syncAbove follows, unless it fails"},
+	{"(*Opening).makeDirectory", "", "syncAbove follows, unless it fails"},
 	{" NewWriter", "", "sync of zeros: for file systems that find a full disk late"},
 	{"wal/writer.go", "manifest/log.go", "CreateLog syncs the snapshot too before CURRENT names the file"},
-	{"(*Tables).finish", "(*opening).flush", "CreateLog syncs the directory too before CURRENT names the MANIFEST"},
-	{" Create", "NewSegment < db/recovery.go", "CreateLog syncs the directory too before CURRENT names the MANIFEST"},
+	{"(*Tables).finish", "(*Opening).flush", "CreateLog syncs the directory too before CURRENT names the MANIFEST"},
+	{" Create", "NewSegment < internal/recovery/takeover.go", "CreateLog syncs the directory too before CURRENT names the MANIFEST"},
 }
 
 // TestEveryCauseOfSyncs removes the syncs one path of calls at a time.

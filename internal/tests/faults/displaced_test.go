@@ -36,7 +36,7 @@ const (
 )
 
 // displacedSteps are what is done meanwhile: as in faultRun.step, and S is Sync, X Close.
-const displacedSteps = "nsnnSsnSfnSC.nnnnnnnnSnfSdnssCX"
+const displacedSteps = "nsnnSsnSffnSC.nnnnnnnnSnfSdnssCX"
 
 // TestDisplacedSweep moves, removes and replaces the directory of a running database, or
 // removes its LOCK, at each operation. What begins later is never acknowledged as durable,

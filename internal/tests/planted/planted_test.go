@@ -213,7 +213,9 @@ var plantedWithoutCrash = []struct {
 	{plantedBug{"a sync that does not look where the directory is", []edit{
 		{"stages/segment.go", "	if err == nil {\n		err = w.env.CheckPlace()\n	}\n", ""}}}, "./internal/tests/faults", "TestDisplacedSweep"},
 	{plantedBug{"a sync with nothing to sync that does not look either", []edit{
-		{"stages/segment.go", "	if w.log.Durable() == w.log.Offset() {\n		return w.env.CheckPlace()", "	if w.log.Durable() == w.log.Offset() {\n		return nil"}}}, "./internal/tests/faults", "TestDisplacedSweep"},
+		{"stages/segment.go", "	if w.proven == w.log.Offset() {\n		return w.env.CheckPlace()", "	if w.proven == w.log.Offset() {\n		return nil"}}}, "./internal/tests/faults", "TestDisplacedSweep"},
+	{plantedBug{"a flush of nothing that does not look either", []edit{
+		{"stages/writer.go", "} else if err = w.env.CheckPlace(); err == nil {", "} else if err == nil {"}}}, "./internal/tests/faults", "TestDisplacedSweep"},
 	{plantedBug{"a close that does not look where the directory is", []edit{
 		{"stages/keeper.go", "err := k.env.CheckPlace() //", "err := error(nil) //"}}}, "./internal/tests/faults", "TestDisplacedSweep"},
 	{plantedBug{"a log that is synced after it was removed", []edit{

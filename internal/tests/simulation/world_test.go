@@ -42,6 +42,7 @@ type world struct {
 	stalled   bool
 	rotating  bool // the Writer makes a new segment
 	rewriting bool // the Keeper makes a new MANIFEST of a database that is running
+	flushing  bool // a client waits for a flush
 	locked    bool // the directory was about to be locked
 	short     bool // the shortage of the plan is there
 }
@@ -178,6 +179,13 @@ func (w *world) open() (*db.DB, error) {
 	}, db.Options{
 		MemtableBytes: 1, CacheBytes: -1, Compression: db.NoCompression, Logger: zerolog.New(w).Level(zerolog.InfoLevel),
 	}))
+}
+
+func (w *world) swapFlushing(now bool) (before bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	before, w.flushing = w.flushing, now
+	return before
 }
 
 func (w *world) isClosing() bool {
