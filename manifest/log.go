@@ -29,7 +29,7 @@ type Log struct {
 // returns, file and directory entry are durable, but CURRENT does not name the
 // file yet. When it fails the file is removed; a *base.ShortageError then means that
 // it can be tried again.
-func CreateLog(fs vfs.FS, dir string, number uint64, s State) (*Log, error) {
+func CreateLog(fs vfs.Files, dir string, number uint64, s State) (*Log, error) {
 	path := filepath.Join(dir, base.ManifestName(number))
 	writer, err := wal.Create(fs, path, number, wal.Previous{}, encode(s.Snapshot()))
 	if err != nil {
@@ -111,7 +111,7 @@ type Facts struct {
 // and told in Facts. A file that is missing, holds no snapshot, is damaged where
 // it was durable, or holds an edit that cannot be applied is a
 // *base.CorruptionError; an edit of a newer version is base.ErrIncompatible.
-func Load(fsys vfs.FS, dir string, number uint64) (State, Facts, error) {
+func Load(fsys vfs.Files, dir string, number uint64) (State, Facts, error) {
 	path := filepath.Join(dir, base.ManifestName(number))
 	var facts Facts
 	if err := checkFileNumber(number); err != nil {
@@ -143,7 +143,7 @@ type Reader struct {
 
 // OpenReader opens the MANIFEST at path, which was written under the given file
 // number.
-func OpenReader(fsys vfs.FS, path string, number uint64) (*Reader, error) {
+func OpenReader(fsys vfs.Files, path string, number uint64) (*Reader, error) {
 	file, err := fsys.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open MANIFEST: %w", err)

@@ -26,7 +26,7 @@ type Handle struct {
 
 // NewHandle makes a Handle; nothing is opened yet. The file counts as one of files while
 // it is open, and must keep its name until Close.
-func NewHandle(fs vfs.FS, path string, o ReaderOptions, files *OpenFiles) *Handle {
+func NewHandle(fs vfs.Files, path string, o ReaderOptions, files *OpenFiles) *Handle {
 	h := &Handle{sizeBytes: o.SizeBytes}
 	h.source.init(path, o)
 	h.source.fs, h.source.files = fs, files
@@ -71,7 +71,7 @@ type source struct {
 	identity uint64 // 0 until it is known
 	name     string
 
-	fs      vfs.FS // opens the file by its name, as often as it was closed to make room
+	fs      vfs.Files // opens the file by its name, as often as it was closed to make room
 	files   *OpenFiles
 	file    atomic.Pointer[openFile] // nil while it is not open
 	opening sync.Mutex               // readers of a table whose file is not open wait for the one who opens it

@@ -23,7 +23,7 @@ import (
 // end of the last segment may be torn, where package wal finds no proof that
 // it was durable.
 type replay struct {
-	fs            vfs.FS
+	fs            vfs.Files
 	dir           string
 	state         manifest.State
 	clean         *manifest.CleanMark // not nil: exactly this must be found
