@@ -102,7 +102,15 @@ func (t *Tables) Add(key base.InternalKey, value []byte) error {
 // Finish completes the last table and makes the names of all durable. Without
 // entries there are no tables. On an error every file is removed.
 func (t *Tables) Finish() ([]*manifest.TableMeta, error) {
-	err := t.finish()
+	var err error
+	if t.writer != nil {
+		err = t.finishTable()
+	}
+	if err == nil && len(t.done) > 0 {
+		if err = t.dir.FS.SyncDir(t.dir.Dir); err != nil {
+			err = fmt.Errorf("%w: %s: %w", ErrDirectorySync, t.dir.Dir, err)
+		}
+	}
 	if err != nil {
 		return nil, errors.Join(err, t.Abort())
 	}
@@ -151,21 +159,6 @@ func (t *Tables) finishTable() error {
 	}
 	t.writer = nil
 	t.done = append(t.done, manifest.MetaOf(t.number, properties))
-	return nil
-}
-
-func (t *Tables) finish() error {
-	if t.writer != nil {
-		if err := t.finishTable(); err != nil {
-			return err
-		}
-	}
-	if len(t.done) == 0 {
-		return nil
-	}
-	if err := t.dir.FS.SyncDir(t.dir.Dir); err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrDirectorySync, t.dir.Dir, err)
-	}
 	return nil
 }
 
