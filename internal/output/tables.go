@@ -102,17 +102,15 @@ func (t *Tables) Add(key base.InternalKey, value []byte) error {
 // Finish completes the last table and makes the names of all durable. Without
 // entries there are no tables. On an error every file is removed.
 func (t *Tables) Finish() ([]*manifest.TableMeta, error) {
-	var err error
 	if t.writer != nil {
-		err = t.finishTable()
-	}
-	if err == nil && len(t.done) > 0 {
-		if err = t.dir.FS.SyncDir(t.dir.Dir); err != nil {
-			err = fmt.Errorf("%w: %s: %w", ErrDirectorySync, t.dir.Dir, err)
+		if err := t.finishTable(); err != nil {
+			return nil, errors.Join(err, t.Abort())
 		}
 	}
-	if err != nil {
-		return nil, errors.Join(err, t.Abort())
+	if len(t.done) > 0 {
+		if err := t.dir.FS.SyncDir(t.dir.Dir); err != nil {
+			return nil, errors.Join(fmt.Errorf("%w: %s: %w", ErrDirectorySync, t.dir.Dir, err), t.Abort())
+		}
 	}
 	t.made = nil
 	return t.done, nil

@@ -97,7 +97,7 @@ var plantedBugs = []plantedBug{
 	{"no directory sync after the creation of a WAL (badger 104)", []edit{
 		{"wal/writer.go", "if err = base.Final(fs.SyncDir(filepath.Dir(path))); err == nil {", "if err == nil {"}}},
 	{"no directory sync after the creation of a table (etcd 6368)", []edit{
-		{"internal/output/tables.go", "if err = t.dir.FS.SyncDir(t.dir.Dir); err != nil {", "if err = error(nil); err != nil {"}}},
+		{"internal/output/tables.go", "if err := t.env.FS.SyncDir(t.env.Dir); err != nil {", "if err := error(nil); err != nil {"}}},
 	{"no directory sync after the rename of CURRENT (leveldb 195)", []edit{
 		{"manifest/current.go", "if err := fs.SyncDir(dir); err != nil {", "if err := error(nil); err != nil {"}}},
 	{"no sync of a table that is listed", []edit{
