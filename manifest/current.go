@@ -146,16 +146,12 @@ func readSmall(fs vfs.Files, path string) ([]byte, error) {
 		return nil, fmt.Errorf("open CURRENT: %w", err)
 	}
 	defer file.Close()
-	sizeBytes, err := file.Size()
+	text, err := io.ReadAll(io.NewSectionReader(file, 0, currentLimitBytes+1))
 	if err != nil {
-		return nil, fmt.Errorf("size of %s: %w", path, err)
-	}
-	if sizeBytes > currentLimitBytes {
-		return nil, base.Corruptf(path, 0, "%d bytes, at most %d are possible", sizeBytes, currentLimitBytes)
-	}
-	text := make([]byte, sizeBytes)
-	if n, err := file.ReadAt(text, 0); n < len(text) && err != nil && err != io.EOF {
 		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	if len(text) > currentLimitBytes {
+		return nil, base.Corruptf(path, 0, "longer than the %d bytes that are possible", currentLimitBytes)
 	}
 	return text, nil
 }
