@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/merge"
@@ -32,10 +33,7 @@ func (j *Job) Run(ctx context.Context, dir *output.Directory, snapshots []base.S
 	if j.Trivial {
 		panic("invariant: a trivial compaction is run")
 	}
-	entries, err := j.open()
-	if err != nil {
-		return nil, vfs.Shortage(err)
-	}
+	entries := j.open()
 	tables := output.NewTables(dir, j.cutter())
 	count, err := tables.Copy(ctx, entries, output.NewRetention(snapshots, j.elision(v)), yield)
 	if closeErr := entries.Close(); err == nil {
@@ -60,26 +58,20 @@ func (j *Job) checkComplete(entries uint64) error {
 }
 
 // open returns all entries of the inputs in internal order.
-func (j *Job) open() (base.Iterator, error) {
-	options := sstable.IteratorOptions{NoFill: true, ReadAheadBytes: readAheadBytes}
-	var runs []merge.Run
+func (j *Job) open() base.Iterator {
+	sorted := [][]*manifest.TableMeta{j.Inputs}
 	if j.Level == 0 {
-		options.ReadAheadBytes = min(readAheadBytes, allReadAheadBytes/(len(j.Inputs)+1))
-		for _, t := range j.Inputs {
-			table, err := t.Handle.Table()
-			if err != nil {
-				return nil, errors.Join(err, merge.New(runs...).Close())
-			}
-			entries := table.NewIterator(options)
-			runs = append(runs, merge.Run{Iterator: entries, Table: entries})
-		}
-	} else {
-		runs = append(runs, manifest.NewLevelIterator(j.Inputs, options).Run())
+		sorted = slices.Collect(slices.Chunk(j.Inputs, 1))
 	}
 	if len(j.Overlaps) > 0 {
-		runs = append(runs, manifest.NewLevelIterator(j.Overlaps, options).Run())
+		sorted = append(sorted, j.Overlaps)
 	}
-	return merge.New(runs...), nil
+	options := sstable.IteratorOptions{NoFill: true, ReadAheadBytes: min(readAheadBytes, allReadAheadBytes/len(sorted))}
+	var runs []merge.Run
+	for _, tables := range sorted {
+		runs = append(runs, manifest.NewLevelIterator(tables, options).Run())
+	}
+	return merge.New(runs...)
 }
 
 // cutter returns what ends an output where the next one should begin.

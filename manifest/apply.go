@@ -48,10 +48,7 @@ func (v *Version) remove(tables []RemovedTable, changed *[NumLevels]bool) (map[u
 			return nil, fmt.Errorf("edit removes table %d from level %d, where it is not", r.Number, r.Level)
 		}
 		removed[r.Number] = v.Levels[r.Level][at]
-		if !changed[r.Level] {
-			v.Levels[r.Level] = slices.Clone(v.Levels[r.Level])
-			changed[r.Level] = true
-		}
+		v.own(r.Level, changed)
 		v.Levels[r.Level] = slices.Delete(v.Levels[r.Level], at, at+1)
 	}
 	return removed, nil
@@ -60,7 +57,6 @@ func (v *Version) remove(tables []RemovedTable, changed *[NumLevels]bool) (map[u
 // add puts tables in; those among removed move.
 func (v *Version) add(tables []AddedTable, removed map[uint64]*TableMeta, changed *[NumLevels]bool) error {
 	numbers := make(map[uint64]bool, len(tables))
-	var added [NumLevels][]*TableMeta
 	for _, a := range tables {
 		if a.Level < 0 || a.Level >= NumLevels {
 			return fmt.Errorf("edit adds a table to level %d, which is out of range", a.Level)
@@ -75,23 +71,34 @@ func (v *Version) add(tables []AddedTable, removed map[uint64]*TableMeta, change
 		if before := removed[a.Meta.Number]; before != nil && before != a.Meta && string(before.appendTo(nil)) != string(a.Meta.appendTo(nil)) {
 			return fmt.Errorf("edit moves table %d and changes it: %s, before %s", a.Meta.Number, a.Meta, before)
 		}
-		changed[a.Level] = true
-		added[a.Level] = append(added[a.Level], a.Meta)
 	}
 	if err := v.checkAbsent(numbers); err != nil {
 		return err
 	}
-	for level, tables := range added {
-		if len(tables) == 0 {
+	var grown [NumLevels]bool
+	for _, a := range tables {
+		v.own(a.Level, changed)
+		grown[a.Level] = true
+		at, _ := slices.BinarySearchFunc(v.Levels[a.Level], a.Meta, levelOrder(a.Level))
+		v.Levels[a.Level] = slices.Insert(v.Levels[a.Level], at, a.Meta)
+	}
+	for level, tables := range v.Levels {
+		if !grown[level] {
 			continue
 		}
-		slices.SortFunc(tables, levelOrder(level))
-		v.Levels[level] = mergeSorted(v.Levels[level], tables, levelOrder(level))
-		if err := checkLevel(level, v.Levels[level]); err != nil {
+		if err := checkLevel(level, tables); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// own makes a level's tables the Version's own, to be changed.
+func (v *Version) own(level int, changed *[NumLevels]bool) {
+	if !changed[level] {
+		v.Levels[level] = slices.Clone(v.Levels[level])
+		changed[level] = true
+	}
 }
 
 // checkAbsent refuses numbers that the Version already holds.

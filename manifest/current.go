@@ -48,7 +48,7 @@ const (
 // ReadCurrent reads CURRENT in dir. fs.ErrNotExist passes through; anything but a
 // whole, unchanged file is a *base.CorruptionError; a newer version is
 // base.ErrIncompatible.
-func ReadCurrent(fs vfs.FS, dir string) (Current, error) {
+func ReadCurrent(fs vfs.Files, dir string) (Current, error) {
 	path := filepath.Join(dir, base.CurrentName)
 	text, err := readSmall(fs, path)
 	if err != nil {
@@ -64,7 +64,7 @@ func ReadCurrent(fs vfs.FS, dir string) (Current, error) {
 // WriteCurrent replaces CURRENT in dir, durably: after a failure or a crash it
 // holds either what it held or c. Once it returns nil it holds c. After
 // a *base.ShortageError it certainly holds what it held.
-func WriteCurrent(fs vfs.FS, dir string, c Current) error {
+func WriteCurrent(fs vfs.Files, dir string, c Current) error {
 	text := c.encode()
 	if _, err := decodeCurrent(text); err != nil {
 		panic(fmt.Sprintf("invariant: CURRENT cannot hold %q: %v", text, err))
@@ -143,29 +143,25 @@ func (c Current) check() error {
 }
 
 // readSmall reads a whole file of at most currentLimitBytes.
-func readSmall(fs vfs.FS, path string) ([]byte, error) {
+func readSmall(fs vfs.Files, path string) ([]byte, error) {
 	file, err := fs.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open CURRENT: %w", err)
 	}
 	defer file.Close()
-	sizeBytes, err := file.Size()
+	text, err := io.ReadAll(io.NewSectionReader(file, 0, currentLimitBytes+1))
 	if err != nil {
-		return nil, fmt.Errorf("size of %s: %w", path, err)
-	}
-	if sizeBytes > currentLimitBytes {
-		return nil, base.Corruptf(path, 0, "%d bytes, at most %d are possible", sizeBytes, currentLimitBytes)
-	}
-	text := make([]byte, sizeBytes)
-	if n, err := file.ReadAt(text, 0); n < len(text) && err != nil && err != io.EOF {
 		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	if len(text) > currentLimitBytes {
+		return nil, base.Corruptf(path, 0, "longer than the %d bytes that are possible", currentLimitBytes)
 	}
 	return text, nil
 }
 
 // writeWhole writes a new file, in place of what an interrupted attempt left, and
 // makes its contents durable.
-func writeWhole(fs vfs.FS, path string, contents []byte) error {
+func writeWhole(fs vfs.Files, path string, contents []byte) error {
 	if _, err := fs.Stat(path); err == nil {
 		if err := fs.Remove(path); err != nil {
 			return err

@@ -29,7 +29,7 @@ type Log struct {
 // returns, file and directory entry are durable, but CURRENT does not name the
 // file yet. When it fails the file is removed; a *base.ShortageError then means that
 // it can be tried again.
-func CreateLog(fs vfs.FS, dir string, number uint64, s State) (*Log, error) {
+func CreateLog(fs vfs.Files, dir string, number uint64, s State) (*Log, error) {
 	path := filepath.Join(dir, base.ManifestName(number))
 	writer, err := wal.Create(fs, path, number, wal.Previous{}, encode(s.Snapshot()))
 	if err != nil {
@@ -111,23 +111,36 @@ type Facts struct {
 // and told in Facts. A file that is missing, holds no snapshot, is damaged where
 // it was durable, or holds an edit that cannot be applied is a
 // *base.CorruptionError; an edit of a newer version is base.ErrIncompatible.
-func Load(fsys vfs.FS, dir string, number uint64) (State, Facts, error) {
+func Load(fsys vfs.Files, dir string, number uint64) (state State, facts Facts, err error) {
 	path := filepath.Join(dir, base.ManifestName(number))
-	var facts Facts
 	if err := checkFileNumber(number); err != nil {
-		return State{}, facts, base.Corruptf(path, -1, "%v", err)
+		return state, facts, base.Corruptf(path, -1, "%v", err)
 	}
 	r, err := OpenReader(fsys, path, number)
 	if errors.Is(err, fs.ErrNotExist) {
-		return State{}, facts, base.Corruptf(path, -1, "the file is missing")
+		return state, facts, base.Corruptf(path, -1, "the file is missing")
 	}
 	if err != nil {
-		return State{}, facts, err
+		return state, facts, err
 	}
 	defer r.Close()
-	state, err := r.replay(&facts)
-	if err != nil {
-		return State{}, facts, err
+	for {
+		e, offset, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return state, facts, err
+		}
+		if state, err = state.Apply(e); err != nil {
+			return state, facts, base.Corruptf(path, offset, "edit %d: %v", facts.Edits, err)
+		}
+		facts.Edits++
+	}
+	facts.End = r.End()
+	if facts.Edits == 0 {
+		// The snapshot is durable before CURRENT names the file.
+		return state, facts, base.Corruptf(path, 0, "no snapshot; %d bytes do not verify", facts.End.TornBytes)
 	}
 	state.NextFile = max(state.NextFile, number+1)
 	return state, facts, nil
@@ -143,7 +156,7 @@ type Reader struct {
 
 // OpenReader opens the MANIFEST at path, which was written under the given file
 // number.
-func OpenReader(fsys vfs.FS, path string, number uint64) (*Reader, error) {
+func OpenReader(fsys vfs.Files, path string, number uint64) (*Reader, error) {
 	file, err := fsys.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open MANIFEST: %w", err)
@@ -175,27 +188,3 @@ func (r *Reader) End() wal.End { return r.log.End() }
 
 // Close closes the file.
 func (r *Reader) Close() error { return r.file.Close() }
-
-// replay applies every edit, starting from nothing.
-func (r *Reader) replay(facts *Facts) (State, error) {
-	state := State{Version: &Version{}}
-	for {
-		e, offset, err := r.Next()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return State{}, err
-		}
-		if state, err = state.Apply(e); err != nil {
-			return State{}, base.Corruptf(r.path, offset, "edit %d: %v", facts.Edits, err)
-		}
-		facts.Edits++
-	}
-	facts.End = r.End()
-	if facts.Edits == 0 {
-		// The snapshot is durable before CURRENT names the file.
-		return State{}, base.Corruptf(r.path, 0, "no snapshot; %d bytes do not verify", facts.End.TornBytes)
-	}
-	return state, nil
-}

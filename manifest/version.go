@@ -174,18 +174,6 @@ func newestFirst(a, b *TableMeta) int {
 	return cmp.Or(cmp.Compare(b.LargestSeq, a.LargestSeq), cmp.Compare(b.SmallestSeq, a.SmallestSeq), cmp.Compare(b.Number, a.Number))
 }
 
-// mergeSorted returns the tables of kept and added, both in the given order, in
-// that order.
-func mergeSorted(kept, added []*TableMeta, order func(a, b *TableMeta) int) []*TableMeta {
-	merged := make([]*TableMeta, 0, len(kept)+len(added))
-	for _, t := range added {
-		at, _ := slices.BinarySearchFunc(kept, t, order)
-		merged = append(append(merged, kept[:at]...), t)
-		kept = kept[at:]
-	}
-	return append(merged, kept...)
-}
-
 // Lists reports whether the Version holds the very table that t describes.
 func (v *Version) Lists(t *TableMeta) bool {
 	for level, tables := range v.Levels {

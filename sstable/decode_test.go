@@ -253,7 +253,7 @@ func TestHugeClaimsAllocateNothing(t *testing.T) {
 		"index":      seal(Properties{IndexBytes: 1 << 59}),
 		"filter":     seal(Properties{IndexBytes: 100, FilterBytes: 1 << 59}),
 	} {
-		_, err := Open(sparseFile{bytesFile{data: data}, sizeBytes}, "t.sst", ReaderOptions{})
+		_, err := openOn(sparseFile{bytesFile{data: data}, sizeBytes}, "t.sst", ReaderOptions{})
 		if !errors.Is(err, base.ErrCorrupt) || !strings.Contains(err.Error(), "longer than any") {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -83,7 +83,7 @@ func TestCloseDuringOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.onSize = func() error { return errInjected }
-	if _, err := Open(f, "t.sst", ReaderOptions{}); !errors.Is(err, errInjected) || damaged(err) {
+	if _, err := openOn(f, "t.sst", ReaderOptions{}); !errors.Is(err, errInjected) || damaged(err) {
 		t.Fatal(err)
 	}
 	files := tableFS(t, 10, "a")

@@ -26,18 +26,9 @@ type ReaderOptions struct {
 	Stats     *Stats // nil: nobody is interested
 }
 
-// Open opens a table. The file belongs to the Table from now on; if Open fails, it
-// is closed. The name is for errors only.
-func Open(f vfs.File, name string, o ReaderOptions) (*Table, error) {
-	s := &source{files: new(OpenFiles)} // a set of its own, which never needs room
-	s.init(name, o)
-	s.files.end(s.files.add(s, f))
-	t, err := loadTable(s, o.SizeBytes)
-	if err != nil {
-		s.close()
-		return nil, err
-	}
-	return t, nil
+// Open opens a table by itself. Its file is open until Close.
+func Open(fs vfs.Files, path string, o ReaderOptions) (*Table, error) {
+	return NewHandle(fs, path, o, new(OpenFiles)).Table()
 }
 
 // loadTable reads from the file what stays in memory.

@@ -87,6 +87,9 @@ func (r *Reader) readHeader(c Chunk) error {
 // Empty reports whether the log has no header, and so never held a record.
 func (r *Reader) Empty() bool { return r.position == 0 }
 
+// SizeBytes returns the size that the file had when it was opened.
+func (r *Reader) SizeBytes() int64 { return r.source.sizeBytes }
+
 // Previous returns what the header says of the log before this one.
 func (r *Reader) Previous() Previous { return r.previous }
 

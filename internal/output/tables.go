@@ -102,9 +102,15 @@ func (t *Tables) Add(key base.InternalKey, value []byte) error {
 // Finish completes the last table and makes the names of all durable. Without
 // entries there are no tables. On an error every file is removed.
 func (t *Tables) Finish() ([]*manifest.TableMeta, error) {
-	err := t.finish()
-	if err != nil {
-		return nil, errors.Join(err, t.Abort())
+	if t.writer != nil {
+		if err := t.finishTable(); err != nil {
+			return nil, errors.Join(err, t.Abort())
+		}
+	}
+	if len(t.done) > 0 {
+		if err := t.dir.FS.SyncDir(t.dir.Dir); err != nil {
+			return nil, errors.Join(fmt.Errorf("%w: %s: %w", ErrDirectorySync, t.dir.Dir, err), t.Abort())
+		}
 	}
 	t.made = nil
 	return t.done, nil
@@ -151,21 +157,6 @@ func (t *Tables) finishTable() error {
 	}
 	t.writer = nil
 	t.done = append(t.done, manifest.MetaOf(t.number, properties))
-	return nil
-}
-
-func (t *Tables) finish() error {
-	if t.writer != nil {
-		if err := t.finishTable(); err != nil {
-			return err
-		}
-	}
-	if len(t.done) == 0 {
-		return nil
-	}
-	if err := t.dir.FS.SyncDir(t.dir.Dir); err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrDirectorySync, t.dir.Dir, err)
-	}
 	return nil
 }
 

@@ -21,7 +21,7 @@ type files struct {
 }
 
 // listFiles reads a directory. Files that are not ours are ignored.
-func listFiles(fs vfs.FS, dir string) (files, error) {
+func listFiles(fs vfs.Files, dir string) (files, error) {
 	var d files
 	names, err := fs.List(dir)
 	if err != nil {

@@ -308,7 +308,7 @@ func (o *Opening) loadTree() error {
 }
 
 // checkTable refuses a table that is missing, cannot be read, or is of the wrong size.
-func checkTable(fsys vfs.FS, dir string, level int, t *manifest.TableMeta) error {
+func checkTable(fsys vfs.Files, dir string, level int, t *manifest.TableMeta) error {
 	path := base.TablePath(dir, t.Number)
 	file, err := fsys.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {

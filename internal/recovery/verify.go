@@ -42,7 +42,7 @@ func Verify(ctx context.Context, fsys vfs.FS, dir string, o Observer) error {
 type verification struct {
 	Observer
 	ctx     context.Context
-	fs      vfs.FS
+	fs      vfs.Files
 	opening *Opening
 
 	doneBytes, totalBytes int64
