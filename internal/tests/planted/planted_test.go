@@ -127,7 +127,7 @@ var plantedBugs = []plantedBug{
 	{"a sync tried again after it failed (pebble 1159)", []edit{
 		{"wal/writer.go", "	err := w.file.Sync()\n", "	err := w.file.Sync()\n	if err != nil {\n		err = w.file.Sync()\n	}\n"}}},
 	{"a failed MANIFEST sync taken for not written (rocksdb 4990)", []edit{
-		{"manifest/log.go", `return l.fail("sync", err)`, "return &base.ShortageError{Cause: err}"}}},
+		{"manifest/log.go", "		err = l.writer.Sync()\n	}\n", "		if err := l.writer.Sync(); err != nil {\n			return &base.ShortageError{Cause: err}\n		}\n	}\n"}}},
 	{"file numbers given out again (rocksdb 7621)", []edit{
 		{"internal/recovery/open.go", "output.NewFileNumbers(o.files.largest + 1)", "output.NewFileNumbers(1)"}}},
 	{"replay going on past a hole (pebble 864)", []edit{
@@ -156,8 +156,6 @@ var plantedBugs = []plantedBug{
 		{"wal/writer.go", "uint64(at-w.durable))", "uint64(at-w.offset))"}}},
 	{"an end mark before the sync of what it follows", []edit{
 		{"wal/writer.go", "	err = w.Sync()\n	if err == nil {\n		err = w.writeEnd()", "	if err == nil {\n		err = w.writeEnd()"}}},
-	{"a recovery that removes what an unsynced MANIFEST made obsolete", []edit{
-		{"internal/recovery/takeover.go", "if number < o.state.OldestWAL || o.replay.needs(number) {", "if o.replay.needs(number) {"}}},
 	{"a recovered WAL that names a predecessor which may be lost", []edit{
 		{"internal/recovery/takeover.go", "NewSegment(wal.Previous{})", "NewSegment(wal.Previous(o.replay.last))"}}},
 }
@@ -171,7 +169,7 @@ var plantedWithoutCrash = []struct {
 		{"wal/writer.go", `		w.err = fmt.Errorf("write to log %s at offset %d: %w", w.name, offset, err)
 		return w.err
 `, "		w.offset = offset + int64(len(chunks))\n		return err\n"},
-		{"manifest/log.go", `return l.fail("append", err)`, "return err"}}}, "./manifest", "TestAppendFaults"},
+		{"manifest/log.go", "		err = l.writer.Append(record)\n	}\n", "		if err := l.writer.Append(record); err != nil {\n			return err\n		}\n	}\n"}}}, "./manifest", "TestAppendFaults"},
 	{plantedBug{"records of another life of the log believed (pebble 567)", []edit{
 		{"wal/wal.go", "return binding(base.ChecksumNumber(0, segment))", "return 0"}}}, "./wal", "TestBytesOfAnotherLife"},
 	{plantedBug{"a snapshot taken before it is registered (leveldb 320)", []edit{
@@ -221,7 +219,7 @@ var plantedWithoutCrash = []struct {
 	{plantedBug{"a log that is synced after it was removed", []edit{
 		{"wal/writer.go", "displaced := w.file.Check();", "displaced := error(nil);"}}}, "./db", "TestDirectoryChanges"},
 	{plantedBug{"a shortage of descriptors or memory taken for final", []edit{
-		{"internal/vfs/shortage.go", "	case matchesAny(err, scarce):\n		return &base.ShortageError{Cause: err}\n", ""}}}, "./internal/tests/faults", "TestShortageSweep"},
+		{"internal/vfs/vfs.go", "	case matchesAny(err, scarce):\n		return &base.ShortageError{Cause: err}\n", ""}}}, "./internal/tests/faults", "TestShortageSweep"},
 	{plantedBug{"a shortage of quota taken for final", []edit{
 		{"internal/vfs/platform_unix.go", "diskFull  = []error{syscall.ENOSPC, syscall.EDQUOT}", "diskFull  = []error{syscall.ENOSPC}"}}}, "./internal/tests/faults", "TestShortageSweep"},
 	{plantedBug{"leftovers of takeovers swept only in the end", []edit{
