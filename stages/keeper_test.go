@@ -315,10 +315,10 @@ func checkKeeperFailure(t *testing.T, way string, injected error, at int) (more 
 	sweeps := len(k.sweeper.ch)
 	current := fileType(failed.Name) == base.FileTemporary && failed.Kind != vfstest.OpRemove && failed.Kind != vfstest.OpStat
 	full := errors.Is(injected, syscall.ENOSPC)
-	if current && full && failed.Kind != vfstest.OpRename && (ended || sweeps != 1) {
+	if current && full && (ended || sweeps != 1) {
 		t.Errorf("%s failed: ended with %v, %d files obsolete; the old MANIFEST should serve on", name, err, sweeps)
 	}
-	final := current && !full || failed.Kind == vfstest.OpSyncDir || failed.Kind == vfstest.OpRename
+	final := current && !full || failed.Kind == vfstest.OpSyncDir
 	if final && (!ended || sweeps > 0) {
 		t.Errorf("%s failed: ended with %v, %d files obsolete", name, err, sweeps)
 	}

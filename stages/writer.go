@@ -362,7 +362,6 @@ func (w *Writer) commit() error {
 		s.UserBytes += uint64(payload)
 		s.LogBytes += uint64(w.log.Offset() - before)
 	})
-	w.published.Announce(w.next + base.Seq(header.Count) - 1)
 	w.insert()
 	return nil
 }
@@ -370,6 +369,11 @@ func (w *Writer) commit() error {
 // insert puts the group's operations into the memtable and makes them visible. Members
 // of a crowd are answered on the way; their places in the group are nil then.
 func (w *Writer) insert() {
+	last := w.next - 1
+	for _, c := range w.group {
+		last += base.Seq(c.count)
+	}
+	w.published.Announce(last)
 	crowded := len(w.group) >= crowd
 	for i, c := range w.group {
 		for op := range c.all() {

@@ -269,3 +269,22 @@ func TestGapsBetweenAllSteps(t *testing.T) {
 		t.Errorf("readers had a gap to skip in %d moves only", skips)
 	}
 }
+
+// TestGapOfUnknownAge: who walks before it is known which puts a gap may have missed does
+// not prove it, but finds out; so the next one does.
+func TestGapOfUnknownAge(t *testing.T) {
+	w := newWriter()
+	for i := range 100 {
+		w.write(base.KindDelete, number(i))
+	}
+	g := &gap{endless: true, keys: 100}
+	w.gaps.list.Store(&[]*gap{g})
+	for _, want := range []bool{false, true} {
+		it := w.iterator(nil, nil)
+		it.First()
+		must(t, it.Close())
+		if got := g.proven.Load() != 0; got != want {
+			t.Errorf("proven: %v, want %v", got, want)
+		}
+	}
+}
