@@ -35,7 +35,7 @@ func TestDeletingEverything(t *testing.T) {
 
 func treeBytes(v *manifest.Version) (sum int64) {
 	for level := range v.Levels {
-		sum += levelBytes(v, level)
+		sum += totalBytes(v.Levels[level])
 	}
 	return sum
 }

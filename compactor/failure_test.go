@@ -161,19 +161,23 @@ type flipping struct {
 
 func (f *flipping) OpenDirectory(dir string) (vfs.Directory, error) {
 	opened, err := f.FS.OpenDirectory(dir)
-	return &flippingDirectory{opened, flipping{opened, f.number}}, err
+	return &flippingDirectory{opened, f.number}, err
 }
+
+func (f *flipping) Open(name string) (vfs.File, error) { return openFlipping(f.FS, name, f.number) }
 
 type flippingDirectory struct {
 	vfs.Directory
-	files flipping
+	number *atomic.Uint64
 }
 
-func (d *flippingDirectory) Open(name string) (vfs.File, error) { return d.files.Open(name) }
+func (d *flippingDirectory) Open(name string) (vfs.File, error) {
+	return openFlipping(d.Directory, name, d.number)
+}
 
-func (f *flipping) Open(name string) (vfs.File, error) {
-	file, err := f.FS.Open(name)
-	if err == nil && name == base.TablePath(dir, f.number.Load()) {
+func openFlipping(files vfs.Files, name string, number *atomic.Uint64) (vfs.File, error) {
+	file, err := files.Open(name)
+	if err == nil && name == base.TablePath(dir, number.Load()) {
 		return &flippingFile{file}, nil
 	}
 	return file, err

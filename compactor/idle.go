@@ -1,6 +1,8 @@
 package compactor
 
 import (
+	"slices"
+
 	"lsmdb/internal/base"
 	"lsmdb/manifest"
 )
@@ -91,17 +93,8 @@ const flushedForBytes = 256 << 10
 // writes: since its deletes can free a good part of the tree, or since it is large
 // beside the tree, so that its log takes space and its entries may shadow others.
 func FlushPays(p Policy, v *manifest.Version, usedBytes, deletes int64) bool {
-	var treeBytes, freed int64
-	for level := range v.Levels {
-		treeBytes += levelBytes(v, level)
-	}
-	if deletes > 0 {
-		var all []*manifest.TableMeta
-		for _, tables := range v.Levels {
-			all = append(all, tables...)
-		}
-		freed = deletes * averageBytes(all)
-	}
+	all := slices.Concat(v.Levels[:]...)
+	treeBytes, freed := totalBytes(all), deletes*averageBytes(all)
 	large := usedBytes >= p.TableLimitBytes/16 && treeBytes <= p.Multiplier*usedBytes
 	return treeBytes > 0 && (large || freed >= max(flushedForBytes, treeBytes/256))
 }

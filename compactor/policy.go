@@ -60,7 +60,7 @@ func (p Policy) Targets(v *manifest.Version) Targets {
 	var t Targets
 	largest := p.BaseBytes
 	for level := 1; level <= bottom; level++ {
-		largest = max(largest, levelBytes(v, level))
+		largest = max(largest, totalBytes(v.Levels[level]))
 	}
 	t.Base = bottom
 	t.Bytes[bottom] = largest
@@ -114,8 +114,6 @@ func (p Policy) score(t Targets, level int, bytes int64) float64 {
 func garbage(t *manifest.TableMeta, oldestSnapshot base.Seq) bool {
 	return t.LargestSeq <= oldestSnapshot && (t.Deletes > 0 || t.Shadowed > 0)
 }
-
-func levelBytes(v *manifest.Version, level int) int64 { return totalBytes(v.Levels[level]) }
 
 func totalBytes(tables []*manifest.TableMeta) int64 {
 	var sum int64

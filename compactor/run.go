@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/merge"
@@ -32,11 +33,8 @@ func (j *Job) Run(ctx context.Context, dir *output.Directory, snapshots []base.S
 	if j.Trivial {
 		panic("invariant: a trivial compaction is run")
 	}
-	entries, err := j.open()
-	if err != nil {
-		return nil, vfs.Shortage(err)
-	}
-	tables := output.NewTables(dir, j.newCutter().cut)
+	entries := j.open()
+	tables := output.NewTables(dir, j.cutter())
 	count, err := tables.Copy(ctx, entries, output.NewRetention(snapshots, j.elision(v)), yield)
 	if closeErr := entries.Close(); err == nil {
 		err = closeErr
@@ -60,89 +58,66 @@ func (j *Job) checkComplete(entries uint64) error {
 }
 
 // open returns all entries of the inputs in internal order.
-func (j *Job) open() (base.Iterator, error) {
-	options := sstable.IteratorOptions{NoFill: true, ReadAheadBytes: readAheadBytes}
-	var runs []merge.Run
+func (j *Job) open() base.Iterator {
+	sorted := [][]*manifest.TableMeta{j.Inputs}
 	if j.Level == 0 {
-		options.ReadAheadBytes = min(readAheadBytes, allReadAheadBytes/(len(j.Inputs)+1))
-		for _, t := range j.Inputs {
-			table, err := t.Handle.Table()
-			if err != nil {
-				return nil, errors.Join(err, merge.New(runs...).Close())
-			}
-			entries := table.NewIterator(options)
-			runs = append(runs, merge.Run{Iterator: entries, Table: entries})
-		}
-	} else {
-		runs = append(runs, manifest.NewLevelIterator(j.Inputs, options).Run())
+		sorted = slices.Collect(slices.Chunk(j.Inputs, 1))
 	}
 	if len(j.Overlaps) > 0 {
-		runs = append(runs, manifest.NewLevelIterator(j.Overlaps, options).Run())
+		sorted = append(sorted, j.Overlaps)
 	}
-	return merge.New(runs...), nil
+	options := sstable.IteratorOptions{NoFill: true, ReadAheadBytes: min(readAheadBytes, allReadAheadBytes/len(sorted))}
+	var runs []merge.Run
+	for _, tables := range sorted {
+		runs = append(runs, manifest.NewLevelIterator(tables, options).Run())
+	}
+	return merge.New(runs...)
 }
 
-// cutter ends an output where the next one should begin.
-type cutter struct {
-	job          *Job
-	grandparents []*manifest.TableMeta // not yet passed
-	passedBytes  int64                 // of those passed since the last cut
-}
-
-func (j *Job) newCutter() *cutter { return &cutter{job: j, grandparents: j.Grandparents} }
-
-// cut is asked with ascending user keys. A table ends at its full size, or where
+// cutter returns what ends an output where the next one should begin.
+//
+// It is asked with ascending user keys. A table ends at its full size, or where
 // it overlaps too much of the level after next. Where a grandparent ends is also a
 // good place once it is half full: tables whose borders coincide overlap fewer of
 // each other when they are compacted.
-func (c *cutter) cut(sizeBytes int64, next []byte) bool {
-	passed := false
-	for len(c.grandparents) > 0 && bytes.Compare(c.grandparents[0].Largest.UserKey(), next) < 0 {
-		c.passedBytes += c.grandparents[0].SizeBytes
-		c.grandparents = c.grandparents[1:]
-		passed = true
+func (j *Job) cutter() func(sizeBytes int64, next []byte) bool {
+	ahead, passedBytes := j.Grandparents, int64(0) // since the last cut
+	return func(sizeBytes int64, next []byte) bool {
+		before := len(ahead)
+		for len(ahead) > 0 && bytes.Compare(ahead[0].Largest.UserKey(), next) < 0 {
+			passedBytes += ahead[0].SizeBytes
+			ahead = ahead[1:]
+		}
+		passed := len(ahead) < before
+		cut := sizeBytes >= j.TableBytes || passedBytes > j.OverlapBytes || (passed && sizeBytes >= j.TableBytes/2)
+		if cut {
+			passedBytes = 0
+		}
+		return cut
 	}
-	if sizeBytes >= c.job.TableBytes || c.passedBytes > c.job.OverlapBytes || (passed && sizeBytes >= c.job.TableBytes/2) {
-		c.passedBytes = 0
-		return true
-	}
-	return false
 }
 
-// depths tells what lies deeper than a job's output, for ascending user keys.
-type depths struct {
-	levels [][]*manifest.TableMeta // of each deeper level, what the keys have not yet passed
-}
-
-// elision returns what tells whether a delete may go. What stays in level 0 may lie over
-// older tables there.
+// elision returns what tells whether a delete may go, because no table that lies deeper
+// than the job's output can hold the user key; it is asked with ascending ones. What
+// stays in level 0 may lie over older tables there.
 func (j *Job) elision(v *manifest.Version) func(userKey []byte) bool {
 	if j.OutputLevel == 0 {
 		return nil
 	}
-	return j.newDepths(v).none
-}
-
-func (j *Job) newDepths(v *manifest.Version) *depths {
-	d := &depths{}
+	var deeper [][]*manifest.TableMeta // of each level, what the keys have not yet passed
 	for level := j.OutputLevel + 1; level <= bottom; level++ {
-		if tables := v.Overlapping(level, j.Lower, j.Upper); len(tables) > 0 {
-			d.levels = append(d.levels, tables)
-		}
+		deeper = append(deeper, v.Overlapping(level, j.Lower, j.Upper))
 	}
-	return d
-}
-
-// none reports whether no deeper table can hold the user key.
-func (d *depths) none(userKey []byte) bool {
-	for i, tables := range d.levels {
-		for len(tables) > 0 && bytes.Compare(tables[0].Largest.UserKey(), userKey) < 0 {
-			tables = tables[1:]
+	return func(userKey []byte) bool {
+		for i, tables := range deeper {
+			for len(tables) > 0 && bytes.Compare(tables[0].Largest.UserKey(), userKey) < 0 {
+				tables = tables[1:]
+			}
+			deeper[i] = tables
+			if len(tables) > 0 && bytes.Compare(tables[0].Smallest.UserKey(), userKey) <= 0 {
+				return false
+			}
 		}
-		d.levels[i] = tables
-		if len(tables) > 0 && bytes.Compare(tables[0].Smallest.UserKey(), userKey) <= 0 {
-			return false
-		}
+		return true
 	}
-	return true
 }

@@ -12,6 +12,7 @@ import (
 
 	"lsmdb/internal/base"
 	"lsmdb/manifest"
+	"lsmdb/sstable"
 )
 
 func sequence(prefix string, n int) (keys []string) {
@@ -130,11 +131,11 @@ func TestRunCutsOutputs(t *testing.T) {
 func TestCutter(t *testing.T) {
 	below := func(sizeBytes int64, bounds ...string) (tables []*manifest.TableMeta) {
 		for i := 0; i < len(bounds); i += 2 {
-			tables = append(tables, &manifest.TableMeta{
+			tables = append(tables, &manifest.TableMeta{Summary: sstable.Summary{
 				SizeBytes: sizeBytes,
 				Smallest:  base.MakeInternalKey([]byte(bounds[i]), 1, base.KindSet),
 				Largest:   base.MakeInternalKey([]byte(bounds[i+1]), 1, base.KindSet),
-			})
+			}})
 		}
 		return tables
 	}
@@ -150,10 +151,10 @@ func TestCutter(t *testing.T) {
 		{"over too much", below(100, "a", "a", "b", "b", "c", "c", "d", "d"), 1, "abc defghijklmnop"},
 	}
 	for _, c := range cases {
-		cutter := (&Job{TableBytes: 100, OverlapBytes: 250, Grandparents: c.grandparents}).newCutter()
+		cutter := (&Job{TableBytes: 100, OverlapBytes: 250, Grandparents: c.grandparents}).cutter()
 		got, sizeBytes := "", int64(0)
 		for key := byte('a'); key <= 'p'; key++ {
-			if sizeBytes > 0 && cutter.cut(sizeBytes, []byte{key}) {
+			if sizeBytes > 0 && cutter(sizeBytes, []byte{key}) {
 				got, sizeBytes = got+" ", 0
 			}
 			got, sizeBytes = got+string(key), sizeBytes+c.entryBytes
@@ -286,12 +287,12 @@ func BenchmarkPick(b *testing.B) {
 	var edit manifest.Edit
 	for level, count := range map[int]int{4: 90, 5: 900, 6: 10_000} {
 		for i := range count {
-			edit.Added = append(edit.Added, manifest.AddedTable{Level: level, Meta: &manifest.TableMeta{
-				Number: uint64(level*100_000 + i), SizeBytes: 32 << 20, Entries: 100, SmallestSeq: 1, LargestSeq: 1,
+			edit.Added = append(edit.Added, manifest.AddedTable{Level: level, Meta: &manifest.TableMeta{Number: uint64(level*100_000 + i), Summary: sstable.Summary{
+				SizeBytes: 32 << 20, Entries: 100, SmallestSeq: 1, LargestSeq: 1,
 				Deletes:  uint64(6 - level),
 				Smallest: base.MakeInternalKey(fmt.Appendf(nil, "%05d", i*10_000/count), 1, base.KindSet),
 				Largest:  base.MakeInternalKey(fmt.Appendf(nil, "%05d~", (i+1)*10_000/count-1), 1, base.KindSet),
-			}})
+			}}})
 		}
 	}
 	v, err := (&manifest.Version{}).Apply(&edit)

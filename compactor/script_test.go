@@ -11,6 +11,7 @@ import (
 
 	"lsmdb/internal/base"
 	"lsmdb/manifest"
+	"lsmdb/sstable"
 )
 
 var update = flag.Bool("update", false, "rewrite the expected outputs in testdata")
@@ -163,7 +164,7 @@ func (s *script) start(t *testing.T, job *Job, done bool) {
 func (s *script) finish(t *testing.T, job *Job) {
 	var outputs []*manifest.TableMeta
 	if !job.Trivial {
-		merged := &manifest.TableMeta{Number: s.next, SmallestSeq: base.MaxSeq}
+		merged := &manifest.TableMeta{Number: s.next, Summary: sstable.Summary{SmallestSeq: base.MaxSeq}}
 		s.next++
 		for _, in := range job.tables() {
 			merged.SizeBytes += in.SizeBytes
@@ -220,13 +221,12 @@ func (s *script) addTables(t *testing.T, fields []string) {
 	keys, seqs, _ := strings.Cut(rest, "#")
 	lower, upper, _ := strings.Cut(keys, "-")
 	first, last, _ := strings.Cut(seqs, "-")
-	meta := &manifest.TableMeta{
-		Number:      parseNumber(t, number),
+	meta := &manifest.TableMeta{Number: parseNumber(t, number), Summary: sstable.Summary{
 		SizeBytes:   1 << 10,
 		SmallestSeq: base.Seq(parseNumber(t, first)),
 		LargestSeq:  base.Seq(parseNumber(t, last)),
 		Entries:     100,
-	}
+	}}
 	meta.Smallest = base.MakeInternalKey([]byte(lower), meta.LargestSeq, base.KindSet)
 	meta.Largest = base.MakeInternalKey([]byte(upper), meta.SmallestSeq, base.KindSet)
 	for _, field := range fields[2:] {

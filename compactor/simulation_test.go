@@ -10,6 +10,7 @@ import (
 	"lsmdb/internal/base"
 	"lsmdb/internal/output"
 	"lsmdb/manifest"
+	"lsmdb/sstable"
 )
 
 // world is a tree whose tables are lists of keys in memory. Jobs are picked and cut
@@ -74,14 +75,13 @@ func (w *world) flush(n int, next func() string, deletes float64) {
 func (w *world) newTable(entries []base.InternalKey) *manifest.TableMeta {
 	w.number++
 	w.tables[w.number] = entries
-	m := &manifest.TableMeta{
-		Number:      w.number,
+	m := &manifest.TableMeta{Number: w.number, Summary: sstable.Summary{
 		SizeBytes:   int64(len(entries)) * toyEntryBytes,
 		Smallest:    entries[0],
 		Largest:     entries[len(entries)-1],
 		SmallestSeq: base.MaxSeq,
 		Entries:     uint64(len(entries)),
-	}
+	}}
 	for i, k := range entries {
 		m.SmallestSeq, m.LargestSeq = min(m.SmallestSeq, k.Seq()), max(m.LargestSeq, k.Seq())
 		if k.Kind() == base.KindDelete {
@@ -148,7 +148,7 @@ func (w *world) merge(job *Job) []*manifest.TableMeta {
 	}
 	slices.SortFunc(entries, base.Compare)
 	retention := output.NewRetention(w.snapshots, job.elision(w.version))
-	cutter := job.newCutter()
+	cutter := job.cutter()
 	var outputs []*manifest.TableMeta
 	var current []base.InternalKey
 	kept := 0
@@ -158,7 +158,7 @@ func (w *world) merge(job *Job) []*manifest.TableMeta {
 		}
 		kept++
 		if n := len(current); n > 0 && !bytes.Equal(current[n-1].UserKey(), k.UserKey()) &&
-			cutter.cut(int64(n)*toyEntryBytes, k.UserKey()) {
+			cutter(int64(n)*toyEntryBytes, k.UserKey()) {
 			outputs, current = append(outputs, w.newTable(current)), nil
 		}
 		current = append(current, k)
@@ -259,7 +259,7 @@ func (w *world) checkShape() {
 	}
 	targets := w.policy.Targets(w.version)
 	for level := 1; level < bottom; level++ {
-		if size := levelBytes(w.version, level); size > targets.Bytes[level] {
+		if size := totalBytes(w.version.Levels[level]); size > targets.Bytes[level] {
 			w.t.Fatalf("level %d holds %d bytes, its target is %d", level, size, targets.Bytes[level])
 		}
 	}

@@ -12,9 +12,9 @@ import (
 // visible, and survive a crash, or none. Later operations of a batch supersede
 // earlier ones on the same key. The zero value is an empty batch.
 //
-// A batch is used by one goroutine at a time. Its methods, Apply and Submit panic when
-// they meet another goroutine in one of them, before anything is changed or written. A
-// batch may be applied more than once, changed after Apply and Submit have returned,
+// A batch is used by one goroutine at a time. Put, Delete, Reset, Apply and Submit panic
+// when they meet another goroutine in one of them, before anything is changed or written.
+// A batch may be applied more than once, changed after Apply and Submit have returned,
 // and reused after Reset. Its methods copy their arguments. It must not be copied.
 type Batch struct {
 	inUse atomic.Bool // by a goroutine
@@ -64,8 +64,8 @@ func (b *Batch) Len() int { return b.ops.Len() }
 // Bytes returns the encoded size.
 func (b *Batch) Bytes() int { return b.ops.Bytes() }
 
-// Reset empties the batch and keeps its memory, unless a Submit is still under way: its
-// operations are not touched.
+// Reset empties the batch. It keeps the memory, unless a Submit is still under way, whose
+// operations stay as they are.
 func (b *Batch) Reset() {
 	b.claim()
 	if b.lent || b.underWay() {

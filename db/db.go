@@ -1,6 +1,11 @@
 // Package db is the public API of lsmdb: an embedded, ordered, crash-safe
 // key-value store.
 //
+// Open returns a DB. Put and Delete write to it, and so do Apply and Submit, which take
+// a Batch. Get reads one key, an Iterator walks over many, and a Snapshot shows what was
+// there at one instant. Close ends it. By default a write that returned nil survives a
+// power failure: see Durability.
+//
 // A DB is safe for concurrent use. Writes are messages to a pipeline of stages
 // (package stages); reads look at an immutable state that the stages publish and
 // never wait for them.
@@ -48,13 +53,15 @@ type DB struct {
 // Errors: ErrLocked while somebody else has it open, *CorruptionError for a file
 // that is damaged or missing, ErrIncompatible for files of a newer version,
 // ErrDiskFull, fs.ErrNotExist (with ReadOnly or MustExist), and what the file
-// system reports. A failed Open changes nothing that a later one needs.
+// system reports, with the name of the file. A failed Open changes nothing that a later
+// one needs.
 //
-// Open reads and checks; it writes nothing unless it creates the database or the log
-// holds more than memory may. The first write, or at once in the background where a
-// log was replayed, takes the database over: recovered memtables to tables, a WAL
-// segment, a MANIFEST, then CURRENT. The first write waits for that; reads do not. A
-// full disk there refuses writes until there is room.
+// Open reads and checks. It writes nothing unless it creates the database or the log
+// holds more than one memtable. The database is taken over later: before the first
+// write, or at once in the background where a log was replayed or a compaction is due.
+// Then what was replayed becomes tables, a WAL segment and a MANIFEST are begun, and
+// CURRENT is switched. The first write waits for that; reads do not. A full disk there
+// refuses writes until there is room.
 func Open(dir string, opts *Options) (*DB, error) {
 	options, err := opts.resolved()
 	if err != nil {
@@ -153,7 +160,8 @@ func (d *DB) writable() error {
 // Close finishes the writes that are queued, makes all of them durable, stops every
 // goroutine and closes every file. Iterators and snapshots that are still open
 // return ErrClosed from then on. If a failure had stopped the database, Close
-// returns its cause. Close is idempotent: later calls wait for the first and
+// returns its cause. A full disk is none: what is acknowledged is in the log, and the
+// next Open finds it there. Close is idempotent: later calls wait for the first and
 // return the same.
 func (d *DB) Close() error {
 	d.closeOnce.Do(func() {

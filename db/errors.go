@@ -24,11 +24,11 @@ var (
 	ErrValueTooLarge = base.ErrValueTooLarge
 	// ErrBatchTooLarge: a batch is longer than MaxBatchBytes.
 	ErrBatchTooLarge = base.ErrBatchTooLarge
-	// ErrDiskFull: there is no room. Nothing of the write was stored; writes succeed
-	// again once there is room.
+	// ErrDiskFull: there is no room, or no quota. Nothing of the write was stored; writes
+	// succeed again once there is room.
 	ErrDiskFull = base.ErrDiskFull
 	// ErrDisplaced: somebody moved, replaced or removed the directory, the live log or
-	// LOCK while the database was open. Nothing is acknowledged as durable any more.
+	// LOCK while the database was open. It is read-only from then on.
 	ErrDisplaced = vfs.ErrDisplaced
 	// ErrIncompatible: a file was written by a newer version.
 	ErrIncompatible = base.ErrIncompatible

@@ -134,14 +134,14 @@ type SnapshotMetrics struct {
 // IteratorMetrics describes the open iterators and what only they keep.
 type IteratorMetrics struct {
 	Open          int   `json:"open"`
-	MemtableBytes int64 `json:"memtable_bytes"` // of memtables that lie in tables already
+	MemtableBytes int64 `json:"memtable_bytes"` // memory of memtables that are in tables already
 }
 
 // FileMetrics describes the directory as the database sees it.
 type FileMetrics struct {
-	OpenTables      int    `json:"open_tables"`
+	OpenTables      int    `json:"open_tables"` // tables whose file is open
 	ObsoleteDeleted uint64 `json:"obsolete_deleted"`
-	ObsoletePending int    `json:"obsolete_pending"`
+	ObsoletePending int    `json:"obsolete_pending"` // not needed any more, but still read, or not to be deleted yet
 	ManifestBytes   int64  `json:"manifest_bytes"`
 }
 

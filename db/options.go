@@ -57,9 +57,9 @@ type Options struct {
 	// no cache.
 	CacheBytes int64
 
-	// MaxOpenFiles bounds the descriptors of the database: those of tables come and go.
-	// Default: half of what the process may have, at most 4,096; anything below 32
-	// counts as that.
+	// MaxOpenFiles bounds the descriptors of the database. Files of tables are closed,
+	// and opened again, as reads need them. Default: half of what the process may have,
+	// at most 4,096; anything below 32 counts as that.
 	MaxOpenFiles int
 
 	// FilterBitsPerKey is the size of the Bloom filters. 10 lets about one miss in

@@ -11,9 +11,10 @@ import (
 // reused at once. Waiting for room in the pipeline is not bounded: Apply takes a
 // context.
 //
-// Errors: ErrKeyTooLarge, ErrValueTooLarge, ErrDiskFull, ErrReadOnly, ErrClosed.
-// A write that failed with ErrReadOnly, because the log could not be written, may
-// or may not be there after the next Open.
+// Errors: ErrKeyTooLarge, ErrValueTooLarge, ErrDiskFull, ErrReadOnly, ErrClosed, and the
+// system's error where it has no descriptor or no memory for the next log segment. A
+// write that failed with ErrReadOnly, because the log could not be written, may or may
+// not be there after the next Open. After any other error nothing was stored.
 func (d *DB) Put(key, value []byte, w ...Durability) error {
 	c := d.takeCommit()
 	err := c.Put(key, value)
@@ -123,8 +124,8 @@ func (d *DB) Sync(ctx context.Context) error { return d.Apply(ctx, d.NewBatch(),
 
 // Submit sends a batch into the pipeline without waiting for it to be written, so
 // that one goroutine can keep many batches under way. They are written in the order
-// of the calls of one goroutine. What is submitted is what the batch holds now: it may
-// be reset, changed or applied again at once, but keeps its memory for reuse only if the
+// of the calls of one goroutine. What is submitted is what the batch holds now. The batch
+// may be reset, changed or applied again at once, but Reset keeps its memory only if the
 // Pending has resolved by then. Ctx bounds the wait for a place in the queue only: an
 // error of Submit means that nothing was or will be written.
 func (d *DB) Submit(ctx context.Context, b *Batch, w ...Durability) (*Pending, error) {

@@ -69,11 +69,7 @@ func files(t *testing.T, mem *vfstest.Disk) []string {
 func checkReads(t *testing.T, mem *vfstest.Disk, meta *manifest.TableMeta, m *memtable.Memtable, readers ...base.Seq) {
 	t.Helper()
 	path := base.TablePath(dir, meta.Number)
-	file, err := mem.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	table, err := sstable.Open(file, path, sstable.ReaderOptions{Identity: sstable.Identity(5, meta.Number), SizeBytes: meta.SizeBytes})
+	table, err := sstable.Open(mem, path, sstable.ReaderOptions{Identity: sstable.Identity(5, meta.Number), SizeBytes: meta.SizeBytes})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,8 @@ package manifest
 import (
 	"fmt"
 	"slices"
+
+	"lsmdb/internal/base"
 )
 
 // Apply returns the Version that e makes of v, which it leaves alone. It refuses
@@ -33,35 +35,21 @@ func (v *Version) Apply(e *Edit) (*Version, error) {
 
 // remove takes tables out and returns them by number.
 func (v *Version) remove(tables []RemovedTable, changed *[NumLevels]bool) (map[uint64]*TableMeta, error) {
-	wanted := make(map[uint64]bool, len(tables))
+	removed := make(map[uint64]*TableMeta, len(tables))
 	for _, r := range tables {
 		if r.Level < 0 || r.Level >= NumLevels {
 			return nil, fmt.Errorf("edit removes table %d from level %d, which is out of range", r.Number, r.Level)
 		}
-		if wanted[r.Number] {
+		if removed[r.Number] != nil {
 			return nil, fmt.Errorf("edit removes table %d twice", r.Number)
 		}
-		wanted[r.Number] = true
-		changed[r.Level] = true
-	}
-	found := make(map[RemovedTable]*TableMeta, len(tables))
-	for level := range v.Levels {
-		if !changed[level] {
-			continue
-		}
-		v.Levels[level] = slices.DeleteFunc(slices.Clone(v.Levels[level]), func(t *TableMeta) bool {
-			if wanted[t.Number] {
-				found[RemovedTable{level, t.Number}] = t
-			}
-			return wanted[t.Number]
-		})
-	}
-	removed := make(map[uint64]*TableMeta, len(tables))
-	for _, r := range tables {
-		if found[r] == nil {
+		at := slices.IndexFunc(v.Levels[r.Level], func(t *TableMeta) bool { return t.Number == r.Number })
+		if at < 0 {
 			return nil, fmt.Errorf("edit removes table %d from level %d, where it is not", r.Number, r.Level)
 		}
-		removed[r.Number] = found[r]
+		removed[r.Number] = v.Levels[r.Level][at]
+		v.own(r.Level, changed)
+		v.Levels[r.Level] = slices.Delete(v.Levels[r.Level], at, at+1)
 	}
 	return removed, nil
 }
@@ -69,7 +57,6 @@ func (v *Version) remove(tables []RemovedTable, changed *[NumLevels]bool) (map[u
 // add puts tables in; those among removed move.
 func (v *Version) add(tables []AddedTable, removed map[uint64]*TableMeta, changed *[NumLevels]bool) error {
 	numbers := make(map[uint64]bool, len(tables))
-	var added [NumLevels][]*TableMeta
 	for _, a := range tables {
 		if a.Level < 0 || a.Level >= NumLevels {
 			return fmt.Errorf("edit adds a table to level %d, which is out of range", a.Level)
@@ -84,23 +71,34 @@ func (v *Version) add(tables []AddedTable, removed map[uint64]*TableMeta, change
 		if before := removed[a.Meta.Number]; before != nil && before != a.Meta && string(before.appendTo(nil)) != string(a.Meta.appendTo(nil)) {
 			return fmt.Errorf("edit moves table %d and changes it: %s, before %s", a.Meta.Number, a.Meta, before)
 		}
-		changed[a.Level] = true
-		added[a.Level] = append(added[a.Level], a.Meta)
 	}
 	if err := v.checkAbsent(numbers); err != nil {
 		return err
 	}
-	for level, tables := range added {
-		if len(tables) == 0 {
+	var grown [NumLevels]bool
+	for _, a := range tables {
+		v.own(a.Level, changed)
+		grown[a.Level] = true
+		at, _ := slices.BinarySearchFunc(v.Levels[a.Level], a.Meta, levelOrder(a.Level))
+		v.Levels[a.Level] = slices.Insert(v.Levels[a.Level], at, a.Meta)
+	}
+	for level, tables := range v.Levels {
+		if !grown[level] {
 			continue
 		}
-		slices.SortFunc(tables, levelOrder(level))
-		v.Levels[level] = mergeSorted(v.Levels[level], tables, levelOrder(level))
-		if err := checkLevel(level, v.Levels[level]); err != nil {
+		if err := checkLevel(level, tables); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// own makes a level's tables the Version's own, to be changed.
+func (v *Version) own(level int, changed *[NumLevels]bool) {
+	if !changed[level] {
+		v.Levels[level] = slices.Clone(v.Levels[level])
+		changed[level] = true
+	}
 }
 
 // checkAbsent refuses numbers that the Version already holds.
@@ -121,7 +119,7 @@ func checkLevel(level int, tables []*TableMeta) error {
 		return checkNewestFirst(tables)
 	}
 	for i := 1; i < len(tables); i++ {
-		if before, t := tables[i-1], tables[i]; before.sharesKeys(t) {
+		if before, t := tables[i-1], tables[i]; before.SharesKeys(t) {
 			return fmt.Errorf("tables %d and %d overlap in level %d: %s to %s and %s to %s",
 				before.Number, t.Number, level, before.Smallest, before.Largest, t.Smallest, t.Largest)
 		}
@@ -137,11 +135,75 @@ func checkNewestFirst(tables []*TableMeta) error {
 			if older.LargestSeq < newer.SmallestSeq {
 				break // and so is everything after it, as the order is by LargestSeq
 			}
-			if newer.sharesKeys(older) {
+			if newer.SharesKeys(older) {
 				return fmt.Errorf("tables %d and %d of level 0 share keys and sequence numbers: %d to %d and %d to %d",
 					newer.Number, older.Number, newer.SmallestSeq, newer.LargestSeq, older.SmallestSeq, older.LargestSeq)
 			}
 		}
 	}
 	return nil
+}
+
+// State is all that a MANIFEST records. The zero State is a database without
+// tables; a nil Version counts as the empty one.
+type State struct {
+	DatabaseID uint64
+	Version    *Version
+	NextFile   uint64   // larger than every file number the State names
+	LastSeq    base.Seq // no smaller than any sequence number in a table
+	OldestWAL  uint64   // oldest WAL segment to replay; 0: none recorded
+}
+
+// Apply returns the State that e makes of s. Beyond what Version.Apply refuses,
+// no scalar may go backwards and the database keeps its identity. NextFile and
+// LastSeq are raised past what the edit names even where it does not set them, so
+// that no number is ever given out twice.
+func (s State) Apply(e *Edit) (State, error) {
+	switch {
+	case e.NextFile != 0 && e.NextFile < s.NextFile:
+		return State{}, fmt.Errorf("next file number goes back from %d to %d", s.NextFile, e.NextFile)
+	case e.LastSeq != 0 && e.LastSeq < s.LastSeq:
+		return State{}, fmt.Errorf("last sequence number goes back from %d to %d", s.LastSeq, e.LastSeq)
+	case e.OldestWAL != 0 && e.OldestWAL < s.OldestWAL:
+		return State{}, fmt.Errorf("oldest WAL goes back from %d to %d", s.OldestWAL, e.OldestWAL)
+	case e.DatabaseID != 0 && s.DatabaseID != 0 && e.DatabaseID != s.DatabaseID:
+		return State{}, fmt.Errorf("database %016x turns into %016x", s.DatabaseID, e.DatabaseID)
+	case e.NextFile > MaxFileNumber || e.OldestWAL >= MaxFileNumber || e.LastSeq > base.MaxSeq:
+		return State{}, fmt.Errorf("next file %d, oldest WAL %d or last sequence number %d is out of range", e.NextFile, e.OldestWAL, e.LastSeq)
+	}
+	version, err := s.version().Apply(e)
+	if err != nil {
+		return State{}, err
+	}
+	s.Version = version
+	s.DatabaseID = max(s.DatabaseID, e.DatabaseID)
+	s.OldestWAL = max(s.OldestWAL, e.OldestWAL)
+	s.NextFile = max(s.NextFile, e.NextFile)
+	s.LastSeq = max(s.LastSeq, e.LastSeq)
+	if s.OldestWAL != 0 {
+		s.NextFile = max(s.NextFile, s.OldestWAL+1)
+	}
+	for _, a := range e.Added {
+		s.NextFile = max(s.NextFile, a.Meta.Number+1)
+		s.LastSeq = max(s.LastSeq, a.Meta.LargestSeq)
+	}
+	return s, nil
+}
+
+// Snapshot returns the edit that makes s of the zero State.
+func (s State) Snapshot() *Edit {
+	e := &Edit{NextFile: s.NextFile, LastSeq: s.LastSeq, OldestWAL: s.OldestWAL, DatabaseID: s.DatabaseID}
+	for level, tables := range s.version().Levels {
+		for _, t := range tables {
+			e.Added = append(e.Added, AddedTable{Level: level, Meta: t})
+		}
+	}
+	return e
+}
+
+func (s State) version() *Version {
+	if s.Version == nil {
+		return &Version{}
+	}
+	return s.Version
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"strings"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/vfs"
@@ -49,7 +48,7 @@ const (
 // ReadCurrent reads CURRENT in dir. fs.ErrNotExist passes through; anything but a
 // whole, unchanged file is a *base.CorruptionError; a newer version is
 // base.ErrIncompatible.
-func ReadCurrent(fs vfs.FS, dir string) (Current, error) {
+func ReadCurrent(fs vfs.Files, dir string) (Current, error) {
 	path := filepath.Join(dir, base.CurrentName)
 	text, err := readSmall(fs, path)
 	if err != nil {
@@ -65,7 +64,7 @@ func ReadCurrent(fs vfs.FS, dir string) (Current, error) {
 // WriteCurrent replaces CURRENT in dir, durably: after a failure or a crash it
 // holds either what it held or c. Once it returns nil it holds c. After
 // a *base.ShortageError it certainly holds what it held.
-func WriteCurrent(fs vfs.FS, dir string, c Current) error {
+func WriteCurrent(fs vfs.Files, dir string, c Current) error {
 	text := c.encode()
 	if _, err := decodeCurrent(text); err != nil {
 		panic(fmt.Sprintf("invariant: CURRENT cannot hold %q: %v", text, err))
@@ -77,6 +76,9 @@ func WriteCurrent(fs vfs.FS, dir string, c Current) error {
 		return fmt.Errorf("write %s: %w", temporary, vfs.Shortage(err))
 	}
 	if err := fs.Rename(temporary, path); err != nil {
+		if _, gone := fs.Stat(temporary); gone == nil {
+			err = vfs.Shortage(err) // it still has its name: nothing was switched
+		}
 		_ = fs.Remove(temporary)
 		return fmt.Errorf("switch CURRENT: %w", err)
 	}
@@ -106,35 +108,23 @@ func decodeCurrent(text []byte) (Current, error) {
 	if !bytes.Equal(appendChecksumLine(bytes.Clone(covered)), text) {
 		return Current{}, errors.New("the checksum line is missing or does not fit")
 	}
-	lines := strings.SplitAfter(string(covered), "\n")
+	var c Current
 	var version uint32
-	if _, err := fmt.Sscanf(lines[0], currentTitle+"%d\n", &version); err != nil {
-		return Current{}, fmt.Errorf("first line %q", lines[0])
-	}
-	if version > currentVersion {
+	var mark CleanMark
+	found, _ := fmt.Sscanf(string(covered), currentTitle+"%d\nmanifest %d\nclean %d %d %d\n",
+		&version, &c.Manifest, &mark.ManifestEnd, &mark.WAL, &mark.WALEnd)
+	switch {
+	case found == 0:
+		return Current{}, fmt.Errorf("first line of %q", covered)
+	case version > currentVersion:
 		return Current{}, fmt.Errorf("%w: version %d of CURRENT, newest known is %d", base.ErrIncompatible, version, currentVersion)
+	case found == 5:
+		c.Clean = &mark
 	}
-	c := parseCurrent(lines[1:])
-	if !bytes.Equal(c.encode(), text) {
+	if !bytes.Equal(c.encode(), text) { // more, less or something else was there
 		return Current{}, fmt.Errorf("not the text of a CURRENT: %q", covered)
 	}
 	return c, c.check()
-}
-
-// parseCurrent reads what it finds; that nothing else was there shows when the
-// result is encoded again.
-func parseCurrent(lines []string) (c Current) {
-	for _, line := range lines {
-		var mark CleanMark
-		if n, _ := fmt.Sscanf(line, "clean %d %d %d\n", &mark.ManifestEnd, &mark.WAL, &mark.WALEnd); n == 3 {
-			c.Clean = &mark
-		}
-		var number uint64
-		if n, _ := fmt.Sscanf(line, "manifest %d\n", &number); n == 1 {
-			c.Manifest = number
-		}
-	}
-	return c
 }
 
 // check says what is impossible about the numbers.
@@ -153,29 +143,25 @@ func (c Current) check() error {
 }
 
 // readSmall reads a whole file of at most currentLimitBytes.
-func readSmall(fs vfs.FS, path string) ([]byte, error) {
+func readSmall(fs vfs.Files, path string) ([]byte, error) {
 	file, err := fs.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open CURRENT: %w", err)
 	}
 	defer file.Close()
-	sizeBytes, err := file.Size()
+	text, err := io.ReadAll(io.NewSectionReader(file, 0, currentLimitBytes+1))
 	if err != nil {
-		return nil, fmt.Errorf("size of %s: %w", path, err)
-	}
-	if sizeBytes > currentLimitBytes {
-		return nil, base.Corruptf(path, 0, "%d bytes, at most %d are possible", sizeBytes, currentLimitBytes)
-	}
-	text := make([]byte, sizeBytes)
-	if n, err := file.ReadAt(text, 0); n < len(text) && err != nil && err != io.EOF {
 		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	if len(text) > currentLimitBytes {
+		return nil, base.Corruptf(path, 0, "longer than the %d bytes that are possible", currentLimitBytes)
 	}
 	return text, nil
 }
 
 // writeWhole writes a new file, in place of what an interrupted attempt left, and
 // makes its contents durable.
-func writeWhole(fs vfs.FS, path string, contents []byte) error {
+func writeWhole(fs vfs.Files, path string, contents []byte) error {
 	if _, err := fs.Stat(path); err == nil {
 		if err := fs.Remove(path); err != nil {
 			return err

@@ -184,10 +184,8 @@ func (r *fieldReader) scalar(what string, limit uint64) uint64 {
 
 func (r *fieldReader) level() int {
 	level := r.uvarint("level")
-	if r.err == nil && level >= NumLevels {
+	if level >= NumLevels {
 		r.err = fmt.Errorf("level %d is out of range", level)
-	}
-	if r.err != nil {
 		return 0
 	}
 	return int(level)
@@ -207,10 +205,8 @@ func (r *fieldReader) take(what string, length uint64) []byte {
 }
 
 func (r *fieldReader) table() *TableMeta {
-	t := &TableMeta{
-		Number:    r.uvarint("table number"),
-		SizeBytes: int64(r.uvarint("table size")), // beyond int64 it is negative, which check refuses
-	}
+	t := &TableMeta{Number: r.uvarint("table number")}
+	t.SizeBytes = int64(r.uvarint("table size")) // beyond int64 it is negative, which check refuses
 	if identity := r.take("table identity", 8); r.err == nil {
 		t.Identity = binary.LittleEndian.Uint64(identity)
 	}

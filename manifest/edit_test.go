@@ -117,7 +117,7 @@ func TestDecodeEditRefuses(t *testing.T) {
 		{"file number 18446744073709551615", field(6, 1, huge, 100, uint64(1), key("a"), key("b"), 5, 5, 2, 0, 0)},
 		{"size of 0 bytes", field(6, 1, 9, 0, uint64(1), key("a"), key("b"), 5, 5, 2, 0, 0)},
 		{"size of -1 bytes", field(6, 1, 9, huge, uint64(1), key("a"), key("b"), 5, 5, 2, 0, 0)},
-		{"inverted", field(6, 1, 9, 100, uint64(1), key("b"), key("a"), 5, 5, 2, 0, 0)},
+		{"is after the largest", field(6, 1, 9, 100, uint64(1), key("b"), key("a"), 5, 5, 2, 0, 0)},
 		{"shorter than its trailer", field(6, 1, 9, 100, uint64(1), base.InternalKey("short"), key("a"), 5, 5, 2, 0, 0)},
 		{"smallest key of 18446744073709551615 bytes", field(6, 1, 9, 100, uint64(1), huge, key("a"), 5, 5, 2, 0, 0)},
 		{"unknown operation kind (range-delete)", field(6, 1, 9, 100, uint64(1), key("a"), unknownKind, 5, 5, 2, 0, 0)},
@@ -143,10 +143,10 @@ func TestDecodeEditRefuses(t *testing.T) {
 
 func TestMetaOf(t *testing.T) {
 	want := newMeta(12, "a", "b", 3, 9)
-	got := MetaOf(12, sstable.Properties{
+	got := MetaOf(12, sstable.Properties{Summary: sstable.Summary{
 		SizeBytes: want.SizeBytes, Identity: want.Identity, Entries: want.Entries, Deletes: want.Deletes, Shadowed: want.Shadowed,
 		Smallest: want.Smallest, Largest: want.Largest, SmallestSeq: want.SmallestSeq, LargestSeq: want.LargestSeq,
-	})
+	}})
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %s, want %s", got, want)
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"lsmdb/internal/base"
+	"lsmdb/sstable"
 )
 
 // page is the documentation of the formats, whose worked examples are the golden
@@ -43,12 +44,12 @@ func TestPageEdit(t *testing.T) {
 	want := &Edit{
 		NextFile: 9, LastSeq: 42, OldestWAL: 7,
 		Removed: []RemovedTable{{0, 5}},
-		Added: []AddedTable{{1, &TableMeta{
-			Number: 8, SizeBytes: 1500, Identity: 0x1122334455667788,
+		Added: []AddedTable{{1, &TableMeta{Number: 8, Summary: sstable.Summary{
+			SizeBytes: 1500, Identity: 0x1122334455667788,
 			Smallest:    base.MakeInternalKey([]byte("ape"), 41, base.KindSet),
 			Largest:     base.MakeInternalKey([]byte("bee"), 7, base.KindDelete),
 			SmallestSeq: 7, LargestSeq: 41, Entries: 3, Deletes: 1, Shadowed: 1,
-		}}},
+		}}}},
 	}
 	encoded := example(t, "edit")
 	got, err := DecodeEdit(encoded)

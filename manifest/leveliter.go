@@ -11,9 +11,7 @@ import (
 )
 
 // LevelIterator walks the tables of one sorted level as one, opening a table when
-// the walk reaches it. An error ends the walk; First, Last and the seeks try
-// again. Its tables, and through them their Handles, stay reachable while it is
-// used.
+// the walk reaches it. An error ends the walk; First, Last and the seeks try again.
 //
 // Invariant: valid means that open stands on an entry of tables[at].
 type LevelIterator struct {

@@ -420,7 +420,7 @@ func TestReadFaults(t *testing.T) {
 				return nil
 			}))
 			reached = count > failing
-			if errors.Is(err, injected) != reached || errors.Is(err, base.ErrCorrupt) || !reached && (err != nil || failing < 3) {
+			if errors.Is(err, injected) != reached || errors.Is(err, base.ErrCorrupt) || !reached && (err != nil || failing < 2) {
 				t.Fatalf("%s, operation %d of %d failed: %v", name, failing, count, err)
 			}
 		}

@@ -12,14 +12,8 @@ import (
 // TableMeta describes one table file. But for the count of detours it is immutable once
 // in a Version; a table that moves to another level keeps its TableMeta.
 type TableMeta struct {
-	Number                  uint64
-	SizeBytes               int64
-	Identity                uint64 // what the table's footer must carry
-	Smallest, Largest       base.InternalKey
-	SmallestSeq, LargestSeq base.Seq
-	Entries                 uint64
-	Deletes                 uint64 // entries that are deletes
-	Shadowed                uint64 // entries with a newer version of their key in the same table
+	Number uint64
+	sstable.Summary
 
 	// Handle opens the table. It is not recorded: whoever publishes the first
 	// Version that lists the table sets it before.
@@ -38,18 +32,7 @@ const MaxFileNumber = 1 << 62
 
 // MetaOf describes the table that has just been written under the given number.
 func MetaOf(number uint64, p sstable.Properties) *TableMeta {
-	return &TableMeta{
-		Number:      number,
-		SizeBytes:   p.SizeBytes,
-		Identity:    p.Identity,
-		Smallest:    p.Smallest,
-		Largest:     p.Largest,
-		SmallestSeq: p.SmallestSeq,
-		LargestSeq:  p.LargestSeq,
-		Entries:     p.Entries,
-		Deletes:     p.Deletes,
-		Shadowed:    p.Shadowed,
-	}
+	return &TableMeta{Number: number, Summary: p.Summary}
 }
 
 // endsBefore reports whether every key of the table lies before a lower bound.
@@ -68,8 +51,8 @@ func (t *TableMeta) Overlaps(lower, upper []byte) bool {
 	return !t.endsBefore(lower) && !t.startsAfter(upper)
 }
 
-// sharesKeys reports whether the bounds of two tables overlap.
-func (t *TableMeta) sharesKeys(other *TableMeta) bool {
+// SharesKeys reports whether the bounds of two tables overlap.
+func (t *TableMeta) SharesKeys(other *TableMeta) bool {
 	return t.Overlaps(other.Smallest.UserKey(), other.Largest.UserKey())
 }
 
@@ -78,31 +61,19 @@ func (t *TableMeta) check() error {
 	if err := checkFileNumber(t.Number); err != nil {
 		return fmt.Errorf("table: %w", err)
 	}
-	if err := t.checkBounds(); err != nil {
+	if err := t.Summary.Check(); err != nil {
 		return fmt.Errorf("table %d: %w", t.Number, err)
+	}
+	for _, key := range []base.InternalKey{t.Smallest, t.Largest} {
+		if key.Seq() < t.SmallestSeq || key.Seq() > t.LargestSeq {
+			return fmt.Errorf("table %d: bound %s lies outside the sequence numbers from %d to %d", t.Number, key, t.SmallestSeq, t.LargestSeq)
+		}
 	}
 	switch {
 	case t.SizeBytes <= 0:
 		return fmt.Errorf("table %d has a size of %d bytes", t.Number, t.SizeBytes)
-	case t.SmallestSeq == 0 || t.SmallestSeq > t.LargestSeq || t.LargestSeq > base.MaxSeq:
-		return fmt.Errorf("table %d has sequence numbers from %d to %d", t.Number, t.SmallestSeq, t.LargestSeq)
-	case t.Entries == 0 || t.Deletes > t.Entries || t.Shadowed >= t.Entries:
-		return fmt.Errorf("table %d has %d entries, %d deletes and %d shadowed", t.Number, t.Entries, t.Deletes, t.Shadowed)
-	}
-	return nil
-}
-
-func (t *TableMeta) checkBounds() error {
-	for _, key := range []base.InternalKey{t.Smallest, t.Largest} {
-		if err := base.CheckInternalKey(key); err != nil {
-			return err
-		}
-		if key.Seq() < t.SmallestSeq || key.Seq() > t.LargestSeq {
-			return fmt.Errorf("bound %s lies outside the sequence numbers from %d to %d", key, t.SmallestSeq, t.LargestSeq)
-		}
-	}
-	if base.Compare(t.Smallest, t.Largest) > 0 {
-		return fmt.Errorf("bounds %s to %s are inverted", t.Smallest, t.Largest)
+	case t.SmallestSeq == 0:
+		return fmt.Errorf("table %d has sequence numbers from 0 to %d", t.Number, t.LargestSeq)
 	}
 	return nil
 }

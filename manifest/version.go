@@ -105,13 +105,7 @@ func (v *Version) Find(level int, userKey []byte) *TableMeta {
 func (v *Version) Overlapping(level int, lower, upper []byte) []*TableMeta {
 	tables := v.Levels[level]
 	if level == 0 {
-		var found []*TableMeta
-		for _, t := range tables {
-			if t.Overlaps(lower, upper) {
-				found = append(found, t)
-			}
-		}
-		return found
+		return slices.DeleteFunc(slices.Clone(tables), func(t *TableMeta) bool { return !t.Overlaps(lower, upper) })
 	}
 	from := 0
 	if lower != nil {
@@ -178,18 +172,6 @@ func levelOrder(level int) func(a, b *TableMeta) int {
 
 func newestFirst(a, b *TableMeta) int {
 	return cmp.Or(cmp.Compare(b.LargestSeq, a.LargestSeq), cmp.Compare(b.SmallestSeq, a.SmallestSeq), cmp.Compare(b.Number, a.Number))
-}
-
-// mergeSorted returns the tables of kept and added, both in the given order, in
-// that order.
-func mergeSorted(kept, added []*TableMeta, order func(a, b *TableMeta) int) []*TableMeta {
-	merged := make([]*TableMeta, 0, len(kept)+len(added))
-	for _, t := range added {
-		at, _ := slices.BinarySearchFunc(kept, t, order)
-		merged = append(append(merged, kept[:at]...), t)
-		kept = kept[at:]
-	}
-	return append(merged, kept...)
 }
 
 // Lists reports whether the Version holds the very table that t describes.

@@ -10,15 +10,16 @@ import (
 	"testing"
 
 	"lsmdb/internal/base"
+	"lsmdb/sstable"
 )
 
 // newMeta returns a plausible table with the given bounds and history.
 func newMeta(number uint64, lower, upper string, from, to base.Seq) *TableMeta {
-	return &TableMeta{
-		Number: number, SizeBytes: 1000 + int64(number), Identity: number * 0x9e3779b97f4a7c15,
+	return &TableMeta{Number: number, Summary: sstable.Summary{
+		SizeBytes: 1000 + int64(number), Identity: number * 0x9e3779b97f4a7c15,
 		Smallest: base.MakeInternalKey([]byte(lower), to, base.KindSet), Largest: base.MakeInternalKey([]byte(upper), from, base.KindSet),
 		SmallestSeq: from, LargestSeq: to, Entries: 10, Deletes: 2, Shadowed: 1,
-	}
+	}}
 }
 
 // placed is a table of the model.
@@ -283,7 +284,7 @@ func TestApplyRefuses(t *testing.T) {
 		{"file number", add(3, func(t *TableMeta) { t.Number = MaxFileNumber })},
 		{"size of 0 bytes", add(3, func(t *TableMeta) { t.SizeBytes = 0 })},
 		{"size of -5 bytes", add(3, func(t *TableMeta) { t.SizeBytes = -5 })},
-		{"inverted", add(3, func(t *TableMeta) { t.Smallest, t.Largest = t.Largest, t.Smallest })},
+		{"is after the largest", add(3, func(t *TableMeta) { t.Smallest, t.Largest = t.Largest, t.Smallest })},
 		{"shorter than its trailer", add(3, func(t *TableMeta) { t.Smallest = t.Smallest[:3] })},
 		{"shorter than its trailer", add(3, func(t *TableMeta) { t.Largest = nil })},
 		{"unknown operation kind", add(3, func(t *TableMeta) { t.Largest = base.MakeInternalKey([]byte("q"), 40, base.KindMerge) })},
@@ -316,7 +317,7 @@ func TestApplyAccepts(t *testing.T) {
 		"replace":                          {Removed: []RemovedTable{{2, 1}}, Added: []AddedTable{{2, newMeta(9, "b", "d", 1, 10)}}},
 		"older run in level 0":             {Added: []AddedTable{{0, newMeta(9, "a", "m", 1, 10)}}},
 		"same history, keys apart":         {Added: []AddedTable{{0, newMeta(9, "n", "z", 11, 20)}}},
-		"one key, one entry, empty key":    {Added: []AddedTable{{1, &TableMeta{Number: 9, SizeBytes: 1, Smallest: base.MakeInternalKey(nil, 1, base.KindSet), Largest: base.MakeInternalKey(nil, 1, base.KindSet), SmallestSeq: 1, LargestSeq: 1, Entries: 1}}}},
+		"one key, one entry, empty key":    {Added: []AddedTable{{1, &TableMeta{Number: 9, Summary: sstable.Summary{SizeBytes: 1, Smallest: base.MakeInternalKey(nil, 1, base.KindSet), Largest: base.MakeInternalKey(nil, 1, base.KindSet), SmallestSeq: 1, LargestSeq: 1, Entries: 1}}}}},
 		"largest key and sequence numbers": {Added: []AddedTable{{1, newMeta(MaxFileNumber-1, "a", strings.Repeat("x", base.MaxKeyBytes), 1, base.MaxSeq)}}},
 	} {
 		if _, err := start.Apply(e); err != nil {

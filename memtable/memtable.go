@@ -41,9 +41,9 @@
 //
 // # Files
 //
-// arena.go is memory and the layout of an entry, node.go the layout of nodes,
-// tree.go searches, split.go makes room, filter.go and iterator.go are what their
-// names say. This file is what the engine calls.
+// arena.go is memory, the filter and the layout of an entry, node.go the layout of
+// nodes, tree.go searches, split.go makes room, iterator.go is what its name says. This
+// file is what the engine calls.
 //
 // # Sources
 //

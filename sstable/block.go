@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"math/bits"
 	"sync/atomic"
 
 	"lsmdb/internal/base"
@@ -70,7 +69,7 @@ func (b *block) find(search base.InternalKey) int {
 		return b.count()
 	}
 	wanted := search[b.prefix:]
-	wantedHead := head(wanted)
+	wantedHead := wanted.Head()
 	heads := b.table[:b.count()]
 	low, high := 0, len(heads)
 	for low < high {
@@ -101,16 +100,6 @@ func (b *block) get(search base.InternalKey) (value []byte, trailer base.Trailer
 func (b *block) memoryBytes() int64 {
 	const overheadBytes = 256
 	return int64(cap(b.data)) + 8*int64(cap(b.table)) + overheadBytes
-}
-
-// head returns the first eight bytes of a key's user key, big-endian and padded with
-// zeros: keys sort as their heads do where these differ.
-func head(key base.InternalKey) uint64 {
-	h := binary.BigEndian.Uint64(key)
-	if n := len(key) - base.TrailerBytes; n < 8 {
-		h &= ^uint64(0) << (64 - 8*n)
-	}
-	return h
 }
 
 // maxIntervalEntries is the longest run of entries from one restart point to the
@@ -211,7 +200,7 @@ func check(payload []byte, t BlockType) (s shape, err error) {
 			if s.count == 0 {
 				first = user
 			}
-			s.prefix = min(s.prefix, commonPrefix(first, user))
+			s.prefix = min(s.prefix, base.CommonPrefix(first, user))
 			restarts, run = restarts[4:], 0
 		}
 		if run++; run > maxIntervalEntries {
@@ -280,7 +269,7 @@ func (b *block) fill(s shape) {
 			data = append(data, s.entries[e.body+s.prefix:e.end]...)
 		}
 		value := len(data) - (e.end - e.value)
-		b.table[i] = head(data[start:value])
+		b.table[i] = base.InternalKey(data[start:value]).Head()
 		b.table[s.count+i] = uint64(start)<<32 | uint64(value)
 		before, at = start, e.end
 	}
@@ -288,17 +277,66 @@ func (b *block) fill(s shape) {
 	b.data = data
 }
 
-// commonPrefix returns the length of the longest common prefix of a and b.
-func commonPrefix(a, b []byte) int {
-	n := min(len(a), len(b))
-	i := 0
-	for ; n-i >= 8; i += 8 {
-		if differ := binary.LittleEndian.Uint64(a[i:]) ^ binary.LittleEndian.Uint64(b[i:]); differ != 0 {
-			return i + bits.TrailingZeros64(differ)/8
-		}
-	}
-	for i < n && a[i] == b[i] {
-		i++
-	}
-	return i
+// index tells which data block a key is in. It stays in memory as long as its table
+// is open, and is immutable.
+//
+// Data block i holds the keys after separator i-1 up to separator i. The separators
+// are the keys of a block like any other; each one's value is the length of its data
+// block as a uvarint.
+type index struct {
+	separators block
+	offsets    []int64 // block i is at offsets[i]; one more: where the last one ends
 }
+
+// appendSeparator appends to dst a short key that sorts at or after the key last and
+// before the key next, of which last is the smaller. With the trailer 0 it is after
+// every version of its user key.
+func appendSeparator(dst []byte, last, next base.InternalKey) base.InternalKey {
+	a, b := last.UserKey(), next.UserKey()
+	n := base.CommonPrefix(a, b)
+	switch {
+	case n == len(b): // two versions of one key: only the trailer tells them apart
+		return append(dst, last...)
+	case n+1 < len(b) && n+1 < len(a):
+		return base.AppendInternalKey(dst, b[:n+1], 0)
+	}
+	return base.AppendInternalKey(dst, a, 0)
+}
+
+// decodeIndex decodes an index payload. The blocks must fill the file up to dataEnd.
+func decodeIndex(payload []byte, dataEnd int64) (*index, error) {
+	x := new(index)
+	if err := x.separators.decode(payload, BlockIndex); err != nil {
+		return nil, err
+	}
+	count := x.separators.count()
+	x.offsets = make([]int64, count+1)
+	for i := range count {
+		value := x.separators.value(i)
+		length, width := binary.Uvarint(value)
+		if width <= 0 || width < len(value) || length < blockTrailerBytes || length > uint64(dataEnd-x.offsets[i]) {
+			return nil, fmt.Errorf("index entry %d: the length of its block is malformed or exceeds the %d bytes of data that remain", i, dataEnd-x.offsets[i])
+		}
+		if i > 0 && base.Compare(x.separators.rest(i-1), x.separators.rest(i)) >= 0 {
+			return nil, fmt.Errorf("index entry %d: its separator is not after the one before", i)
+		}
+		x.offsets[i+1] = x.offsets[i] + int64(length)
+	}
+	if x.offsets[count] != dataEnd {
+		return nil, fmt.Errorf("index covers %d of %d bytes", x.offsets[count], dataEnd)
+	}
+	return x, nil
+}
+
+// count returns the number of data blocks.
+func (x *index) count() int { return len(x.offsets) - 1 }
+
+// extent returns where blocks i to last lie.
+func (x *index) extent(i, last int) extent {
+	return extent{offset: x.offsets[i], length: x.offsets[last+1] - x.offsets[i]}
+}
+
+// find returns the number of the block in which search or its successor is, unless
+// that is the first entry of the block after it; count() if search is after every
+// separator.
+func (x *index) find(search base.InternalKey) int { return x.separators.find(search) }

@@ -27,15 +27,15 @@ type Cache struct {
 	// The mutex serializes misses, each of which has just read a block from a file and
 	// takes far longer than what happens in here.
 	mu        sync.Mutex
-	order     *simplelru.LRU[place, *block]
+	order     *simplelru.LRU[slot, *block]
 	usedBytes int64
 	evictions uint64
 }
 
-// place names a block: a slot of a table file.
-type place struct {
+// slot is where a block hangs: one for each data block of a table file.
+type slot struct {
 	source *source
-	slot   int
+	number int
 }
 
 // CacheMetrics is what a Cache holds and has done.
@@ -50,7 +50,7 @@ const secondChances = 32
 
 // NewCache makes an empty cache. With a capacity of 0 it never holds anything.
 func NewCache(capacityBytes int64) *Cache {
-	order, err := simplelru.NewLRU[place, *block](math.MaxInt, nil) // bounded by bytes, not by count
+	order, err := simplelru.NewLRU[slot, *block](math.MaxInt, nil) // bounded by bytes, not by count
 	if err != nil {
 		panic("invariant: " + err.Error())
 	}
@@ -84,7 +84,7 @@ func (c *Cache) attach(s *source, slots int) {
 
 // insert puts b into its slot, unless the file was closed or b is larger than the whole
 // cache. Where another goroutine was faster, its block stays, and is returned.
-func (c *Cache) insert(at place, b *block) *block {
+func (c *Cache) insert(at slot, b *block) *block {
 	c.misses.Add(1)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -92,14 +92,14 @@ func (c *Cache) insert(at place, b *block) *block {
 	if size > c.capacityBytes || at.source.closed.Load() {
 		return b
 	}
-	slot := &at.source.slots[at.slot]
-	if other := slot.Load(); other != nil {
+	hook := &at.source.slots[at.number]
+	if other := hook.Load(); other != nil {
 		return other
 	}
 	c.makeRoom(size)
 	c.usedBytes += size
 	c.order.Add(at, b)
-	slot.Store(b)
+	hook.Store(b)
 	return b
 }
 
@@ -123,9 +123,9 @@ func (c *Cache) makeRoom(size int64) {
 }
 
 // drop takes a block out. The caller holds the mutex.
-func (c *Cache) drop(at place, b *block) {
+func (c *Cache) drop(at slot, b *block) {
 	c.order.Remove(at)
-	at.source.slots[at.slot].Store(nil)
+	at.source.slots[at.number].Store(nil)
 	c.usedBytes -= b.memoryBytes()
 }
 
@@ -136,7 +136,7 @@ func (c *Cache) forget(s *source) {
 	defer c.mu.Unlock()
 	for i := range s.slots {
 		if b := s.slots[i].Load(); b != nil {
-			c.drop(place{s, i}, b)
+			c.drop(slot{s, i}, b)
 		}
 	}
 }

@@ -18,8 +18,8 @@ func checkCache(t *testing.T, c *Cache) {
 	sum, sources, filled := int64(0), map[*source]bool{}, 0
 	for _, at := range c.order.Keys() {
 		b, _ := c.order.Peek(at)
-		if at.source.slots[at.slot].Load() != b {
-			t.Fatalf("block %d in order is not in its slot", at.slot)
+		if at.source.slots[at.number].Load() != b {
+			t.Fatalf("block %d in order is not in its slot", at.number)
 		}
 		sum += b.memoryBytes()
 		sources[at.source] = true
@@ -178,7 +178,7 @@ func TestIteratorFillsTheCacheOnlyIfAsked(t *testing.T) {
 func TestReadAheadReadsRuns(t *testing.T) {
 	data, _ := write(t, numbered(200), WriterOptions{BlockBytes: 1000})
 	f := &countingFile{File: file(t, data)}
-	table := must(Open(f, "t.sst", ReaderOptions{}))(t)
+	table := must(openOn(f, "t.sst", ReaderOptions{}))(t)
 	defer table.Close()
 	for _, c := range []struct{ readAhead, atMost int }{{0, 200}, {64 << 10, 8}, {1 << 30, 7}} {
 		f.reads.Store(0)

@@ -54,7 +54,7 @@ func damaged(err error) bool {
 // returns what Open or Verify found.
 func exercise(t testing.TB, data []byte, o ReaderOptions, m model) error {
 	t.Helper()
-	table, err := Open(bytesFile{data: data}, "t.sst", o)
+	table, err := openOn(bytesFile{data: data}, "t.sst", o)
 	if err != nil {
 		if !damaged(err) {
 			t.Fatalf("open: %v", err)
@@ -182,7 +182,7 @@ func TestSwappedFilesAreFound(t *testing.T) {
 	for want, data := range map[string][]byte{
 		"another table's file": a, "too short for a table": a[:footerBytes-1], "no magic number": a[:footerBytes],
 	} {
-		_, err := Open(bytesFile{data: data}, "t.sst", ReaderOptions{Identity: Identity(1, 11)})
+		_, err := openOn(bytesFile{data: data}, "t.sst", ReaderOptions{Identity: Identity(1, 11)})
 		if !errors.Is(err, base.ErrCorrupt) || !strings.Contains(err.Error(), want) {
 			t.Fatalf("%v, want %q", err, want)
 		}

@@ -253,7 +253,7 @@ func TestHugeClaimsAllocateNothing(t *testing.T) {
 		"index":      seal(Properties{IndexBytes: 1 << 59}),
 		"filter":     seal(Properties{IndexBytes: 100, FilterBytes: 1 << 59}),
 	} {
-		_, err := Open(sparseFile{bytesFile{data: data}, sizeBytes}, "t.sst", ReaderOptions{})
+		_, err := openOn(sparseFile{bytesFile{data: data}, sizeBytes}, "t.sst", ReaderOptions{})
 		if !errors.Is(err, base.ErrCorrupt) || !strings.Contains(err.Error(), "longer than any") {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -264,12 +264,12 @@ func TestHeadsSortAsKeysDo(t *testing.T) {
 	items := randomItems(rand.New(rand.NewPCG(8, 8)), 3000)
 	for i := range len(items) - 1 {
 		a, b := items[i].key, items[i+1].key
-		if head(a) > head(b) {
-			t.Fatalf("%s has head %x, %s has %x", a, head(a), b, head(b))
+		if a.Head() > b.Head() {
+			t.Fatalf("%s has head %x, %s has %x", a, a.Head(), b, b.Head())
 		}
 	}
 	for user, want := range map[string]uint64{"": 0, "a": 0x61 << 56, "abcdefg": 0x6162636465666700, "abcdefgh": 0x6162636465666768, "abcdefghi": 0x6162636465666768} {
-		if got := head(base.MakeInternalKey([]byte(user), base.MaxSeq, 255)); got != want {
+		if got := base.MakeInternalKey([]byte(user), base.MaxSeq, 255).Head(); got != want {
 			t.Errorf("%q: %x", user, got)
 		}
 	}

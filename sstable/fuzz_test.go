@@ -15,7 +15,7 @@ func payloadOf(items ...item) []byte {
 	for i, it := range items {
 		shared := 0
 		if i > 0 {
-			shared = commonPrefix(items[i-1].key.UserKey(), it.key.UserKey())
+			shared = base.CommonPrefix(items[i-1].key.UserKey(), it.key.UserKey())
 		}
 		b.add(it.key, it.value, shared)
 	}

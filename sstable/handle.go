@@ -26,11 +26,14 @@ type Handle struct {
 
 // NewHandle makes a Handle; nothing is opened yet. The file counts as one of files while
 // it is open, and must keep its name until Close.
-func NewHandle(fs vfs.FS, path string, o ReaderOptions, files *OpenFiles) *Handle {
-	h := &Handle{sizeBytes: o.SizeBytes}
-	h.source.init(path, o)
-	h.source.fs, h.source.files = fs, files
-	return h
+func NewHandle(fs vfs.Files, path string, o ReaderOptions, files *OpenFiles) *Handle {
+	if o.Stats == nil {
+		o.Stats = new(Stats)
+	}
+	return &Handle{
+		source:    source{fs: fs, name: path, files: files, identity: o.Identity, cache: o.Cache, stats: o.Stats},
+		sizeBytes: o.SizeBytes,
+	}
 }
 
 // Table returns the table, loading it where that was not done yet. An error is not
@@ -71,17 +74,10 @@ type source struct {
 	identity uint64 // 0 until it is known
 	name     string
 
-	fs      vfs.FS // opens the file by its name, as often as it was closed to make room
+	fs      vfs.Files // opens the file by its name, as often as it was closed to make room
 	files   *OpenFiles
 	file    atomic.Pointer[openFile] // nil while it is not open
 	opening sync.Mutex               // readers of a table whose file is not open wait for the one who opens it
-}
-
-func (s *source) init(name string, o ReaderOptions) {
-	s.name, s.identity, s.cache, s.stats = name, o.Identity, o.Cache, o.Stats
-	if s.stats == nil {
-		s.stats = new(Stats)
-	}
 }
 
 // close lets no read start any more, drops the cached blocks and closes the file. It
@@ -126,8 +122,14 @@ func (s *source) size() (int64, error) {
 	return sizeBytes, nil
 }
 
+// reading has a place for each read of a table file by this process. A read that waits for
+// the disk takes a thread of the system, and Go ends a process that needs 10,000.
+var reading = make(chan struct{}, 1000)
+
 // readAt fills p from offset.
 func (s *source) readAt(p []byte, offset int64) error {
+	reading <- struct{}{}
+	defer func() { <-reading }()
 	f, err := s.begin()
 	if err != nil {
 		return err

@@ -103,7 +103,7 @@ func (it *Iterator) Step(by int) (moved, again bool) {
 		return false, false
 	}
 	rest := it.block.rest(j)
-	h := head(rest)
+	h := rest.Head()
 	again = h == it.head && bytes.Equal(rest.UserKey(), it.key[it.prefix:].UserKey())
 	it.key = it.key[:it.prefix]
 	it.key = append(it.key, rest...)
@@ -169,7 +169,7 @@ func (it *Iterator) enter(i int) bool {
 		shared := b.shared()
 		it.block, it.i, it.count, it.prefix = b, i, b.count(), len(shared)
 		it.key = base.AppendInternalKey(slices.Grow(it.key[:0], len(shared)+64), shared, 0)
-		it.lead = head(it.key)
+		it.lead = it.key.Head()
 	}
 	return true
 }
@@ -189,6 +189,6 @@ func (it *Iterator) move(j int) bool {
 func (it *Iterator) stand(j int) bool {
 	rest := it.block.rest(j)
 	it.key = append(it.key[:it.prefix], rest...)
-	it.entry, it.head, it.valid = j, head(rest), true
+	it.entry, it.head, it.valid = j, rest.Head(), true
 	return true
 }

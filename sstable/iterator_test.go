@@ -33,7 +33,7 @@ func (f *scriptedFile) ReadAt(p []byte, offset int64) (int, error) {
 func scripted(t *testing.T, n int, o ReaderOptions) (*Table, *scriptedFile) {
 	data, _ := write(t, numbered(n), WriterOptions{BlockBytes: 1000})
 	f := &scriptedFile{bytesFile: bytesFile{data: data}}
-	table := must(Open(f, "t.sst", o))(t)
+	table := must(openOn(f, "t.sst", o))(t)
 	f.reads = nil
 	return table, f
 }

@@ -35,7 +35,7 @@ func openLarge(b *testing.B) (tables []*Table, cache *Cache) {
 	cache = NewCache(2 << 30)
 	stats := new(Stats)
 	for _, data := range largeFiles() {
-		tables = append(tables, must(Open(file(b, data), "t.sst", ReaderOptions{Cache: cache, Stats: stats}))(b))
+		tables = append(tables, must(openOn(file(b, data), "t.sst", ReaderOptions{Cache: cache, Stats: stats}))(b))
 	}
 	return tables, cache
 }

@@ -83,7 +83,7 @@ func TestCloseDuringOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.onSize = func() error { return errInjected }
-	if _, err := Open(f, "t.sst", ReaderOptions{}); !errors.Is(err, errInjected) || damaged(err) {
+	if _, err := openOn(f, "t.sst", ReaderOptions{}); !errors.Is(err, errInjected) || damaged(err) {
 		t.Fatal(err)
 	}
 	files := tableFS(t, 10, "a")
@@ -137,7 +137,7 @@ func TestCloseWhileABlockComes(t *testing.T) {
 		t.Fatal(err)
 	}
 	open.CloseAll()
-	if got := cache.insert(place{table.source, 5}, late); got != late {
+	if got := cache.insert(slot{table.source, 5}, late); got != late {
 		t.Error("the reader gets another block")
 	}
 	if m := cache.Metrics(); m.Blocks != 0 || m.Used != 0 || table.source.cached(5) != nil {
@@ -187,7 +187,7 @@ func TestTheFirstOfTwoMissesStays(t *testing.T) {
 		}
 	}
 	for _, b := range copies {
-		if got := cache.insert(place{table.source, 3}, b); got != copies[0] {
+		if got := cache.insert(slot{table.source, 3}, b); got != copies[0] {
 			t.Fatal("the second copy took the place of the first")
 		}
 	}

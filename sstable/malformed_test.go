@@ -167,7 +167,7 @@ type brokenFile struct{ bytesFile }
 func (brokenFile) ReadAt([]byte, int64) (int, error) { return 0, io.ErrNoProgress }
 
 func TestDeviceErrorIsNoCorruption(t *testing.T) {
-	_, err := Open(brokenFile{bytesFile{data: make([]byte, 100)}}, "t.sst", ReaderOptions{})
+	_, err := openOn(brokenFile{bytesFile{data: make([]byte, 100)}}, "t.sst", ReaderOptions{})
 	if !errors.Is(err, io.ErrNoProgress) || damaged(err) || !strings.Contains(err.Error(), "t.sst") {
 		t.Fatal(err)
 	}

@@ -34,6 +34,7 @@ type OpenFiles struct {
 	closed    bool
 	opens     uint64
 	evictions uint64
+	shuts     uint64 // how often a file was closed: who was out of descriptors then tries again
 }
 
 // openFile is an open file of a table.
@@ -118,13 +119,16 @@ func (o *OpenFiles) reopen(s *source) (f *openFile, err error) {
 	for o.Limit > 0 && len(o.open)+o.opening >= o.Limit && o.makeRoom() {
 	}
 	for !o.closed && !s.closed.Load() {
+		shuts := o.shuts
 		file, err := o.unlocked(s)
+		err = vfs.Shortage(err) // reading changes nothing
 		switch {
 		case err == nil && !o.closed && !s.closed.Load():
 			return o.add(s, file), nil
 		case err == nil:
 			file.Close() // nobody was told of it
-		case !base.IsShortage(vfs.Shortage(err)) || !o.makeRoom():
+			o.shuts++
+		case !base.IsShortage(err) || o.shuts == shuts && !o.makeRoom() && !o.closed:
 			return nil, fmt.Errorf("open table: %w", err)
 		}
 	}
@@ -204,6 +208,7 @@ func (o *OpenFiles) shut(s *source) error {
 	o.open[f.at], last.at = last, f.at
 	o.open[len(o.open)-1] = nil
 	o.open = o.open[:len(o.open)-1]
+	o.shuts++
 	return f.Close()
 }
 

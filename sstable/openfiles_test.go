@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/vfs"
@@ -21,6 +22,7 @@ type scarceFS struct {
 	vfs.FS
 	mu                sync.Mutex
 	free, open, peak  int
+	lenient           bool // who reads a file that is closed gets an error, no more
 	opens             int
 	beforeOpen, onUse func(name string)
 }
@@ -65,7 +67,7 @@ func (f *scarceFile) ReadAt(p []byte, offset int64) (int, error) {
 func (f *scarceFile) Close() error {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
-	if f.reads.Load() > 0 {
+	if f.reads.Load() > 0 && !f.fs.lenient {
 		return errInjected
 	}
 	f.fs.free, f.fs.open = f.fs.free+1, f.fs.open-1
@@ -466,4 +468,32 @@ func contentsOf(fsys vfs.FS, name string) ([]byte, error) {
 		_, err = f.ReadAt(data, 0)
 	}
 	return data, err
+}
+
+// TestReadsAtATime: however many readers come to a slow disk, few of them wait for it at a
+// time.
+func TestReadsAtATime(t *testing.T) {
+	const readers = 3000
+	files, handles := scarceTables(t, 1, 10, ReaderOptions{}, &OpenFiles{})
+	must(handles[0].Table())(t)
+	var now, most atomic.Int64
+	files.onUse = func(string) {
+		at := now.Add(1)
+		for before := most.Load(); at > before && !most.CompareAndSwap(before, at); before = most.Load() {
+		}
+		time.Sleep(time.Millisecond)
+		now.Add(-1)
+	}
+	var group sync.WaitGroup
+	for range readers {
+		group.Go(func() {
+			if err := handleGet(handles[0], 5); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if got := most.Load(); got < 10 || got > int64(cap(reading)) {
+		t.Errorf("up to %d reads at a time", got)
+	}
 }

@@ -7,9 +7,9 @@ import (
 	"lsmdb/internal/base"
 )
 
-// Properties says what a table holds. The keys share memory with the table and are
-// not to be changed.
-type Properties struct {
+// Summary says of a table what whoever lists it must know. The keys share memory with
+// the table and are not to be changed.
+type Summary struct {
 	SizeBytes int64  // of the file
 	Identity  uint64 // what its blocks are bound to
 
@@ -19,7 +19,29 @@ type Properties struct {
 
 	Smallest, Largest       base.InternalKey // nil where there are no entries
 	SmallestSeq, LargestSeq base.Seq
+}
 
+// Check says what cannot be true of any table that has entries.
+func (s *Summary) Check() error {
+	for _, key := range []base.InternalKey{s.Smallest, s.Largest} {
+		if err := base.CheckInternalKey(key); err != nil {
+			return fmt.Errorf("bounds: %w", err)
+		}
+	}
+	switch {
+	case base.Compare(s.Smallest, s.Largest) > 0:
+		return fmt.Errorf("smallest key %s is after the largest, %s", s.Smallest, s.Largest)
+	case s.SmallestSeq > s.LargestSeq || s.LargestSeq > base.MaxSeq:
+		return fmt.Errorf("sequence numbers from %d to %d", s.SmallestSeq, s.LargestSeq)
+	case s.Deletes > s.Entries || s.Shadowed >= s.Entries:
+		return fmt.Errorf("%d entries, %d deletes and %d shadowed", s.Entries, s.Deletes, s.Shadowed)
+	}
+	return nil
+}
+
+// Properties says what a table holds.
+type Properties struct {
+	Summary
 	RawKeyBytes   uint64 // user keys, trailers not counted, before any compression
 	RawValueBytes uint64
 	DataBlocks    uint64
@@ -49,13 +71,10 @@ func (p *Properties) fields() [12]any {
 func (p *Properties) appendTo(dst []byte) []byte {
 	for i, field := range p.fields() {
 		var content []byte
-		switch v := field.(type) {
-		case *uint64:
-			content = binary.LittleEndian.AppendUint64(nil, *v)
-		case *int64:
-			content = binary.LittleEndian.AppendUint64(nil, uint64(*v))
-		case *base.InternalKey:
-			content = *v
+		if key, ok := field.(*base.InternalKey); ok {
+			content = *key
+		} else {
+			content, _ = binary.Append(nil, binary.LittleEndian, field) // a number, which cannot fail
 		}
 		dst = binary.AppendUvarint(dst, uint64(i+1))
 		dst = binary.AppendUvarint(dst, uint64(len(content)))
@@ -116,14 +135,8 @@ func setField(field any, content []byte) error {
 	if len(content) != 8 {
 		return fmt.Errorf("number of %d bytes", len(content))
 	}
-	n := binary.LittleEndian.Uint64(content)
-	switch v := field.(type) {
-	case *uint64:
-		*v = n
-	case *int64:
-		*v = int64(n)
-	}
-	return nil
+	_, err := binary.Decode(content, binary.LittleEndian, field)
+	return err
 }
 
 // check tells whether the figures can be true of any table whose blocks before the
@@ -139,20 +152,10 @@ func (p *Properties) check(offset int64) error {
 		}
 		return nil
 	}
-	for _, key := range []base.InternalKey{p.Smallest, p.Largest} {
-		if err := base.CheckInternalKey(key); err != nil {
-			return fmt.Errorf("bounds: %w", err)
-		}
+	if p.DataBlocks == 0 || p.DataBlocks > p.Entries {
+		return fmt.Errorf("%d entries in %d blocks", p.Entries, p.DataBlocks)
 	}
-	switch {
-	case base.Compare(p.Smallest, p.Largest) > 0:
-		return fmt.Errorf("smallest key %s is after the largest, %s", p.Smallest, p.Largest)
-	case p.SmallestSeq > p.LargestSeq || p.LargestSeq > base.MaxSeq:
-		return fmt.Errorf("sequence numbers from %d to %d", p.SmallestSeq, p.LargestSeq)
-	case p.Deletes > p.Entries || p.Shadowed >= p.Entries || p.DataBlocks == 0 || p.DataBlocks > p.Entries:
-		return fmt.Errorf("%d entries with %d deletes and %d shadowed in %d blocks", p.Entries, p.Deletes, p.Shadowed, p.DataBlocks)
-	}
-	return nil
+	return p.Summary.Check()
 }
 
 // count adds one entry, the next in order, to the figures; all but the largest key,

@@ -1,6 +1,8 @@
 package sstable
 
 import (
+	"sync/atomic"
+
 	"lsmdb/internal/base"
 	"lsmdb/internal/vfs"
 )
@@ -24,18 +26,9 @@ type ReaderOptions struct {
 	Stats     *Stats // nil: nobody is interested
 }
 
-// Open opens a table. The file belongs to the Table from now on; if Open fails, it
-// is closed. The name is for errors only.
-func Open(f vfs.File, name string, o ReaderOptions) (*Table, error) {
-	s := &source{files: new(OpenFiles)} // a set of its own, which never needs room
-	s.init(name, o)
-	s.files.end(s.files.add(s, f))
-	t, err := loadTable(s, o.SizeBytes)
-	if err != nil {
-		s.close()
-		return nil, err
-	}
-	return t, nil
+// Open opens a table by itself. Its file is open until Close.
+func Open(fs vfs.Files, path string, o ReaderOptions) (*Table, error) {
+	return NewHandle(fs, path, o, new(OpenFiles)).Table()
 }
 
 // loadTable reads from the file what stays in memory.
@@ -177,7 +170,7 @@ func (t *Table) block(i int, r *blockReader, own *block) (*block, error) {
 		return nil, err
 	}
 	if own == nil && s.cache != nil {
-		b = s.cache.insert(place{s, i}, b)
+		b = s.cache.insert(slot{s, i}, b)
 	}
 	return b, nil
 }
@@ -188,3 +181,51 @@ func (t *Table) Properties() Properties { return t.properties }
 // Close drops the table's cached blocks and closes its file; reads from then on fail
 // with base.ErrClosed. It is idempotent. For the table of a Handle it is Handle.Close.
 func (t *Table) Close() error { return t.source.close() }
+
+// Stats counts what the tables of one database do. The zero value is ready; all
+// methods may be called concurrently.
+type Stats struct {
+	negatives      counter
+	passes         counter
+	falsePositives counter
+	blocksRead     atomic.Uint64 // beside these two a read from the file is dear
+	bytesRead      atomic.Uint64
+}
+
+// ReadMetrics is what Stats has counted.
+type ReadMetrics struct {
+	FilterChecks         uint64 // filters asked
+	FilterNegatives      uint64 // ... that spared the search
+	FilterFalsePositives uint64 // ... that let pass a key of which no version was found
+	BlocksRead           uint64 // data blocks read from files, not from the cache
+	BytesRead            uint64 // bytes of data blocks read from files, read-ahead included
+}
+
+// Metrics returns the counts.
+func (s *Stats) Metrics() ReadMetrics {
+	m := ReadMetrics{
+		FilterNegatives:      s.negatives.load(),
+		FilterFalsePositives: s.falsePositives.load(),
+		BlocksRead:           s.blocksRead.Load(),
+		BytesRead:            s.bytesRead.Load(),
+	}
+	m.FilterChecks = m.FilterNegatives + s.passes.load()
+	return m
+}
+
+// counter counts in paths so hot that processors must not share a cache line.
+type counter struct {
+	stripes [base.Stripes]struct {
+		n atomic.Uint64
+		_ [base.StripeBytes - 8]byte
+	}
+}
+
+func (c *counter) add() { c.stripes[base.Stripe()].n.Add(1) }
+
+func (c *counter) load() (sum uint64) {
+	for i := range c.stripes {
+		sum += c.stripes[i].n.Load()
+	}
+	return sum
+}

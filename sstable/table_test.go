@@ -77,7 +77,7 @@ func file(t testing.TB, data []byte) vfs.File {
 
 func open(t testing.TB, data []byte, o ReaderOptions) *Table {
 	t.Helper()
-	table := must(Open(file(t, data), "t.sst", o))(t)
+	table := must(openOn(file(t, data), "t.sst", o))(t)
 	t.Cleanup(func() { table.Close() })
 	return table
 }
@@ -335,4 +335,16 @@ func TestLargestKeysAndLargeValues(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// soleFile is a file system with one file, under every name.
+type soleFile struct {
+	vfs.Files
+	file vfs.File
+}
+
+func (s soleFile) Open(string) (vfs.File, error) { return s.file, nil }
+
+func openOn(f vfs.File, name string, o ReaderOptions) (*Table, error) {
+	return Open(soleFile{file: f}, name, o)
 }

@@ -104,7 +104,7 @@ func (w *Writer) checkEntry(key base.InternalKey, value []byte) (shared int, sha
 		return 0, false
 	}
 	last, user := w.lastKey.UserKey(), key.UserKey()
-	shared = commonPrefix(last, user)
+	shared = base.CommonPrefix(last, user)
 	shadowed = shared == len(last) && shared == len(user)
 	ascends := shared == len(last) && shared < len(user) ||
 		shared < len(last) && shared < len(user) && last[shared] < user[shared] ||
@@ -183,7 +183,7 @@ func (w *Writer) addIndexEntry(separator base.InternalKey) {
 	var length [binary.MaxVarintLen64]byte
 	shared := 0
 	if w.index.count > 0 {
-		shared = commonPrefix(w.separator.UserKey(), separator.UserKey())
+		shared = base.CommonPrefix(w.separator.UserKey(), separator.UserKey())
 	}
 	w.index.add(separator, length[:binary.PutUvarint(length[:], uint64(w.pending))], shared)
 	w.separator, w.pending = separator, 0
@@ -266,3 +266,43 @@ func (w *Writer) failed() error {
 }
 
 var errWriterDone = errors.New("writer is finished or aborted")
+
+// blockBuilder assembles the payload of one data or index block after the other.
+type blockBuilder struct {
+	buffer   []byte
+	restarts []uint32
+	count    int
+}
+
+// sizeBytes returns the length of the payload so far.
+func (b *blockBuilder) sizeBytes() int64 {
+	return int64(len(b.buffer)) + 4*int64(len(b.restarts)+1)
+}
+
+// add appends an entry. shared is the length of the prefix that its user key has in
+// common with the one added before.
+func (b *blockBuilder) add(key base.InternalKey, value []byte, shared int) {
+	if b.count%maxIntervalEntries == 0 {
+		b.restarts = append(b.restarts, uint32(len(b.buffer)))
+		shared = 0
+	}
+	b.count++
+	b.buffer = binary.AppendUvarint(b.buffer, uint64(shared))
+	b.buffer = binary.AppendUvarint(b.buffer, uint64(len(key)-base.TrailerBytes-shared))
+	b.buffer = binary.AppendUvarint(b.buffer, uint64(len(value)))
+	b.buffer = append(b.buffer, key[shared:]...)
+	b.buffer = append(b.buffer, value...)
+}
+
+// finish returns the payload, valid until reset.
+func (b *blockBuilder) finish() []byte {
+	for _, at := range b.restarts {
+		b.buffer = binary.LittleEndian.AppendUint32(b.buffer, at)
+	}
+	b.buffer = binary.LittleEndian.AppendUint32(b.buffer, uint32(len(b.restarts)))
+	return b.buffer
+}
+
+func (b *blockBuilder) reset() {
+	b.buffer, b.restarts, b.count = b.buffer[:0], b.restarts[:0], 0
+}

@@ -23,7 +23,7 @@ import (
 //     the Writer for a flush where that needs no waiting; its workers send proposals to
 //     the Keeper.
 //   - Blocks it: nothing but its own inboxes.
-//   - On an error of a job: no space is waited out, a damaged table is set aside,
+//   - On an error of a job: a shortage is waited out, a damaged table is set aside,
 //     anything else is tried three times before it stops the database.
 //   - Drains by stopping its workers at their next block.
 type Compactor struct {

@@ -14,6 +14,7 @@ import (
 	"lsmdb/internal/vfstest"
 	"lsmdb/manifest"
 	"lsmdb/memtable"
+	"lsmdb/sstable"
 )
 
 // newKeeper makes a Keeper of its own; the test plays those who propose, the
@@ -30,11 +31,11 @@ func (r *rig) newKeeper() *Keeper {
 
 // tableOf describes a table that nobody will open.
 func (r *rig) tableOf(from, to string, seq base.Seq) *manifest.TableMeta {
-	return &manifest.TableMeta{
-		Number: r.env.Numbers.Next(), SizeBytes: 1000, Identity: 1, Entries: 2, SmallestSeq: seq, LargestSeq: seq,
+	return &manifest.TableMeta{Number: r.env.Numbers.Next(), Summary: sstable.Summary{
+		SizeBytes: 1000, Identity: 1, Entries: 2, SmallestSeq: seq, LargestSeq: seq,
 		Smallest: base.MakeInternalKey([]byte(from), seq, base.KindSet),
 		Largest:  base.MakeInternalKey([]byte(to), seq, base.KindSet),
-	}
+	}}
 }
 
 func adding(level int, tables ...*manifest.TableMeta) *manifest.Edit {

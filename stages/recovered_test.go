@@ -60,9 +60,7 @@ func recovered(t *testing.T, fsys vfs.FS) map[string]string {
 func readTable(t *testing.T, fsys vfs.FS, meta *manifest.TableMeta, note func(key, value []byte, seq base.Seq, kind base.Kind)) {
 	t.Helper()
 	path := base.TablePath(testDir, meta.Number)
-	f, err := fsys.Open(path)
-	must(t, err)
-	table, err := sstable.Open(f, path, sstable.ReaderOptions{SizeBytes: meta.SizeBytes, Identity: meta.Identity})
+	table, err := sstable.Open(fsys, path, sstable.ReaderOptions{SizeBytes: meta.SizeBytes, Identity: meta.Identity})
 	must(t, err)
 	defer table.Close()
 	it := table.NewIterator(sstable.IteratorOptions{})

@@ -45,35 +45,39 @@ type Obsolete struct {
 	Table *manifest.TableMeta // of a table; nil for other files
 }
 
-// run is the stage's loop. It looks after readers first, so that one history of messages
-// has one outcome.
+// run is the stage's loop.
 func (s *Sweeper) run(ctx context.Context) error {
 	for {
-		select {
-		case <-s.unread:
-			if ctx.Err() == nil {
-				s.sweepRead()
-			}
-			continue
+		o, open, unread := s.next()
+		switch {
+		case !open:
+			s.end(ctx)
+			return nil
+		case ctx.Err() != nil:
+		case unread:
+			s.sweepRead()
 		default:
+			start := time.Now()
+			s.sweep(o)
+			s.inbox.worked(1, time.Since(start))
+			s.courtesy.Give()
 		}
-		select {
-		case o, open := <-s.inbox.ch:
-			switch {
-			case !open:
-				s.end(ctx)
-				return nil
-			case ctx.Err() == nil:
-				start := time.Now()
-				s.sweep(o)
-				s.inbox.worked(1, time.Since(start))
-				s.courtesy.Give()
-			}
-		case <-s.unread:
-			if ctx.Err() == nil {
-				s.sweepRead()
-			}
-		}
+	}
+}
+
+// next returns the next message, or unread if readers left. Messages come first: so the
+// order in which files go does not depend on luck.
+func (s *Sweeper) next() (o Obsolete, open, unread bool) {
+	select {
+	case o, open = <-s.inbox.ch:
+		return o, open, false
+	default:
+	}
+	select {
+	case o, open = <-s.inbox.ch:
+		return o, open, false
+	case <-s.unread:
+		return o, true, true
 	}
 }
 

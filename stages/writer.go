@@ -362,6 +362,7 @@ func (w *Writer) commit() error {
 		s.UserBytes += uint64(payload)
 		s.LogBytes += uint64(w.log.Offset() - before)
 	})
+	w.published.Announce(w.next + base.Seq(header.Count) - 1)
 	w.insert()
 	return nil
 }

@@ -114,32 +114,33 @@ func (s *source) parse(offset int64) (c Chunk, fault string) {
 // interpret splits the durable mark off and checks the shape of a chunk that
 // verified.
 func (c *Chunk) interpret() {
-	inBlock := c.Offset % BlockBytes
-	switch c.Type {
-	case TypeFull, TypeFirst:
+	c.malformed = misshapen(c.Type, int(c.Offset%BlockBytes), int(c.LengthBytes))
+	switch {
+	case c.Type == TypeEnd:
+		c.Durable = c.Offset
+	case c.Type.opensRecord():
 		lag, n := binary.Uvarint(c.Payload)
 		if n <= 0 || lag > uint64(max(0, c.Offset-logStart)) {
 			c.malformed = "durable mark missing or before the first record"
 			return
 		}
 		c.Durable, c.Payload = c.Offset-int64(lag), c.Payload[n:]
-		if c.Type == TypeFirst && inBlock+c.LengthBytes != BlockBytes {
-			c.malformed = "does not reach to the end of its block"
-		}
-	case TypeMiddle:
-		if c.LengthBytes != BlockBytes {
-			c.malformed = "does not fill its block"
-		}
-	case TypeLast:
-		if inBlock != 0 || len(c.Payload) == 0 {
-			c.malformed = "empty or not at the start of its block"
-		}
-	case TypeEnd:
-		c.Durable = c.Offset
-		if len(c.Payload) != 0 {
-			c.malformed = "has a payload"
-		}
 	}
+}
+
+// misshapen says why no Writer puts a chunk of that length at that place in its block.
+func misshapen(t ChunkType, inBlock, lengthBytes int) string {
+	switch {
+	case t == TypeFirst && inBlock+lengthBytes != BlockBytes:
+		return "does not reach to the end of its block"
+	case t == TypeMiddle && lengthBytes != BlockBytes:
+		return "does not fill its block"
+	case t == TypeLast && (inBlock != 0 || lengthBytes == chunkHeaderBytes):
+		return "empty or not at the start of its block"
+	case t == TypeEnd && lengthBytes != chunkHeaderBytes:
+		return "has a payload"
+	}
+	return ""
 }
 
 // find returns the first chunk between from and limit that verifies, trying
@@ -171,22 +172,10 @@ func (s *source) plausible(at int) bool {
 	if at+chunkHeaderBytes > len(b) || at > BlockBytes-minRoomBytes {
 		return false
 	}
-	end := at + chunkHeaderBytes + int(binary.LittleEndian.Uint16(b[at+lengthAt:]))
-	switch ChunkType(b[at+typeAt]) {
-	case TypeFull:
-		return end <= len(b)
-	case TypeFirst:
-		return end == BlockBytes
-	case TypeMiddle:
-		return at == 0 && end == BlockBytes
-	case TypeLast:
-		return at == 0 && end <= len(b)
-	case TypeHeader:
-		return at == 0 && s.start == 0
-	case TypeEnd:
-		return end == at+chunkHeaderBytes
-	}
-	return false
+	lengthBytes := chunkHeaderBytes + int(binary.LittleEndian.Uint16(b[at+lengthAt:]))
+	t := ChunkType(b[at+typeAt])
+	atStart := s.start == 0 && at == 0
+	return at+lengthBytes <= len(b) && (t != TypeHeader || atStart) && misshapen(t, at, lengthBytes) == ""
 }
 
 // lastNonZero returns the offset behind the last byte that is not zero, or from

@@ -33,39 +33,28 @@ func Open(f vfs.File, name string, segment uint64) (*Reader, error) {
 	if err := r.source.open(f, name, segment); err != nil {
 		return nil, err
 	}
-	if r.source.sizeBytes == 0 {
-		r.err = io.EOF
-		return r, nil
-	}
 	if err := r.source.load(0); err != nil {
 		return nil, err
 	}
 	c, fault := r.source.parse(0)
-	if fault != "" {
-		if err := r.openWithoutHeader(fault); err != nil {
+	if fault == "" {
+		if err := r.readHeader(c); err != nil {
 			return nil, err
 		}
 		return r, nil
 	}
-	if err := r.readHeader(c); err != nil {
-		return nil, err
-	}
-	return r, nil
-}
-
-// openWithoutHeader decides about a bad header. It is synced before the first
-// record is written: where anything stands behind it, it was durable.
-func (r *Reader) openWithoutHeader(fault string) error {
+	// A header is synced before the first record is written: where anything stands behind
+	// it, it was durable.
 	last, err := r.source.lastNonZero(0)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if last > logStart {
-		return base.Corruptf(r.source.name, 0, "log header: %s", fault)
+		return nil, base.Corruptf(name, 0, "log header: %s", fault)
 	}
 	r.end = End{TornBytes: last}
 	r.err = io.EOF
-	return nil
+	return r, nil
 }
 
 // readHeader decodes version u32, previous segment u64, its end u64.
@@ -98,6 +87,9 @@ func (r *Reader) readHeader(c Chunk) error {
 // Empty reports whether the log has no header, and so never held a record.
 func (r *Reader) Empty() bool { return r.position == 0 }
 
+// SizeBytes returns the size that the file had when it was opened.
+func (r *Reader) SizeBytes() int64 { return r.source.sizeBytes }
+
 // Previous returns what the header says of the log before this one.
 func (r *Reader) Previous() Previous { return r.previous }
 
@@ -109,13 +101,11 @@ func (r *Reader) End() End { return r.end }
 // base.ErrCorrupt: something durable is damaged, and records may stand behind it
 // that Next does not reach. Any error is final.
 func (r *Reader) Next() (payload []byte, offset int64, err error) {
+	if r.err == nil {
+		payload, offset, r.err = r.next()
+	}
 	if r.err != nil {
 		return nil, 0, r.err
-	}
-	payload, offset, err = r.next()
-	if err != nil {
-		r.err = err
-		return nil, 0, err
 	}
 	return payload, offset, nil
 }

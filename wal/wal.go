@@ -32,7 +32,6 @@ package wal
 
 import (
 	"encoding/binary"
-	"fmt"
 
 	"lsmdb/internal/base"
 )
@@ -66,14 +65,9 @@ const (
 	TypeEnd    ChunkType = 6 // clean close; nothing follows
 )
 
-var chunkTypeNames = [...]string{"zero", "full", "first", "middle", "last", "header", "end"}
+var chunkTypeNames = []string{"zero", "full", "first", "middle", "last", "header", "end"}
 
-func (t ChunkType) String() string {
-	if int(t) < len(chunkTypeNames) {
-		return chunkTypeNames[t]
-	}
-	return fmt.Sprintf("type %d", uint8(t))
-}
+func (t ChunkType) String() string { return base.NameOf(chunkTypeNames, "type", t) }
 
 // opensRecord reports whether a chunk of the type begins with a durable mark.
 func (t ChunkType) opensRecord() bool { return t == TypeFull || t == TypeFirst }
@@ -101,28 +95,19 @@ func chunkStart(offset int64) int64 {
 	return offset
 }
 
-// binding computes the checksums of one log.
-type binding struct {
-	seed    uint32  // over the number of the log
-	scratch [8]byte // a field, because what a checksum reads escapes to the heap
-}
+// binding computes the checksums of one log. It is that of the number of the log.
+type binding uint32
 
-func newBinding(segment uint64) binding {
-	var b binding
-	binary.LittleEndian.PutUint64(b.scratch[:], segment)
-	b.seed = base.Checksum(0, b.scratch[:])
-	return b
-}
+func newBinding(segment uint64) binding { return binding(base.ChecksumNumber(0, segment)) }
 
 // checksum returns that of a chunk at offset; covered is the chunk from its
 // length field on.
-func (b *binding) checksum(offset int64, covered []byte) uint32 {
-	binary.LittleEndian.PutUint64(b.scratch[:], uint64(offset))
-	return base.Checksum(base.Checksum(b.seed, b.scratch[:]), covered)
+func (b binding) checksum(offset int64, covered []byte) uint32 {
+	return base.Checksum(base.ChecksumNumber(uint32(b), uint64(offset)), covered)
 }
 
 // seal fills in the header of a chunk whose payload stands behind it.
-func (b *binding) seal(chunk []byte, t ChunkType, offset int64) {
+func (b binding) seal(chunk []byte, t ChunkType, offset int64) {
 	binary.LittleEndian.PutUint16(chunk[lengthAt:], uint16(len(chunk)-chunkHeaderBytes))
 	chunk[typeAt] = byte(t)
 	binary.LittleEndian.PutUint32(chunk, b.checksum(offset, chunk[lengthAt:]))

@@ -64,7 +64,7 @@ type Writer struct {
 // Create makes the file of a new log and starts the log, with some records where there
 // are any. When it returns, file and directory entry are durable. On an error nothing is
 // left of it; a *base.ShortageError then means that it can be tried again.
-func Create(fs vfs.FS, path string, segment uint64, previous Previous, records ...[]byte) (*Writer, error) {
+func Create(fs vfs.Files, path string, segment uint64, previous Previous, records ...[]byte) (*Writer, error) {
 	file, err := fs.Create(path)
 	if err != nil {
 		return nil, vfs.Shortage(err)

@@ -25,6 +25,7 @@ var floors = [][]string{
 	{"lsmdb/manifest"},
 	{"lsmdb/internal/output", "lsmdb/internal/view"},
 	{"lsmdb/flusher", "lsmdb/compactor"},
+	{"lsmdb/internal/recovery"},
 	{"lsmdb/stages"},
 	{door},
 	{"lsmdb/db"},

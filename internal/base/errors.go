@@ -19,6 +19,15 @@ var (
 	ErrIncompatible  = errors.New("lsmdb: incompatible format")
 )
 
+// NameOf returns the name of a number that a format defines, or the number itself behind
+// what it is where it has no name.
+func NameOf[T ~uint8](names []string, what string, n T) string {
+	if int(n) < len(names) {
+		return names[n]
+	}
+	return fmt.Sprintf("%s %d", what, uint8(n))
+}
+
 // CorruptionError says which file is damaged and where. errors.Is(err,
 // ErrCorrupt) holds for it.
 type CorruptionError struct {

@@ -3,7 +3,6 @@ package base
 import (
 	"fmt"
 	"path/filepath"
-	"strconv"
 	"strings"
 )
 
@@ -49,32 +48,27 @@ func ParseFileName(name string) (t FileType, number uint64) {
 		return FileLock, 0
 	case name == CurrentName:
 		return FileCurrent, 0
-	case strings.HasSuffix(name, ".tmp"):
-		return parseTemporary(name)
+	case strings.HasSuffix(name, ".tmp"): // CURRENT.tmp, or the temporary form of a numbered file
+		of, number := ParseFileName(strings.TrimSuffix(name, ".tmp"))
+		if of == FileOther || of == FileLock || of == FileTemporary {
+			return FileOther, 0
+		}
+		return FileTemporary, number
 	}
-	var digits string
-	var form func(uint64) string
-	if d, ok := strings.CutPrefix(name, "MANIFEST-"); ok {
-		t, digits, form = FileManifest, d, ManifestName
-	} else if d, ok := strings.CutSuffix(name, ".wal"); ok {
-		t, digits, form = FileWAL, d, WALName
-	} else if d, ok := strings.CutSuffix(name, ".sst"); ok {
-		t, digits, form = FileTable, d, TableName
-	} else {
-		return FileOther, 0
+	for _, form := range numberedForms {
+		if _, err := fmt.Sscanf(name, form.scan, &number); err == nil && form.name(number) == name {
+			return form.of, number
+		}
 	}
-	number, err := strconv.ParseUint(digits, 10, 64)
-	if err != nil || form(number) != name {
-		return FileOther, 0
-	}
-	return t, number
+	return FileOther, 0
 }
 
-// parseTemporary accepts CURRENT.tmp and the temporary form of a numbered file.
-func parseTemporary(name string) (FileType, uint64) {
-	of, number := ParseFileName(strings.TrimSuffix(name, ".tmp"))
-	if of == FileOther || of == FileLock || of == FileTemporary {
-		return FileOther, 0
-	}
-	return FileTemporary, number
+var numberedForms = []struct {
+	of   FileType
+	scan string
+	name func(number uint64) string
+}{
+	{FileManifest, "MANIFEST-%d", ManifestName},
+	{FileWAL, "%d.wal", WALName},
+	{FileTable, "%d.sst", TableName},
 }

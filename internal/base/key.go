@@ -8,6 +8,10 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"hash/crc32"
+	"math/bits"
+
+	"github.com/cespare/xxhash/v2"
 )
 
 // Limits on what a caller may store. They are checked before any state changes.
@@ -36,9 +40,6 @@ const (
 	// key sorts before every stored version that has the same sequence number.
 	KindSeek Kind = 0xff
 )
-
-// Known reports whether this version of lsmdb can store and read the kind.
-func (k Kind) Known() bool { return k == KindSet || k == KindDelete }
 
 var kindNames = map[Kind]string{
 	KindSet: "set", KindDelete: "delete", KindSeek: "seek",
@@ -113,6 +114,17 @@ func (k InternalKey) Seq() Seq { return k.Trailer().Seq() }
 // Kind returns the kind.
 func (k InternalKey) Kind() Kind { return k.Trailer().Kind() }
 
+// Head returns the first eight bytes of the user key, big-endian and padded with zeros:
+// keys sort as their heads do where these differ. It reads them in one load, as the
+// trailer follows the user key, and drops what is not user key.
+func (k InternalKey) Head() uint64 {
+	head := binary.BigEndian.Uint64(k)
+	if n := len(k) - TrailerBytes; n < 8 {
+		head &= ^uint64(0) << (64 - 8*n)
+	}
+	return head
+}
+
 // Clone returns a copy that shares no memory with k.
 func (k InternalKey) Clone() InternalKey { return bytes.Clone(k) }
 
@@ -132,6 +144,21 @@ func Compare(a, b InternalKey) int {
 	return cmp.Compare(binary.LittleEndian.Uint64(b[bn:]), binary.LittleEndian.Uint64(a[an:]))
 }
 
+// CommonPrefix returns the length of the longest common prefix of a and b.
+func CommonPrefix(a, b []byte) int {
+	n := min(len(a), len(b))
+	i := 0
+	for ; n-i >= 8; i += 8 {
+		if differ := binary.LittleEndian.Uint64(a[i:]) ^ binary.LittleEndian.Uint64(b[i:]); differ != 0 {
+			return i + bits.TrailingZeros64(differ)/8
+		}
+	}
+	for i < n && a[i] == b[i] {
+		i++
+	}
+	return i
+}
+
 // CheckInternalKey says what is wrong with a key that came from disk: too short
 // for a trailer, too long, or of a kind that this version does not know. The
 // latter wraps ErrIncompatible; the caller adds file and offset.
@@ -147,3 +174,23 @@ func CheckInternalKey(k []byte) error {
 	}
 	return nil
 }
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Checksum continues a CRC-32C (Castagnoli) over p. Start with 0. It detects
+// accidents, not attackers.
+func Checksum(crc uint32, p []byte) uint32 { return crc32.Update(crc, castagnoli, p) }
+
+// ChecksumNumber continues a Checksum over the eight bytes of n, little-endian. Unlike
+// that it allocates nothing for them.
+func ChecksumNumber(crc uint32, n uint64) uint32 {
+	crc = ^crc
+	for range 8 {
+		crc, n = castagnoli[byte(crc)^byte(n)]^crc>>8, n>>8
+	}
+	return ^crc
+}
+
+// Hash is the one 64-bit hash of a user key (xxHash64, seed 0). Filters on disk
+// depend on it: it never changes within a format version.
+func Hash(userKey []byte) uint64 { return xxhash.Sum64(userKey) }

@@ -13,6 +13,9 @@ import (
 // where a delete has no value part. A batch is such a sequence and the number of
 // its operations; a group commit is the concatenation of its batches.
 
+// Known reports whether this version of lsmdb can store and read the kind.
+func (k Kind) Known() bool { return k == KindSet || k == KindDelete }
+
 // AppendSet appends a set operation to dst.
 func AppendSet(dst, key, value []byte) []byte {
 	dst = append(dst, byte(KindSet))

@@ -12,7 +12,6 @@ package merge
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -359,16 +358,8 @@ func (it *Iterator) lessFully(a, b entry) bool {
 	return (c < 0) != it.reverse
 }
 
-// rank is the first eight bytes of the user key, zero padded. It reads them in one
-// load, as the trailer follows the user key, and drops what is not user key.
-func (it *Iterator) rank(key base.InternalKey) uint64 {
-	prefix := binary.BigEndian.Uint64(key)
-	if n := len(key) - base.TrailerBytes; n < 8 {
-		drop := uint(64 - 8*n)
-		prefix = prefix >> drop << drop
-	}
-	return prefix ^ it.flip
-}
+// rank is the head of a key, such that the child that comes first has the lowest.
+func (it *Iterator) rank(key base.InternalKey) uint64 { return key.Head() ^ it.flip }
 
 func (it *Iterator) fail(err error) bool {
 	it.heap, it.current, it.err = it.heap[:0], nil, err

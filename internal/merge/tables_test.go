@@ -30,10 +30,7 @@ func tableOf(t *testing.T, pairs []pair) *sstable.Table {
 	if _, err := w.Finish(); err != nil {
 		t.Fatal(err)
 	}
-	if file, err = disk.Open("t.sst"); err != nil {
-		t.Fatal(err)
-	}
-	table, err := sstable.Open(file, "t.sst", sstable.ReaderOptions{})
+	table, err := sstable.Open(disk, "t.sst", sstable.ReaderOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

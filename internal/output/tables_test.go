@@ -71,11 +71,7 @@ func read(t *testing.T, fsys vfs.FS, metas []*manifest.TableMeta) (h history) {
 	t.Helper()
 	for _, m := range metas {
 		path := base.TablePath(dir, m.Number)
-		file, err := fsys.Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		table, err := sstable.Open(file, path, sstable.ReaderOptions{SizeBytes: m.SizeBytes, Identity: sstable.Identity(77, m.Number)})
+		table, err := sstable.Open(fsys, path, sstable.ReaderOptions{SizeBytes: m.SizeBytes, Identity: sstable.Identity(77, m.Number)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,3 +1,10 @@
+// Package recovery opens a database: it locks the directory, reads and checks what is
+// there, replays the log (Open), and takes the database over before the first change
+// (Opening.Begin). Until CURRENT names the new MANIFEST, nothing that was there is changed.
+// Verify goes the same way and writes nothing.
+//
+// It starts no goroutine. An Opening is used by one at a time, but for Facts: by who opens
+// the database, then by the Keeper, then by who closes it.
 package recovery
 
 import (
@@ -33,6 +40,7 @@ type Opening struct {
 	told      atomic.Pointer[Facts] // as of the last step
 	current   manifest.Current
 	state     manifest.State
+	listed    uint64 // beyond every number that the state, as it was loaded, or an earlier one lists
 	fresh     uint64 // first number of a file made by this Open; 0: none can exist yet
 	swept     bool   // what earlier ones left was removed
 	switching bool   // CURRENT may name a file of this Open
@@ -140,7 +148,7 @@ func (o *Opening) TakeBack() {
 	if err != nil {
 		return // the next Open removes what is not listed
 	}
-	for _, name := range files.names(o.fresh) {
+	for _, name := range files.numbered(o.fresh) {
 		_ = o.directory.FS.Remove(filepath.Join(o.directory.Dir, name)) // likewise
 	}
 }
@@ -231,8 +239,8 @@ func (o *Opening) readCurrent() (err error) {
 // there is the leftover that files.data does not count as data.
 func (o *Opening) create() error {
 	o.syncAbove()
-	for _, number := range o.files.manifests {
-		if err := o.directory.FS.Remove(filepath.Join(o.directory.Dir, base.ManifestName(number))); err != nil {
+	for _, leftover := range o.files.numbered(0) { // a MANIFEST: see data
+		if err := o.directory.FS.Remove(filepath.Join(o.directory.Dir, leftover)); err != nil {
 			return fmt.Errorf("lsmdb: create %s: %w", o.directory.Dir, err)
 		}
 	}
@@ -246,7 +254,6 @@ func (o *Opening) create() error {
 		return fmt.Errorf("lsmdb: create %s: %w", o.directory.Dir, err)
 	}
 	o.current = manifest.Current{Manifest: firstManifest}
-	o.files.manifests = []uint64{firstManifest}
 	o.files.all = append(o.files.all, base.ManifestName(firstManifest))
 	o.facts.Created = true
 	return nil
@@ -285,7 +292,7 @@ func (o *Opening) loadTree() error {
 		}
 		o.facts.CleanClose = true
 	}
-	o.state = state
+	o.state, o.listed = state, state.NextFile
 	o.directory.DatabaseID = state.DatabaseID
 	o.directory.Numbers = output.NewFileNumbers(max(o.directory.Numbers.Peek(), state.NextFile))
 	o.fresh = o.directory.Numbers.Peek()
@@ -301,7 +308,7 @@ func (o *Opening) loadTree() error {
 }
 
 // checkTable refuses a table that is missing, cannot be read, or is of the wrong size.
-func checkTable(fsys vfs.FS, dir string, level int, t *manifest.TableMeta) error {
+func checkTable(fsys vfs.Files, dir string, level int, t *manifest.TableMeta) error {
 	path := base.TablePath(dir, t.Number)
 	file, err := fsys.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {

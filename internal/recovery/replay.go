@@ -23,7 +23,7 @@ import (
 // end of the last segment may be torn, where package wal finds no proof that
 // it was durable.
 type replay struct {
-	fs            vfs.FS
+	fs            vfs.Files
 	dir           string
 	state         manifest.State
 	clean         *manifest.CleanMark // not nil: exactly this must be found
@@ -64,9 +64,7 @@ func (r *replay) run() error {
 	if err != nil {
 		return err
 	}
-	if err := r.sizeMemtables(chain); err != nil {
-		return err
-	}
+	r.sizeMemtables(chain)
 	for i, s := range chain {
 		if err := r.segment(s); err != nil {
 			return err
@@ -155,19 +153,14 @@ func (r *replay) chain(open map[uint64]*segment) ([]*segment, error) {
 
 // sizeMemtables makes memtables no larger than the log can fill: a short log is
 // replayed without clearing a large piece of memory for it.
-func (r *replay) sizeMemtables(chain []*segment) error {
+func (r *replay) sizeMemtables(chain []*segment) {
 	var logBytes int64
 	for _, s := range chain {
-		sizeBytes, err := s.file.Size()
-		if err != nil {
-			return fmt.Errorf("lsmdb: size of %s: %w", s.path, err)
-		}
-		logBytes += sizeBytes
+		logBytes += s.reader.SizeBytes()
 	}
 	const leastMemtableBytes = 16 << 10
 	const mostPerLogByte = 16 // of a delete of a short key: 40 bytes for 3
 	r.memtableBytes = min(r.memtableBytes, max(leastMemtableBytes, mostPerLogByte*logBytes))
-	return nil
 }
 
 // mustEndAt checks that a segment ends where its successor was begun. (What lies

@@ -26,7 +26,7 @@ func (o *Opening) Begin() (Begun, error) {
 	if err := o.commit(); err != nil {
 		return Begun{}, err
 	}
-	o.remove(nil) // what only the state before needed
+	o.remove(func(string) bool { return false }) // what only the state before needed
 	o.directory.Logger.Info().Int("tables_written", o.facts.TablesWritten).Int("files_removed", o.facts.FilesRemoved).Msg("taken over")
 	begun := o.begun
 	begun.State = o.state
@@ -36,29 +36,15 @@ func (o *Opening) Begin() (Begun, error) {
 }
 
 // sweepLeft removes what takeovers left that were not carried through, before anything
-// is written: so they need no more space each time. All that has a number from before
-// them stays until CURRENT is switched. The last edits of the MANIFEST, and even CURRENT,
-// may be what a killed process never synced; when the power fails, those of before count
-// again, and need what these had made obsolete.
+// is written: so they need no more space each time. Older files stay until the switch,
+// listed or not. Where a process was killed before a sync of MANIFEST or directory, a
+// power failure would bring back the state before, which may list them.
 func (o *Opening) sweepLeft() {
 	o.swept = true
-	var needed []string
-	for _, number := range o.files.manifests {
-		if number <= o.current.Manifest {
-			needed = append(needed, base.ManifestName(number))
-		}
-	}
-	for _, number := range o.files.wals {
-		if number < o.state.OldestWAL || o.replay.needs(number) {
-			needed = append(needed, base.WALName(number))
-		}
-	}
-	for _, number := range o.files.tables {
-		if number < o.state.NextFile {
-			needed = append(needed, base.TableName(number))
-		}
-	}
-	o.remove(needed)
+	o.remove(func(name string) bool {
+		kind, number := base.ParseFileName(name)
+		return number < o.listed && kind != base.FileTemporary || kind == base.FileWAL && o.replay.needs(number)
+	})
 }
 
 // flush writes a replayed memtable to a table of level 0. Only the state in memory
@@ -125,11 +111,8 @@ func (o *Opening) commit() (err error) {
 
 // remove removes the files that were there at first, but for the needed ones and the
 // tables of the tree. A failure is no reason not to open: the files stay unlisted.
-func (o *Opening) remove(needed []string) {
+func (o *Opening) remove(needed func(name string) bool) {
 	listed := make(map[string]bool)
-	for _, name := range needed {
-		listed[name] = true
-	}
 	for _, tables := range o.state.Version.Levels {
 		for _, t := range tables {
 			listed[base.TableName(t.Number)] = true
@@ -137,7 +120,7 @@ func (o *Opening) remove(needed []string) {
 	}
 	var left []string
 	for _, name := range o.files.all {
-		if listed[name] {
+		if listed[name] || needed(name) {
 			left = append(left, name)
 			continue
 		}

@@ -42,7 +42,7 @@ func Verify(ctx context.Context, fsys vfs.FS, dir string, o Observer) error {
 type verification struct {
 	Observer
 	ctx     context.Context
-	fs      vfs.FS
+	fs      vfs.Files
 	opening *Opening
 
 	doneBytes, totalBytes int64
@@ -94,22 +94,18 @@ func (v *verification) table(level int, t *manifest.TableMeta) error {
 		return v.note(name, err, true)
 	}
 	v.addFile(name, "table", t.Entries)
-	path := base.TablePath(o.directory.Dir, t.Number)
-	file, err := v.fs.Open(path)
+	o.directory.Attach(t)
+	table, err := t.Handle.Table()
 	if err != nil {
-		return err
-	}
-	table, err := sstable.Open(file, path, sstable.ReaderOptions{SizeBytes: t.SizeBytes, Identity: t.Identity})
-	if err != nil { // and the file is closed
 		return v.note(name, err, false)
 	}
-	defer table.Close()
+	defer t.Handle.Close()
 	err = table.Verify(func(bytes int64) {
 		v.doneBytes += bytes
 		v.Progress(name, v.doneBytes, v.totalBytes)
 	})
 	if err == nil {
-		err = matchesManifest(path, t, table.Properties())
+		err = matchesManifest(base.TablePath(o.directory.Dir, t.Number), t, table.Properties())
 	}
 	if err != nil {
 		return v.damagedTable(name, table, err)

@@ -23,10 +23,9 @@ func TestNamesInDirectory(t *testing.T) {
 	forEachFS(t, func(t *testing.T, fsys vfs.FS, dir string) {
 		d := open(t, fsys, dir)
 		at := func(name string) string { return filepath.Join(dir, name) }
-		must(t, d.MkdirAll(dir))
 		put(t, d, at("a"), "A", true)
 		put(t, fsys, at("b"), "B", false)
-		for _, files := range []vfs.FS{d, fsys, open(t, d, dir)} {
+		for _, files := range []vfs.Files{d, fsys, open(t, fsys, dir)} {
 			wantNames(t, files, dir, "a", "b")
 			wantNames(t, files, dir, "a", "b") // from the beginning again
 			if got := get(files, at("a")) + get(files, at("b")); got != "AB" {
@@ -69,8 +68,6 @@ func TestNamesOutside(t *testing.T) {
 				"stat":        func() { d.Stat(name) },
 				"list":        func() { d.List(name) },
 				"sync":        func() { d.SyncDir(name) },
-				"mkdir":       func() { d.MkdirAll(name) },
-				"directory":   func() { d.OpenDirectory(name) },
 			} {
 				if text := panicOf(do); !strings.HasPrefix(text, "invariant: ") {
 					t.Errorf("%s of %s: %q", what, name, text)
@@ -151,7 +148,7 @@ func TestLockDeleted(t *testing.T) {
 
 // TestFileLosesItsName, and so nothing in it is found again.
 func TestFileLosesItsName(t *testing.T) {
-	forEachDirectory(t, func(t *testing.T, fsys vfs.FS, dir string) {
+	forEachDirectory(t, func(t *testing.T, fsys vfs.Files, dir string) {
 		name, other := filepath.Join(dir, "f"), filepath.Join(dir, "g")
 		for what, lose := range map[string]func() error{
 			"removed":  func() error { return fsys.Remove(name) },

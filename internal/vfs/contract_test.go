@@ -40,7 +40,7 @@ func forEachFS(t *testing.T, test func(t *testing.T, fsys vfs.FS, dir string)) {
 
 // forEachDirectory runs a test of what concerns the files of one directory, on every
 // implementation by paths and within an open directory.
-func forEachDirectory(t *testing.T, test func(t *testing.T, fsys vfs.FS, dir string)) {
+func forEachDirectory(t *testing.T, test func(t *testing.T, fsys vfs.Files, dir string)) {
 	t.Helper()
 	forEachFS(t, func(t *testing.T, fsys vfs.FS, dir string) {
 		test(t, fsys, dir)
@@ -68,7 +68,7 @@ func wantErr(t testing.TB, what string, err, want error) {
 }
 
 // put makes a file, synced or not, in a directory that is not synced.
-func put(t testing.TB, fsys vfs.FS, name, text string, synced bool) {
+func put(t testing.TB, fsys vfs.Files, name, text string, synced bool) {
 	t.Helper()
 	f, err := fsys.Create(name)
 	must(t, err)
@@ -81,7 +81,7 @@ func put(t testing.TB, fsys vfs.FS, name, text string, synced bool) {
 }
 
 // get returns a file's text or the error in brackets.
-func get(fsys vfs.FS, name string) string {
+func get(fsys vfs.Files, name string) string {
 	f, err := fsys.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "(missing)"
@@ -106,7 +106,7 @@ func content(f vfs.File) []byte {
 }
 
 func TestContents(t *testing.T) {
-	forEachDirectory(t, func(t *testing.T, fsys vfs.FS, dir string) {
+	forEachDirectory(t, func(t *testing.T, fsys vfs.Files, dir string) {
 		f, err := fsys.Create(filepath.Join(dir, "f"))
 		must(t, err)
 		steps := []struct {
@@ -135,7 +135,7 @@ func TestContents(t *testing.T) {
 }
 
 func TestReadAtEnds(t *testing.T) {
-	forEachDirectory(t, func(t *testing.T, fsys vfs.FS, dir string) {
+	forEachDirectory(t, func(t *testing.T, fsys vfs.Files, dir string) {
 		name := filepath.Join(dir, "f")
 		put(t, fsys, name, "0123456789", true)
 		f, err := fsys.Open(name)
@@ -174,7 +174,7 @@ func TestReadAtEnds(t *testing.T) {
 }
 
 func TestClosedFile(t *testing.T) {
-	forEachDirectory(t, func(t *testing.T, fsys vfs.FS, dir string) {
+	forEachDirectory(t, func(t *testing.T, fsys vfs.Files, dir string) {
 		f, err := fsys.Create(filepath.Join(dir, "f"))
 		must(t, err)
 		must(t, f.Close())
@@ -272,7 +272,7 @@ func TestDirectories(t *testing.T) {
 
 // TestRandomContents compares with a slice, at sizes around those of pages.
 func TestRandomContents(t *testing.T) {
-	forEachDirectory(t, func(t *testing.T, fsys vfs.FS, dir string) {
+	forEachDirectory(t, func(t *testing.T, fsys vfs.Files, dir string) {
 		rng := rand.New(rand.NewPCG(1, 2))
 		f, err := fsys.Create(filepath.Join(dir, "f"))
 		must(t, err)
@@ -301,7 +301,7 @@ func TestRandomContents(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
-func wantNames(t *testing.T, fsys vfs.FS, dir string, want ...string) {
+func wantNames(t *testing.T, fsys vfs.Files, dir string, want ...string) {
 	t.Helper()
 	if got, err := fsys.List(dir); !slices.Equal(got, want) || err != nil {
 		t.Errorf("List: %q, %v; want %q", got, err, want)

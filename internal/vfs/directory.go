@@ -53,10 +53,6 @@ func (osFS) OpenDirectory(dir string) (Directory, error) {
 	if err != nil {
 		return nil, err
 	}
-	return openIn(root, dir, path)
-}
-
-func openIn(root *os.Root, dir, path string) (Directory, error) {
 	handle, err := root.Open(".")
 	if err != nil {
 		return nil, errors.Join(within(err, dir), root.Close())
@@ -65,23 +61,7 @@ func openIn(root *os.Root, dir, path string) (Directory, error) {
 	if err != nil {
 		return nil, errors.Join(within(err, dir), handle.Close(), root.Close())
 	}
-	d := &osDirectory{root: root, handle: handle, self: self, path: path}
-	d.dir, d.calls = dir, root
-	return d, nil
-}
-
-func (d *osDirectory) OpenDirectory(dir string) (Directory, error) {
-	d.mustBe(dir)
-	root, err := d.root.OpenRoot(".")
-	if err != nil {
-		return nil, within(err, dir)
-	}
-	return openIn(root, dir, d.path)
-}
-
-func (d *osDirectory) MkdirAll(dir string) error {
-	d.mustBe(dir)
-	return nil
+	return &osDirectory{osFiles: osFiles{inside{dir}, root}, root: root, handle: handle, self: self, path: path}, nil
 }
 
 func (d *osDirectory) SyncDir(dir string) error {

@@ -71,7 +71,7 @@ var processLocks = lockTable[fs.FileInfo]{same: os.SameFile}
 // two files of one name.
 type osLock struct {
 	file    *os.File    // LOCK; nil: none is locked
-	info    fs.FileInfo // of file
+	info    fs.FileInfo // of what was taken last: file, if it is not nil
 	noted   bool        // the holder, in file
 	entries []io.Closer // in processLocks
 }
@@ -98,9 +98,6 @@ func (d *osDirectory) lockBoth(l *osLock, name string, shared bool) error {
 	l.file, err = d.openLock(name, shared)
 	if shared && errors.Is(err, fs.ErrNotExist) {
 		return nil
-	}
-	if err == nil {
-		l.info, err = l.file.Stat()
 	}
 	if err != nil {
 		return err
@@ -148,7 +145,7 @@ func (l *osLock) take(file *os.File, name string, lock func(*os.File, bool) erro
 	if err != nil {
 		return err
 	}
-	l.entries = append(l.entries, entry)
+	l.entries, l.info = append(l.entries, entry), info
 	return pathError("lock", name, lock(file, shared))
 }
 

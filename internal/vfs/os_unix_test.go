@@ -72,7 +72,7 @@ func TestWindowOutlivesTheProcess(t *testing.T) {
 func TestLinksAreNotFollowed(t *testing.T) {
 	dir := t.TempDir()
 	d := mustOpen(t, dir)
-	for name, fsys := range map[string]FS{"paths": OS, "directory": d} {
+	for name, fsys := range map[string]Files{"paths": OS, "directory": d} {
 		target, link, pipe := filepath.Join(dir, "target"), filepath.Join(dir, "link"), filepath.Join(dir, "pipe")
 		must(t, os.WriteFile(target, []byte("text"), 0o600))
 		must(t, os.Symlink("target", link)) // inside of the directory, which os.Root follows

@@ -9,15 +9,16 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 
 	"lsmdb/internal/base"
 )
 
-// FS is a file system. Names are paths of the operating system's form. All
-// methods may be called concurrently. Errors match fs.ErrNotExist and
-// fs.ErrExist as those of package os do; what the system says passes through, and
-// Shortage tells which of it passes by itself.
-type FS interface {
+// Files are the files of a file system or of one directory. Names are paths of the
+// operating system's form. All methods may be called concurrently. Errors match
+// fs.ErrNotExist and fs.ErrExist as those of package os do; what the system says passes
+// through, and Shortage tells which of it passes by itself.
+type Files interface {
 	// Create makes a new file, mode 0600, for reading and writing. It fails with
 	// fs.ErrExist where the name is taken. The entry is durable after SyncDir.
 	Create(name string) (File, error)
@@ -28,25 +29,30 @@ type FS interface {
 	Remove(name string) error
 	// Rename replaces newname by oldname atomically.
 	Rename(oldname, newname string) error
-	// MkdirAll makes a directory, mode 0700, and its missing parents. It does not
-	// sync the parents.
-	MkdirAll(dir string) error
 	// List returns the names in a directory, sorted.
 	List(dir string) ([]string, error)
 	// Stat describes a file or directory. A Directory shows links as they are.
 	Stat(name string) (Info, error)
 	// SyncDir makes creations, renames and removals in a directory durable.
 	SyncDir(dir string) error
+}
+
+// FS is a file system.
+type FS interface {
+	Files
+	// MkdirAll makes a directory, mode 0700, and its missing parents. It does not
+	// sync the parents.
+	MkdirAll(dir string) error
 	// OpenDirectory opens an existing directory, which may be named by a link.
 	OpenDirectory(dir string) (Directory, error)
 }
 
-// Directory is the file system of the files of one directory. Names are paths that
+// Directory is an open directory with its files. Names are paths that
 // begin with it, as it was opened; any other name is a bug and panics. Whatever
 // becomes of its path, every operation reaches the directory that was opened and never
 // one that took its place, and SyncDir, List and Check need no new descriptor.
 type Directory interface {
-	FS
+	Files
 	// Lock takes the lock on the directory without waiting: exclusive, making the file
 	// LOCK (mode 0600) where it is missing, or shared, which writes nothing. The lock is
 	// on LOCK and, where the system can do that, on the directory itself, so that
@@ -128,4 +134,25 @@ func DisplacedDirectory(dir string, self, lock Found) error {
 		what += ", and another one put in its place"
 	}
 	return fmt.Errorf("%w: the directory %s %s", ErrDisplaced, dir, what)
+}
+
+// Shortage turns err, which ended a step that only prepares, into a
+// *base.ShortageError if it is one that passes by itself. A step prepares as long as
+// no write or sync that somebody relies on was tried: then nothing is lost when the
+// same is tried again. Every other step must leave its error alone, because after a
+// failed write or sync nobody knows what the disk holds. So an error is final unless
+// the step that met it says otherwise.
+func Shortage(err error) error {
+	switch {
+	case base.IsShortage(err):
+	case matchesAny(err, diskFull):
+		return &base.ShortageError{Cause: err, DiskFull: true}
+	case matchesAny(err, scarce):
+		return &base.ShortageError{Cause: err}
+	}
+	return err
+}
+
+func matchesAny(err error, targets []error) bool {
+	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
 }

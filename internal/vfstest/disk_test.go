@@ -31,7 +31,7 @@ func wantErr(t testing.TB, what string, err, want error) {
 }
 
 // put makes a file, synced or not, in a directory that is not synced.
-func put(t testing.TB, fsys vfs.FS, name, text string, synced bool) {
+func put(t testing.TB, fsys vfs.Files, name, text string, synced bool) {
 	t.Helper()
 	f, err := fsys.Create(name)
 	must(t, err)
@@ -44,7 +44,7 @@ func put(t testing.TB, fsys vfs.FS, name, text string, synced bool) {
 }
 
 // get returns a file's text or the error in brackets.
-func get(fsys vfs.FS, name string) string {
+func get(fsys vfs.Files, name string) string {
 	f, err := fsys.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "(missing)"
@@ -70,7 +70,7 @@ func content(f vfs.File) []byte {
 
 func second[T any](_ T, err error) error { return err }
 
-func wantNames(t *testing.T, fsys vfs.FS, dir string, want ...string) {
+func wantNames(t *testing.T, fsys vfs.Files, dir string, want ...string) {
 	t.Helper()
 	if got, err := fsys.List(dir); !slices.Equal(got, want) || err != nil {
 		t.Errorf("List: %q, %v; want %q", got, err, want)

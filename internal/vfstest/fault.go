@@ -15,10 +15,10 @@ import (
 // as concurrent as that function, which is called from all goroutines that act and
 // may block them.
 type Fault struct {
-	under     vfs.FS
+	under     vfs.Files // a vfs.FS or, where directory is true, a vfs.Directory
 	inject    func(Op) error
 	open      *atomic.Int64 // see OpenFiles
-	directory bool          // under is a vfs.Directory
+	directory bool
 }
 
 // NewFault puts inject before under. inject returns nil to let an operation pass,
@@ -145,7 +145,7 @@ func (f *Fault) Rename(oldname, newname string) error {
 
 // MkdirAll implements vfs.FS.
 func (f *Fault) MkdirAll(dir string) error {
-	return f.do(Op{Kind: OpMkdir, Name: dir}, func() error { return f.under.MkdirAll(dir) })
+	return f.do(Op{Kind: OpMkdir, Name: dir}, func() error { return f.under.(vfs.FS).MkdirAll(dir) })
 }
 
 // List implements vfs.FS.
@@ -165,7 +165,7 @@ func (f *Fault) SyncDir(dir string) error {
 
 // OpenDirectory implements vfs.FS. The directory asks the same function.
 func (f *Fault) OpenDirectory(dir string) (vfs.Directory, error) {
-	under, err := fetch(f, Op{Kind: OpOpenDir, Name: dir}, func() (vfs.Directory, error) { return f.under.OpenDirectory(dir) })
+	under, err := fetch(f, Op{Kind: OpOpenDir, Name: dir}, func() (vfs.Directory, error) { return f.under.(vfs.FS).OpenDirectory(dir) })
 	if err != nil {
 		return nil, err
 	}

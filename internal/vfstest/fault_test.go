@@ -23,7 +23,7 @@ func everything(f *Fault) (errs []error) {
 	note(err)
 	note(dir.Lock(false))
 	note(dir.Check())
-	for _, fsys := range []vfs.FS{f, dir} {
+	for _, fsys := range []vfs.Files{f, dir} {
 		file, err := fsys.Create("/d/f")
 		note(err)
 		note(second(file.WriteAt([]byte("hello"), 2)))

@@ -19,9 +19,9 @@ import (
 //
 // That a walk found no value does not suffice to begin a gap, because the Writer may
 // have put one in after the walk and before it could know of the gap. So a gap counts
-// only when a second walk, at a sequence number of after it was listed, has found the
-// same (proven). The Writer looks at the list once more after it has made a group
-// visible; so a put that missed the gap is visible to that second walk.
+// only when a second walk has found the same (proven), one that sees all puts that may
+// have missed the gap. These are no newer than what the Writer had announced when the gap
+// was listed: it announces a group before it looks at the list.
 type gaps struct{ list atomic.Pointer[[]*gap] }
 
 // gap is a range of keys [lower, upper) in which none has a value.
@@ -31,7 +31,7 @@ type gap struct {
 	keys         int  // that were walked past when it was noted
 	trims        int  // how often a key was taken out of it
 
-	since  atomic.Uint64 // 1 + the number of the last write that may have missed it; 0: not known yet
+	since  atomic.Uint64 // 1 + the number of the last write that may have missed it; 0: nobody has asked yet
 	proven atomic.Uint64 // it counts for readers at this number and later ones; 0: for nobody yet
 }
 
@@ -63,8 +63,10 @@ func (g *gap) covers(other *gap) bool {
 }
 
 // note lists what a walk at seq passed, which may have skipped gaps that are listed, and
-// proves those that it passed once more.
-func (p *Published) note(walked *gap, seq base.Seq) {
+// proves those that it passed once more. Those that are not proven, and never will be, as
+// they contain the live key that ended the walk, leave their place to others; nil: it
+// ended elsewhere.
+func (p *Published) note(walked *gap, live []byte, seq base.Seq) {
 	before := p.gaps.list.Load()
 	var list []*gap
 	if before != nil {
@@ -74,12 +76,14 @@ func (p *Published) note(walked *gap, seq base.Seq) {
 	for _, g := range list {
 		if since := g.since.Load(); g.proven.Load() == 0 && walked.covers(g) {
 			fresh -= g.keys
-			if since != 0 && uint64(seq)+1 >= since {
+			if since == 0 {
+				g.since.Store(p.announced.Load() + 1)
+			} else if uint64(seq)+1 >= since {
 				g.proven.CompareAndSwap(0, uint64(seq))
 			}
 		}
 	}
-	next := joined(list)
+	next := slices.DeleteFunc(joined(list), func(g *gap) bool { return live != nil && g.proven.Load() == 0 && g.contains(live) })
 	if fresh >= worthNoting && walked.cut(next) {
 		if len(next) == maxGaps {
 			smallest := slices.MinFunc(next, func(a, b *gap) int { return a.keys - b.keys })
@@ -93,7 +97,7 @@ func (p *Published) note(walked *gap, seq base.Seq) {
 		return
 	}
 	if p.gaps.list.CompareAndSwap(before, &next) && walked != nil {
-		walked.since.Store(uint64(p.Visible()) + 1)
+		walked.since.Store(p.announced.Load() + 1)
 	}
 }
 
@@ -147,8 +151,13 @@ func (g *gap) cut(list []*gap) bool {
 // HasGaps reports whether gaps are listed, which Fill must hear of puts.
 func (p *Published) HasGaps() bool { return p.gaps.list.Load() != nil }
 
+// Announce tells that Fill will hear of the keys of a group, up to seq. Only the Writer
+// calls it.
+func (p *Published) Announce(seq base.Seq) { p.announced.Store(uint64(seq)) }
+
 // Fill takes a key that gets a value out of the gaps. The Writer calls it for each such
-// key of a group before it shows the group, and again after.
+// key of a group before it shows the group; and again after, so that no gap which missed
+// it waits in vain to be proven.
 func (p *Published) Fill(key []byte) {
 	for {
 		before := p.gaps.list.Load()
@@ -255,5 +264,5 @@ func (b *barren) passBackward(user []byte, seq base.Seq) (next []byte, skip bool
 		return nil, false
 	}
 	next = b.skipBackward(append(user[:len(user):len(user)], 0), seq)
-	return next, len(next) <= len(user)
+	return next, bytes.Compare(next, user) <= 0
 }

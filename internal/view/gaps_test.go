@@ -25,13 +25,22 @@ func newWriter() *writer {
 	return w
 }
 
+// begin announces a group.
+func (w *writer) begin(operations int) { w.Announce(w.seq + base.Seq(operations)) }
+
+// insert makes one operation of a group part of the memtable, for nobody to see yet.
+func (w *writer) insert(kind base.Kind, key string) {
+	w.seq++
+	w.State().Active.Insert([]byte(key), []byte(key), w.seq, kind)
+	if kind == base.KindSet {
+		w.Fill([]byte(key))
+	}
+}
+
 func (w *writer) write(kind base.Kind, keys ...string) {
+	w.begin(len(keys))
 	for _, key := range keys {
-		w.seq++
-		w.State().Active.Insert([]byte(key), []byte(key), w.seq, kind)
-		if kind == base.KindSet {
-			w.Fill([]byte(key))
-		}
+		w.insert(kind, key)
 	}
 	w.Show(w.seq)
 	if kind == base.KindSet && w.HasGaps() {
@@ -264,6 +273,38 @@ func TestOldReadersDoNotSkip(t *testing.T) {
 	}
 	if n != 100 {
 		t.Errorf("an older iterator shows %d keys", n)
+	}
+	must(t, old.Close())
+}
+
+// TestOldReadersSpoilNoGaps: what an older iterator found empty, and is no longer, does not
+// keep newer ones from noting what is empty now.
+func TestOldReadersSpoilNoGaps(t *testing.T) {
+	w := newWriter()
+	for i := range 100 {
+		w.write(base.KindDelete, number(i))
+	}
+	old := w.iterator(nil, nil)
+	for i := range 3000 {
+		w.write(base.KindSet, number(i))
+	}
+	for i := range 2000 {
+		w.write(base.KindDelete, number(i))
+	}
+	if old.First() || old.Last() {
+		t.Fatal("an older iterator shows something newer")
+	}
+	walked := 0
+	for range 3 {
+		it := w.iterator(nil, nil)
+		if it.First(); string(it.Key()) != number(2000) {
+			t.Fatalf("the first is %q", it.Key())
+		}
+		walked = it.inside.barren.walked
+		must(t, it.Close())
+	}
+	if walked > worthNoting {
+		t.Errorf("the last of three walked past %d deletes", walked)
 	}
 	must(t, old.Close())
 }

@@ -301,7 +301,7 @@ func (it *Iterator) showNext(stands, pass bool) bool {
 			return it.stop(atEnd)
 		case trailer.Seq() > it.seq:
 		case shows(trailer):
-			it.note(barren.start, user, false)
+			it.note(barren.start, user, false, user)
 			it.position = forward
 			return true
 		default: // deleted: so are all its older versions
@@ -359,7 +359,7 @@ func (it *Iterator) showPrevious(stands bool) bool {
 		return it.stop(atStart)
 	}
 	if it.inside.barren.walked >= worthCounting {
-		it.note(append(it.key[:len(it.key):len(it.key)], 0), it.inside.barren.start, it.inside.barren.endless)
+		it.note(append(it.key[:len(it.key):len(it.key)], 0), it.inside.barren.start, it.inside.barren.endless, it.key)
 	}
 	it.position = backward
 	return true
@@ -380,7 +380,7 @@ func (it *Iterator) newest(user []byte) (found bool) {
 
 // note tells later iterators what was walked past, and pays for it: when all that was
 // passed has cost as much as the merge that drops it, somebody hears of it.
-func (it *Iterator) note(lower, upper []byte, endless bool) {
+func (it *Iterator) note(lower, upper []byte, endless bool, live []byte) {
 	in := it.inside
 	passed, due := in.barren.walked, false
 	if passed < worthCounting {
@@ -398,7 +398,7 @@ func (it *Iterator) note(lower, upper []byte, endless bool) {
 		return
 	}
 	walked := &gap{lower: bytes.Clone(lower), upper: bytes.Clone(upper), endless: endless, keys: it.inside.barren.walked}
-	it.published.note(walked, it.seq)
+	it.published.note(walked, live, it.seq)
 }
 
 // stop ends a move that found no key.
@@ -413,9 +413,9 @@ func (it *Iterator) stop(p position) bool {
 			it.err = base.ErrClosed
 		}
 	case p == atEnd:
-		it.note(it.inside.barren.start, it.upper, it.upper == nil)
+		it.note(it.inside.barren.start, it.upper, it.upper == nil, nil)
 	default:
-		it.note(it.lower, it.inside.barren.start, it.inside.barren.endless)
+		it.note(it.lower, it.inside.barren.start, it.inside.barren.endless, nil)
 	}
 	return false
 }

@@ -23,13 +23,13 @@ const maxSpare = 2
 
 // phases is how many stripes of readers there are for each of base.Stripes. While
 // they enter one phase, those in the other become fewer: so it is found empty where
-// readers come and go all the time.
+// readers come and go all the time. Not before it is, they enter that one again.
 const phases = 2
 
 // readers counts who is inside, by stripes.
 type readers struct {
 	phase   atomic.Uint32 // first stripe of those to enter
-	waiting atomic.Bool   // some stripes were not found empty since a state was replaced
+	awaited atomic.Uint64 // a bit for each stripe that is to become empty before the next look is worth it
 	inside  [phases * base.Stripes]struct {
 		_     [base.StripeBytes - 8]byte
 		count atomic.Int64
@@ -40,21 +40,23 @@ type readers struct {
 type Reading struct {
 	*State
 	published *Published
-	inside    *atomic.Int64
+	stripe    uint32
 }
 
 // Enter returns the current state, to look into it. It costs two atomic additions,
 // with Leave, on a counter that few goroutines share.
 func (p *Published) Enter() Reading {
-	inside := &p.readers.inside[p.readers.phase.Load()+base.Stripe()].count
-	inside.Add(1)
-	return Reading{p.state.Load(), p, inside}
+	stripe := p.readers.phase.Load() + base.Stripe()
+	p.readers.inside[stripe].count.Add(1)
+	return Reading{p.state.Load(), p, stripe}
 }
 
 // Leave ends what Enter began.
-func (r Reading) Leave() {
-	if r.inside.Add(-1) == 0 && r.published.readers.waiting.Load() {
-		r.published.unread()
+func (r Reading) Leave() { r.published.left(r.stripe) }
+
+func (p *Published) left(stripe uint32) {
+	if p.readers.inside[stripe].count.Add(-1) == 0 && p.readers.awaited.Load()>>stripe&1 != 0 {
+		p.unread()
 	}
 }
 
@@ -77,17 +79,27 @@ func (p *Published) unread() {
 // reap drops the past states that nobody looks at any more. The caller has the mutex.
 func (p *Published) reap() {
 	r := &p.readers
-	r.waiting.Store(true) // before the look: who leaves after it will tell
+	r.awaited.Store(math.MaxUint64) // before the look: who leaves after it will tell
+	var empty uint64
 	for stripe := range r.inside {
 		if r.inside[stripe].count.Load() == 0 {
-			for _, s := range p.past {
-				s.left |= 1 << stripe
-			}
+			empty |= 1 << stripe
 		}
 	}
-	r.phase.Store(base.Stripes - r.phase.Load())
+	for _, s := range p.past {
+		s.left |= empty
+	}
+	entered := uint64(1<<base.Stripes-1) << r.phase.Load()
+	if empty|entered == math.MaxUint64 { // nobody is left in the other phase
+		r.phase.Store(base.Stripes - r.phase.Load())
+		entered = ^entered
+	}
 	p.past = slices.DeleteFunc(p.past, func(s *State) bool { return s.left == math.MaxUint64 && s.held.Load() == 0 })
-	r.waiting.Store(slices.ContainsFunc(p.past, func(s *State) bool { return s.left != math.MaxUint64 }))
+	if slices.ContainsFunc(p.past, func(s *State) bool { return s.left != math.MaxUint64 }) {
+		r.awaited.Store(^entered &^ empty)
+	} else {
+		r.awaited.Store(0)
+	}
 	for m := range p.flushed {
 		if p.inPast(m) {
 			continue
@@ -118,17 +130,26 @@ func (p *Published) Unneeded(tables []*manifest.TableMeta) (unneeded []*manifest
 }
 
 // NewMemtable makes a memtable, in the arena of one that nobody needs if that can be.
+// Large arenas take their time, for which nobody waits.
 func (p *Published) NewMemtable(arenaBytes int64) *memtable.Memtable {
+	if m := p.takeSpare(arenaBytes); m != nil {
+		return m.Renew()
+	}
+	return memtable.New(arenaBytes)
+}
+
+// takeSpare returns a memtable with such an arena that nobody needs, nil if there is none.
+func (p *Published) takeSpare(arenaBytes int64) *memtable.Memtable {
 	p.changing.Lock()
 	defer p.changing.Unlock()
 	p.reap()
 	for i, w := range p.spare {
 		if m := w.Value(); m != nil && m.CapacityBytes() == arenaBytes {
 			p.spare = slices.Delete(p.spare, i, i+1)
-			return m.Renew()
+			return m
 		}
 	}
-	return memtable.New(arenaBytes)
+	return nil
 }
 
 // Pinned describes what only readers keep: memtables that are in tables already, and

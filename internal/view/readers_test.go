@@ -1,6 +1,7 @@
 package view
 
 import (
+	"math/rand/v2"
 	"sync/atomic"
 	"testing"
 	"unsafe"
@@ -99,6 +100,7 @@ func TestReadersKeepArenas(t *testing.T) {
 	a = newArenas(t)
 	reading = a.Enter()
 	at = a.write()
+	a.Announce(a.seq)
 	a.Show(a.seq)
 	it = reading.NewIterator(a.seq, nil, nil, new(atomic.Bool))
 	it.First()
@@ -173,4 +175,45 @@ func must(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestCrowdOfReadersInTurns has many readers overlap, each for long, while others make the
+// looks at who is inside many: states are reaped all the same, after a look or two for
+// each reader, not for each of the others.
+func TestCrowdOfReadersInTurns(t *testing.T) {
+	const crowd = 40
+	a := newArenas(t)
+	unread, rng := 0, rand.New(rand.NewPCG(1, 1))
+	a.Unread = func() { unread++; a.Pinned() }
+	var inside []Reading
+	for range crowd {
+		inside = append(inside, a.Enter())
+	}
+	a.write()
+	a.rotate()
+	a.flush()
+	for turn := range 4 * crowd {
+		inside[0].Leave()
+		inside = append(inside[1:], a.Enter())
+		for range rng.IntN(4) {
+			a.Pinned() // others look, too
+		}
+		for range rng.IntN(20) {
+			enterElsewhere(a)
+		}
+		if turn > 3*crowd && len(a.past) > 0 {
+			t.Fatalf("%d states are kept after %d turns of %d readers", len(a.past), turn, crowd)
+		}
+	}
+	if unread > 2*crowd {
+		t.Errorf("somebody was woken %d times", unread)
+	}
+}
+
+// enterElsewhere is a short read in a stripe of its own.
+func enterElsewhere(a *arenas) {
+	stripe := (base.Stripe() + 1) % base.Stripes
+	at := a.readers.phase.Load() + stripe
+	a.readers.inside[at].count.Add(1)
+	a.left(at)
 }

@@ -48,6 +48,8 @@ type Published struct {
 	gaps    gaps
 	readers readers
 
+	announced atomic.Uint64 // newest write of which gaps may have heard: see Announce
+
 	// Detoured is called when reads have spent as much on looking into many runs as
 	// merging them would cost; Unread when nobody looks at some replaced state any more.
 	// Both must not wait. They are set before the first reader comes; nil: nobody cares.
@@ -65,6 +67,7 @@ type Published struct {
 func (p *Published) Publish(s *State, visible base.Seq) {
 	p.state.Store(s)
 	p.visible.Store(uint64(visible))
+	p.announced.Store(uint64(visible))
 }
 
 // State returns the current state, for whoever looks at no entry of a memtable and
@@ -74,8 +77,13 @@ func (p *Published) State() *State { return p.state.Load() }
 // Visible returns the sequence number of the newest visible write.
 func (p *Published) Visible() base.Seq { return base.Seq(p.visible.Load()) }
 
-// Show makes everything up to seq visible. Only the Writer calls it.
-func (p *Published) Show(seq base.Seq) { p.visible.Store(uint64(seq)) }
+// Show makes everything up to seq, which was announced, visible. Only the Writer calls it.
+func (p *Published) Show(seq base.Seq) {
+	if uint64(seq) > p.announced.Load() {
+		panic("invariant: a group is shown that was not announced")
+	}
+	p.visible.Store(uint64(seq))
+}
 
 // replace publishes what the arguments make of the current state: nil leaves as it is.
 // The caller has the mutex.

@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 	"testing"
 	"time"
@@ -17,10 +19,10 @@ import (
 )
 
 // smallTmpfs mounts a file system in memory.
-func smallTmpfs(t *testing.T) string {
+func smallTmpfs(t *testing.T, size string) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := syscall.Mount("lsmdb-test", dir, "tmpfs", 0, "size=4m,mode=0700"); err != nil {
+	if err := syscall.Mount("lsmdb-test", dir, "tmpfs", 0, "mode=0700,size="+size); err != nil {
 		t.Skipf("a file system of its own needs the right to mount one: %v", err)
 	}
 	unmountAtEnd(t, dir)
@@ -54,8 +56,31 @@ func unmountAtEnd(t *testing.T, dir string) {
 // that was acknowledged is lost, reads go on; when there is room, writes go on by
 // themselves. Then it is filled again and closed while full.
 func TestRealDiskFull(t *testing.T) {
-	t.Run("tmpfs", func(t *testing.T) { fillDisk(t, smallTmpfs(t)) })
+	t.Run("tmpfs", func(t *testing.T) { fillDisk(t, smallTmpfs(t, "4m")) })
 	t.Run("ext4", func(t *testing.T) { fillDisk(t, smallExt4(t)) })
+}
+
+// TestSmallDisk overwrites a mebibyte of values again and again on a disk of 16 MiB, and
+// nobody collects garbage: it is never full, nor after a kill.
+func TestSmallDisk(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(1 << 30))
+	dir := filepath.Join(smallTmpfs(t, "16m"), "db")
+	d, err := db.Open(dir, &db.Options{MemtableBytes: 256 << 10, Durability: db.NoSync})
+	fixture.Must(t, err)
+	value := make([]byte, 1000)
+	rand.NewChaCha8([32]byte{}).Read(value)
+	for i := range 100_000 {
+		fixture.Must(t, d.Put(fmt.Appendf(nil, "key%04d", i*7919%1000), value))
+	}
+	if m := d.Metrics(); m.Flush.Jobs < 100 || m.Flush.Retries+m.Compact.Retries > 0 {
+		t.Errorf("flushes %+v, compactions %+v", m.Flush, m.Compact)
+	}
+	fixture.Must(t, d.Close())
+	d, err = db.Open(dir, nil)
+	fixture.Must(t, err)
+	fixture.Must(t, d.Put([]byte("more"), nil))
+	fixture.Must(t, d.Close())
 }
 
 func fillDisk(t *testing.T, disk string) {

@@ -73,9 +73,7 @@ func resealTable(t testing.TB, original, data []byte) []byte {
 	}
 	fsys := vfs.NewMem()
 	writeFile(t, fsys, "table", original)
-	f, err := fsys.Open(filepath.Join(fixture.Dir, "table"))
-	fixture.Must(t, err)
-	table, err := sstable.Open(f, "table", sstable.ReaderOptions{})
+	table, err := sstable.Open(fsys, filepath.Join(fixture.Dir, "table"), sstable.ReaderOptions{})
 	fixture.Must(t, err)
 	defer table.Close()
 	identity := table.Properties().Identity

@@ -13,6 +13,7 @@ import (
 	"lsmdb/cmd/lsmdb/internal/text"
 	"lsmdb/cmd/lsmdb/internal/units"
 	"lsmdb/internal/base"
+	"lsmdb/internal/vfs"
 	"lsmdb/sstable"
 )
 
@@ -47,8 +48,9 @@ func (t *inspectTable) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	opened, err := sstable.Open(f, args[0], sstable.ReaderOptions{})
-	if err != nil { // and f is closed
+	f.Close() // a Table opens it when it reads
+	opened, err := sstable.Open(vfs.OS, args[0], sstable.ReaderOptions{})
+	if err != nil {
 		if err := t.damage(err); err != nil {
 			return err
 		}

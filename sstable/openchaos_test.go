@@ -1,0 +1,67 @@
+package sstable
+
+import (
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"testing"
+
+	"lsmdb/internal/base"
+)
+
+// TestOpenFilesUnderAllAtOnce: readers of many tables, tables that are closed meanwhile,
+// a system that is short of descriptors now and then, and CloseAll in the middle of it.
+// Everybody comes to an end (or the test does not), no read fails but for these reasons, and no file stays open.
+func TestOpenFilesUnderAllAtOnce(t *testing.T) {
+	for seed := range uint64(30) {
+		limit := int(seed % 4) // 0: none
+		open := &OpenFiles{Limit: limit}
+		free := 1 + int(seed%3)
+		files, handles := scarceTables(t, 8, free, ReaderOptions{}, open)
+		files.lenient = true
+		var readers sync.WaitGroup
+		for reader := range uint64(8) {
+			readers.Go(func() {
+				rng := rand.New(rand.NewPCG(seed, reader))
+				for range 150 {
+					i := rng.IntN(len(handles))
+					if rng.IntN(100) == 0 && i > 3 {
+						if err := handles[i].Close(); err != nil {
+							t.Error(err)
+						}
+						continue
+					}
+					table, err := handles[i].Table()
+					if err == nil {
+						it := table.NewIterator(IteratorOptions{NoFill: true})
+						n := 0
+						for ok := it.First(); ok; ok = it.Next() {
+							n++
+						}
+						if err = it.Err(); err == nil && n != 10 {
+							t.Errorf("%d items", n)
+						}
+						it.Close()
+					}
+					if err != nil && !errors.Is(err, base.ErrClosed) {
+						t.Errorf("seed %d: %v", seed, err)
+					}
+				}
+			})
+		}
+		if seed%2 == 0 {
+			for range 200 {
+				open.Len()
+			}
+			open.CloseAll()
+		}
+		readers.Wait()
+		open.CloseAll()
+		if open.Len() != 0 {
+			t.Errorf("seed %d: %d files are open", seed, open.Len())
+		}
+		if limit > 0 && files.peak > limit {
+			t.Errorf("seed %d: %d files were open, at most %d may", seed, files.peak, limit)
+		}
+	}
+}
