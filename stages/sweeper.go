@@ -2,6 +2,8 @@ package stages
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"sync/atomic"
@@ -126,7 +128,7 @@ func (s *Sweeper) again() {
 }
 
 func (s *Sweeper) remove(name string) {
-	if err := s.env.FS.Remove(filepath.Join(s.env.Dir, name)); err != nil {
+	if err := s.env.FS.Remove(filepath.Join(s.env.Dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		s.env.Logger.Warn().Str("file", name).Err(err).Msg("an obsolete file could not be deleted yet")
 		s.failed = append(s.failed, name)
 	} else {
