@@ -153,7 +153,7 @@ var plantedWithoutCrash = []struct {
 `, "		w.offset = offset + int64(len(chunks))\n		return err\n"},
 		{"manifest/log.go", `return l.fail("append", err)`, "return err"}}}, "./manifest", "TestAppendFaults"},
 	{plantedBug{"records of another life of the log believed (pebble 567)", []edit{
-		{"wal/wal.go", "return binding(base.ChecksumNumber(0, segment))", "return 0"}}}, "./wal", "TestBytesOfAnotherLife"},
+		{"wal/wal.go", "seed: base.ChecksumNumber(0, segment)", "seed: 0"}}}, "./wal", "TestBytesOfAnotherLife"},
 	{plantedBug{"a snapshot taken before it is registered (leveldb 320)", []edit{
 		{"stages/snapshots.go", "	r.mu.Lock()\n	defer r.mu.Unlock()\n	s := &Snapshot{seq: visible()}\n", "	s := &Snapshot{seq: visible()}\n	r.mu.Lock()\n	defer r.mu.Unlock()\n"}}}, "./stages", "TestSnapshotIsNumberedAndRegisteredAtOnce"},
 	{plantedBug{"a compaction that does not know the snapshots (pebble 6085)", []edit{
