@@ -25,7 +25,9 @@ func TestInspectWAL(t *testing.T) {
 
 	var kinds []string
 	for line := range strings.Lines(commandtest.Succeed(t, "", "inspect", "wal", wal, "--json")) {
-		kinds = append(kinds, commandtest.Object(t, line)["type"].(string))
+		if kind := commandtest.Object(t, line)["type"].(string); kind != "mark" { // where the Writer had the time
+			kinds = append(kinds, kind)
+		}
 	}
 	if got := strings.Join(kinds, " "); got != "header record set record set record set record delete verdict" {
 		t.Errorf("JSON lines: %s", got)

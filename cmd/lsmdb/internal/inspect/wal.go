@@ -18,6 +18,7 @@ import (
 // inspectWAL prints a segment of the write-ahead log.
 type inspectWAL struct {
 	inspection
+	marks      int
 	operations int
 }
 
@@ -59,7 +60,7 @@ func (w *inspectWAL) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	return w.end(fmt.Sprintf("%s with %s; %s", units.Plural(walk.records, "record", "records"), units.Plural(w.operations, "operation", "operations"), verdict))
+	return w.end(fmt.Sprintf("%s with %s; %s", units.Plural(walk.records-w.marks, "record", "records"), units.Plural(w.operations, "operation", "operations"), verdict))
 }
 
 // header prints what the segment says of the one before it.
@@ -83,6 +84,12 @@ func (w *inspectWAL) commit(name string, r logRecord) error {
 	group, ops, err := base.DecodeGroup(r.payload)
 	if err != nil {
 		return w.damage(base.DamageAt(name, r.offset, err))
+	}
+	if group.Count == 0 && len(ops) == 0 { // says only how far the log is durable
+		w.marks++
+		w.always(map[string]any{"type": "mark", "offset": r.offset, "sequence": group.First, "durable": r.durable},
+			"%10d  mark, before sequence %d, log durable to %d\n", r.offset, group.First, r.durable)
+		return nil
 	}
 	last := group.First + base.Seq(group.Count) - min(1, base.Seq(group.Count))
 	w.item(map[string]any{"type": "record", "offset": r.offset, "bytes": len(r.payload), "chunks": r.chunks,
