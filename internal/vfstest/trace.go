@@ -139,7 +139,8 @@ func site() string {
 		f, more := frames.Next()
 		inside := strings.HasPrefix(f.Function, "lsmdb/internal/vfs.") || strings.HasPrefix(f.Function, "lsmdb/internal/vfstest.")
 		if !inside || strings.HasSuffix(f.File, "_test.go") {
-			if !strings.HasPrefix(f.Function, "lsmdb/") || strings.HasSuffix(f.File, "_test.go") && len(names) > 0 {
+			byTest := strings.HasSuffix(f.File, "_test.go") || strings.HasPrefix(f.Function, "lsmdb/internal/tests/")
+			if !strings.HasPrefix(f.Function, "lsmdb/") || byTest && len(names) > 0 {
 				break
 			}
 			names = append(names, place(f))

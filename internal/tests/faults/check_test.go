@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"testing/synctest"
 	"time"
 
 	"lsmdb/db"
@@ -118,6 +119,7 @@ func (r *faultRun) finish() {
 		r.read()
 	}
 	r.machine.Fail(nil)
+	synctest.Wait() // a stage may be at the fault just now
 	r.machine.Disk.SetLimit(0)
 	if r.d == nil {
 		r.open()
