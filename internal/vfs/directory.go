@@ -36,10 +36,10 @@ func (i inside) mustBe(dir string) {
 // osDirectory implements Directory by calls relative to an open directory.
 type osDirectory struct {
 	osFiles
-	root    *os.Root
-	handle  *os.File    // the same directory: os.Root can neither sync nor lock
+	root    *os.Root    // the directory of handle, which can neither be synced nor locked by it
 	self    fs.FileInfo // its identity
 	path    string      // absolute, so that Check does not depend on the working directory
+	lock    string      // the path of LOCK in it
 	held    osLock      // what Lock took
 	listing sync.Mutex  // one reader at a time: a directory is read from a position
 }
@@ -61,7 +61,7 @@ func (osFS) OpenDirectory(dir string) (Directory, error) {
 	if err != nil {
 		return nil, errors.Join(within(err, dir), handle.Close(), root.Close())
 	}
-	return &osDirectory{osFiles: osFiles{inside{dir}, root}, root: root, handle: handle, self: self, path: path}, nil
+	return &osDirectory{osFiles: osFiles{inside{dir}, handle, root}, root: root, self: self, path: path, lock: filepath.Join(path, base.LockName)}, nil
 }
 
 func (d *osDirectory) SyncDir(dir string) error {
@@ -89,8 +89,13 @@ func (d *osDirectory) Stat(name string) (Info, error) {
 	return info, within(err, name)
 }
 
-// Check follows the path once and looks for LOCK in the directory that is open.
+// Check follows the path to LOCK. Only if that is not the file that is held, it looks why.
 func (d *osDirectory) Check() error {
+	if d.held.file != nil {
+		if found, err := stands(d.held.file, nil, d.lock); err == nil && found == FoundSame {
+			return nil
+		}
+	}
 	self, err := look(d.self)(os.Stat(d.path))
 	if err != nil {
 		return err

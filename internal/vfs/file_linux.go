@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 var _ LogFile = osFile{}
@@ -56,4 +58,27 @@ func (f osFile) call(name string, call func(fd int) error) error {
 		err = fs.ErrClosed // as every other call says it
 	}
 	return pathError(name, f.Name(), err)
+}
+
+// stands tells what a name in a directory leads to, compared with an open file. It asks
+// for no times: a file that was asked for its times pays with new ones, and a slower
+// fdatasync, at its next write (multigrain timestamps, since Linux 6.13).
+func stands(f *os.File, directory *os.File, name string) (Found, error) {
+	at := unix.AT_FDCWD
+	if directory != nil {
+		at = int(directory.Fd())
+	}
+	var own, found unix.Statx_t
+	err := osFile{File: f}.call("statx", func(fd int) error { return unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_INO, &own) })
+	if err != nil {
+		return FoundSame, err
+	}
+	err = retryInterrupted(func() error { return unix.Statx(at, name, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO, &found) })
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR):
+		return FoundNothing, nil
+	case err == nil && (own.Ino != found.Ino || own.Dev_major != found.Dev_major || own.Dev_minor != found.Dev_minor):
+		return FoundOther, nil
+	}
+	return FoundSame, pathError("statx", name, err)
 }

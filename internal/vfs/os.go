@@ -15,7 +15,8 @@ var OS FS = osFS{osFiles{calls: byPath{}}}
 // Package os repeats calls that a signal interrupted.
 type osFiles struct {
 	inside
-	calls interface {
+	handle *os.File // of the directory; nil: names are paths
+	calls  interface {
 		Lstat(name string) (fs.FileInfo, error)
 		OpenFile(name string, flags int, mode fs.FileMode) (*os.File, error)
 		Remove(name string) error
@@ -150,11 +151,7 @@ func (f osFile) Size() (int64, error) {
 }
 
 func (f osFile) Check() error {
-	open, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	found, err := look(open)(f.among.calls.Lstat(f.among.file(f.Name())))
+	found, err := stands(f.File, f.among.handle, f.among.file(f.Name()))
 	return errors.Join(within(err, f.Name()), DisplacedFile(f.Name(), found))
 }
 
