@@ -193,7 +193,8 @@ func (g *gap) before(key []byte) *gap {
 
 // barren is what an Iterator notes of the keys without a value that it passes in a row.
 type barren struct {
-	list    []*gap // that may be skipped
+	gaps    *gaps
+	list    []*gap // of them, as of the beginning of the row: what may be skipped
 	start   []byte // where the row begins: its first key, or the end before which it lies
 	endless bool   // there is no such end: it begins behind all keys
 	begun   bool   // start is known
@@ -202,16 +203,19 @@ type barren struct {
 }
 
 // begin starts a row at a key that is sought; nil: at the end, backward.
-func (b *barren) begin(key []byte, list *[]*gap) {
-	b.reset(list)
+func (b *barren) begin(key []byte) {
 	b.start, b.endless, b.begun = append(b.start[:0], key...), key == nil, true
+	b.walked, b.list = 0, nil
+	if list := b.gaps.list.Load(); list != nil {
+		b.list = *list
+	}
 }
 
-// reset starts a row wherever the next key without a value is.
-func (b *barren) reset(list *[]*gap) {
-	b.walked, b.begun, b.list = 0, false, nil
-	if list != nil {
-		b.list = *list
+// reset ends the row: another one begins with the next key without a value. Most walks
+// never meet one, and pay nothing else.
+func (b *barren) reset() {
+	if b.begun {
+		b.walked, b.begun = 0, false
 	}
 }
 
@@ -244,7 +248,8 @@ func (b *barren) skipBackward(end []byte, seq base.Seq) []byte {
 // passForward counts a key without a value. It says where to go on if a gap begins there.
 func (b *barren) passForward(user []byte, seq base.Seq) (next []byte, endless, skip bool) {
 	if !b.begun {
-		b.start, b.endless, b.begun = append(b.start[:0], user...), false, true
+		b.begin(user)
+		b.endless = false // also where it is the empty key
 	}
 	b.walked++
 	if len(b.list) == 0 {
@@ -257,7 +262,8 @@ func (b *barren) passForward(user []byte, seq base.Seq) (next []byte, endless, s
 // passBackward is passForward in the other direction: the row goes on before the result.
 func (b *barren) passBackward(user []byte, seq base.Seq) (next []byte, skip bool) {
 	if !b.begun {
-		b.start, b.endless, b.begun = append(append(b.start[:0], user...), 0), false, true
+		b.begin(user)
+		b.start, b.endless = append(b.start, 0), false
 	}
 	b.walked++
 	if len(b.list) == 0 {

@@ -67,6 +67,7 @@ const (
 func (r Reading) NewIterator(seq base.Seq, lower, upper []byte, closed *atomic.Bool) Iterator {
 	defer r.Leave()
 	it := Iterator{published: r.published, closed: closed, seq: seq, lower: lower, upper: upper, inside: insides.Get().(*inside)}
+	it.inside.barren.gaps = &r.published.gaps
 	it.inside.open(r.State, sstable.IteratorOptions{ReadAheadBytes: ReadAheadBytes, Lower: lower, Upper: upper})
 	return it
 }
@@ -138,7 +139,7 @@ func (it *Iterator) SeekGE(key []byte) bool {
 		key = it.lower
 	}
 	it.payDetour()
-	it.inside.barren.begin(key, it.published.gaps.list.Load())
+	it.inside.barren.begin(key)
 	key, endless := it.inside.barren.skipForward(key, it.seq)
 	if endless {
 		return it.stop(atEnd)
@@ -163,7 +164,7 @@ func (it *Iterator) SeekLT(key []byte) bool {
 // seekPrevious moves to the last key of the range before key; nil: to the last one.
 func (it *Iterator) seekPrevious(key []byte) bool {
 	it.payDetour()
-	it.inside.barren.begin(key, it.published.gaps.list.Load())
+	it.inside.barren.begin(key)
 	if key = it.inside.barren.skipBackward(key, it.seq); key == nil {
 		return it.showPrevious(it.inside.entries.Last())
 	}
@@ -178,10 +179,10 @@ func (it *Iterator) Next() bool {
 	}
 	switch it.position {
 	case forward:
-		it.inside.barren.reset(it.published.gaps.list.Load())
+		it.inside.barren.reset()
 		return it.showNext(it.inside.entries.Next(), true)
 	case backward:
-		it.inside.barren.reset(it.published.gaps.list.Load())
+		it.inside.barren.reset()
 		return it.showNext(it.seekBehind(it.key), false)
 	case nowhere, atStart:
 		return it.First()
@@ -199,7 +200,7 @@ func (it *Iterator) Prev() bool {
 	}
 	switch it.position {
 	case backward:
-		it.inside.barren.reset(it.published.gaps.list.Load())
+		it.inside.barren.reset()
 		return it.showPrevious(it.inside.entries.Valid())
 	case forward:
 		return it.seekPrevious(it.Key())
@@ -301,7 +302,9 @@ func (it *Iterator) showNext(stands, pass bool) bool {
 			return it.stop(atEnd)
 		case trailer.Seq() > it.seq:
 		case shows(trailer):
-			it.note(barren.start, user, false, user)
+			if barren.walked >= worthCounting {
+				it.note(barren.start, user, false, user)
+			}
 			it.position = forward
 			return true
 		default: // deleted: so are all its older versions
