@@ -36,10 +36,10 @@ type gap struct {
 }
 
 const (
-	worthNoting   = 32 // as many keys in a row
-	worthCounting = 8
-	maxGaps       = 4  // the Writer compares each key with all of them
-	maxTrims      = 64 // of one gap: it is being filled again
+	worthNoting = 32  // as many keys in a row
+	worthPaying = 128 // gaps have not helped: only a flush or a merge does
+	maxGaps     = 4   // the Writer compares each key with all of them
+	maxTrims    = 64  // of one gap: it is being filled again
 )
 
 func (g *gap) contains(key []byte) bool {

@@ -302,7 +302,7 @@ func (it *Iterator) showNext(stands, pass bool) bool {
 			return it.stop(atEnd)
 		case trailer.Seq() > it.seq:
 		case shows(trailer):
-			if barren.walked >= worthCounting {
+			if barren.walked >= worthNoting {
 				it.note(barren.start, user, false, user)
 			}
 			it.position = forward
@@ -361,7 +361,7 @@ func (it *Iterator) showPrevious(stands bool) bool {
 	if !found || entries.Err() != nil {
 		return it.stop(atStart)
 	}
-	if it.inside.barren.walked >= worthCounting {
+	if it.inside.barren.walked >= worthNoting {
 		it.note(append(it.key[:len(it.key):len(it.key)], 0), it.inside.barren.start, it.inside.barren.endless, it.key)
 	}
 	it.position = backward
@@ -384,24 +384,28 @@ func (it *Iterator) newest(user []byte) (found bool) {
 // note tells later iterators what was walked past, and pays for it: when all that was
 // passed has cost as much as the merge that drops it, somebody hears of it.
 func (it *Iterator) note(lower, upper []byte, endless bool, live []byte) {
-	in := it.inside
-	passed, due := in.barren.walked, false
-	if passed < worthCounting {
+	passed := it.inside.barren.walked
+	if passed < worthNoting {
 		return
 	}
+	if passed >= worthPaying {
+		it.pay(int64(passed))
+	}
+	walked := &gap{lower: bytes.Clone(lower), upper: bytes.Clone(upper), endless: endless, keys: passed}
+	it.published.note(walked, live, it.seq)
+}
+
+// pay counts what was passed as a detour of where it lies.
+func (it *Iterator) pay(passed int64) {
+	in, due := it.inside, false
 	if run := in.barren.run - len(in.memtables); run >= 0 {
-		due = in.tables[run].Pass(int64(passed))
+		due = in.tables[run].Pass(passed)
 	} else if in.barren.run == 0 && !in.state.Active.Empty() { // the others are being flushed already
-		due = in.state.Active.Pass(int64(passed))
+		due = in.state.Active.Pass(passed)
 	}
 	if due && it.published.Detoured != nil {
 		it.published.Detoured()
 	}
-	if passed < worthNoting {
-		return
-	}
-	walked := &gap{lower: bytes.Clone(lower), upper: bytes.Clone(upper), endless: endless, keys: it.inside.barren.walked}
-	it.published.note(walked, live, it.seq)
 }
 
 // stop ends a move that found no key.
