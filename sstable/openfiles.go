@@ -73,13 +73,6 @@ func (o *OpenFiles) Len() int {
 	return len(o.open)
 }
 
-// Traffic returns how often a file was opened, and closed to make room for another one.
-func (o *OpenFiles) Traffic() (opens, evictions uint64) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.opens, o.evictions
-}
-
 // CloseAll closes every table in the set, and none is open when it returns. Reads fail
 // with base.ErrClosed from now on, also those under way, and so does opening another
 // one. It is idempotent.

@@ -497,3 +497,10 @@ func TestReadsAtATime(t *testing.T) {
 		t.Errorf("up to %d reads at a time", got)
 	}
 }
+
+// Traffic returns how often a file was opened, and closed to make room for another one.
+func (o *OpenFiles) Traffic() (opens, evictions uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.opens, o.evictions
+}
