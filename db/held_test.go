@@ -7,16 +7,25 @@ import (
 
 	"lsmdb/db"
 	"lsmdb/internal/tests/fixture"
+	"lsmdb/internal/vfstest"
 )
 
 // TestTakeoverHoldsNothing: neither what was replayed nor the tables that Open found
 // are kept alive by the open database.
 func TestTakeoverHoldsNothing(t *testing.T) {
 	f := fixture.NewFilled(t, db.Sync)
-	d, err := db.Open(fixture.Dir, fixture.On(f.Disk(t), db.Options{MemtableBytes: 1 << 20}))
+	looked := make(chan struct{}) // the takeover waits before it switches CURRENT
+	fault := vfstest.NewFault(f.Disk(t), func(op vfstest.Op) error {
+		if op.Kind == vfstest.OpRename {
+			<-looked
+		}
+		return nil
+	})
+	d, err := db.Open(fixture.Dir, fixture.On(fault, db.Options{MemtableBytes: 1 << 20}))
 	fixture.Must(t, err)
 	released := make(chan struct{})
 	runtime.AddCleanup(d.FirstSealed(), func(struct{}) { close(released) }, struct{}{})
+	close(looked)
 	fixture.Must(t, fixture.Differ(f.Want, fixture.Contents(t, d))) // opens all tables
 	fixture.Must(t, fixture.TakeOver(d))
 	for key := range f.Want {
