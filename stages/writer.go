@@ -377,7 +377,7 @@ func (w *Writer) insert() {
 	crowded := len(w.group) >= crowd
 	for i, c := range w.group {
 		for op := range c.all() {
-			w.active.Insert(op.Key, op.Value, w.next, op.Kind)
+			w.active.Apply(op, w.next)
 			w.fill(op)
 			w.next++
 		}
@@ -419,7 +419,7 @@ func (w *Writer) show(commits ...*Commit) {
 
 // fill tells readers that an operation may bring a value where they found none.
 func (w *Writer) fill(op base.Op) {
-	if op.Kind != base.KindDelete {
+	if !op.Kind.Removes() {
 		w.published.Fill(op.Key)
 	}
 }
