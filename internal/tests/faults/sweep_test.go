@@ -191,6 +191,7 @@ type faultRun struct {
 	fault *breakage     // nil: none
 	seen  *[]vfstest.Op // the operations, if wanted
 
+	clock   *fixture.Clock // nil: the history knows no time
 	machine *fixture.Machine
 	d       *db.DB          // nil: the open failed
 	h       fixture.History // what was acknowledged
@@ -234,10 +235,10 @@ func (r *faultRun) run(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r.t = t
 		disk := vfstest.NewDisk()
-		r.h = fixture.History{Now: fixture.View{}, Start: fixture.View{}}
+		r.h = fixture.History{Now: fixture.State{}, Start: fixture.State{}}
 		if r.start != nil {
 			disk = r.start.Disk(t)
-			r.h = fixture.History{Now: maps.Clone(r.start.Want), Start: maps.Clone(r.start.Want), StartAt: r.start.Sequence}
+			r.h = fixture.History{Now: fixture.StateOf(r.start.Want), Start: fixture.StateOf(r.start.Want), StartAt: r.start.Sequence}
 		}
 		r.boot(disk)
 		r.open()
@@ -251,7 +252,7 @@ func (r *faultRun) run(t *testing.T) {
 // boot gives the disk to a machine on which the fault is still to come, or to last.
 func (r *faultRun) boot(disk *vfstest.Disk) {
 	m := fixture.NewMachine(disk)
-	r.machine = m
+	m.Clock, r.machine = r.clock, m
 	var mu sync.Mutex
 	m.Fail(func(op vfstest.Op) error {
 		if r.seen != nil {
@@ -264,6 +265,14 @@ func (r *faultRun) boot(disk *vfstest.Disk) {
 		}
 		return nil
 	})
+}
+
+// now is what the clock says.
+func (r *faultRun) now() int64 {
+	if r.clock == nil {
+		return 0
+	}
+	return r.clock.UnixNano()
 }
 
 // step does what a letter stands for. Where the database did not open, it tries that again.
@@ -320,13 +329,7 @@ func (r *faultRun) commit(n, longer int) fixture.Commit {
 
 func (r *faultRun) write(c fixture.Commit, durable db.Durability) {
 	b := r.d.NewBatch()
-	for _, o := range c {
-		if o.Delete {
-			fixture.Must(r.t, b.Delete([]byte(o.Key)))
-		} else {
-			fixture.Must(r.t, b.Put([]byte(o.Key), []byte(o.Value)))
-		}
-	}
+	fixture.Must(r.t, c.Fill(b))
 	ctx, cancel := context.WithTimeout(context.Background(), aMinute)
 	defer cancel()
 	err := r.d.Apply(ctx, b, durable)
