@@ -193,7 +193,7 @@ func (g *gap) before(key []byte) *gap {
 
 // barren is what an Iterator notes of the keys without a value that it passes in a row.
 type barren struct {
-	gaps    *gaps
+	gaps    *gaps  // nil: they do not count
 	list    []*gap // of them, as of the beginning of the row: what may be skipped
 	start   []byte // where the row begins: its first key, or the end before which it lies
 	endless bool   // there is no such end: it begins behind all keys
@@ -206,6 +206,9 @@ type barren struct {
 func (b *barren) begin(key []byte) {
 	b.start, b.endless, b.begun = append(b.start[:0], key...), key == nil, true
 	b.walked, b.list = 0, nil
+	if b.gaps == nil {
+		return
+	}
 	if list := b.gaps.list.Load(); list != nil {
 		b.list = *list
 	}
