@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"iter"
 
-	"lsmdb/internal/base"
 	"lsmdb/internal/view"
 )
 
@@ -66,12 +65,12 @@ func (d *DB) NewIterator(o *IterOptions) (*Iterator, error) {
 	}
 	// The state is loaded before the sequence number: see view.Published.
 	r := d.published.Enter()
-	return newIterator(d, r, d.published.Visible(), o)
+	return newIterator(d, r, view.At{Seq: d.published.Visible()}, o)
 }
 
-func newIterator(d *DB, r view.Reading, seq base.Seq, o *IterOptions) (*Iterator, error) {
+func newIterator(d *DB, r view.Reading, at view.At, o *IterOptions) (*Iterator, error) {
 	lower, upper := o.bounds()
-	return &Iterator{r.NewIterator(seq, lower, upper, &d.closed)}, nil
+	return &Iterator{r.NewIterator(at, view.IteratorOptions{Lower: lower, Upper: upper}, &d.closed)}, nil
 }
 
 // First moves to the first key of the range.

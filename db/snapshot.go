@@ -3,7 +3,6 @@ package db
 import (
 	"sync/atomic"
 
-	"lsmdb/internal/base"
 	"lsmdb/internal/view"
 	"lsmdb/stages"
 )
@@ -12,7 +11,7 @@ import (
 // version it can see is kept, which costs space. It is safe for concurrent use.
 type Snapshot struct {
 	db     *DB
-	seq    base.Seq
+	at     view.At
 	held   *stages.Snapshot // nil in a read-only database, where nothing is ever dropped
 	closed atomic.Bool
 }
@@ -24,11 +23,11 @@ func (d *DB) NewSnapshot() (*Snapshot, error) {
 	}
 	s := &Snapshot{db: d}
 	if d.pipeline == nil {
-		s.seq = d.published.Visible()
+		s.at.Seq = d.published.Visible()
 		return s, nil
 	}
 	s.held = d.pipeline.Acquire()
-	s.seq = s.held.Seq()
+	s.at.Seq = s.held.Seq()
 	return s, nil
 }
 
@@ -41,7 +40,7 @@ func (s *Snapshot) AppendValue(dst, key []byte) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	return appendValue(dst, r, s.seq, key)
+	return appendValue(dst, r, s.at, key)
 }
 
 // Has reports whether key had a value.
@@ -50,7 +49,7 @@ func (s *Snapshot) Has(key []byte) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return has(r, s.seq, key)
+	return has(r, s.at, key)
 }
 
 // NewIterator returns an iterator over what the snapshot shows. It stays usable
@@ -60,7 +59,7 @@ func (s *Snapshot) NewIterator(o *IterOptions) (*Iterator, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newIterator(s.db, r, s.seq, o)
+	return newIterator(s.db, r, s.at, o)
 }
 
 // Close releases what only the snapshot needed. It is idempotent.
