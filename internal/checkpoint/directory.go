@@ -95,6 +95,9 @@ func (d *directory) end(err error) error {
 	}
 	lock := filepath.Join(d.dir, base.LockName)
 	kept := d.Remove(lock)
+	if err != nil {
+		_ = d.SyncDir(d.dir)
+	}
 	_ = d.Close()
 	if kept != nil && !errors.Is(kept, fs.ErrNotExist) { // Windows removes no open file
 		_ = d.fs.Remove(lock)
