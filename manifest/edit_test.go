@@ -82,7 +82,7 @@ func join(parts ...any) (p []byte) {
 func TestDecodeEditRefuses(t *testing.T) {
 	key := func(user string) base.InternalKey { return base.MakeInternalKey([]byte(user), 5, base.KindSet) }
 	huge := binary.AppendUvarint(nil, math.MaxUint64)
-	unknownKind := base.MakeInternalKey([]byte("b"), 5, base.KindRangeDelete)
+	unknownKind := base.MakeInternalKey([]byte("b"), 5, base.KindSetExpiring+1)
 	cases := []struct {
 		want    string
 		encoded []byte
@@ -120,7 +120,7 @@ func TestDecodeEditRefuses(t *testing.T) {
 		{"is after the largest", field(6, 1, 9, 100, uint64(1), key("b"), key("a"), 5, 5, 2, 0, 0)},
 		{"shorter than its trailer", field(6, 1, 9, 100, uint64(1), base.InternalKey("short"), key("a"), 5, 5, 2, 0, 0)},
 		{"smallest key of 18446744073709551615 bytes", field(6, 1, 9, 100, uint64(1), huge, key("a"), 5, 5, 2, 0, 0)},
-		{"unknown operation kind (range-delete)", field(6, 1, 9, 100, uint64(1), key("a"), unknownKind, 5, 5, 2, 0, 0)},
+		{"unknown operation kind (kind 6)", field(6, 1, 9, 100, uint64(1), key("a"), unknownKind, 5, 5, 2, 0, 0)},
 		{"sequence numbers from 6 to 5", field(6, 1, 9, 100, uint64(1), key("a"), key("b"), 6, 5, 2, 0, 0)},
 		{"outside the sequence numbers", field(6, 1, 9, 100, uint64(1), key("a"), key("b"), 1, 4, 2, 0, 0)},
 		{"0 entries", field(6, 1, 9, 100, uint64(1), key("a"), key("b"), 5, 5, 0, 0, 0)},

@@ -287,7 +287,7 @@ func TestApplyRefuses(t *testing.T) {
 		{"is after the largest", add(3, func(t *TableMeta) { t.Smallest, t.Largest = t.Largest, t.Smallest })},
 		{"shorter than its trailer", add(3, func(t *TableMeta) { t.Smallest = t.Smallest[:3] })},
 		{"shorter than its trailer", add(3, func(t *TableMeta) { t.Largest = nil })},
-		{"unknown operation kind", add(3, func(t *TableMeta) { t.Largest = base.MakeInternalKey([]byte("q"), 40, base.KindMerge) })},
+		{"unknown operation kind", add(3, func(t *TableMeta) { t.Largest = base.MakeInternalKey([]byte("q"), 40, base.KindSetExpiring+1) })},
 		{"exceeds the limit", add(3, func(t *TableMeta) {
 			t.Largest = base.MakeInternalKey(bytes.Repeat([]byte("q"), base.MaxKeyBytes+1), 40, base.KindSet)
 		})},

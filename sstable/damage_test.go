@@ -244,7 +244,7 @@ func TestTheFutureIsRefusedByName(t *testing.T) {
 		data []byte
 		want string
 	}{
-		"kind":        {block(BlockData, func(p []byte) { p[4] = byte(base.KindMerge) }), "unknown operation kind (merge)"},
+		"kind":        {block(BlockData, func(p []byte) { p[4] = byte(base.KindSetExpiring) + 1 }), "unknown operation kind (kind 6)"},
 		"block type":  {block(BlockData, func(p []byte) { p[len(p)-1] = 77 }), "unknown block type (type 77)"},
 		"compression": {block(BlockData, func(p []byte) { p[len(p)-2] = 7 }), "unknown compression type (compression 7)"},
 		"index":       {block(BlockIndex, func(p []byte) { p[len(p)-1] = 5 }), "unknown block type (range-delete)"},

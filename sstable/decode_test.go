@@ -39,7 +39,7 @@ func TestPropertiesRefuse(t *testing.T) {
 		"length":            {"\x01\xff", "beyond the block"},
 		"new":               {full + "\x0d\x00", "property 13: lsmdb: incompatible format: unknown table property"},
 		"bounds":            {with(func(p *Properties) { p.Smallest = base.MakeInternalKey([]byte("b"), 5, 1) }), "is after the largest"},
-		"bounds kind":       {with(func(p *Properties) { p.Largest = base.MakeInternalKey([]byte("b"), 5, 5) }), "set-expiring"},
+		"bounds kind":       {with(func(p *Properties) { p.Largest = base.MakeInternalKey([]byte("b"), 5, 6) }), "kind 6"},
 		"bounds short":      {with(func(p *Properties) { p.Largest = []byte("x") }), "shorter than its trailer"},
 		"sequence":          {with(func(p *Properties) { p.SmallestSeq = 9 }), "sequence numbers from 9 to 5"},
 		"sequence too high": {with(func(p *Properties) { p.LargestSeq = base.MaxSeq + 1 }), "sequence numbers"},
@@ -137,7 +137,7 @@ func TestBlockRefuses(t *testing.T) {
 		"lengths overflow":   {restarts([]byte("\x00\x00\xf8\xff\xff\xff\xff\xff\xff\xff\xff\x0112345678"), 0), "at 0 of its block is malformed"},
 		"shares with nobody": {restarts([]byte("\x01\x00\x0012345678"), 0), "at 0 of its block is malformed"},
 		"shares too much":    {restarts(append(entries(someItems(1)), "\x03\x00\x0012345678"...), 0), "at 14 of its block is malformed"},
-		"kind":               {restarts([]byte("\x00\x00\x00\x0312345678"), 0), "unknown operation kind (range-delete)"},
+		"kind":               {restarts([]byte("\x00\x00\x00\x0612345678"), 0), "unknown operation kind (kind 6)"},
 	} {
 		err := new(block).decode(c.payload, BlockData)
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {

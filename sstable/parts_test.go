@@ -84,7 +84,7 @@ func TestWriterPanicsOnMisuse(t *testing.T) {
 		"newer version":  {set("a", 1, ""), set("a", 2, "")},
 		"smaller key":    {set("b", 1, ""), set("a", 1, "")},
 		"prefix":         {set("ab", 1, ""), set("a", 1, "")},
-		"kind":           {{key: base.MakeInternalKey(nil, 1, base.KindMerge)}},
+		"kind":           {{key: base.MakeInternalKey(nil, 1, base.KindSetExpiring+1)}},
 		"long key":       {{key: base.MakeInternalKey(make([]byte, base.MaxKeyBytes+1), 1, base.KindSet)}},
 		"tombstone":      {{key: base.MakeInternalKey(nil, 1, base.KindDelete), value: []byte("x")}},
 		"malformed":      {{key: base.InternalKey("abc")}},
