@@ -121,7 +121,7 @@ func (f *Flusher) attempt(ctx context.Context, s Sealed) (verdict, error) {
 		f.jobs.failed(job)
 		return verdict{}, fmt.Errorf("flushing a memtable of WAL segment %d: %w", s.Segment, err)
 	}
-	edit := &manifest.Edit{OldestWAL: s.Next}
+	edit := &manifest.Edit{OldestWAL: s.Next, LastSeq: s.LastSeq}
 	for _, t := range tables {
 		edit.Added = append(edit.Added, manifest.AddedTable{Level: 0, Meta: t})
 	}
