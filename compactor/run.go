@@ -34,7 +34,7 @@ func (j *Job) Run(ctx context.Context, dir *output.Directory, snapshots []base.S
 		panic("invariant: a trivial compaction is run")
 	}
 	entries := j.open()
-	tables := output.NewTables(dir, j.cutter())
+	tables := output.NewTables(dir, j.OutputLevel, j.cutter())
 	count, err := tables.Copy(ctx, entries, output.NewRetention(snapshots, j.elision(v)), yield)
 	if closeErr := entries.Close(); err == nil {
 		err = closeErr

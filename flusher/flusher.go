@@ -21,7 +21,7 @@ import (
 // iterator stays the caller's to close.
 func Run(ctx context.Context, dir *output.Directory, entries base.Iterator, snapshots []base.Seq) ([]*manifest.TableMeta, error) {
 	var courtesy base.Courtesy
-	tables := output.NewTables(dir, nil)
+	tables := output.NewTables(dir, 0, nil)
 	if _, err := tables.Copy(ctx, entries, output.NewRetention(snapshots, nil), func() { courtesy.Give() }); err != nil {
 		return nil, errors.Join(err, tables.Abort())
 	}

@@ -30,8 +30,9 @@ var ErrDirectorySync = errors.New("directory sync failed")
 // Tables writes entries to new tables. Either Finish or Abort ends it; after an
 // error of Add, Abort must be called, and calling it always is harmless.
 type Tables struct {
-	dir *Directory
-	cut func(sizeBytes int64, next []byte) bool
+	dir     *Directory
+	options sstable.WriterOptions
+	cut     func(sizeBytes int64, next []byte) bool
 
 	writer *sstable.Writer // of the table under way; nil between tables
 	number uint64          // its file number
@@ -40,11 +41,11 @@ type Tables struct {
 	done   []*manifest.TableMeta
 }
 
-// NewTables starts writing. cut is asked before the first entry of each user key
+// NewTables starts writing tables of a level. cut is asked before the first entry of each user key
 // that could start another table, with the size of the table so far and that
 // user key, in ascending order; nil: everything goes into one table.
-func NewTables(dir *Directory, cut func(sizeBytes int64, next []byte) bool) *Tables {
-	return &Tables{dir: dir, cut: cut}
+func NewTables(dir *Directory, level int, cut func(sizeBytes int64, next []byte) bool) *Tables {
+	return &Tables{dir: dir, options: dir.tablesOf(level), cut: cut}
 }
 
 // pauseBytes is how much Copy reads between two looks at its surroundings: a few
@@ -143,7 +144,7 @@ func (t *Tables) startTable() error {
 	if err != nil {
 		return fmt.Errorf("create table %d: %w", t.number, vfs.Shortage(err))
 	}
-	options := t.dir.Tables
+	options := t.options
 	options.Identity = sstable.Identity(t.dir.DatabaseID, t.number)
 	t.writer = sstable.NewWriter(file, path, options)
 	return nil
