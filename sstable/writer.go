@@ -237,6 +237,7 @@ func (w *Writer) writeTail() error {
 	}
 	p := &w.properties
 	p.Largest, p.DataBytes = w.lastKey, w.offset
+	p.countHalf()
 	p.countRanges(w.ranges)
 	if len(w.hashes) > 0 {
 		p.FilterBytes = w.writeBlock(BlockFilter, buildFilter(w.hashes, w.options.FilterBitsPerKey), CompressionNone)
