@@ -168,7 +168,7 @@ func (r *faultRun) goOn() {
 // losePower opens what a power failure would leave now.
 func (r *faultRun) losePower(rng *rand.Rand) {
 	disk := r.machine.Disk.CrashClone(rng)
-	d, err := db.Open(fixture.Dir, fixture.On(disk, db.Options{MemtableBytes: 1}))
+	d, err := db.Open(fixture.Dir, fixture.On(disk, r.speaking(db.Options{MemtableBytes: 1})))
 	if err != nil {
 		r.errorf("open after a power failure: %v", err)
 		return

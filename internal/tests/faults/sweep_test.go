@@ -138,6 +138,8 @@ var faultHistories = map[string]struct {
 	"flush and compaction":   {"nnsf.nnnsf.dnnsf.nnnfsC.rnsfC.rsx", nil},
 	"MANIFEST rewrite":       {"sBf.Bf.nBf.sBf.rnsx", nil},
 	"close and open again":   {"nnsfnsxrnsxrxrnnnnnnxrnfxr", nil},
+	"the whole vocabulary":   {"vvsf.tvTf.vtfC.rvTskrtfx", nil},
+	"checkpoints and loads":  {"nvKLrnfL.vKCrLkrKx", nil},
 	"recovery after a kill":  {"rnnsrfrkrsnkrnnnnnnnkrsx", func(t *testing.T) fixture.Filled { return fixture.NewFilled(t, db.Sync) }},
 }
 
@@ -197,6 +199,7 @@ type faultRun struct {
 	h       fixture.History // what was acknowledged
 	maybe   fixture.Commit  // failed, and may be there after the next open; nil: none
 	written int             // counts values
+	copies  int             // databases made of checkpoints
 	refused int             // writes that ErrDiskFull or a context refused
 	stopped bool            // the database turned read-only at some time
 	unopen  int             // opens that failed
@@ -239,6 +242,9 @@ func (r *faultRun) run(t *testing.T) {
 		if r.start != nil {
 			disk = r.start.Disk(t)
 			r.h = fixture.History{Now: fixture.StateOf(r.start.Want), Start: fixture.StateOf(r.start.Want), StartAt: r.start.Sequence}
+		}
+		if strings.ContainsAny(r.steps, wholeSteps) {
+			r.clock = fixture.NewClock()
 		}
 		r.boot(disk)
 		r.open()
@@ -313,6 +319,8 @@ func (r *faultRun) step(letter rune) {
 		r.open()
 	case '.':
 		synctest.Wait()
+	default:
+		r.wholeStep(ctx, letter)
 	}
 }
 
@@ -332,7 +340,11 @@ func (r *faultRun) write(c fixture.Commit, durable db.Durability) {
 	fixture.Must(r.t, c.Fill(b))
 	ctx, cancel := context.WithTimeout(context.Background(), aMinute)
 	defer cancel()
-	err := r.d.Apply(ctx, b, durable)
+	r.wrote(c, durable, "Apply", r.d.Apply(ctx, b, durable))
+}
+
+// wrote notes what became of a commit.
+func (r *faultRun) wrote(c fixture.Commit, durable db.Durability, what string, err error) {
 	switch {
 	case err == nil:
 		if r.stopped && r.d.Metrics().Failure != "" {
@@ -348,7 +360,7 @@ func (r *faultRun) write(c fixture.Commit, durable db.Durability) {
 			r.maybe = c // the first one only: nothing is written after it
 		}
 	}
-	r.expected("Apply", err)
+	r.expected(what, err)
 }
 
 // expected checks that an error comes from the fault and nowhere else.
