@@ -27,7 +27,8 @@ type recording struct {
 	ends    map[uint64]int  // batches by the sequence number that they end with
 	last    uint64          // sequence number of the last one
 	keys    map[string]bool
-	copied  int // batches that the checkpoint has
+	origin  *recording // whose database is gone on with; nil: none's
+	copied  int        // batches that the checkpoint has
 }
 
 // Marks in the trace. Their value counts batches.

@@ -1,6 +1,7 @@
 package crash
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 
 	"lsmdb/db"
 	"lsmdb/internal/base"
+	"lsmdb/internal/door"
 	"lsmdb/internal/tests/fixture"
 	"lsmdb/internal/vfstest"
 )
@@ -34,8 +36,8 @@ func (s *scribe) load(keys int) {
 	s.synced(c.Load(s.t.Context(), s.db))
 }
 
-// Databases made of a checkpoint: one by links.
-var copies = []string{"/base/copies/linked"}
+// Databases made of a checkpoint: one by links, one that was restored.
+var copies = []string{"/base/copies/linked", "/base/copies/restored"}
 
 // checkpoint makes a checkpoint, and databases of it while others write.
 func (s *scribe) checkpoint() {
@@ -49,7 +51,13 @@ func (s *scribe) checkpoint() {
 	s.compact()
 	fixture.Must(s.t, c.Link(copies[0]))
 	s.disk.Mark(markCopied, 1)
+	var stream bytes.Buffer
+	_, err = c.WriteTo(&stream)
+	fixture.Must(s.t, err)
 	fixture.Must(s.t, c.Close())
+	s.some(1)
+	fixture.Must(s.t, door.Restore(s.t.Context(), &stream, s.disk, copies[1]))
+	s.disk.Mark(markCopied, 2)
 }
 
 // lookAtCopies opens the databases that were made of the checkpoint. One that has a CURRENT
@@ -73,8 +81,12 @@ func (s *sweep) lookAtCopies(disk *vfstest.Disk) (found int, err error) {
 
 // isCopy compares a database with the checkpoint that it was made of.
 func (s *sweep) isCopy(d *db.DB) error {
-	if at := s.ends[d.Metrics().Sequence]; at != s.copied {
-		return fmt.Errorf("%d batches are there, the checkpoint had %d", at, s.copied)
+	r := s.recording
+	if r.origin != nil {
+		r = r.origin
 	}
-	return s.compare(d, s.views[s.copied].At(s.clock.UnixNano()))
+	if at := r.ends[d.Metrics().Sequence]; at != r.copied {
+		return fmt.Errorf("%d batches are there, the checkpoint had %d", at, r.copied)
+	}
+	return s.compare(d, r.views[r.copied].At(s.clock.UnixNano()))
 }
