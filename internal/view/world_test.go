@@ -26,9 +26,9 @@ type world struct {
 	t     *testing.T
 	rng   *rand.Rand
 	w     *writer
-	ops   []base.Op  // the number of each is its index + 1
-	own   []base.Op  // of a transaction; from OwnBase
-	keys  []string   // ascending
+	ops   []base.Op // the number of each is its index + 1
+	own   []base.Op // of a transaction; from OwnBase
+	keys  []string  // ascending
 	disk  *vfstest.Disk
 	files *sstable.OpenFiles
 	made  uint64
