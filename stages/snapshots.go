@@ -2,11 +2,12 @@ package stages
 
 import (
 	"container/list"
+	"math"
 	"sync"
-	"time"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/output"
+	"lsmdb/internal/view"
 )
 
 // Snapshots registers the sequence numbers that somebody still reads at, so that
@@ -17,7 +18,7 @@ import (
 // lists the snapshots after it has chosen its inputs, so a snapshot that it does
 // not find is newer than everything in them.
 type Snapshots struct {
-	clock   func() int64 // what time it is, in nanoseconds since 1970; it never runs back. nil: the system's
+	clock   func() int64 // what time it is, in nanoseconds since 1970; it never runs back; nil: no value ends
 	mu      sync.Mutex
 	open    list.List // of *Snapshot, oldest first: later ones see no less
 	awaited base.Seq  // see await
@@ -25,23 +26,24 @@ type Snapshots struct {
 
 // Snapshot is one registration.
 type Snapshot struct {
-	seq   base.Seq
-	now   int64
+	at    view.At
 	place *list.Element
 }
 
+// At returns the instant at which the snapshot reads. Without a time, no value that it
+// sees ends.
+func (s *Snapshot) At() view.At { return s.at }
+
 // Seq returns the sequence number at which the snapshot reads.
-func (s *Snapshot) Seq() base.Seq { return s.seq }
+func (s *Snapshot) Seq() base.Seq { return s.at.Seq }
 
-// Now returns the time at which the snapshot reads: a value is there while that is before
-// its end.
-func (s *Snapshot) Now() int64 { return s.now }
-
-// acquire registers a snapshot of what is visible now, which never becomes less.
-func (r *Snapshots) acquire(visible func() base.Seq) *Snapshot {
+// acquire registers a snapshot of what is visible now, which never becomes less. Its time
+// is taken in there, too: whoever finds it missing in a list, and takes the time before
+// that, has no later one.
+func (r *Snapshots) acquire(now func() view.At) *Snapshot {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := &Snapshot{seq: visible(), now: r.now()}
+	s := &Snapshot{at: now()}
 	s.place = r.open.PushBack(s)
 	return s
 }
@@ -75,7 +77,7 @@ func (r *Snapshots) arrived() bool {
 // oldest returns the oldest snapshot's number, base.MaxSeq if there is none.
 func (r *Snapshots) oldest() base.Seq {
 	if first := r.open.Front(); first != nil {
-		return first.Value.(*Snapshot).seq
+		return first.Value.(*Snapshot).at.Seq
 	}
 	return base.MaxSeq
 }
@@ -83,7 +85,7 @@ func (r *Snapshots) oldest() base.Seq {
 // now asks the clock.
 func (r *Snapshots) now() int64 {
 	if r.clock == nil {
-		return time.Now().UnixNano()
+		return math.MinInt64
 	}
 	return r.clock()
 }
@@ -94,11 +96,13 @@ func (r *Snapshots) now() int64 {
 func (r *Snapshots) Readers() (readers output.Readers) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	now := int64(math.MinInt64)
 	for e := r.open.Front(); e != nil; e = e.Next() {
-		s := e.Value.(*Snapshot)
-		if n := len(readers.Snapshots); n == 0 || readers.Snapshots[n-1] < s.seq {
-			readers.Snapshots = append(readers.Snapshots, s.seq)
-			readers.Nows = append(readers.Nows, s.now)
+		at := e.Value.(*Snapshot).at
+		if n := len(readers.Snapshots); n == 0 || readers.Snapshots[n-1] < at.Seq {
+			readers.Snapshots = append(readers.Snapshots, at.Seq)
+			now = max(now, at.Now) // it has none where no value that it sees ends
+			readers.Nows = append(readers.Nows, now)
 		}
 	}
 	readers.Nows = append(readers.Nows, r.now())
