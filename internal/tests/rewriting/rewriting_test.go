@@ -17,6 +17,7 @@ var kinds = [][]base.Kind{
 	{base.KindSetExpiring, base.KindSetExpiring, base.KindSetExpiring, base.KindMerge},
 	{base.KindRangeDelete, base.KindSet, base.KindSet},
 	{base.KindMerge},
+	{base.KindSetExpiring},
 }
 
 // TestEveryReaderSeesTheSame lets everything happen in random order: writes of all kinds,

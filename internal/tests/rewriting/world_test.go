@@ -143,9 +143,9 @@ func newWorld(t *testing.T, seed uint64) *world {
 		},
 		policy: compactor.NewPolicy(1 << 10),
 	}
-	w.policy.L0Trigger, w.policy.BaseBytes, w.policy.TableBytes, w.policy.TableLimitBytes = 4, 6<<10, 1500, 3000
+	w.policy.L0Trigger, w.policy.BaseBytes, w.policy.TableBytes, w.policy.TableLimitBytes = 4, 1<<10+int64(w.rng.IntN(6<<10)), 1500, 3000
 	w.policy.Multiplier = 2 + int64(w.rng.IntN(4))
-	w.space = 30 + w.rng.IntN(300)
+	w.space = 30 + w.rng.IntN(800)
 	w.memtable = memtable.New(1 << 20)
 	return w
 }
@@ -171,12 +171,12 @@ func (w *world) write(kind base.Kind) {
 		}
 		w.history.deletes = ranges.Merge(w.history.deletes, ranges.Of([]byte(key), end, w.lastSeq))
 	case base.KindSetExpiring:
-		op, _, _ := base.DecodeOp(base.AppendSetExpiring(nil, nil, []byte(value), w.now+int64(w.rng.IntN(300))))
+		op, _, _ := base.DecodeOp(base.AppendSetExpiring(nil, nil, []byte(value+strings.Repeat("x", w.rng.IntN(80))), w.now+int64(w.rng.IntN(300))))
 		value = string(op.Value)
 	case base.KindDelete:
 		value = ""
 	case base.KindSet:
-		value += strings.Repeat("x", w.rng.IntN(40))
+		value += strings.Repeat("x", w.rng.IntN(80))
 	}
 	w.memtable.Apply(base.Op{Kind: kind, Key: []byte(key), Value: []byte(value)}, w.lastSeq)
 	if kind != base.KindRangeDelete {
