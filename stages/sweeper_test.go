@@ -8,8 +8,8 @@ import (
 	"testing/synctest"
 
 	"lsmdb/internal/base"
-	"lsmdb/internal/view"
 	"lsmdb/internal/vfstest"
+	"lsmdb/internal/view"
 )
 
 // sweeping makes a Sweeper whose inbox names three files that exist.

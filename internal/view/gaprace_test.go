@@ -152,7 +152,7 @@ func (p *played) turns() {
 			must(p.t, p.walkers[i].it.Close())
 			p.walkers = slices.Delete(p.walkers, i, i+1)
 		}
-		if list := p.w.gaps.list.Load(); list != nil && slices.ContainsFunc(*list, func(g *gap) bool { return g.usable(p.w.Visible()) }) {
+		if list := p.w.gaps.list.Load(); list != nil && slices.ContainsFunc(*list, func(g *gap) bool { return g.usable(&At{Seq: p.w.Visible()}) }) {
 			p.skips++
 		}
 	}
