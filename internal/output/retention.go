@@ -116,12 +116,12 @@ func (r *Retention) Take(key base.InternalKey, value []byte, write Write) error 
 		}
 	}
 	switch {
-	case kind != base.KindDelete:
-		return write(key, value)
-	case r.elides(stripe, user):
+	case kind == base.KindDelete && r.elides(stripe, user):
 		return nil
+	case kind != trailer.Kind():
+		return r.writeOne(operand{seq: trailer.Seq()}, kind, write)
 	}
-	return r.writeOne(operand{seq: trailer.Seq()}, kind, write)
+	return write(key, value)
 }
 
 // End writes what is left when all entries were taken.
