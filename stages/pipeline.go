@@ -26,7 +26,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"runtime/debug"
 	"sync"
 
@@ -154,12 +153,6 @@ func assemble(env *Environment, start Start) *Pipeline {
 	p.writer.compactor = p.compactor.nudged
 	p.Merger, p.Clock = env.Merger, env.Clock
 	p.NotBefore(start.State.Now)
-	p.Snapshots.clock = func() int64 {
-		if !p.MayExpire() {
-			return math.MinInt64
-		}
-		return p.Now()
-	}
 	p.Publish(&view.State{Active: active, Sealed: start.Sealed, Version: start.State.Version}, start.State.LastSeq)
 	p.flusher = &Flusher{
 		env: env, published: &p.Published, snapshots: &p.Snapshots, inbox: sealed, keeper: proposals,

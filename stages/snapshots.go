@@ -2,7 +2,6 @@ package stages
 
 import (
 	"container/list"
-	"math"
 	"sync"
 
 	"lsmdb/internal/base"
@@ -18,7 +17,6 @@ import (
 // lists the snapshots after it has chosen its inputs, so a snapshot that it does
 // not find is newer than everything in them.
 type Snapshots struct {
-	clock   func() int64 // what time it is, in nanoseconds since 1970; it never runs back; nil: no value ends
 	mu      sync.Mutex
 	open    list.List // of *Snapshot, oldest first: later ones see no less
 	awaited base.Seq  // see await
@@ -82,30 +80,20 @@ func (r *Snapshots) oldest() base.Seq {
 	return base.MaxSeq
 }
 
-// now asks the clock.
-func (r *Snapshots) now() int64 {
-	if r.clock == nil {
-		return math.MinInt64
-	}
-	return r.clock()
-}
-
-// Readers returns the open snapshots. Of those with the same number the first has the
-// earliest time. Whoever comes later has none that is before the last one here: the clock
-// is asked under the mutex, too.
-func (r *Snapshots) Readers() (readers output.Readers) {
+// Readers returns the open snapshots, and the time. Of those with the same number the first
+// has the earliest. Whoever comes later has none that is before this one: the clock is
+// asked under the mutex, too.
+func (r *Snapshots) Readers(clock func() int64) (readers output.Readers) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := int64(math.MinInt64)
 	for e := r.open.Front(); e != nil; e = e.Next() {
 		at := e.Value.(*Snapshot).at
 		if n := len(readers.Snapshots); n == 0 || readers.Snapshots[n-1] < at.Seq {
 			readers.Snapshots = append(readers.Snapshots, at.Seq)
-			now = max(now, at.Now) // it has none where no value that it sees ends
-			readers.Nows = append(readers.Nows, now)
+			readers.Nows = append(readers.Nows, at.Now)
 		}
 	}
-	readers.Nows = append(readers.Nows, r.now())
+	readers.Nows = append(readers.Nows, clock())
 	return readers
 }
 
