@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"runtime/debug"
 
 	"lsmdb/internal/base"
@@ -53,6 +54,7 @@ type session struct {
 	snapshots    map[Handle]Snapshot
 	iterators    map[Handle]Iterator
 	transactions map[Handle]Tx
+	seconds      int            // where the clock stands
 	pending      []func() error // writes that nobody has waited for
 }
 
@@ -109,6 +111,7 @@ func (s *session) do(o Operation) (result string) {
 	case Close:
 		return s.close(o)
 	case Restart:
+		s.seconds = math.MaxInt // it may have been set
 		return outcome(s.store.Restart(o))
 	}
 	return s.move(o)

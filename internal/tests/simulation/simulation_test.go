@@ -145,7 +145,7 @@ type simulation struct {
 	met     *schedulesMet
 
 	clock *fixture.Clock
-	now   int64 // the latest that a database has seen on it
+	now   int64 // what it says
 
 	memtableBytes int64
 	valueBytes    int
@@ -245,7 +245,6 @@ func (s *simulation) run() {
 		return
 	}
 	w := newWorld(s)
-	s.clock.Set(s.now)
 	d, err := db.Open(fixture.Dir, fixture.On(s.disk, fixture.Speaking(db.Options{MemtableBytes: 1, ReadOnly: true}, s.clock)))
 	if err != nil {
 		s.fail(fmt.Errorf("the last open: %w", err))
@@ -266,7 +265,6 @@ func (s *simulation) run() {
 func (s *simulation) live(last bool) {
 	s.met.Lives++
 	s.tell(fmt.Sprintf("life %d", s.life))
-	s.clock.Set(s.now) // what was seen before may be forgotten
 	w := newWorld(s)
 	// Table files lead to the world. Did it lead on to their tables, the collector would
 	// never have them closed.
