@@ -173,11 +173,11 @@ func (r *modelRun) options() *db.Options {
 
 // open opens the database and compares it with the history, of which nothing may
 // be missing.
-func (r *modelRun) open() { r.reopen(len(r.h.Commits)) }
+func (r *modelRun) open() { r.reopen(len(r.h.Commits), r.h.ReopenedAt) }
 
 // reopen opens the database after its first `certain` commits at least must have
 // survived. Sometimes somebody looks at it without changing it before.
-func (r *modelRun) reopen(certain int) {
+func (r *modelRun) reopen(certain int, compare func(now int64, certain int, sequence uint64, found fixture.View) error) {
 	r.t.Helper()
 	var before fixture.View
 	if r.rng.IntN(2) == 0 && len(r.h.Commits) > 0 {
@@ -193,7 +193,7 @@ func (r *modelRun) reopen(certain int) {
 	if before != nil {
 		r.check(fixture.Differ(before, found))
 	}
-	r.check(r.h.ReopenedAt(r.now, certain, r.db.Metrics().Sequence, found))
+	r.check(compare(r.now, certain, r.db.Metrics().Sequence, found))
 }
 
 // forget ends what reads the database; with the database gone it must say so.
@@ -235,7 +235,7 @@ func (r *modelRun) kill() {
 	r.dead.Store(true)
 	r.db.Close()
 	r.forget(true)
-	r.reopen(certain)
+	r.reopen(certain, r.h.SurvivedAt)
 }
 
 // crash takes the power away.
@@ -264,5 +264,5 @@ func (r *modelRun) crash() {
 	r.check(r.db.Close())
 	r.forget(true)
 	r.mem, r.fs = clone, clone
-	r.reopen(certain)
+	r.reopen(certain, r.h.ReopenedAt)
 }
