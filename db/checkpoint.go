@@ -58,7 +58,7 @@ func (d *DB) NewCheckpoint(ctx context.Context) (*Checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	files, err := checkpoint.New(d.directory, capture.State.Version, capture.Last)
+	files, err := checkpoint.New(d.directory, capture.State.Version, capture.Last, d.published.NotBefore(0))
 	if err != nil {
 		d.published.Unpin(capture.State)
 		return nil, fmt.Errorf("lsmdb: checkpoint: %w", err)

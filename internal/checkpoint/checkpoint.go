@@ -27,8 +27,9 @@ type Files struct {
 	manifest []byte
 }
 
-// New describes the checkpoint of a version of the tree, in which last is the newest write.
-func New(source *output.Directory, v *manifest.Version, last base.Seq) (*Files, error) {
+// New describes the checkpoint of a version of the tree, in which last is the newest write
+// and by now values have ended.
+func New(source *output.Directory, v *manifest.Version, last base.Seq, now int64) (*Files, error) {
 	f := &Files{source: source, current: manifest.Current{Manifest: 1}}
 	for _, tables := range v.Levels {
 		f.tables = append(f.tables, tables...)
@@ -40,7 +41,7 @@ func New(source *output.Directory, v *manifest.Version, last base.Seq) (*Files, 
 			return nil, fmt.Errorf("invariant: a checkpoint at sequence number %d with %s", last, t)
 		}
 	}
-	state := manifest.State{DatabaseID: source.DatabaseID, Version: v, NextFile: f.current.Manifest + 1, LastSeq: last}
+	state := manifest.State{DatabaseID: source.DatabaseID, Version: v, NextFile: f.current.Manifest + 1, LastSeq: last, Now: now, Merger: source.MergerName}
 	mem := vfs.NewMem()
 	log, err := manifest.CreateLog(mem, "", f.current.Manifest, state)
 	if err != nil {

@@ -29,6 +29,7 @@ type Directory struct {
 	Logger     zerolog.Logger
 
 	Merger        *base.Merger  // nil: none
+	MergerName    string        // what the MANIFEST says of it, perhaps while there is none; empty: nothing
 	MergeFailures atomic.Uint64 // how often it failed in flushes and compactions, once for each key and stretch of operands
 }
 
