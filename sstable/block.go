@@ -138,7 +138,7 @@ func parse(p []byte, at int) (e entry, ok bool) {
 
 func parseLong(p []byte, at int) (e entry, ok bool) {
 	var fields [3]uint64
-	for i, limit := range [3]uint64{base.MaxKeyBytes, base.MaxKeyBytes, base.MaxValueBytes} {
+	for i, limit := range [3]uint64{base.MaxKeyBytes, base.MaxKeyBytes, maxValueBytes} {
 		n, width := binary.Uvarint(p[at:])
 		if width <= 0 || n > limit {
 			return e, false
@@ -152,6 +152,20 @@ func parseLong(p []byte, at int) (e entry, ok bool) {
 	e.value = at + int(fields[1]) + base.TrailerBytes
 	e.end = e.value + int(fields[2])
 	return e, true
+}
+
+// maxValueBytes is the longest value of an entry.
+const maxValueBytes = base.MaxValueBytes + base.ExpiryBytes
+
+// checkKind says why an entry of the kind cannot have a value of that length.
+func checkKind(kind base.Kind, valueBytes int) error {
+	switch {
+	case !kind.Known():
+		return fmt.Errorf("%w: unknown operation kind (%s)", base.ErrIncompatible, kind)
+	case kind == base.KindRangeDelete || kind == base.KindSetExpiring && valueBytes < base.ExpiryBytes:
+		return fmt.Errorf("%s with a value of %d bytes", kind, valueBytes)
+	}
+	return nil
 }
 
 // shape is what the check of a payload finds out for the decoding.
@@ -189,8 +203,10 @@ func check(payload []byte, t BlockType) (s shape, err error) {
 		if !ok || e.shared > userBytes || e.userBytes() > base.MaxKeyBytes {
 			return s, fmt.Errorf("entry at %d of its block is malformed", at)
 		}
-		if kind := base.Kind(entries[e.trailer()]); t == BlockData && !kind.Known() {
-			return s, fmt.Errorf("entry at %d of its block: %w: unknown operation kind (%s)", at, base.ErrIncompatible, kind)
+		if kind := base.Kind(entries[e.trailer()]); t == BlockData && kind != base.KindSet && kind != base.KindDelete {
+			if err := checkKind(kind, e.end-e.value); err != nil {
+				return s, fmt.Errorf("entry at %d of its block: %w", at, err)
+			}
 		}
 		if len(restarts) > 0 && uint64(at) == uint64(binary.LittleEndian.Uint32(restarts)) {
 			if e.shared != 0 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/ranges"
 )
 
 // Properties says what a table holds.
@@ -177,4 +178,46 @@ func (p *Properties) count(key base.InternalKey, value []byte, shadowed bool) {
 	p.LargestSeq = max(p.LargestSeq, trailer.Seq())
 	p.RawKeyBytes += uint64(len(key) - base.TrailerBytes)
 	p.RawValueBytes += uint64(len(value))
+}
+
+// countRanges adds the range deletes to the figures, after all entries and their largest
+// key.
+func (p *Properties) countRanges(l *ranges.List) {
+	if l.Empty() {
+		return
+	}
+	start, end := l.Bounds()
+	smallest := base.MakeInternalKey(start, l.Newest(start, base.MaxSeq), base.KindRangeDelete)
+	largest := base.MakeInternalKey(end, base.MaxSeq, base.KindRangeDelete)
+	if oldest, newest := l.Seqs(); p.Entries == 0 {
+		p.SmallestSeq, p.LargestSeq = oldest, newest
+	} else {
+		p.SmallestSeq, p.LargestSeq = min(p.SmallestSeq, oldest), max(p.LargestSeq, newest)
+	}
+	if p.Entries == 0 || base.Compare(smallest, p.Smallest) < 0 {
+		p.Smallest = smallest
+	}
+	if p.Entries == 0 || base.Compare(largest, p.Largest) > 0 {
+		p.Largest = largest
+	}
+	p.RangeDeletes = l.Count()
+}
+
+// decodeRanges decodes the range deletes of a table, which must be as these properties
+// tell.
+func (p *Properties) decodeRanges(payload []byte) (*ranges.List, error) {
+	l, err := ranges.Decode(payload)
+	if err != nil {
+		return nil, err
+	}
+	if count := l.Count(); count != p.RangeDeletes {
+		return nil, fmt.Errorf("properties tell of %d range deletes, the block holds %d", p.RangeDeletes, count)
+	}
+	start, end := l.Bounds()
+	oldest, newest := l.Seqs()
+	if bytes.Compare(start, p.Smallest.UserKey()) < 0 || bytes.Compare(end, p.Largest.UserKey()) > 0 || oldest < p.SmallestSeq || newest > p.LargestSeq {
+		return nil, fmt.Errorf("range deletes from %q to %q, numbers %d to %d, exceed the bounds %s to %s, %d to %d",
+			start, end, oldest, newest, p.Smallest, p.Largest, p.SmallestSeq, p.LargestSeq)
+	}
+	return l, nil
 }

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/ranges"
 	"lsmdb/internal/vfs"
 )
 
@@ -14,6 +15,7 @@ type Table struct {
 	source     *source
 	index      *index
 	filter     filter
+	ranges     *ranges.List
 	properties Properties
 	tail       []BlockInfo // type and place of the blocks behind the data, in order
 }
@@ -65,10 +67,17 @@ func (t *Table) load(sizeBytes int64) error {
 	p.SizeBytes, p.Identity = sizeBytes, f.identity
 	t.properties = p
 	filter := extent{p.DataBytes, p.FilterBytes}
-	separators := extent{filter.end(), p.IndexBytes}
+	rangeDeletes := extent{filter.end(), p.RangeBytes}
+	separators := extent{rangeDeletes.end(), p.IndexBytes}
 	if filter.length > 0 {
 		t.tail = append(t.tail, BlockInfo{Type: BlockFilter, Offset: filter.offset, SizeBytes: filter.length})
 		if t.filter, err = readPart(s, BlockFilter, filter, decodeFilter); err != nil {
+			return err
+		}
+	}
+	if rangeDeletes.length > 0 {
+		t.tail = append(t.tail, BlockInfo{Type: BlockRangeDelete, Offset: rangeDeletes.offset, SizeBytes: rangeDeletes.length})
+		if t.ranges, err = readPart(s, BlockRangeDelete, rangeDeletes, p.decodeRanges); err != nil {
 			return err
 		}
 	}
@@ -174,6 +183,10 @@ func (t *Table) block(i int, r *blockReader, own *block) (*block, error) {
 	}
 	return b, nil
 }
+
+// Ranges returns the range deletes of the table, nil if there are none. They are in memory
+// as long as the table is.
+func (t *Table) Ranges() *ranges.List { return t.ranges }
 
 // Properties returns what the table holds.
 func (t *Table) Properties() Properties { return t.properties }

@@ -2,6 +2,7 @@ package sstable
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -31,6 +32,17 @@ func set(user string, seq base.Seq, value string) item {
 
 func tombstone(user string, seq base.Seq) item {
 	return item{key: base.MakeInternalKey([]byte(user), seq, base.KindDelete)}
+}
+
+// merging is an item that merges an operand.
+func merging(user string, seq base.Seq, operand string) item {
+	return item{base.MakeInternalKey([]byte(user), seq, base.KindMerge), []byte(operand)}
+}
+
+// expiring is an item that sets user to value until some time.
+func expiring(user string, seq base.Seq, until int64, value string) item {
+	return item{base.MakeInternalKey([]byte(user), seq, base.KindSetExpiring),
+		append(binary.LittleEndian.AppendUint64(nil, uint64(until)), value...)}
 }
 
 var testIdentity = Identity(7, 42)
@@ -111,7 +123,14 @@ func randomItems(rng *rand.Rand, n int) []item {
 					value[i] = byte(rng.Uint32())
 				}
 			}
-			items = append(items, item{base.MakeInternalKey(user, seq, base.KindSet), value})
+			switch rng.IntN(8) {
+			case 0:
+				items = append(items, merging(string(user), seq, string(value)))
+			case 1:
+				items = append(items, expiring(string(user), seq, rng.Int64()-1<<62, string(value)))
+			default:
+				items = append(items, set(string(user), seq, string(value)))
+			}
 		}
 	}
 	return sortItems(items)
@@ -282,6 +301,11 @@ func TestProperties(t *testing.T) {
 	}, WriterOptions{FilterBitsPerKey: 10})
 	got := fmt.Sprint(p.Entries, p.Deletes, p.Shadowed, p.Smallest, p.Largest, p.SmallestSeq, p.LargestSeq, p.RawKeyBytes, p.RawValueBytes, p.DataBlocks, p.FilterBytes)
 	if want := `5 2 2 ""#9,set "b"#12,delete 3 12 4 12 1 72`; got != want {
+		t.Fatalf("got  %s\nwant %s", got, want)
+	}
+	_, p = write(t, []item{merging("a", 7, "x"), expiring("a", 6, -3, ""), expiring("b", 9, 40, ""), merging("c", 1, ""), expiring("d", 1, 0, "")}, WriterOptions{})
+	got = fmt.Sprint(p.Entries, p.Deletes, p.Shadowed, p.Merges, p.Expiring, p.EarliestExpiry, p.LatestExpiry, p.RawValueBytes)
+	if want := `5 0 1 2 3 -3 40 25`; got != want {
 		t.Fatalf("got  %s\nwant %s", got, want)
 	}
 }

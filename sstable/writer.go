@@ -9,6 +9,7 @@ import (
 	"github.com/golang/snappy"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/ranges"
 	"lsmdb/internal/vfs"
 )
 
@@ -26,9 +27,10 @@ type Writer struct {
 	pending   int64            // stored bytes of a finished block that has no index entry yet; 0: none
 	separator base.InternalKey // the index entry added last
 	hashes    []uint64         // of the distinct user keys
-	encoded   []byte           // scratch for compression
-	unwritten []byte           // blocks on their way to the file
-	offset    int64            // where the next block goes, unwritten ones counted
+	ranges    *ranges.List
+	encoded   []byte // scratch for compression
+	unwritten []byte // blocks on their way to the file
+	offset    int64  // where the next block goes, unwritten ones counted
 	closed    bool
 	err       error
 
@@ -91,14 +93,26 @@ func (w *Writer) Add(key base.InternalKey, value []byte) error {
 	return nil
 }
 
+// AddRanges gives the table its range deletes, of which none has an open end. It is called
+// once at most, at any time before Finish; a table may consist of them.
+func (w *Writer) AddRanges(l *ranges.List) {
+	if w.ranges != nil {
+		panic("invariant: a table gets range deletes twice")
+	}
+	w.ranges = l
+}
+
 // checkEntry asserts what Add demands. It returns the length of the user key's common
 // prefix with the one before, and whether the two are equal.
 func (w *Writer) checkEntry(key base.InternalKey, value []byte) (shared int, shadowed bool) {
-	if err := base.CheckInternalKey(key); err != nil || len(value) > base.MaxValueBytes {
+	if err := base.CheckInternalKey(key); err != nil || len(value) > maxValueBytes {
 		panic(fmt.Sprintf("invariant: table entry with key of %d bytes and value of %d bytes: %v", len(key), len(value), err))
 	}
-	if key.Kind() == base.KindDelete && len(value) > 0 {
+	switch kind := key.Kind(); {
+	case kind == base.KindDelete && len(value) > 0:
 		panic(fmt.Sprintf("invariant: tombstone %s has a value", key))
+	case checkKind(kind, len(value)) != nil:
+		panic(fmt.Sprintf("invariant: table entry %s: %v", key, checkKind(kind, len(value))))
 	}
 	if w.properties.Entries == 0 {
 		return 0, false
@@ -199,12 +213,16 @@ func (w *Writer) writeTail() error {
 	}
 	p := &w.properties
 	p.Largest, p.DataBytes = w.lastKey, w.offset
+	p.countRanges(w.ranges)
 	if len(w.hashes) > 0 {
 		p.FilterBytes = w.writeBlock(BlockFilter, buildFilter(w.hashes, w.options.FilterBitsPerKey), CompressionNone)
 	}
 	spare := w.hashes[:0]
 	spareHashes.Put(&spare)
 	w.hashes = nil
+	if p.RangeDeletes > 0 {
+		p.RangeBytes = w.writeBlock(BlockRangeDelete, w.ranges.AppendTo(nil), w.options.Compression)
+	}
 	p.IndexBytes = w.writeBlock(BlockIndex, w.index.finish(), w.options.Compression)
 	properties := extent{offset: w.offset}
 	properties.length = w.writeBlock(BlockProperties, p.appendTo(nil), CompressionNone)
