@@ -152,6 +152,8 @@ type Commit struct {
 	// commit, once everything before it lies in tables.
 	seal bool
 
+	load *load // what the operation of a load stands for; nil for all others
+
 	phase atomic.Uint32
 
 	// reply carries the one answer. The Writer (or, for a seal, the Flusher; or the

@@ -27,20 +27,21 @@ import (
 //     anything else is tried three times before it stops the database.
 //   - Drains by stopping its workers at their next block.
 type Compactor struct {
-	env       *Environment
-	published *view.Published // only to see whether anybody writes
-	snapshots *Snapshots
-	launch    func(name string, body func(context.Context) error, after func())
-	seal      func() *Commit // asks for a flush without waiting; nil: not possible now
-	inbox     *Inbox[Applied]
-	keeper    *Inbox[*Proposal]  // its workers share it with the Flusher
-	requests  chan *rangeRequest // callers send and wait, the loop receives, nobody closes; no capacity: nothing is left behind
-	finished  chan finishedJob   // workers send, the loop receives, nobody closes; one place per worker, so a worker never waits
-	nudged    chan struct{}      // anyone sends without waiting, the loop receives, nobody closes; capacity 1 remembers it
-	stopping  chan struct{}      // the steward closes it: start no more jobs, stop the running ones
-	idle      chan struct{}      // the loop closes it when it is stopping and no worker is left
-	stuck     chan struct{}      // the loop closes it when a table was set aside: level 0 may never shrink again
-	jobs      jobCounter
+	env                    *Environment
+	published              *view.Published // only to see whether anybody writes
+	snapshots              *Snapshots
+	launch                 func(name string, body func(context.Context) error, after func())
+	seal                   func() *Commit // asks for a flush without waiting; nil: not possible now
+	inbox                  *Inbox[Applied]
+	keeper                 *Inbox[*Proposal]  // its workers share it with the Flusher
+	requests               chan *rangeRequest // callers send and wait, the loop receives, nobody closes; no capacity: nothing is left behind
+	reservations, released chan *reservation  // callers send and wait, the loop receives, nobody closes; no capacity, as above
+	finished               chan finishedJob   // workers send, the loop receives, nobody closes; one place per worker, so a worker never waits
+	nudged                 chan struct{}      // anyone sends without waiting, the loop receives, nobody closes; capacity 1 remembers it
+	stopping               chan struct{}      // the steward closes it: start no more jobs, stop the running ones
+	idle                   chan struct{}      // the loop closes it when it is stopping and no worker is left
+	stuck                  chan struct{}      // the loop closes it when a table was set aside: level 0 may never shrink again
+	jobs                   jobCounter
 
 	newest   Applied
 	running  []*compactor.Job
@@ -49,6 +50,7 @@ type Compactor struct {
 	failing  map[uint64]*backOff // of jobs that failed, by their first input
 	resume   <-chan time.Time    // no job starts before it fires; nil: no reason to wait
 	pending  []*rangeRequest     // the first is under way
+	reserved []*reservation      // of loads
 	serving  int                 // running jobs that serve requests
 	stopped  bool
 	settled  bool // idle is closed
@@ -78,7 +80,8 @@ type finishedJob struct {
 func newCompactor(env *Environment, published *view.Published, snapshots *Snapshots, inbox *Inbox[Applied], keeper *Inbox[*Proposal], v *manifest.Version) *Compactor {
 	return &Compactor{
 		env: env, published: published, snapshots: snapshots, inbox: inbox, keeper: keeper,
-		requests: make(chan *rangeRequest),
+		requests:     make(chan *rangeRequest),
+		reservations: make(chan *reservation), released: make(chan *reservation),
 		finished: make(chan finishedJob, env.Workers),
 		nudged:   make(chan struct{}, 1),
 		stopping: make(chan struct{}),
@@ -98,6 +101,7 @@ func (c *Compactor) run(ctx context.Context) error {
 	defer stop()
 	inbox, stopping := c.inbox.ch, c.stopping
 	for inbox != nil || !c.settled {
+		c.grant()
 		c.dispatch(workers)
 		select {
 		case a, open := <-inbox:
@@ -110,6 +114,11 @@ func (c *Compactor) run(ctx context.Context) error {
 			// Whoever asks may have flushed before: that version waits in the inbox.
 			inbox = c.catchUp(inbox)
 			c.pending = append(c.pending, r)
+		case r := <-c.reservations:
+			c.reserved = append(c.reserved, r)
+		case r := <-c.released:
+			inbox = c.catchUp(inbox) // the version with what was loaded waits there
+			c.reserved = slices.DeleteFunc(c.reserved, func(other *reservation) bool { return other == r })
 		case <-c.nudged:
 		case <-c.resume:
 			c.resume = nil
@@ -197,7 +206,7 @@ func (c *Compactor) choose() (job *compactor.Job, manual bool) {
 	_, oldest := c.snapshots.Count()
 	for len(c.pending) > 0 {
 		r := c.pending[0]
-		job, done := compactor.PickRange(c.env.Policy, c.newest.Version, c.running, c.setAside, oldest, r.bounds)
+		job, done := compactor.PickRange(c.env.Policy, c.newest.Version, c.underWay(), c.setAside, oldest, r.bounds)
 		abandoned := r.ctx.Err() != nil
 		if job != nil && !abandoned {
 			return job, true
@@ -212,7 +221,7 @@ func (c *Compactor) choose() (job *compactor.Job, manual bool) {
 		r.reply <- cmp.Or(r.ctx.Err(), c.damageWithin(r.bounds)) // the caller may not have seen yet that ctx ended
 		c.pending = c.pending[1:]
 	}
-	job = compactor.Pick(c.env.Policy, c.newest.Version, c.running, c.setAside, oldest)
+	job = compactor.Pick(c.env.Policy, c.newest.Version, c.underWay(), c.setAside, oldest)
 	if job == nil && c.snapshots.await(compactor.Awaited(c.newest.Version, oldest)) {
 		return c.choose()
 	}

@@ -9,6 +9,7 @@ import (
 	"lsmdb/flusher"
 	"lsmdb/internal/base"
 	"lsmdb/internal/output"
+	"lsmdb/internal/view"
 	"lsmdb/manifest"
 )
 
@@ -25,6 +26,7 @@ import (
 //     more and then leaves the rest to the WAL, which holds all of it.
 type Flusher struct {
 	env       *Environment
+	published *view.Published
 	snapshots *Snapshots
 	inbox     *Inbox[Sealed]
 	keeper    *Inbox[*Proposal] // shared with the compaction workers
@@ -60,6 +62,12 @@ func (f *Flusher) handle(ctx context.Context, s Sealed) error {
 	}
 	if err != nil {
 		return err // the waiter is answered by refuse, when no stage goes on any more
+	}
+	if s.waiter != nil && s.waiter.load != nil {
+		if err := f.load(ctx, s.waiter.load); err != nil {
+			return err
+		}
+		f.waiter = nil // the Writer answers
 	}
 	f.answer(f.left)
 	if verdict.hold == nil {

@@ -153,7 +153,7 @@ func assemble(env *Environment, start Start) *Pipeline {
 	p.writer.compactor = p.compactor.nudged
 	p.Publish(&view.State{Active: active, Sealed: start.Sealed, Version: start.State.Version}, start.State.LastSeq)
 	p.flusher = &Flusher{
-		env: env, snapshots: &p.Snapshots, inbox: sealed, keeper: proposals,
+		env: env, published: &p.Published, snapshots: &p.Snapshots, inbox: sealed, keeper: proposals,
 		closing: p.closing, stuck: p.compactor.stuck,
 	}
 	p.keeper = &Keeper{
