@@ -72,7 +72,7 @@ func (d *DB) writeSorted(ctx context.Context, sorted iter.Seq2[[]byte, []byte]) 
 		case last != nil && bytes.Compare(user, last) <= 0:
 			return nil, fmt.Errorf("lsmdb: load: the input is not sorted: %q follows %q", user, last)
 		}
-		if err := base.CheckSizes(user, value); err != nil {
+		if err := base.CheckSizes(len(user), len(value)); err != nil {
 			return nil, err
 		}
 		key = base.AppendInternalKey(key[:0], user, base.MakeTrailer(output.LoadedSeq, base.KindSet))

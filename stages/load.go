@@ -75,6 +75,9 @@ func (p *Pipeline) load(ctx context.Context, l *load) error {
 	return err
 }
 
+// TableLimitBytes is the size of the largest tables.
+func (p *Pipeline) TableLimitBytes() int64 { return p.env.Policy.TableLimitBytes }
+
 // nothing is both ends of a range delete without keys.
 var nothing = []byte{0}
 
