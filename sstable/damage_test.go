@@ -50,6 +50,7 @@ func richTable(t testing.TB) ([]byte, model) {
 	items := sortItems([]item{
 		set("apple", 9, "red"), merging("apple", 8, "green"), expiring("bird", 7, -5, "sings"), expiring("cow", 3, 1<<40, ""), tombstone("dog", 2),
 		merging("egg", 6, ""), set("fish", 5, ""),
+		expiring("large", 4, -7, strings.Repeat("x", minLargeBytes)), set("large", 3, strings.Repeat("y", minLargeBytes)), set("less", 2, ""),
 	})
 	data, _ := writeRanges(t, items, deleted("cat dog 4", "coal eel 6", "z zz 1"), WriterOptions{BlockBytes: 60, FilterBitsPerKey: 8, Compression: CompressionSnappy})
 	return data, items
@@ -79,6 +80,16 @@ func exercise(t testing.TB, data []byte, o ReaderOptions, m model) error {
 		if err != nil && !damaged(err) {
 			t.Fatalf("get: %v", err)
 		}
+		_, valueBytes, trailer, found, err := table.Find(it.key, base.Hash(it.key.UserKey()))
+		if err == nil && (!found || trailer != it.key.Trailer() || valueBytes != len(it.value)) || err != nil && !damaged(err) {
+			t.Fatalf("find %s: %d bytes, %v, %v", it.key, valueBytes, found, err)
+		}
+	}
+	keys := table.NewIterator(IteratorOptions{KeysOnly: true})
+	for ok := keys.First(); ok; ok = keys.Next() {
+	}
+	if keys.Err() != nil && !damaged(keys.Err()) {
+		t.Fatalf("scan of keys: %v", keys.Err())
 	}
 	it := table.NewIterator(IteratorOptions{NoFill: true, ReadAheadBytes: 1 << 20})
 	i := 0

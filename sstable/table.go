@@ -87,8 +87,9 @@ func (t *Table) load(sizeBytes int64) error {
 	t.index, err = readPart(s, BlockIndex, separators, func(payload []byte) (*index, error) {
 		return decodeIndex(payload, p.DataBytes)
 	})
-	if err == nil && p.DataBlocks != uint64(t.index.count()) {
-		return base.Corruptf(s.name, separators.offset, "properties tell of %d data blocks, the index of %d", p.DataBlocks, t.index.count())
+	if err == nil && (p.DataBlocks != uint64(t.index.count()) || p.LargeValues != t.index.largeValues) {
+		return base.Corruptf(s.name, separators.offset, "properties tell of %d data blocks, %d of them large values, the index of %d and %d",
+			p.DataBlocks, p.LargeValues, t.index.count(), t.index.largeValues)
 	}
 	return err
 }
@@ -147,13 +148,39 @@ func (t *Table) Get(search base.InternalKey, hash uint64) (value []byte, trailer
 		}
 		value, trailer, found = b.get(search)
 	}
-	if t.filter.count > 0 {
-		s.stats.passes.add()
-		if !found {
-			s.stats.falsePositives.add()
+	t.count(found)
+	return value, trailer, found, nil
+}
+
+// Find finds what Get finds, and how long its value is. A large value, that is one in a
+// block of its own, is not read: then value holds when it ends, if it does, and is empty
+// otherwise.
+func (t *Table) Find(search base.InternalKey, hash uint64) (value []byte, valueBytes int, trailer base.Trailer, found bool, err error) {
+	if t.index.largeValues > 0 && !t.source.closed.Load() && t.filter.mayContain(hash) {
+		if i := t.index.find(search); i < t.index.count() {
+			if valueBytes, ok := t.index.large(i); ok {
+				var stub block
+				t.index.stub(i, &stub)
+				if value, trailer, found = stub.get(search); !found {
+					valueBytes = 0
+				}
+				t.count(found)
+				return value, valueBytes, trailer, found, nil
+			}
 		}
 	}
-	return value, trailer, found, nil
+	value, trailer, found, err = t.Get(search, hash)
+	return value, len(value), trailer, found, err
+}
+
+// count counts a search that the filter let pass.
+func (t *Table) count(found bool) {
+	if t.filter.count > 0 {
+		t.source.stats.passes.add()
+		if !found {
+			t.source.stats.falsePositives.add()
+		}
+	}
 }
 
 // block returns data block i, the cached one or one that is read with r; without r a

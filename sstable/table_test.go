@@ -2,6 +2,7 @@ package sstable
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -173,6 +174,13 @@ func checkGet(t *testing.T, table *Table, m model, search base.InternalKey) {
 	if err != nil || found != wantFound || found && (trailer != want.key.Trailer() || !bytes.Equal(value, want.value)) {
 		t.Fatalf("get %s: %d bytes, %d,%s, %v, %v; want %s %v", search, len(value), trailer.Seq(), trailer.Kind(), found, err, want.key, wantFound)
 	}
+	value, valueBytes, trailer, found, err := table.Find(search, base.Hash(search.UserKey()))
+	if err != nil || found != wantFound || valueBytes != len(want.value) || found && trailer != want.key.Trailer() || !bytes.HasPrefix(want.value, value) {
+		t.Fatalf("find %s: %d bytes, %d,%s, %v, %v; want %s %v", search, valueBytes, trailer.Seq(), trailer.Kind(), found, err, want.key, wantFound)
+	}
+	if found && trailer.Kind() == base.KindSetExpiring && len(value) < base.ExpiryBytes {
+		t.Fatalf("find %s does not tell when the value ends", search)
+	}
 }
 
 func TestTablesAgainstModel(t *testing.T) {
@@ -213,12 +221,31 @@ func checkAgainstModel(t *testing.T, rng *rand.Rand, o WriterOptions) {
 		walk(t, rng, table.NewIterator(IteratorOptions{}), items)
 		walk(t, rng, table.NewIterator(IteratorOptions{NoFill: true, ReadAheadBytes: 30000}), items)
 		walk(t, rng, table.NewIterator(IteratorOptions{ReadAheadBytes: 1000}), items)
+		keys := keysOf(items, max(2048, cmp.Or(o.BlockBytes, 4096)/2))
+		walk(t, rng, table.NewIterator(IteratorOptions{KeysOnly: true}), keys)
+		walk(t, rng, table.NewIterator(IteratorOptions{KeysOnly: true, NoFill: true, ReadAheadBytes: 30000}), keys)
 		total := int64(0)
 		if err := table.Verify(func(n int64) { total += n }); err != nil || total != int64(len(data)) {
 			t.Fatalf("verify: %v, progress %d of %d", err, total, len(data))
 		}
 	}
 	checkCache(t, cache)
+}
+
+// keysOf is what a walk with KeysOnly shows: values of largeBytes and more are not there,
+// but for the time at which they end.
+func keysOf(m []item, largeBytes int) model {
+	keys := slices.Clone(m)
+	for i, it := range m {
+		if len(it.value) < largeBytes {
+			continue
+		}
+		keys[i].value = nil
+		if it.key.Kind() == base.KindSetExpiring {
+			keys[i].value = it.value[:base.ExpiryBytes]
+		}
+	}
+	return keys
 }
 
 func randomSearch(rng *rand.Rand, items []item) base.InternalKey {

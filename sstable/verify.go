@@ -54,6 +54,14 @@ func decodeData(payload []byte) (*block, error) {
 
 func (v *verifier) verifyBlock(b *block, i int) error {
 	var key base.InternalKey
+	if valueBytes, large := v.table.index.large(i); large {
+		var stub block
+		v.table.index.stub(i, &stub)
+		if b.count() != 1 || !bytes.Equal(b.appendKey(nil, 0), stub.appendKey(nil, 0)) || len(b.value(0)) != valueBytes || !bytes.HasPrefix(b.value(0), stub.value(0)) {
+			return fmt.Errorf("the index tells of a value of %d bytes for %s alone, and not of this block", valueBytes, stub.appendKey(nil, 0))
+		}
+		v.counted.LargeValues++
+	}
 	for j := range b.count() {
 		key = b.appendKey(key[:0], j)
 		if err := v.verifyEntry(key, b.value(j), i); err != nil {

@@ -384,6 +384,9 @@ func (w *Writer) insert() {
 	for i, c := range w.group {
 		for op := range c.all() {
 			w.active.Apply(op, w.next)
+			if op.Kind > base.KindDelete {
+				w.published.Applied(op, w.next, w.active.Len())
+			}
 			w.fill(op)
 			w.next++
 		}
@@ -446,7 +449,7 @@ func (w *Writer) acknowledge(ctx context.Context) error {
 	if !w.active.Empty() {
 		err = w.rotate(ctx, 0, last)
 	} else if err = w.env.CheckPlace(); err == nil {
-		err = w.handOn(ctx, Sealed{waiter: last})
+		err = w.handOn(ctx, Sealed{LastSeq: w.next - 1, waiter: last})
 	}
 	if last.load != nil {
 		err = w.endLoad(ctx, last.load, err)
