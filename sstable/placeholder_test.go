@@ -53,7 +53,7 @@ func TestNumberFromOutside(t *testing.T) {
 					checkGet(t, table, m, base.AppendSearchKey(nil, it.key.UserKey(), loadedSeq-1))
 				}
 			}
-			for _, o := range []IteratorOptions{{}, {NoFill: true}, {NoFill: true, ReadAheadBytes: 8 << 20}} {
+			for _, o := range []IteratorOptions{{}, {NoCacheFill: true}, {NoCacheFill: true, ReadAheadBytes: 8 << 20}} {
 				it := table.NewIterator(o)
 				scan(t, it, m)
 				scan(t, it, m)
@@ -142,7 +142,7 @@ func TestLongValueIsNumberedTwice(t *testing.T) {
 	table := open(t, data, ReaderOptions{Seq: 9, Cache: NewCache(1 << 20)})
 	m := model{set("long", 9, string(noise)), set("short", 9, "")}
 	checkGet(t, table, m, m[1].key) // from now on its block is cached
-	it := table.NewIterator(IteratorOptions{NoFill: true})
+	it := table.NewIterator(IteratorOptions{NoCacheFill: true})
 	scan(t, it, m)
 	scan(t, it, m)
 }
