@@ -246,6 +246,7 @@ func (w *Writer) writeTail() error {
 	}
 	p := &w.properties
 	p.Largest, p.DataBytes = w.lastKey, w.offset
+	p.countHalf()
 	p.countRanges(w.ranges)
 	if w.options.Placeholder && p.LargestSeq != 0 {
 		p.Placeholder = placeholder

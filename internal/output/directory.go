@@ -27,6 +27,22 @@ type Directory struct {
 	Files      *sstable.OpenFiles
 	Numbers    *FileNumbers
 	Logger     zerolog.Logger
+
+	Merger        *base.Merger  // nil: none
+	MergeFailures atomic.Uint64 // how often it failed in flushes and compactions, once for each key and stretch of operands
+}
+
+// NewRetention returns what keeps, of what flushes or compactions write again, what the
+// scope asks for. The directory's Merger merges operands; when that fails for the first
+// time it is logged.
+func (d *Directory) NewRetention(s Scope) *Retention {
+	s.Merger = d.Merger
+	s.Failed = func(err error) {
+		if d.MergeFailures.Add(1) == 1 {
+			d.Logger.Error().Err(err).Msg("the merge operator failed; such operands stay as they are, and reads of their keys fail")
+		}
+	}
+	return NewRetention(s)
 }
 
 // FileNumbers hands out the numbers of files. One counter serves all types of

@@ -37,6 +37,9 @@ func newDirectory(fsys vfs.FS) *Directory {
 	}
 }
 
+// history is some versions of some keys, in internal order.
+type history []base.InternalKey
+
 // someEntries has three versions of every second user key and one of the others.
 func someEntries(users int) (h history) {
 	for i := range users {
