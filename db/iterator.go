@@ -5,7 +5,6 @@ import (
 	"iter"
 	"slices"
 
-	"lsmdb/internal/base"
 	"lsmdb/internal/view"
 )
 
@@ -88,14 +87,14 @@ func (d *DB) NewIterator(o *IterOptions) (*Iterator, error) {
 	}
 	// The state is loaded before the sequence number: see view.Published.
 	r := d.published.Enter()
-	return newIterator(d, r, d.published.Visible(), nil, o)
+	return newIterator(d, r, view.At{Seq: d.published.Visible()}, nil, o)
 }
 
 // newIterator returns an iterator over the keys with a prefix, which it does not show.
-func newIterator(d *DB, r view.Reading, seq base.Seq, prefix []byte, o *IterOptions) (*Iterator, error) {
+func newIterator(d *DB, r view.Reading, at view.At, prefix []byte, o *IterOptions) (*Iterator, error) {
 	lower, upper := o.bounds()
 	lower, upper = rangeIn(prefix, lower, upper)
-	return &Iterator{walk: r.NewIterator(seq, lower, upper, &d.closed), prefix: prefix}, nil
+	return &Iterator{walk: r.NewIterator(at, view.IteratorOptions{Lower: lower, Upper: upper}, &d.closed), prefix: prefix}, nil
 }
 
 // First moves to the first key of the range.

@@ -3,6 +3,8 @@ package db
 import (
 	"bytes"
 	"sync"
+
+	"lsmdb/internal/view"
 )
 
 // Keyspace is the part of a database whose keys begin with a prefix, with the API of a
@@ -72,5 +74,5 @@ func (k *Keyspace) NewIterator(o *IterOptions) (*Iterator, error) {
 		return nil, ErrClosed
 	}
 	r := k.db.published.Enter() // before the sequence number, as in DB.NewIterator
-	return newIterator(k.db, r, k.db.published.Visible(), k.prefix, o)
+	return newIterator(k.db, r, view.At{Seq: k.db.published.Visible()}, k.prefix, o)
 }

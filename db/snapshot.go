@@ -3,7 +3,6 @@ package db
 import (
 	"sync/atomic"
 
-	"lsmdb/internal/base"
 	"lsmdb/internal/view"
 	"lsmdb/stages"
 )
@@ -12,7 +11,7 @@ import (
 // version it can see is kept, which costs space. It is safe for concurrent use.
 type Snapshot struct {
 	db     *DB
-	seq    base.Seq
+	at     view.At
 	held   *stages.Snapshot // nil in a read-only database, where nothing is ever dropped
 	closed atomic.Bool
 
@@ -28,11 +27,11 @@ func (d *DB) NewSnapshot() (*Snapshot, error) {
 	}
 	s := &Snapshot{db: d}
 	if d.pipeline == nil {
-		s.seq = d.published.Visible()
+		s.at.Seq = d.published.Visible()
 		return s, nil
 	}
 	s.held = d.pipeline.Acquire()
-	s.seq = s.held.Seq()
+	s.at.Seq = s.held.Seq()
 	return s, nil
 }
 
@@ -62,7 +61,7 @@ func (s *Snapshot) AppendValue(dst, key []byte) ([]byte, error) {
 		defer wholes.Put(w)
 		key = *w
 	}
-	return appendValue(dst, r, s.original().seq, key)
+	return appendValue(dst, r, s.original().at, key)
 }
 
 // Has reports whether key had a value.
@@ -76,7 +75,7 @@ func (s *Snapshot) Has(key []byte) (bool, error) {
 		defer wholes.Put(w)
 		key = *w
 	}
-	return has(r, s.original().seq, key)
+	return has(r, s.original().at, key)
 }
 
 // NewIterator returns an iterator over what the snapshot shows. It stays usable
@@ -86,7 +85,7 @@ func (s *Snapshot) NewIterator(o *IterOptions) (*Iterator, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newIterator(s.original().db, r, s.original().seq, s.prefix, o)
+	return newIterator(s.original().db, r, s.original().at, s.prefix, o)
 }
 
 // Close releases what only the snapshot needed. It is idempotent.

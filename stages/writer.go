@@ -379,6 +379,9 @@ func (w *Writer) insert() {
 	for i, c := range w.group {
 		for op := range c.all() {
 			w.active.Apply(op, w.next)
+			if op.Kind > base.KindDelete {
+				w.published.Applied(op, w.next, w.active.Len())
+			}
 			w.fill(op)
 			w.next++
 		}

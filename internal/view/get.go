@@ -7,68 +7,201 @@ import (
 
 	"lsmdb/internal/base"
 	"lsmdb/manifest"
+	"lsmdb/memtable"
+	"lsmdb/sstable"
 )
 
-// shows reports whether a version is a value. The newest visible version of a key
-// decides: a key that it deletes has none, whatever is older.
-func shows(t base.Trailer) bool { return t.Kind() == base.KindSet }
+// Get looks for what key has at an instant. The value is valid until Leave.
+func (r Reading) Get(at At, key []byte) (value []byte, found bool, err error) {
+	l := lookup{at: at, key: key, hash: base.Hash(key)}
+	err = r.find(&l)
+	return l.value, l.found, err
+}
 
-// Get looks for the newest version of key that is visible at seq, newest run first: the
-// first version it meets decides. The value is valid until Leave.
-func (r Reading) Get(seq base.Seq, key []byte) (value []byte, found bool, err error) {
-	hash := base.Hash(key)
-	if value, t, ok := r.Active.Get(key, hash, seq); ok {
-		return value, shows(t), nil
+// Has reports whether key has a value, which is not read. So an operand that cannot be
+// merged counts as one.
+func (r Reading) Has(at At, key []byte) (found bool, err error) {
+	l := lookup{at: at, key: key, hash: base.Hash(key), wanted: nothing}
+	err = r.find(&l)
+	return l.found, err
+}
+
+// Size returns the length of the value of key, which is not read if it is large, unless
+// there are operands.
+func (r Reading) Size(at At, key []byte) (bytes int, found bool, err error) {
+	l := lookup{at: at, key: key, hash: base.Hash(key), wanted: length}
+	err = r.find(&l)
+	return l.bytes, l.found, err
+}
+
+// lookup is the search for what one key has. It goes from the newest run to the oldest
+// one. The first version that it meets decides, unless a range delete that was met before,
+// or in the same run, is newer. Below an operand it goes on.
+type lookup struct {
+	at     At
+	key    []byte
+	hash   uint64
+	wanted wanted
+
+	cover    base.Seq // newest range delete met that covers key
+	operands [][]byte // newest first
+	value    []byte   // that they are merged onto
+	bytes    int      // its length
+	found    bool     // there is one
+}
+
+// wanted is what a lookup is to find out of the value.
+type wanted uint8
+
+const (
+	everything wanted = iota
+	length
+	nothing
+)
+
+// find searches all runs, and merges.
+func (r *Reading) find(l *lookup) error {
+	err := r.search(l)
+	if err != nil || len(l.operands) == 0 {
+		l.found = l.found && err == nil
+		return err
 	}
-	for _, m := range r.Sealed {
-		if value, t, ok := m.Get(key, hash, seq); ok {
-			return value, shows(t), nil
+	if l.wanted == nothing && r.published.Merger != nil {
+		l.found = true
+		return nil
+	}
+	older := l.value
+	if l.found && older == nil {
+		older = []byte{} // an empty value is a value
+	}
+	l.value, err = new(base.Fold).Onto(r.published.Merger, l.key, older, l.operands)
+	l.bytes, l.found = len(l.value), err == nil
+	return err
+}
+
+// search searches all runs.
+func (r *Reading) search(l *lookup) error {
+	for _, m := range r.own {
+		if r.inMemtable(l, m, l.at.Own) {
+			return nil
 		}
 	}
-	if len(key) > base.MaxKeyBytes {
-		return nil, false, nil // and no buffer of that size is kept for it
+	if r.inMemtable(l, r.Active, l.at.Seq) {
+		return nil
 	}
-	value, t, ok, err := r.getFromTables(seq, key, hash)
-	return value, ok && shows(t), err
+	for _, m := range r.Sealed {
+		if r.inMemtable(l, m, l.at.Seq) {
+			return nil
+		}
+	}
+	if len(l.key) > base.MaxKeyBytes {
+		return nil // and no buffer of that size is kept for it
+	}
+	return r.inTables(l)
+}
+
+// inMemtable looks at the versions of a memtable that are visible at seq. It reports
+// whether older ones do not matter.
+func (r *Reading) inMemtable(l *lookup, m *memtable.Memtable, seq base.Seq) (done bool) {
+	l.cover = max(l.cover, m.Covered(l.key, seq))
+	for {
+		value, t, ok := m.Get(l.key, l.hash, seq)
+		if !ok {
+			return l.cover > 0
+		}
+		if r.meet(l, value, len(value), t) {
+			return true
+		}
+		seq = t.Seq() - 1
+	}
+}
+
+// meet looks at the next older visible version. It reports whether those that are older
+// still do not matter.
+func (r *Reading) meet(l *lookup, value []byte, bytes int, t base.Trailer) (done bool) {
+	if t.Seq() < l.cover {
+		return true
+	}
+	switch t.Kind() {
+	case base.KindSet:
+		l.value, l.bytes, l.found = value, bytes, true
+	case base.KindMerge:
+		l.operands = append(l.operands, value)
+		return l.wanted == nothing
+	case base.KindSetExpiring:
+		if l.at.Now == 0 {
+			l.at.Now = r.published.Now()
+		}
+		if l.at.Now < base.Until(value) {
+			l.value, l.bytes, l.found = value[base.ExpiryBytes:], bytes-base.ExpiryBytes, true
+		}
+	}
+	return true
 }
 
 // searchKeys recycles the internal keys that tables are searched for.
 var searchKeys = sync.Pool{New: func() any { return new(base.InternalKey) }}
 
-func (r Reading) getFromTables(seq base.Seq, key []byte, hash uint64) (value []byte, t base.Trailer, found bool, err error) {
+func (r *Reading) inTables(l *lookup) error {
 	search := searchKeys.Get().(*base.InternalKey)
 	defer searchKeys.Put(search)
-	*search = base.AppendSearchKey((*search)[:0], key, seq)
+	*search = base.AppendSearchKey((*search)[:0], l.key, l.at.Seq)
 	level0 := r.Version.Levels[0]
 	if len(level0) > 0 && rand.Uint32()%detourSample == 0 {
 		r.published.detour(r.Version, detourSample*getDetourBytes*int64(len(level0)))
 	}
 	for _, t := range level0 {
-		if bytes.Compare(key, t.Smallest.UserKey()) < 0 || bytes.Compare(key, t.Largest.UserKey()) > 0 {
+		if bytes.Compare(l.key, t.Smallest.UserKey()) < 0 || t.EndsBefore(l.key) {
 			continue
 		}
-		if value, trailer, found, err := getFromTable(t, *search, hash); found || err != nil {
-			return value, trailer, found, err
+		if done, err := r.inTable(l, t, search); done || err != nil {
+			return err
 		}
 	}
 	for level := 1; level < manifest.NumLevels; level++ {
-		t := r.Version.Find(level, key)
+		t := r.Version.Find(level, l.key)
 		if t == nil {
 			continue
 		}
-		if value, trailer, found, err := getFromTable(t, *search, hash); found || err != nil {
-			return value, trailer, found, err
+		if done, err := r.inTable(l, t, search); done || err != nil {
+			return err
 		}
 	}
-	return nil, 0, false, nil
+	return nil
 }
 
-func getFromTable(t *manifest.TableMeta, search base.InternalKey, hash uint64) ([]byte, base.Trailer, bool, error) {
+// inTable is inMemtable for a table. Its filter knows nothing of range deletes.
+func (r *Reading) inTable(l *lookup, t *manifest.TableMeta, search *base.InternalKey) (done bool, err error) {
 	table, err := t.Handle.Table()
 	if err != nil {
-		return nil, 0, false, err
+		return false, err
 	}
-	return table.Get(search, hash)
+	if t.RangeDeletes > 0 {
+		l.cover = max(l.cover, table.Ranges().Newest(l.key, l.at.Seq))
+	}
+	for {
+		value, bytes, trailer, found, err := l.look(table, *search)
+		if err != nil || !found {
+			return l.cover > 0, err
+		}
+		if l.wanted == length && trailer.Kind() == base.KindMerge {
+			l.wanted = everything
+			continue
+		}
+		if r.meet(l, value, bytes, trailer) {
+			return true, nil
+		}
+		*search = base.AppendSearchKey((*search)[:0], l.key, trailer.Seq()-1)
+	}
+}
+
+// look finds the newest version in a table that is not newer than search.
+func (l *lookup) look(t *sstable.Table, search base.InternalKey) (value []byte, bytes int, trailer base.Trailer, found bool, err error) {
+	if l.wanted != everything {
+		return t.Find(search, l.hash)
+	}
+	value, trailer, found, err = t.Get(search, l.hash)
+	return value, len(value), trailer, found, err
 }
 
 // What a read spends on each table of level 0, in bytes that a compaction could have
