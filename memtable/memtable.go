@@ -34,7 +34,7 @@
 //
 // # Concurrency
 //
-// One writer at a time calls Insert and Fits. Any number of readers may call
+// One writer at a time calls Insert, Apply and Fits. Any number of readers may call
 // everything else at the same time, without locks and without waiting. A reader
 // sees every Insert that returned before the reader learned of it; it may or may
 // not see later ones, which it tells by their sequence numbers.
@@ -60,12 +60,14 @@ import (
 	"sync/atomic"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/ranges"
 )
 
 // Memtable is a sorted, multi-version map in memory. See the package comment for
 // who may call what at the same time.
 type Memtable struct {
-	tree tree
+	ranges ranges.Set // beside the tree, on Go's heap
+	tree   tree
 
 	// The writer changes the rest with every entry. The gap keeps these lines
 	// out of the ones that every read needs.
@@ -73,8 +75,10 @@ type Memtable struct {
 	filled atomic.Uint64 // bytes used << countBits | number of entries: one store for both
 	shown  atomic.Bool   // see MarkShown
 
-	deletes atomic.Int64
-	passed  atomic.Int64 // see Pass
+	deletes    atomic.Int64
+	passed     atomic.Int64 // see Pass
+	expiring   atomic.Bool
+	rangeBytes int64 // what ranges take counts as used
 }
 
 // countBits is enough for the smallest entries in the largest arena.
@@ -126,8 +130,36 @@ func FootprintBytes(count int64, payload int64) int64 {
 func (m *Memtable) Fits(footprint int64) bool {
 	t, inserts := &m.tree, footprint/entryOverheadBytes+1
 	splits := min(t.charged-t.used, inserts*2*(leafBytes+indexBytes*int64(t.height()+1)))
-	return footprint == 0 || footprint+splits <= t.capacityBytes-t.used
+	return footprint == 0 || footprint+splits <= t.capacityBytes-t.used-m.rangeBytes
 }
+
+// Apply makes an operation part of the memtable. Otherwise it is like Insert.
+func (m *Memtable) Apply(op base.Op, seq base.Seq) {
+	if op.Kind != base.KindRangeDelete {
+		m.Insert(op.Key, op.Value, seq, op.Kind)
+		return
+	}
+	end := op.Value
+	if len(end) == 0 {
+		end = nil
+	}
+	m.ranges.Add(op.Key, end, seq)
+	m.rangeBytes += FootprintBytes(1, int64(len(op.Key)+len(end)))
+	m.added()
+}
+
+// added publishes how much there is after one more operation.
+func (m *Memtable) added() {
+	m.filled.Store(uint64(m.tree.used+m.rangeBytes)<<countBits | uint64(m.Len()+1))
+}
+
+// Ranges returns the range deletes that were applied so far, as lists that together
+// hold all of them.
+func (m *Memtable) Ranges() []*ranges.List { return m.ranges.Lists() }
+
+// Covered returns the number of the newest range delete that covers key and is not newer
+// than seq, 0 if there is none.
+func (m *Memtable) Covered(key []byte, seq base.Seq) base.Seq { return m.ranges.Newest(key, seq) }
 
 // Insert adds one version of key and copies key and value. The caller is the
 // only writer, has asked Fits, and never inserts the same key, sequence number
@@ -146,9 +178,12 @@ func (m *Memtable) Insert(key, value []byte, seq base.Seq, kind base.Kind) {
 	if word&mask != mask {
 		place.Store(word | mask)
 	}
-	m.filled.Store(uint64(m.tree.used)<<countBits | uint64(m.Len()+1))
-	if kind == base.KindDelete {
+	m.added()
+	switch kind {
+	case base.KindDelete:
 		m.deletes.Store(m.deletes.Load() + 1)
+	case base.KindSetExpiring:
+		m.expiring.Store(true)
 	}
 }
 
@@ -176,8 +211,11 @@ func (m *Memtable) Get(key []byte, hash uint64, seq base.Seq) (value []byte, t b
 // Renew.
 func (m *Memtable) NewIterator() *Iterator { return &Iterator{tree: &m.tree} }
 
-// Len returns the number of entries, every version counted.
+// Len returns the number of operations: entries, every version counted, and range deletes.
 func (m *Memtable) Len() int64 { return int64(m.filled.Load() & (1<<countBits - 1)) }
+
+// Expiring reports whether there is a value that ends.
+func (m *Memtable) Expiring() bool { return m.expiring.Load() }
 
 // Deletes returns the number of entries that are deletes.
 func (m *Memtable) Deletes() int64 { return m.deletes.Load() }
@@ -203,7 +241,7 @@ func (m *Memtable) PassesPay() bool { return m.passed.Load()*passedBytes >= flus
 // Empty reports whether nothing was inserted yet.
 func (m *Memtable) Empty() bool { return m.Len() == 0 }
 
-// UsedBytes returns how many bytes of the arena hold entries.
+// UsedBytes returns how many bytes hold entries and range deletes.
 func (m *Memtable) UsedBytes() int64 { return int64(m.filled.Load() >> countBits) }
 
 // CapacityBytes returns how many bytes of entries the arena can hold.

@@ -221,3 +221,34 @@ func TestHotPathsDoNotAllocate(t *testing.T) {
 		t.Fatalf("%v allocations per round", allocations)
 	}
 }
+
+// TestRangesAreCharged: range deletes take room, and whoever asks sees them.
+func TestRangesAreCharged(t *testing.T) {
+	m := New(4 << 10)
+	start, end := []byte("b"), []byte("d")
+	m.Apply(base.Op{Kind: base.KindRangeDelete, Key: start, Value: end}, 7)
+	start[0], end[0] = 'x', 'x'
+	if m.Empty() || m.Len() != 1 || m.UsedBytes() < FootprintBytes(1, 2) || m.NewIterator().First() {
+		t.Errorf("%d operations, %d bytes", m.Len(), m.UsedBytes())
+	}
+	m.Apply(base.Op{Kind: base.KindRangeDelete, Key: []byte("k")}, 8)
+	var newest base.Seq
+	for _, l := range m.Ranges() {
+		newest = max(newest, l.Newest([]byte("c"), base.MaxSeq))
+		if l.Newest([]byte("z"), base.MaxSeq) == 8 {
+			newest += 100
+		}
+	}
+	if newest != 107 {
+		t.Errorf("c and z are covered by %d", newest)
+	}
+	for i := base.Seq(9); m.Fits(FootprintBytes(1, 2)); i++ {
+		m.Apply(base.Op{Kind: base.KindRangeDelete, Key: []byte("a"), Value: []byte("b")}, i)
+		if i > 1000 {
+			t.Fatal("range deletes cost nothing")
+		}
+	}
+	if m.Fits(FootprintBytes(1, 100)) {
+		t.Error("what is full has room for more")
+	}
+}

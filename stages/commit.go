@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -44,12 +45,50 @@ func (o *Operations) Delete(key []byte) error {
 	return nil
 }
 
+// DeleteRange adds the operation that removes the keys of [start, end); a nil end is
+// open. Without keys in it, nothing is added. Otherwise it is like Put.
+func (o *Operations) DeleteRange(start, end []byte) error {
+	if end != nil && bytes.Compare(start, end) >= 0 {
+		return nil
+	}
+	longest := start
+	if len(end) > len(start) {
+		longest = end
+	}
+	if err := o.admit(len(longest), len(start)+len(end)-len(longest)); err != nil {
+		return err
+	}
+	o.encoded = base.AppendRangeDelete(o.encoded, start, end)
+	return nil
+}
+
+// Merge adds the operation that merges operand onto the value of key. Otherwise it is
+// like Put.
+func (o *Operations) Merge(key, operand []byte) error {
+	if err := o.admit(len(key), len(operand)); err != nil {
+		return err
+	}
+	o.encoded = base.AppendMerge(o.encoded, key, operand)
+	return nil
+}
+
+// PutUntil adds the operation that stores value under key until a time in nanoseconds
+// since 1970. Otherwise it is like Put.
+func (o *Operations) PutUntil(key, value []byte, until int64) error {
+	if err := o.admit(len(key), len(value)); err != nil {
+		return err
+	}
+	o.payloadBytes += base.ExpiryBytes
+	o.encoded = base.AppendSetExpiring(o.encoded, key, value, until)
+	return nil
+}
+
 // admit counts an operation that is about to be added, unless it is beyond a limit.
 func (o *Operations) admit(keyBytes, valueBytes int) error {
-	const mostAdded = 1 + 3 + 4 // to key and value by the encoding
+	const mostAdded = 1 + 3 + 4 + base.ExpiryBytes // to key and value by the encoding
 	payload := int64(keyBytes) + int64(valueBytes)
 	total := int64(len(o.encoded)) + payload + mostAdded
-	footprint := memtable.FootprintBytes(int64(o.count)+1, o.payloadBytes+payload)
+	footprint := memtable.FootprintBytes(int64(o.count)+1, o.payloadBytes+payload+base.ExpiryBytes)
 	switch {
 	case keyBytes > base.MaxKeyBytes:
 		return fmt.Errorf("%w: %d bytes, at most %d", base.ErrKeyTooLarge, keyBytes, base.MaxKeyBytes)
@@ -117,7 +156,8 @@ type Commit struct {
 
 	// seal asks for a rotation after this commit. The Flusher answers such a
 	// commit, once everything before it lies in tables.
-	seal bool
+	seal    bool
+	capture *Capture // what else the Flusher then gives; nil: nothing
 
 	phase atomic.Uint32
 

@@ -55,7 +55,7 @@ func (w *Writer) rotate(ctx context.Context, footprint int64, waiter *Commit) er
 	if err := w.log.Close(); err != nil {
 		return errors.Join(fmt.Errorf("closing WAL segment %d: %w", w.log.Segment(), err), next.Close())
 	}
-	sealed := Sealed{Memtable: w.active, Segment: w.log.Segment(), Next: next.Segment(), waiter: waiter}
+	sealed := Sealed{Memtable: w.active, Segment: w.log.Segment(), Next: next.Segment(), LastSeq: w.next - 1, waiter: waiter}
 	w.log, w.proven = next, next.Offset()
 	w.active = w.published.NewMemtable(max(w.env.MemtableBytes, footprint))
 	w.published.Rotate(w.active)

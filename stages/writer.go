@@ -97,6 +97,7 @@ type Sealed struct {
 	Memtable *memtable.Memtable // nil: nothing to flush, only a waiter to answer
 	Segment  uint64             // the WAL segment that feeds it, obsolete once it is flushed
 	Next     uint64             // the segment of the next memtable
+	LastSeq  base.Seq           // of the newest operation before Next, which need not be in any table
 	waiter   *Commit            // answered when this memtable and all before it are in tables; may be nil
 }
 
@@ -390,7 +391,10 @@ func (w *Writer) insert() {
 	crowded := len(w.group) >= crowd
 	for i, c := range w.group {
 		for op := range c.all() {
-			w.active.Insert(op.Key, op.Value, w.next, op.Kind)
+			w.active.Apply(op, w.next)
+			if op.Kind > base.KindDelete {
+				w.published.Applied(op, w.next, w.active.Len())
+			}
 			w.fill(op)
 			w.next++
 		}
@@ -432,7 +436,7 @@ func (w *Writer) show(commits ...*Commit) {
 
 // fill tells readers that an operation may bring a value where they found none.
 func (w *Writer) fill(op base.Op) {
-	if op.Kind != base.KindDelete {
+	if !op.Kind.Removes() {
 		w.published.Fill(op.Key)
 	}
 }
@@ -453,7 +457,7 @@ func (w *Writer) acknowledge(ctx context.Context) error {
 	if !w.active.Empty() {
 		err = w.rotate(ctx, 0, last)
 	} else if err = w.env.CheckPlace(); err == nil {
-		err = w.handOn(ctx, Sealed{waiter: last})
+		err = w.handOn(ctx, Sealed{LastSeq: w.next - 1, waiter: last})
 	}
 	clear(w.group)
 	w.group = w.group[:0]

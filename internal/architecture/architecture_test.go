@@ -19,13 +19,14 @@ import (
 // packages of lower floors.
 var floors = [][]string{
 	{"lsmdb/internal/base"},
-	{"lsmdb/internal/vfs"},
+	{"lsmdb/internal/vfs", "lsmdb/internal/ranges"},
 	{"lsmdb/wal", "lsmdb/memtable", "lsmdb/sstable"},
 	{"lsmdb/internal/merge"},
 	{"lsmdb/manifest"},
 	{"lsmdb/internal/output", "lsmdb/internal/view"},
 	{"lsmdb/flusher", "lsmdb/compactor"},
 	{"lsmdb/internal/recovery"},
+	{"lsmdb/internal/checkpoint"},
 	{"lsmdb/stages"},
 	{door},
 	{"lsmdb/db"},

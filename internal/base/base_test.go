@@ -71,12 +71,27 @@ func TestCheckInternalKey(t *testing.T) {
 			t.Errorf("key of %d bytes: %v", len(bad), err)
 		}
 	}
-	for _, kind := range []Kind{0, KindRangeDelete, KindMerge, KindSetExpiring, 99, KindSeek} {
+	for _, kind := range []Kind{0, KindSetExpiring + 1, 99, KindSeek} {
 		err := CheckInternalKey(MakeInternalKey([]byte("k"), 1, kind))
 		if !errors.Is(err, ErrIncompatible) || !bytes.Contains([]byte(err.Error()), []byte(kind.String())) {
 			t.Errorf("kind %s: %v", kind, err)
 		}
 	}
+}
+
+// appendOp encodes what was decoded.
+func appendOp(dst []byte, op Op) []byte {
+	switch op.Kind {
+	case KindDelete:
+		return AppendDelete(dst, op.Key)
+	case KindRangeDelete:
+		return AppendRangeDelete(dst, op.Key, op.Value)
+	case KindMerge:
+		return AppendMerge(dst, op.Key, op.Value)
+	case KindSetExpiring:
+		return AppendSetExpiring(dst, op.Key, op.Value[ExpiryBytes:], Until(op.Value))
+	}
+	return AppendSet(dst, op.Key, op.Value)
 }
 
 func TestOpsRoundTrip(t *testing.T) {
@@ -85,13 +100,15 @@ func TestOpsRoundTrip(t *testing.T) {
 	var want []Op
 	for range 1000 {
 		key, value := make([]byte, rng.IntN(300)), make([]byte, rng.IntN(3000))
-		if rng.IntN(3) == 0 {
-			encoded = AppendDelete(encoded, key)
-			want = append(want, Op{Kind: KindDelete, Key: key})
-			continue
+		op := Op{Kind: Kind(1 + rng.IntN(int(KindSetExpiring))), Key: key, Value: value}
+		switch op.Kind {
+		case KindDelete:
+			op.Value = nil
+		case KindSetExpiring:
+			op.Value = append(binary.LittleEndian.AppendUint64(nil, uint64(rng.Int64())), value...)
 		}
-		encoded = AppendSet(encoded, key, value)
-		want = append(want, Op{Kind: KindSet, Key: key, Value: value})
+		encoded = appendOp(encoded, op)
+		want = append(want, op)
 	}
 	for i, w := range want {
 		op, rest, err := DecodeOp(encoded)
@@ -107,7 +124,10 @@ func TestOpsRoundTrip(t *testing.T) {
 
 // TestDecodeOpTruncated cuts an operation at every length: an error, never a part.
 func TestDecodeOpTruncated(t *testing.T) {
-	for _, whole := range [][]byte{AppendSet(nil, []byte("key"), []byte("value")), AppendDelete(nil, []byte("key"))} {
+	for _, whole := range [][]byte{
+		AppendSet(nil, []byte("key"), []byte("value")), AppendDelete(nil, []byte("key")), AppendMerge(nil, []byte("key"), []byte("v")),
+		AppendRangeDelete(nil, []byte("key"), []byte("l")), AppendSetExpiring(nil, []byte("key"), []byte("value"), 1),
+	} {
 		for n := range whole {
 			if op, _, err := DecodeOp(whole[:n]); err == nil {
 				t.Errorf("%d of %d bytes decode as %v", n, len(whole), op)
@@ -118,8 +138,16 @@ func TestDecodeOpTruncated(t *testing.T) {
 	if _, _, err := DecodeOp(huge); err == nil {
 		t.Error("a length of 2^64-1 decodes")
 	}
-	if _, _, err := DecodeOp([]byte{byte(KindMerge), 1, 'k'}); !errors.Is(err, ErrIncompatible) {
-		t.Errorf("a reserved kind gives %v", err)
+	if _, _, err := DecodeOp([]byte{byte(KindSetExpiring) + 1, 1, 'k'}); !errors.Is(err, ErrIncompatible) {
+		t.Errorf("an unknown kind gives %v", err)
+	}
+	for what, p := range map[string][]byte{
+		"a value without its whole time": append([]byte{byte(KindSetExpiring), 1, 'k', 7}, make([]byte, 7)...),
+		"an end that is too long":        appendField([]byte{byte(KindRangeDelete), 0}, make([]byte, MaxKeyBytes+1)),
+	} {
+		if _, _, err := DecodeOp(p); err == nil || errors.Is(err, ErrIncompatible) {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }
 
@@ -190,6 +218,7 @@ func TestChecksumNumber(t *testing.T) {
 func FuzzDecodeOp(f *testing.F) {
 	f.Add(AppendSet(nil, []byte("k"), []byte("v")))
 	f.Add(AppendDelete(AppendSet(nil, nil, nil), []byte("k")))
+	f.Add(AppendSetExpiring(AppendMerge(AppendRangeDelete(nil, []byte("a"), []byte("b")), []byte("k"), nil), nil, nil, -1))
 	f.Add([]byte{1, 0x80})
 	f.Fuzz(func(t *testing.T, p []byte) {
 		var again []byte
@@ -198,11 +227,7 @@ func FuzzDecodeOp(f *testing.F) {
 			if err != nil {
 				return
 			}
-			if op.Kind == KindSet {
-				again = AppendSet(again, op.Key, op.Value)
-			} else {
-				again = AppendDelete(again, op.Key)
-			}
+			again = appendOp(again, op)
 			rest = next
 		}
 		// Lengths have longer forms; whatever the form, the meaning survives.

@@ -27,14 +27,11 @@ const (
 type Kind uint8
 
 const (
-	KindSet    Kind = 1 // the key has this value
-	KindDelete Kind = 2 // the key has no value
-
-	// Reserved for what comes next. A reader of this version refuses them by
-	// name instead of skipping them.
-	KindRangeDelete Kind = 3 // no key of a range has a value
-	KindMerge       Kind = 4 // an operand for the value
-	KindSetExpiring Kind = 5 // a value with a time to live
+	KindSet         Kind = 1 // the key has this value
+	KindDelete      Kind = 2 // the key has no value
+	KindRangeDelete Kind = 3 // no key of a range has a value; never an entry of a memtable or table
+	KindMerge       Kind = 4 // an operand, to be merged onto what is older
+	KindSetExpiring Kind = 5 // the key has this value until some time, which begins the value
 
 	// KindSeek appears only in search keys. It is the largest kind, so a search
 	// key sorts before every stored version that has the same sequence number.

@@ -10,33 +10,59 @@ import (
 //
 //	kind u8 | key length uvarint | key | value length uvarint | value
 //
-// where a delete has no value part. A batch is such a sequence and the number of
-// its operations; a group commit is the concatenation of its batches.
+// where a delete has no value part. The value of a range delete, whose key is where it
+// starts, is where it ends; empty: nowhere. That of an expiring value begins with its
+// time. A batch is such a sequence and the number of its operations; a group commit is
+// the concatenation of its batches.
 
 // Known reports whether this version of lsmdb can store and read the kind.
-func (k Kind) Known() bool { return k == KindSet || k == KindDelete }
+func (k Kind) Known() bool { return k >= KindSet && k <= KindSetExpiring }
+
+// Removes reports whether the operation gives no key a value.
+func (k Kind) Removes() bool { return k == KindDelete || k == KindRangeDelete }
 
 // AppendSet appends a set operation to dst.
 func AppendSet(dst, key, value []byte) []byte {
-	dst = append(dst, byte(KindSet))
-	dst = binary.AppendUvarint(dst, uint64(len(key)))
-	dst = append(dst, key...)
-	dst = binary.AppendUvarint(dst, uint64(len(value)))
-	return append(dst, value...)
+	return appendField(appendField(append(dst, byte(KindSet)), key), value)
 }
 
 // AppendDelete appends a delete operation to dst.
-func AppendDelete(dst, key []byte) []byte {
-	dst = append(dst, byte(KindDelete))
-	dst = binary.AppendUvarint(dst, uint64(len(key)))
-	return append(dst, key...)
+func AppendDelete(dst, key []byte) []byte { return appendField(append(dst, byte(KindDelete)), key) }
+
+// AppendRangeDelete appends a delete of the keys in [start, end) to dst. An empty end is
+// open. A range without keys deletes nothing, and yet takes a sequence number.
+func AppendRangeDelete(dst, start, end []byte) []byte {
+	return appendField(appendField(append(dst, byte(KindRangeDelete)), start), end)
 }
+
+// AppendMerge appends a merge operation to dst.
+func AppendMerge(dst, key, operand []byte) []byte {
+	return appendField(appendField(append(dst, byte(KindMerge)), key), operand)
+}
+
+// AppendSetExpiring appends to dst a set operation whose value ends at until, in
+// nanoseconds since 1970.
+func AppendSetExpiring(dst, key, value []byte, until int64) []byte {
+	dst = appendField(append(dst, byte(KindSetExpiring)), key)
+	dst = binary.AppendUvarint(dst, uint64(len(value)+ExpiryBytes))
+	return append(binary.LittleEndian.AppendUint64(dst, uint64(until)), value...)
+}
+
+func appendField(dst, field []byte) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(field))), field...)
+}
+
+// ExpiryBytes is the length of the time that a value of KindSetExpiring begins with.
+const ExpiryBytes = 8
+
+// Until returns the time at which a value of KindSetExpiring ends.
+func Until(value []byte) int64 { return int64(binary.LittleEndian.Uint64(value)) }
 
 // Op is one decoded operation. Key and Value share the memory of their source.
 type Op struct {
 	Kind  Kind
 	Key   []byte
-	Value []byte // nil for a delete
+	Value []byte // nil for a delete; of a range delete its end
 }
 
 // DecodeOp splits the first operation off p. It checks every length against what
@@ -47,7 +73,7 @@ func DecodeOp(p []byte) (op Op, rest []byte, err error) {
 		return Op{}, nil, malformedOp(p)
 	}
 	op = Op{Kind: Kind(p[0]), Key: p[key:keyEnd:keyEnd]}
-	if op.Kind == KindSet {
+	if op.Kind != KindDelete {
 		op.Value = p[value:end:end]
 	}
 	return op, p[end:], nil
@@ -78,14 +104,26 @@ func fieldsOf(p []byte, at int) (key, keyEnd, value, end int) {
 		return 0, 0, 0, -1
 	}
 	keyEnd = key + int(n)
-	if Kind(p[at]) != KindSet {
+	kind := Kind(p[at])
+	if kind == KindDelete {
 		return key, keyEnd, keyEnd, keyEnd
 	}
 	n, value = lengthAt(p, keyEnd)
-	if value < 0 || n > MaxValueBytes || n > uint64(len(p)-value) {
+	if value < 0 || n > uint64(len(p)-value) || !kind.admits(n) {
 		return 0, 0, 0, -1
 	}
 	return key, keyEnd, value, value + int(n)
+}
+
+// admits reports whether the value part of an operation of this kind can be so long.
+func (k Kind) admits(valueBytes uint64) bool {
+	switch k {
+	case KindRangeDelete:
+		return valueBytes <= MaxKeyBytes
+	case KindSetExpiring:
+		return ExpiryBytes <= valueBytes && valueBytes <= ExpiryBytes+MaxValueBytes
+	}
+	return valueBytes <= MaxValueBytes
 }
 
 // lengthAt reads the length of a field, mostly one byte. field is where the field itself
@@ -122,7 +160,7 @@ func malformedOp(p []byte) error {
 	if at < 0 {
 		return fmt.Errorf("%s length is malformed", what)
 	}
-	return fmt.Errorf("%s of %d bytes exceeds what remains (%d) or the limit (%d)", what, n, len(p)-at, limit)
+	return fmt.Errorf("%s of %d bytes in a %s exceeds what remains (%d) or the limit (%d), or is too short", what, n, Kind(p[0]), len(p)-at, limit)
 }
 
 // GroupHeaderBytes is the encoded length of a GroupHeader.

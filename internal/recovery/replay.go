@@ -223,7 +223,7 @@ func (r *replay) record(payload []byte) error {
 		}
 		r.lastSeq++
 		if m != nil {
-			m.Insert(op.Key, op.Value, r.lastSeq, op.Kind)
+			m.Apply(op, r.lastSeq)
 		}
 	}
 	if len(ops) > 0 {

@@ -207,7 +207,7 @@ var coveredSyncs = []struct{ point, caller, why string }{
 	{"(*Opening).makeDirectory", "", "syncAbove follows, unless it fails"},
 	{" NewWriter", "", "sync of zeros: for file systems that find a full disk late"},
 	{"wal/writer.go", "manifest/log.go", "CreateLog syncs the snapshot too before CURRENT names the file"},
-	{"(*Tables).finish", "(*Opening).flush", "CreateLog syncs the directory too before CURRENT names the MANIFEST"},
+	{"(*Tables).Finish", "(*Opening).flush", "CreateLog syncs the directory too before CURRENT names the MANIFEST"},
 	{" Create", "NewSegment < internal/recovery/takeover.go", "CreateLog syncs the directory too before CURRENT names the MANIFEST"},
 }
 

@@ -270,7 +270,7 @@ func TestFormatsOfTheFuture(t *testing.T) {
 	m.Kill(d)
 	_, end.End = fixture.LastRecord(t, m.Disk, base.WALName(end.Segment)) // with or without a mark
 	record := base.GroupHeader{First: base.Seq(f.Sequence) + 2, Count: 1}.AppendTo(nil)
-	record = append(record, byte(base.KindRangeDelete), 1, 'a', 1, 'b')
+	record = append(record, byte(base.KindSetExpiring)+1, 1, 'a', 1, 'b')
 	fixture.MustRefuse(t, "operation", fixture.FilesOf(t, m.Disk, fixture.Dir).With("009999.wal", logFile(t, "009999.wal", end, record)), db.ErrIncompatible, "009999.wal")
 }
 

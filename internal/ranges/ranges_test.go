@@ -1,0 +1,217 @@
+package ranges
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"testing"
+
+	"lsmdb/internal/base"
+)
+
+// one is a range delete of keys that are one byte; to 0 is open.
+type one struct {
+	from, to byte
+	seq      base.Seq
+}
+
+func (o one) bounds() (start, end []byte) {
+	if o.to > 0 {
+		end = []byte{o.to}
+	}
+	return []byte{o.from}, end
+}
+
+func (o one) covers(key byte) bool { return o.from <= key && (o.to == 0 || key < o.to) }
+
+// model is the plain definition of a set of range deletes.
+type model []one
+
+func (m model) newest(key byte, seq base.Seq) (newest base.Seq) {
+	for _, o := range m {
+		if o.covers(key) && o.seq <= seq {
+			newest = max(newest, o.seq)
+		}
+	}
+	return newest
+}
+
+const letters = 24 // keys are 1 to letters
+
+func random(rng *rand.Rand, n int) (m model) {
+	for i := range n {
+		o := one{byte(1 + rng.IntN(letters)), byte(rng.IntN(letters + 2)), base.Seq(i + 1)}
+		m = append(m, o)
+	}
+	return m
+}
+
+// check compares a list, or several that are one set, with the model, within [lower, upper).
+func check(t *testing.T, m model, lists []*List, lower, upper byte) {
+	t.Helper()
+	for key := byte(1); key <= letters; key++ {
+		for seq := base.Seq(0); seq <= base.Seq(len(m)+1); seq++ {
+			want, got := base.Seq(0), base.Seq(0)
+			if lower <= key && key < upper {
+				want = m.newest(key, seq)
+			}
+			for _, l := range lists {
+				newest := l.Newest([]byte{key}, seq)
+				got = max(got, newest)
+				w := l.Window([]byte{key}, seq)
+				if w.Newest != newest || bytes.Compare(w.From, []byte{key}) > 0 || w.Until != nil && bytes.Compare(w.Until, []byte{key}) <= 0 {
+					t.Fatalf("window of %d at %d: %v, newest is %d", key, seq, w, newest)
+				}
+				for _, end := range []byte{byte(len(w.From)), key} {
+					if other := l.Newest(append(w.From[:len(w.From):len(w.From)], end), seq); w.From != nil && end == 0 && other != newest {
+						t.Fatalf("window %v says %d, at its start it is %d", w, newest, other)
+					}
+				}
+			}
+			if got != want {
+				t.Fatalf("%v: newest of %d at %d is %d, want %d", m, key, seq, got, want)
+			}
+		}
+	}
+}
+
+func TestListsAgreeWithTheModel(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 400 {
+		m := random(rng, 1+rng.IntN(12))
+		var set Set
+		var singles []*List
+		for _, o := range m {
+			start, end := o.bounds()
+			set.Add(start, end, o.seq)
+			if start[0]++; len(end) > 0 { // it must have been copied
+				end[0]++
+			}
+			start, end = o.bounds()
+			singles = append(singles, Of(start, end, o.seq))
+		}
+		check(t, m, set.Lists(), 0, 255)
+		if n := len(set.Lists()); n > 5 {
+			t.Errorf("%d additions are %d lists", len(m), n)
+		}
+		merged := Merge(singles...)
+		check(t, m, []*List{merged}, 0, 255)
+		lower, upper := byte(rng.IntN(letters)), byte(1+rng.IntN(letters))
+		check(t, m, []*List{merged.Clip([]byte{lower}, []byte{upper})}, lower, upper)
+		checkOrder(t, merged)
+		checkCovers(t, m, merged, rng)
+		if closed := merged.Clip(nil, []byte{0xff}); !closed.Empty() {
+			again, err := Decode(closed.AppendTo(nil))
+			if err != nil || !reflect.DeepEqual(again, closed) {
+				t.Fatalf("decoded %v of %v: %v", again, closed, err)
+			}
+		}
+	}
+}
+
+// checkOrder insists on what a list promises of its spans.
+func checkOrder(t *testing.T, l *List) {
+	t.Helper()
+	var last *Span
+	smallest, largest := base.MaxSeq, base.Seq(0)
+	for s := range l.All() {
+		if s.End != nil && bytes.Compare(s.Start, s.End) >= 0 || !slices.IsSortedFunc(s.Seqs, func(a, b base.Seq) int { return int(b) - int(a) }) {
+			t.Fatalf("malformed span %v", s)
+		}
+		if last != nil && !last.endsBy(s.Start) {
+			t.Fatalf("span %v follows %v", s, *last)
+		}
+		if last != nil && bytes.Equal(last.End, s.Start) && slices.Equal(last.Seqs, s.Seqs) {
+			t.Fatalf("spans %v and %v could be one", *last, s)
+		}
+		last = &s
+		smallest, largest = min(smallest, slices.Min(s.Seqs)), max(largest, slices.Max(s.Seqs))
+	}
+	if l.Empty() {
+		return
+	}
+	if a, b := l.Seqs(); a != smallest || b != largest {
+		t.Fatalf("numbers from %d to %d, want %d to %d", a, b, smallest, largest)
+	}
+}
+
+func checkCovers(t *testing.T, m model, l *List, rng *rand.Rand) {
+	t.Helper()
+	for range 20 {
+		lower, upper := byte(1+rng.IntN(letters)), byte(1+rng.IntN(letters))
+		oldest, newest := base.Seq(rng.IntN(len(m)+1)+1), base.Seq(rng.IntN(len(m)+1)+1)
+		if lower > upper {
+			lower, upper = upper, lower
+		}
+		want, overlaps := true, false
+		for key := lower; key <= upper; key++ {
+			n := m.newest(key, newest)
+			want = want && n >= oldest && n != 0
+			overlaps = overlaps || m.newest(key, base.MaxSeq) > 0
+		}
+		if got := l.Covers([]byte{lower}, []byte{upper}, oldest, newest); got != want {
+			t.Fatalf("%v: %d to %d covered by %d to %d: %v, want %v", m, lower, upper, oldest, newest, got, want)
+		}
+		if got := len(l.Overlapping([]byte{lower}, []byte{upper})) > 0; got != overlaps {
+			t.Fatalf("%v: %d to %d overlaps: %v, want %v", m, lower, upper, got, overlaps)
+		}
+	}
+}
+
+func TestReduce(t *testing.T) {
+	l := Merge(Of([]byte("a"), []byte("m"), 1), Of([]byte("f"), nil, 2))
+	newest := l.Reduce(func(s Span) []base.Seq { return s.Seqs[:1] })
+	if got := fmt.Sprint(newest.spans); got != "[{[97] [102] [1]} {[102] [] [2]}]" {
+		t.Error(got)
+	}
+	if old := l.Reduce(func(s Span) []base.Seq { return s.Seqs[len(s.Seqs):] }); !old.Empty() || old.Count() != 0 {
+		t.Error(old)
+	}
+	if l.Count() != 4 {
+		t.Errorf("%v counts %d", l.spans, l.Count())
+	}
+	start, end := l.Bounds()
+	if string(start) != "a" || end != nil {
+		t.Errorf("from %q to %q", start, end)
+	}
+}
+
+func TestEmptyRanges(t *testing.T) {
+	var set Set
+	set.Add([]byte("b"), []byte("a"), 1)
+	set.Add([]byte("b"), []byte("b"), 2)
+	set.Add(nil, []byte{}, 3)
+	if len(set.Lists()) > 0 || !Of(nil, []byte{}, 1).Empty() || Merge() != nil || !Merge(nil, &List{}).Empty() {
+		t.Error("a range without keys is not empty")
+	}
+	var none *List
+	if none.Newest(nil, 1) != 0 || none.Window(nil, 1).Newest != 0 || none.Covers(nil, nil, 0, 1) || none.Clip(nil, nil) != nil || none.Overlapping(nil, nil) != nil {
+		t.Error("the nil list is not empty")
+	}
+	everything := Of(nil, nil, 1)
+	if everything.Newest([]byte{}, 1) != 1 || !everything.Covers(nil, []byte("\xff"), 1, 1) {
+		t.Error("an open range misses keys")
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add(Merge(Of([]byte("a"), []byte("m"), 1), Of([]byte("f"), []byte("z"), 2)).AppendTo(nil))
+	f.Add([]byte{0, 1, 'b', 1, 1})
+	f.Fuzz(func(t *testing.T, p []byte) {
+		l, err := Decode(p)
+		if err != nil {
+			return
+		}
+		for s := range l.All() {
+			if bytes.Compare(s.Start, s.End) >= 0 || l.Newest(s.Start, base.MaxSeq) != s.Seqs[0] {
+				t.Fatalf("%v of %x", s, p)
+			}
+		}
+		again, err := Decode(l.AppendTo(nil))
+		if err != nil || !reflect.DeepEqual(again.spans, l.spans) {
+			t.Fatalf("%v became %v, %v", l, again, err)
+		}
+	})
+}

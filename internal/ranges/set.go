@@ -1,0 +1,63 @@
+package ranges
+
+import (
+	"bytes"
+	"sync/atomic"
+
+	"lsmdb/internal/base"
+)
+
+// Set is a set of range deletes that grows. One goroutine at a time adds to it, and any
+// number read it meanwhile. The zero value is empty.
+//
+// To keep one list, each addition would copy all of it. So there are several, of which
+// each stands for twice as many additions as the next one, at least: an addition is
+// copied once for each doubling, and a look-up asks few lists (J. Bentley and J. Saxe,
+// "Decomposable Searching Problems", 1980).
+type Set struct{ lists atomic.Pointer[[]weighed] }
+
+// weighed is a list and the number of additions that it holds.
+type weighed struct {
+	list *List
+	adds int
+}
+
+// Add adds a range delete and copies the keys. A nil end is open. An empty range adds
+// nothing.
+func (s *Set) Add(start, end []byte, seq base.Seq) {
+	added := weighed{Of(bytes.Clone(start), bytes.Clone(end), seq), 1}
+	if added.list.Empty() {
+		return
+	}
+	var lists []weighed
+	if before := s.lists.Load(); before != nil {
+		lists = append(lists, *before...)
+	}
+	for n := len(lists); n > 0 && lists[n-1].adds <= added.adds; n-- {
+		added = weighed{merge(lists[n-1].list, added.list), lists[n-1].adds + added.adds}
+		lists = lists[:n-1]
+	}
+	lists = append(lists, added)
+	s.lists.Store(&lists)
+}
+
+// Newest returns the number of the newest range delete that covers key and is not newer
+// than seq, 0 if there is none.
+func (s *Set) Newest(key []byte, seq base.Seq) (newest base.Seq) {
+	if now := s.lists.Load(); now != nil {
+		for _, w := range *now {
+			newest = max(newest, w.list.Newest(key, seq))
+		}
+	}
+	return newest
+}
+
+// Lists returns what was added so far, as lists that together are the set.
+func (s *Set) Lists() (lists []*List) {
+	if now := s.lists.Load(); now != nil {
+		for _, w := range *now {
+			lists = append(lists, w.list)
+		}
+	}
+	return lists
+}
