@@ -2,10 +2,11 @@ package stages
 
 import (
 	"container/list"
-	"slices"
 	"sync"
+	"time"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/output"
 )
 
 // Snapshots registers the sequence numbers that somebody still reads at, so that
@@ -16,6 +17,7 @@ import (
 // lists the snapshots after it has chosen its inputs, so a snapshot that it does
 // not find is newer than everything in them.
 type Snapshots struct {
+	clock   func() int64 // what time it is, in nanoseconds since 1970; it never runs back. nil: the system's
 	mu      sync.Mutex
 	open    list.List // of *Snapshot, oldest first: later ones see no less
 	awaited base.Seq  // see await
@@ -24,17 +26,22 @@ type Snapshots struct {
 // Snapshot is one registration.
 type Snapshot struct {
 	seq   base.Seq
+	now   int64
 	place *list.Element
 }
 
 // Seq returns the sequence number at which the snapshot reads.
 func (s *Snapshot) Seq() base.Seq { return s.seq }
 
+// Now returns the time at which the snapshot reads: a value is there while that is before
+// its end.
+func (s *Snapshot) Now() int64 { return s.now }
+
 // acquire registers a snapshot of what is visible now, which never becomes less.
 func (r *Snapshots) acquire(visible func() base.Seq) *Snapshot {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := &Snapshot{seq: visible()}
+	s := &Snapshot{seq: visible(), now: r.now()}
 	s.place = r.open.PushBack(s)
 	return s
 }
@@ -73,16 +80,29 @@ func (r *Snapshots) oldest() base.Seq {
 	return base.MaxSeq
 }
 
-// List returns the sequence numbers of the open snapshots, ascending, without
-// repetition.
-func (r *Snapshots) List() []base.Seq {
+// now asks the clock.
+func (r *Snapshots) now() int64 {
+	if r.clock == nil {
+		return time.Now().UnixNano()
+	}
+	return r.clock()
+}
+
+// Readers returns the open snapshots. Of those with the same number the first has the
+// earliest time. Whoever comes later has none that is before the last one here: the clock
+// is asked under the mutex, too.
+func (r *Snapshots) Readers() (readers output.Readers) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	list := make([]base.Seq, 0, r.open.Len())
 	for e := r.open.Front(); e != nil; e = e.Next() {
-		list = append(list, e.Value.(*Snapshot).seq)
+		s := e.Value.(*Snapshot)
+		if n := len(readers.Snapshots); n == 0 || readers.Snapshots[n-1] < s.seq {
+			readers.Snapshots = append(readers.Snapshots, s.seq)
+			readers.Nows = append(readers.Nows, s.now)
+		}
 	}
-	return slices.Compact(list)
+	readers.Nows = append(readers.Nows, r.now())
+	return readers
 }
 
 // Count returns how many snapshots are open and the oldest one's sequence number,

@@ -7,6 +7,7 @@ import (
 
 	"lsmdb/flusher"
 	"lsmdb/internal/base"
+	"lsmdb/internal/output"
 	"lsmdb/manifest"
 	"lsmdb/memtable"
 	"lsmdb/wal"
@@ -53,7 +54,8 @@ func (o *Opening) flush(m *memtable.Memtable) error {
 	if !o.swept {
 		o.sweepLeft()
 	}
-	tables, err := flusher.Run(context.Background(), o.directory, m.NewIterator(), nil)
+	deletes := flusher.RangeDeletes(m, o.state.Version)
+	tables, err := flusher.Run(context.Background(), o.directory, m.NewIterator(), deletes, output.Readers{})
 	if err != nil {
 		return fmt.Errorf("lsmdb: writing what was recovered: %w", err)
 	}
