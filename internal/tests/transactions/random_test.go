@@ -338,9 +338,9 @@ func (w *modelWalk) compare(h *history, what string, moved bool) {
 // TestConflictsExactly plays such histories.
 func TestConflictsExactly(t *testing.T) {
 	tally := map[string]int{}
-	seeds := uint64(40)
+	seeds := uint64(16)
 	if testing.Short() {
-		seeds = 8
+		seeds = 4
 	}
 	for seed := range seeds {
 		d, err := db.Open("", &db.Options{InMemory: true, Durability: db.NoSync, MemtableBytes: []int64{1, 1 << 20}[seed%2]})
