@@ -2,7 +2,6 @@ package db
 
 import (
 	"context"
-	"math"
 	"sync"
 	"time"
 
@@ -179,7 +178,7 @@ func (tx *Tx) PutUntil(key, value []byte, until time.Time) error {
 	if err != nil {
 		return err
 	}
-	return o.wrote(o.commit.PutUntil(key, value, nanoseconds(until)))
+	return o.wrote(o.commit.PutUntil(key, value, view.Nanoseconds(until)))
 }
 
 // Delete removes key, whether it exists or not. Otherwise it is like Put.
@@ -232,17 +231,6 @@ func (tx *Tx) wrote(err error) error {
 		tx.err = err
 	}
 	return err
-}
-
-// nanoseconds is a time as it is stored. What lies beyond 2262 never comes.
-func nanoseconds(t time.Time) int64 {
-	switch {
-	case t.After(time.Unix(0, math.MaxInt64)):
-		return math.MaxInt64
-	case t.Before(time.Unix(0, math.MinInt64)):
-		return math.MinInt64
-	}
-	return t.UnixNano()
 }
 
 // Commit ends the transaction, whatever it returns, and makes its writes part of the
