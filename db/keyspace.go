@@ -2,7 +2,9 @@ package db
 
 import (
 	"bytes"
+	"context"
 	"sync"
+	"time"
 
 	"lsmdb/internal/view"
 )
@@ -64,6 +66,43 @@ func (k *Keyspace) Delete(key []byte, w ...Durability) error {
 	b := whole(k.prefix, key)
 	defer wholes.Put(b)
 	return k.db.Delete(*b, w...)
+}
+
+// DeleteRange is DB.DeleteRange for keys of the keyspace: an end that is nil is its border.
+func (k *Keyspace) DeleteRange(start, end []byte, w ...Durability) error {
+	start, end = rangeIn(k.prefix, start, end)
+	return k.db.DeleteRange(start, end, w...)
+}
+
+// Drop removes all keys of the keyspace, by one DeleteRange. If ctx ends before that is
+// being written, nothing is removed.
+func (k *Keyspace) Drop(ctx context.Context) error {
+	var b Batch
+	if err := b.In(k).DeleteRange(nil, nil); err != nil {
+		return err
+	}
+	return k.db.Apply(ctx, &b)
+}
+
+// Merge is DB.Merge for a key of the keyspace. The Merger gets the whole key.
+func (k *Keyspace) Merge(key, operand []byte, w ...Durability) error {
+	b := whole(k.prefix, key)
+	defer wholes.Put(b)
+	return k.db.Merge(*b, operand, w...)
+}
+
+// PutUntil is DB.PutUntil for a key of the keyspace.
+func (k *Keyspace) PutUntil(key, value []byte, until time.Time, w ...Durability) error {
+	b := whole(k.prefix, key)
+	defer wholes.Put(b)
+	return k.db.PutUntil(*b, value, until, w...)
+}
+
+// GetSize is DB.GetSize for a key of the keyspace.
+func (k *Keyspace) GetSize(key []byte) (int, error) {
+	b := whole(k.prefix, key)
+	defer wholes.Put(b)
+	return k.db.GetSize(*b)
 }
 
 // NewIterator is DB.NewIterator for the keys of the keyspace. The bounds and the prefix of
