@@ -12,12 +12,12 @@ import (
 // Keyspace is the part of a database whose keys begin with a prefix, with the API of a
 // database of its own: keys are given and come back without the prefix, and iterators
 // end at the border. It is a way of looking at the database and nothing more: it costs
-// nothing, needs not be closed, and leaves no trace in the files. The database itself shows
-// all keys. Two keyspaces share keys if one prefix begins with the other; give prefixes of
-// one length, or ones that end with a byte that none has inside.
+// nothing, there is nothing to close, and it leaves no trace in the files. The database
+// itself shows all keys. Two keyspaces share keys if one prefix begins with the other; so
+// give prefixes of one length, or ones that end with a byte that none has inside.
 //
-// For one instant and for atomic changes across keyspaces there are Snapshot.In and
-// Batch.In. A Keyspace is safe for concurrent use.
+// Snapshot.In reads several keyspaces at one instant, Batch.In changes several at once. A
+// Keyspace is safe for concurrent use; its methods give the errors of those of DB.
 type Keyspace struct {
 	db     *DB
 	prefix []byte
