@@ -98,6 +98,9 @@ func (d *world) operation(number int) base.Op {
 	case 9:
 		op.Value = bytes.Repeat(op.Value, 1000)
 	}
+	if string(op.Value) != failing && d.rng.IntN(8) == 0 && (op.Kind == base.KindMerge || op.Kind == base.KindSetExpiring) {
+		op.Value = append(op.Value, make([]byte, 3000)...) // lies in a block of its own
+	}
 	return op
 }
 
