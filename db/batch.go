@@ -4,15 +4,16 @@ import (
 	"context"
 	"errors"
 	"sync/atomic"
+	"time"
 
 	"lsmdb/stages"
 )
 
 // Batch collects operations that are applied together: all of them become
 // visible, and survive a crash, or none. Later operations of a batch supersede
-// earlier ones on the same key. The zero value is an empty batch.
+// earlier ones on the same key; operands are merged in their order. The zero value is an empty batch.
 //
-// A batch is used by one goroutine at a time. Put, Delete, Reset, Apply and Submit panic
+// A batch is used by one goroutine at a time. Its methods, Apply and Submit panic
 // when they meet another goroutine in one of them, before anything is changed or written.
 // A batch may be applied more than once, changed after Apply and Submit have returned,
 // and reused after Reset. Its methods copy their arguments. It must not be copied.
@@ -21,6 +22,8 @@ type Batch struct {
 	self  *Batch      // the address at its first use
 	ops   stages.Operations
 	err   error // of the first operation that was refused
+
+	merges bool // there is an operand
 
 	// submitted is what the last Submit sent. It shares the memory of ops, which therefore
 	// only grows until it is answered. So may others before it, if lent.
@@ -38,21 +41,43 @@ func (d *DB) NewBatch() *Batch { return new(Batch) }
 // until Reset, applying the batch then fails with the same error.
 func (b *Batch) Put(key, value []byte) error {
 	b.claim()
-	err := b.ops.Put(key, value)
-	if err != nil {
-		b.refuse(err)
-	}
-	b.inUse.Store(false)
-	return err
+	return b.added(b.ops.Put(key, value))
 }
 
 // Delete adds the operation that removes key, whether it exists or not. Errors
 // are those of Put.
 func (b *Batch) Delete(key []byte) error {
 	b.claim()
-	err := b.ops.Delete(key)
-	if err != nil {
-		b.refuse(err)
+	return b.added(b.ops.Delete(key))
+}
+
+// DeleteRange adds the operation that removes the keys of [start, end), those that the
+// batch has put before included; see DB.DeleteRange. Errors are those of Put.
+func (b *Batch) DeleteRange(start, end []byte) error {
+	b.claim()
+	return b.added(b.ops.DeleteRange(start, end))
+}
+
+// Merge adds the operation that merges operand onto the value of key; see DB.Merge. Errors
+// are those of Put. Where there is no Options.Merger, applying the batch is ErrNoMerger.
+func (b *Batch) Merge(key, operand []byte) error {
+	b.claim()
+	err := b.ops.Merge(key, operand)
+	b.merges = b.merges || err == nil
+	return b.added(err)
+}
+
+// PutUntil adds the operation that stores value under key until a time; see DB.PutUntil.
+// Errors are those of Put.
+func (b *Batch) PutUntil(key, value []byte, until time.Time) error {
+	b.claim()
+	return b.added(putUntil(&b.ops, key, value, until))
+}
+
+// added ends the addition of an operation, and notes the first error.
+func (b *Batch) added(err error) error {
+	if err != nil && b.err == nil {
+		b.err = err
 	}
 	b.inUse.Store(false)
 	return err
@@ -72,7 +97,7 @@ func (b *Batch) Reset() {
 		b.ops = stages.Operations{}
 	}
 	b.ops.Clear()
-	b.err, b.submitted, b.lent = nil, nil, false
+	b.err, b.submitted, b.lent, b.merges = nil, nil, false, false
 	b.inUse.Store(false)
 }
 
@@ -95,7 +120,7 @@ func (b *Batch) look(free bool) {
 }
 
 // claimFor is claim for a call that is to apply the batch. After an error it is free.
-func (b *Batch) claimFor(ctx context.Context) error {
+func (b *Batch) claimFor(ctx context.Context, d *DB) error {
 	if b == nil {
 		return errors.New("lsmdb: the batch is nil")
 	}
@@ -106,18 +131,15 @@ func (b *Batch) claimFor(ctx context.Context) error {
 		return err
 	}
 	b.claim()
-	if b.err != nil {
-		defer b.inUse.Store(false)
+	err := b.err
+	if err == nil && b.merges && d.options.Merger == nil {
+		err = ErrNoMerger
 	}
-	return b.err
+	if err != nil {
+		b.inUse.Store(false)
+	}
+	return err
 }
 
 // underWay reports whether the last Submit is not answered yet.
 func (b *Batch) underWay() bool { return b.submitted != nil && !b.submitted.IsResolved() }
-
-// refuse notes the first error.
-func (b *Batch) refuse(err error) {
-	if b.err == nil {
-		b.err = err
-	}
-}

@@ -1,8 +1,11 @@
 package db
 
 import (
+	"bytes"
 	"context"
+	"time"
 
+	"lsmdb/internal/view"
 	"lsmdb/stages"
 )
 
@@ -34,6 +37,70 @@ func (d *DB) Delete(key []byte, w ...Durability) error {
 	}
 	d.giveBack(c)
 	return err
+}
+
+// DeleteRange removes the keys of [start, end); a nil end is open. It costs the two keys,
+// whatever lies between them. Operands and values that end are removed like others; what
+// is written later stays, as does what snapshots and iterators show already. Where end is
+// not behind start, be it empty, there is nothing to do. Otherwise it is like Put.
+func (d *DB) DeleteRange(start, end []byte, w ...Durability) error {
+	c := d.takeCommit()
+	err := c.DeleteRange(start, end)
+	switch {
+	case err != nil:
+	case c.Len() == 0:
+		err = d.writable()
+	default:
+		err = d.commit(context.Background(), c, w)
+	}
+	d.giveBack(c)
+	return err
+}
+
+// PrefixRange returns the bounds of all keys that start with prefix, as DeleteRange and
+// IterOptions want them; a nil end is open.
+func PrefixRange(prefix []byte) (start, end []byte) { return bytes.Clone(prefix), afterPrefix(prefix) }
+
+// Merge makes of the value of key what Options.Merger makes of it and operand, when it is
+// read or compacted. A key that was deleted, or that a range delete covers, has no value
+// then, nor has one whose value has ended: its operands do not end with it. They are
+// merged onto it as long as it is there, and onto nothing from then on. Operands that the
+// Merger refuses are the errors of reads, not of Merge. Without Options.Merger, Merge is
+// ErrNoMerger. Otherwise it is like Put.
+func (d *DB) Merge(key, operand []byte, w ...Durability) error {
+	if d.options.Merger == nil {
+		return ErrNoMerger
+	}
+	c := d.takeCommit()
+	err := c.Merge(key, operand)
+	if err == nil {
+		err = d.commit(context.Background(), c, w)
+	}
+	d.giveBack(c)
+	return err
+}
+
+// PutUntil stores value under key for as long as Options.Now is before until, to the
+// nanosecond. From then on the key has no value, whatever was stored before; so a time
+// that has passed is like a delete. The zero time makes it a Put. A time before 1678 has
+// passed; one beyond 2262 never comes. Snapshots and iterators show what had a value when
+// they were made. Otherwise it is like Put.
+func (d *DB) PutUntil(key, value []byte, until time.Time, w ...Durability) error {
+	c := d.takeCommit()
+	err := putUntil(&c.Operations, key, value, until)
+	if err == nil {
+		err = d.commit(context.Background(), c, w)
+	}
+	d.giveBack(c)
+	return err
+}
+
+// putUntil adds the operation of PutUntil.
+func putUntil(ops *stages.Operations, key, value []byte, until time.Time) error {
+	if until.IsZero() {
+		return ops.Put(key, value)
+	}
+	return ops.PutUntil(key, value, view.Nanoseconds(until))
 }
 
 // maxPooledBytes bounds the buffers that are kept for the next write.
@@ -104,7 +171,7 @@ func (d *DB) enqueue(ctx context.Context, c *stages.Commit, w []Durability) erro
 //
 // Errors: those of Put, and ErrBatchTooLarge.
 func (d *DB) Apply(ctx context.Context, b *Batch, w ...Durability) error {
-	if err := b.claimFor(ctx); err != nil {
+	if err := b.claimFor(ctx, d); err != nil {
 		return err
 	}
 	defer b.inUse.Store(false)
@@ -129,7 +196,7 @@ func (d *DB) Sync(ctx context.Context) error { return d.Apply(ctx, d.NewBatch(),
 // Pending has resolved by then. Ctx bounds the wait for a place in the queue only: an
 // error of Submit means that nothing was or will be written.
 func (d *DB) Submit(ctx context.Context, b *Batch, w ...Durability) (*Pending, error) {
-	if err := b.claimFor(ctx); err != nil {
+	if err := b.claimFor(ctx, d); err != nil {
 		return nil, err
 	}
 	defer b.inUse.Store(false)
