@@ -152,7 +152,7 @@ func (k *picker) tombstones() *Job {
 func (k *picker) pushes(level int, t *manifest.TableMeta) string {
 	deletes := t.Deletes + t.RangeDeletes
 	switch {
-	case k.halfEnded(t):
+	case k.halfEnded(t) && !k.waits(t):
 		return ReasonHalfEnded
 	case deletes == 0:
 		return ""
@@ -175,7 +175,7 @@ func (k *picker) garbage() *Job {
 			continue
 		}
 		for _, t := range k.Version.Levels[level] {
-			if k.hasGarbage(t) && k.free(t) && k.lowest(level, t) {
+			if k.hasGarbage(t) && k.free(t) && k.lowest(level, t) && !k.waits(t) {
 				if job := k.rewrite(level, t); job != nil {
 					return job
 				}
