@@ -231,6 +231,9 @@ func (k *picker) build(level, outputLevel int, inputs []*manifest.TableMeta) *Jo
 	job.Lower, job.Upper = bounds(inputs)
 	if outputLevel > level {
 		job.Overlaps = k.Version.Overlapping(outputLevel, job.Lower, job.Upper)
+		if n := len(job.Overlaps); n > 0 && !overlapsAny(job.Overlaps[n-1], inputs) && bytes.Equal(job.Overlaps[n-1].Smallest.UserKey(), job.Upper) {
+			job.Overlaps = job.Overlaps[:n-1] // it begins where a range delete ends
+		}
 		job.Lower, job.Upper = bounds(inputs, job.Overlaps)
 	}
 	job.TableBytes = k.Policy.outputBytes(k.targets, outputLevel)
