@@ -39,7 +39,7 @@ func (j *Job) Run(ctx context.Context, dir *output.Directory, readers output.Rea
 		return nil, vfs.Shortage(err)
 	}
 	entries := j.open()
-	tables := output.NewTables(dir, j.cutter())
+	tables := output.NewTables(dir, j.OutputLevel, j.cutter())
 	scope := output.Scope{Readers: readers, Ranges: deletes}
 	if j.OutputLevel > 0 { // what stays in level 0 may lie over older tables there
 		scope.Elide, scope.ElideRange = j.elision(v), j.rangeElision(v)

@@ -79,7 +79,7 @@ func (s *store) load(level int, keys ...string) *manifest.TableMeta {
 	}
 	slices.SortFunc(entries, base.Compare)
 	s.history = append(s.history, entries...)
-	tables := output.NewTables(s.environment(), nil)
+	tables := output.NewTables(s.environment(), 0, nil)
 	for _, k := range entries {
 		if err := tables.Add(k, testValue(k)); err != nil {
 			s.t.Fatal(err)

@@ -23,7 +23,7 @@ import (
 // iterator stays the caller's to close.
 func Run(ctx context.Context, dir *output.Directory, entries base.Iterator, deletes *ranges.List, readers output.Readers) ([]*manifest.TableMeta, error) {
 	var courtesy base.Courtesy
-	tables := output.NewTables(dir, nil)
+	tables := output.NewTables(dir, 0, nil)
 	retention := dir.NewRetention(output.Scope{Readers: readers, Ranges: deletes})
 	tables.Ranges(retention.Keep(), nil)
 	if _, err := tables.Copy(ctx, entries, retention, func() { courtesy.Give() }); err != nil {

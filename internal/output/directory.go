@@ -21,7 +21,7 @@ type Directory struct {
 	FS         vfs.Directory
 	Dir        string
 	DatabaseID uint64
-	Tables     sstable.WriterOptions // Identity is set for each table
+	Tables     sstable.WriterOptions // Identity is set for each table; see tablesOf
 	Cache      *sstable.Cache        // nil: none
 	Stats      *sstable.Stats
 	Files      *sstable.OpenFiles
@@ -61,6 +61,16 @@ func (n *FileNumbers) Next() uint64 { return n.next.Add(1) - 1 }
 
 // Peek returns the number that Next would hand out.
 func (n *FileNumbers) Peek() uint64 { return n.next.Load() }
+
+// tablesOf says how the tables of a level are written. What lies in levels 0 and 1 is soon
+// written again, so that Zstandard would take its time for little.
+func (d *Directory) tablesOf(level int) sstable.WriterOptions {
+	o := d.Tables
+	if o.Compression == sstable.CompressionZstd && level < 2 {
+		o.Compression = sstable.CompressionSnappy
+	}
+	return o
+}
 
 // Attach gives a table of the tree its handle, unless it has one.
 func (d *Directory) Attach(t *manifest.TableMeta) {

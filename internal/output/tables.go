@@ -31,8 +31,9 @@ var ErrDirectorySync = errors.New("directory sync failed")
 // Tables writes entries to new tables. Either Finish or Abort ends it; after an
 // error of Add, Abort must be called, and calling it always is harmless.
 type Tables struct {
-	dir *Directory
-	cut func(sizeBytes int64, next []byte) bool
+	dir     *Directory
+	options sstable.WriterOptions
+	cut     func(sizeBytes int64, next []byte) bool
 
 	ranges  *ranges.List // range deletes, from the last cut on
 	borders [][]byte     // where they can be cut between two entries, ascending
@@ -44,14 +45,14 @@ type Tables struct {
 	done   []*manifest.TableMeta
 }
 
-// NewTables starts writing. cut is asked before the first entry of each user key
+// NewTables starts writing tables of a level. cut is asked before the first entry of each user key
 // that could start another table, with the size of the table so far and that
 // user key, in ascending order; nil: everything goes into one table.
 //
 // Where a range delete has many tables below it and no entry in this one, nobody would
 // ask: see Ranges.
-func NewTables(dir *Directory, cut func(sizeBytes int64, next []byte) bool) *Tables {
-	return &Tables{dir: dir, cut: cut}
+func NewTables(dir *Directory, level int, cut func(sizeBytes int64, next []byte) bool) *Tables {
+	return &Tables{dir: dir, options: dir.tablesOf(level), cut: cut}
 }
 
 // Ranges has range deletes written as well. It is called before the first Add. cut is
@@ -203,7 +204,7 @@ func (t *Tables) startTable() error {
 	if err != nil {
 		return fmt.Errorf("create table %d: %w", t.number, vfs.Shortage(err))
 	}
-	options := t.dir.Tables
+	options := t.options
 	options.Identity = sstable.Identity(t.dir.DatabaseID, t.number)
 	t.writer = sstable.NewWriter(file, path, options)
 	return nil

@@ -60,7 +60,7 @@ func valueOf(k base.InternalKey) []byte {
 
 // write feeds all entries and finishes; buffers are reused as iterators do it.
 func write(env *Directory, h history, cut func(int64, []byte) bool) ([]*manifest.TableMeta, error) {
-	tables := NewTables(env, cut)
+	tables := NewTables(env, 1, cut)
 	var key base.InternalKey
 	var value []byte
 	for _, k := range h {
@@ -168,7 +168,7 @@ func TestTablesWithoutEntries(t *testing.T) {
 
 func TestAbortRemovesEverything(t *testing.T) {
 	mem := newMem(t)
-	tables := NewTables(newDirectory(mem), func(sizeBytes int64, _ []byte) bool { return sizeBytes > 1000 })
+	tables := NewTables(newDirectory(mem), 1, func(sizeBytes int64, _ []byte) bool { return sizeBytes > 1000 })
 	for _, k := range someEntries(200) {
 		if err := tables.Add(k, valueOf(k)); err != nil {
 			t.Fatal(err)
@@ -189,7 +189,7 @@ func TestAbortRemovesEverything(t *testing.T) {
 
 func TestAbortAfterFinishKeepsTables(t *testing.T) {
 	mem := newMem(t)
-	tables := NewTables(newDirectory(mem), nil)
+	tables := NewTables(newDirectory(mem), 0, nil)
 	key := someEntries(1)[0]
 	if err := tables.Add(key, valueOf(key)); err != nil {
 		t.Fatal(err)
@@ -318,7 +318,7 @@ func BenchmarkTables(b *testing.B) {
 	mem := newMem(b)
 	env := newDirectory(mem)
 	env.Tables.BlockBytes = 0
-	tables := NewTables(env, func(sizeBytes int64, _ []byte) bool { return sizeBytes > 8<<20 })
+	tables := NewTables(env, 1, func(sizeBytes int64, _ []byte) bool { return sizeBytes > 8<<20 })
 	var key base.InternalKey
 	b.SetBytes(124)
 	for i := 0; b.Loop(); i++ {
@@ -367,7 +367,7 @@ func TestRangesAreCutWhereTablesAre(t *testing.T) {
 		}
 		slices.SortFunc(borders, bytes.Compare)
 		mem := newMem(t)
-		tables := NewTables(newDirectory(mem), func(int64, []byte) bool { return rng.IntN(3) == 0 })
+		tables := NewTables(newDirectory(mem), 1, func(int64, []byte) bool { return rng.IntN(3) == 0 })
 		tables.Ranges(all, borders)
 		var entries history
 		for _, k := range someEntries(250) {
@@ -410,7 +410,7 @@ func TestRangesAreCutWhereTablesAre(t *testing.T) {
 func TestWideRangesAreCutBetweenEntries(t *testing.T) {
 	for _, last := range []string{"", " z-z 1"} {
 		var asked []string
-		tables := NewTables(newDirectory(newMem(t)), func(sizeBytes int64, next []byte) bool {
+		tables := NewTables(newDirectory(newMem(t)), 1, func(sizeBytes int64, next []byte) bool {
 			asked = append(asked, string(next))
 			return len(asked)%2 == 0
 		})
@@ -431,6 +431,35 @@ func TestWideRangesAreCutBetweenEntries(t *testing.T) {
 		}
 		if fmt.Sprint(got) != "[b-e 0 e-h 0 m-n 0 n-o 0"+last+"]" {
 			t.Errorf("asked %v, made %v", asked, got)
+		}
+	}
+}
+
+// TestCompressionOfLevels: Zstandard is for tables below level 1.
+func TestCompressionOfLevels(t *testing.T) {
+	for level, want := range []sstable.Compression{sstable.CompressionSnappy, sstable.CompressionSnappy, sstable.CompressionZstd, sstable.CompressionZstd} {
+		mem := newMem(t)
+		env := newDirectory(mem)
+		env.Tables.Compression, env.Tables.BlockBytes = sstable.CompressionZstd, 4096
+		tables := NewTables(env, level, nil)
+		for _, key := range someEntries(1000) {
+			if err := tables.Add(key, valueOf(key)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		made, err := tables.Finish()
+		if err != nil {
+			t.Fatal(err)
+		}
+		read(t, mem, made)
+		table, err := sstable.Open(mem, base.TablePath(dir, made[0].Number), sstable.ReaderOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for info, err := range table.Blocks() {
+			if info.Type == sstable.BlockData && (info.Compression != want || err != nil) {
+				t.Fatalf("level %d: a block is stored as %s, %v", level, info.Compression, err)
+			}
 		}
 	}
 }
