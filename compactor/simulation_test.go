@@ -116,7 +116,7 @@ func (w *world) keep(entries []base.InternalKey, elide func([]byte) bool) (kept 
 	w.t.Helper()
 	retention := output.NewRetention(output.Scope{Readers: w.readers(), Elide: elide})
 	write := func(key base.InternalKey, _ []byte) error {
-		kept = append(kept, key)
+		kept = append(kept, key.Clone())
 		return nil
 	}
 	for _, k := range entries {

@@ -231,7 +231,7 @@ func (c *Compactor) situation() compactor.Situation {
 	c.deletes = compactor.Gather(c.newest.Version, rangeDeletes, c.deletes)
 	return compactor.Situation{
 		Policy: c.env.Policy, Version: c.newest.Version, Running: c.running, SetAside: c.setAside,
-		Readers: c.snapshots.Readers(), Deletes: c.deletes, Share: share,
+		Readers: c.snapshots.Readers(c.published.Ended), Deletes: c.deletes, Share: share,
 	}
 }
 

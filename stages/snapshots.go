@@ -3,10 +3,10 @@ package stages
 import (
 	"container/list"
 	"sync"
-	"time"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/output"
+	"lsmdb/internal/view"
 )
 
 // Snapshots registers the sequence numbers that somebody still reads at, so that
@@ -17,7 +17,6 @@ import (
 // lists the snapshots after it has chosen its inputs, so a snapshot that it does
 // not find is newer than everything in them.
 type Snapshots struct {
-	clock   func() int64 // what time it is, in nanoseconds since 1970; it never runs back. nil: the system's
 	mu      sync.Mutex
 	open    list.List // of *Snapshot, oldest first: later ones see no less
 	awaited base.Seq  // see await
@@ -25,23 +24,24 @@ type Snapshots struct {
 
 // Snapshot is one registration.
 type Snapshot struct {
-	seq   base.Seq
-	now   int64
+	at    view.At
 	place *list.Element
 }
 
+// At returns the instant at which the snapshot reads. Without a time, no value that it
+// sees ends.
+func (s *Snapshot) At() view.At { return s.at }
+
 // Seq returns the sequence number at which the snapshot reads.
-func (s *Snapshot) Seq() base.Seq { return s.seq }
+func (s *Snapshot) Seq() base.Seq { return s.at.Seq }
 
-// Now returns the time at which the snapshot reads: a value is there while that is before
-// its end.
-func (s *Snapshot) Now() int64 { return s.now }
-
-// acquire registers a snapshot of what is visible now, which never becomes less.
-func (r *Snapshots) acquire(visible func() base.Seq) *Snapshot {
+// acquire registers a snapshot of what is visible now, which never becomes less. Its time
+// is taken in there, too: whoever finds it missing in a list, and takes the time before
+// that, has no later one.
+func (r *Snapshots) acquire(now func() view.At) *Snapshot {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := &Snapshot{seq: visible(), now: r.now()}
+	s := &Snapshot{at: now()}
 	s.place = r.open.PushBack(s)
 	return s
 }
@@ -75,33 +75,25 @@ func (r *Snapshots) arrived() bool {
 // oldest returns the oldest snapshot's number, base.MaxSeq if there is none.
 func (r *Snapshots) oldest() base.Seq {
 	if first := r.open.Front(); first != nil {
-		return first.Value.(*Snapshot).seq
+		return first.Value.(*Snapshot).at.Seq
 	}
 	return base.MaxSeq
 }
 
-// now asks the clock.
-func (r *Snapshots) now() int64 {
-	if r.clock == nil {
-		return time.Now().UnixNano()
-	}
-	return r.clock()
-}
-
-// Readers returns the open snapshots. Of those with the same number the first has the
-// earliest time. Whoever comes later has none that is before the last one here: the clock
-// is asked under the mutex, too.
-func (r *Snapshots) Readers() (readers output.Readers) {
+// Readers returns the open snapshots, and the time. Of those with the same number the first
+// has the earliest. Whoever comes later has none that is before this one: the clock is
+// asked under the mutex, too.
+func (r *Snapshots) Readers(clock func() int64) (readers output.Readers) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for e := r.open.Front(); e != nil; e = e.Next() {
-		s := e.Value.(*Snapshot)
-		if n := len(readers.Snapshots); n == 0 || readers.Snapshots[n-1] < s.seq {
-			readers.Snapshots = append(readers.Snapshots, s.seq)
-			readers.Nows = append(readers.Nows, s.now)
+		at := e.Value.(*Snapshot).at
+		if n := len(readers.Snapshots); n == 0 || readers.Snapshots[n-1] < at.Seq {
+			readers.Snapshots = append(readers.Snapshots, at.Seq)
+			readers.Nows = append(readers.Nows, at.Now)
 		}
 	}
-	readers.Nows = append(readers.Nows, r.now())
+	readers.Nows = append(readers.Nows, clock())
 	return readers
 }
 

@@ -39,7 +39,7 @@ func (c *Compactor) tidy(ctx context.Context) {
 
 // awaitExpiry has the loop look again when more values have ended.
 func (c *Compactor) awaitExpiry() {
-	now := c.snapshots.now()
+	now := c.published.Ended()
 	c.ending = nil
 	if next := compactor.NextExpiry(c.newest.Version, now); next != 0 {
 		c.ending = time.After(time.Duration(min(uint64(next)-uint64(now), math.MaxInt64)))

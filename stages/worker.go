@@ -48,7 +48,7 @@ func (c *Compactor) execute(ctx context.Context, job *compactor.Job, version *ma
 		return JobResult{Level: job.OutputLevel, Moved: job.Trivial, Dropped: job.Drop}, job.Edit(nil), nil
 	}
 	var courtesy base.Courtesy
-	outputs, err := job.Run(ctx, c.env.Directory, c.snapshots.Readers(), version, func() { courtesy.Give() })
+	outputs, err := job.Run(ctx, c.env.Directory, c.snapshots.Readers(c.published.Ended), version, func() { courtesy.Give() })
 	if err != nil {
 		return JobResult{}, nil, fmt.Errorf("compacting (%s): %w", job, err)
 	}

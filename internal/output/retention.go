@@ -48,7 +48,6 @@ type Retention struct {
 	stripe   int       // stripe of the last entry
 	decided  bool      // whatever is older in the stripe is of no interest
 	covered  base.Seq  // newest range delete of the stripe that covers the key; 0: none
-	failing  bool      // the Merger failed for the key
 	operands []operand // that wait for what they lie on, newest first
 	held     []byte    // memory of their values
 	hold     int       // how many bytes may wait
@@ -104,9 +103,7 @@ func (r *Retention) Take(key base.InternalKey, value []byte, write Write) error 
 			}
 			return write(key, value)
 		}
-		kind, value = base.KindDelete, nil
-		r.scratch = base.AppendInternalKey(r.scratch[:0], user, base.MakeTrailer(trailer.Seq(), kind))
-		key = r.scratch
+		kind = base.KindDelete
 	}
 	r.decided = true
 	if len(r.operands) > 0 {
@@ -118,8 +115,11 @@ func (r *Retention) Take(key base.InternalKey, value []byte, write Write) error 
 			return err
 		}
 	}
-	if kind == base.KindDelete && r.elides(stripe, user) {
+	switch {
+	case kind == base.KindDelete && r.elides(stripe, user):
 		return nil
+	case kind != trailer.Kind():
+		return r.writeOne(operand{seq: trailer.Seq()}, kind, write)
 	}
 	return write(key, value)
 }
@@ -134,7 +134,7 @@ func (r *Retention) enter(user []byte, stripe int, same bool, write Write) error
 	}
 	if !same {
 		r.user = append(r.user[:0], user...)
-		r.started, r.failing = true, false
+		r.started = true
 	}
 	r.stripe, r.decided, r.covered = stripe, false, 0
 	if r.Ranges != nil {
@@ -160,7 +160,7 @@ func (r *Retention) elides(stripe int, user []byte) bool {
 
 // take has an operand wait for what it lies on.
 func (r *Retention) take(o operand, write Write) error {
-	if r.Merger == nil || r.failing {
+	if r.Merger == nil {
 		return r.writeOne(o, base.KindMerge, write)
 	}
 	if len(r.operands) == 0 {
@@ -202,10 +202,9 @@ func (r *Retention) settle(older []byte, known bool, write Write) (folded bool, 
 	return known, r.writeOne(newest, kind, write)
 }
 
-// fail writes the operands that wait as they are, and has the others of the key follow.
+// fail writes the operands that wait as they are.
 func (r *Retention) fail(cause error, write Write) error {
 	r.Failed(fmt.Errorf("merging the operands of key %q: %w", r.user, cause))
-	r.failing = true
 	for _, o := range r.operands {
 		if err := r.writeOne(o, base.KindMerge, write); err != nil {
 			return err

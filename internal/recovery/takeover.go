@@ -95,6 +95,9 @@ func (o *Opening) commit() (err error) {
 	if o.begun.Manifest == nil {
 		number := o.directory.Numbers.Next()
 		edit := manifest.Edit{OldestWAL: o.begun.Log.Segment(), NextFile: o.directory.Numbers.Peek(), LastSeq: o.replay.lastSeq}
+		if merger := o.directory.Merger; merger != nil && o.state.Merger == "" {
+			edit.Merger = merger.Name // before the first operand
+		}
 		if o.state, err = o.state.Apply(&edit); err != nil {
 			return fmt.Errorf("invariant: recovery made an impossible state: %w", err)
 		}
