@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -407,4 +408,71 @@ func TestTakenBack(t *testing.T) {
 		return tx.Put([]byte("4"), nil)
 	}))
 	fixture.Must(t, d.Close())
+}
+
+// TestEndedValues: a value that ends is no change, and a transaction sees one time.
+func TestEndedValues(t *testing.T) {
+	var now atomic.Int64
+	now.Store(100)
+	d, err := db.Open("", &db.Options{InMemory: true, Now: func() time.Time { return time.Unix(now.Load(), 0) }})
+	fixture.Must(t, err)
+	defer d.Close()
+	fixture.Must(t, d.Update(t.Context(), func(tx *db.Tx) error {
+		put(t, tx, "stays", "x")
+		return tx.PutUntil([]byte("ends"), []byte("x"), time.Unix(200, 0))
+	}))
+	walked, got, late := begin(t, d), begin(t, d), begin(t, d)
+	it, err := walked.NewIterator(nil)
+	if shown := pairs(t, it, err); !slices.Equal(shown, []string{"ends=x", "stays=x"}) {
+		t.Errorf("a walk shows %q", shown)
+	}
+	now.Store(300)
+	if get(t, got, "ends") != "x" || get(t, d, "ends") != "-" {
+		t.Error("a transaction sees another time than that of Begin")
+	}
+	fixture.Must(t, d.Flush(t.Context()))
+	fixture.Must(t, d.Compact(t.Context(), nil, nil))
+	for _, tx := range []*db.Tx{walked, got} {
+		put(t, tx, "own", "")
+		wantConflict(t, "after a value has ended", tx.Commit(t.Context()), "")
+	}
+	get(t, late, "ends")
+	put(t, late, "own", "")
+	fixture.Must(t, d.Update(t.Context(), func(tx *db.Tx) error {
+		return tx.PutUntil([]byte("ends"), []byte("never seen"), time.Unix(50, 0))
+	}))
+	wantConflict(t, "after a put of what has ended already", late.Commit(t.Context()), "ends")
+
+	tx := begin(t, d)
+	fixture.Must(t, tx.PutUntil([]byte("mine"), []byte("x"), time.Unix(400, 0)))
+	fixture.Must(t, tx.PutUntil([]byte("over"), []byte("x"), time.Unix(300, 0)))
+	fixture.Must(t, tx.PutUntil([]byte("for ever"), []byte("x"), time.Time{}))
+	fixture.Must(t, tx.PutUntil([]byte("far"), []byte("x"), time.Date(2300, 1, 1, 0, 0, 0, 0, time.UTC)))
+	now.Store(500)
+	if shown := get(t, tx, "mine") + get(t, tx, "over") + get(t, tx, "for ever") + get(t, tx, "far"); shown != "x-xx" {
+		t.Errorf("own values that end show %q", shown)
+	}
+	fixture.Must(t, d.Update(t.Context(), func(tx *db.Tx) error { return tx.Delete([]byte("mine")) }))
+	wantConflict(t, "own values that end answer", tx.Commit(t.Context()), "")
+	if shown := get(t, d, "mine") + get(t, d, "for ever") + get(t, d, "far"); shown != "-xx" {
+		t.Errorf("later they show %q", shown)
+	}
+}
+
+// TestMergeReads: after an own Merge, the value depends on the database.
+func TestMergeReads(t *testing.T) {
+	d, err := db.Open("", &db.Options{InMemory: true, Merger: db.AppendBytes})
+	fixture.Must(t, err)
+	defer d.Close()
+	blind, reading := begin(t, d), begin(t, d)
+	for _, tx := range []*db.Tx{blind, reading} {
+		fixture.Must(t, tx.Merge([]byte("key"), []byte("a")))
+	}
+	if got := get(t, reading, "key"); got != "a" {
+		t.Errorf("an own operand shows %q", got)
+	}
+	wantConflict(t, "a blind merge", blind.Commit(t.Context()), "")
+	wantConflict(t, "a merge that was read", reading.Commit(t.Context()), "key")
+	without := begin(t, openTx(t))
+	fixture.WantErr(t, "Merge without a Merger", without.Merge([]byte("key"), nil), db.ErrNoMerger)
 }

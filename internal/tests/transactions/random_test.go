@@ -53,7 +53,7 @@ type modelTx struct {
 
 func (h *history) key() string { return universe[h.rng.IntN(len(universe))] }
 
-// write is one operation: a put, a delete, or a delete of the keys in [key, end).
+// write is one operation: a put, a delete, an operand, or a delete of the keys in [key, end).
 type write struct {
 	key, end, value string
 	kind            writeKind
@@ -65,6 +65,7 @@ const (
 	putKey writeKind = iota
 	deleteKey
 	deleteRange
+	mergeKey
 )
 
 // keys are those that it changes.
@@ -80,8 +81,13 @@ func (w write) keys() []string {
 // on makes it part of what is there.
 func (w write) on(values map[string]string) {
 	for _, key := range w.keys() {
-		if delete(values, key); w.kind == putKey {
+		switch w.kind {
+		case putKey:
 			values[key] = w.value
+		case mergeKey:
+			values[key] += w.value
+		default:
+			delete(values, key)
 		}
 	}
 }
@@ -91,6 +97,8 @@ func (w write) to(tx *db.Tx) error {
 	switch w.kind {
 	case putKey:
 		return tx.Put([]byte(w.key), []byte(w.value))
+	case mergeKey:
+		return tx.Merge([]byte(w.key), []byte(w.value))
 	case deleteKey:
 		return tx.Delete([]byte(w.key))
 	}
@@ -100,11 +108,13 @@ func (w write) to(tx *db.Tx) error {
 // write makes a write up.
 func (h *history) write() write {
 	h.written++
-	w := write{key: h.key(), value: fmt.Sprint("value ", h.written)}
-	switch h.rng.IntN(6) {
+	w := write{key: h.key(), value: fmt.Sprint(h.written, " ")}
+	switch h.rng.IntN(8) {
 	case 0, 1:
 		w.kind = deleteKey
-	case 2:
+	case 2, 3:
+		w.kind = mergeKey
+	case 4:
 		w.kind, w.end = deleteRange, h.key()
 		if w.end == "" || h.rng.IntN(4) == 0 {
 			w.end = "~" // behind all
@@ -216,7 +226,7 @@ func (h *history) act(tx *modelTx) {
 		w.on(tx.now)
 		tx.own = append(tx.own, w)
 		for _, key := range w.keys() {
-			tx.answer[key] = true
+			tx.answer[key] = w.kind != mergeKey
 		}
 	case draw < 9:
 		h.compare("a get", tx.now, key, tx.Tx)
@@ -343,7 +353,7 @@ func TestConflictsExactly(t *testing.T) {
 		seeds = 4
 	}
 	for seed := range seeds {
-		d, err := db.Open("", &db.Options{InMemory: true, Durability: db.NoSync, MemtableBytes: []int64{1, 1 << 20}[seed%2]})
+		d, err := db.Open("", &db.Options{InMemory: true, Durability: db.NoSync, Merger: db.AppendBytes, MemtableBytes: []int64{1, 1 << 20}[seed%2]})
 		fixture.Must(t, err)
 		h := &history{
 			t: t, rng: rand.New(rand.NewPCG(seed, 13)), db: d, tally: tally,
