@@ -4,24 +4,38 @@ import (
 	"bytes"
 	"iter"
 	"slices"
+	"time"
 
 	"lsmdb/internal/view"
 )
 
-// IterOptions bounds an iterator. The zero value, like a nil pointer, means
+// IterOptions says what an iterator shows. The zero value, like a nil pointer, means
 // everything. The slices are copied.
 type IterOptions struct {
 	Lower  []byte // first key that may be shown; nil: no bound
 	Upper  []byte // first key that is not shown any more; nil: no bound
 	Prefix []byte // only keys that start with this; combines with the bounds
+
+	// KeysOnly leaves Value empty: large values are not read, and operands are not merged.
+	KeysOnly bool
+
+	// NoCacheFill leaves the block cache as it is: for a walk over much that is not read
+	// again soon.
+	NoCacheFill bool
+}
+
+// forView returns the options with bounds that stay.
+func (o *IterOptions) forView() (v view.IteratorOptions) {
+	if o != nil {
+		v.Lower, v.Upper = o.bounds()
+		v.KeysOnly, v.NoCacheFill = o.KeysOnly, o.NoCacheFill
+	}
+	return v
 }
 
 // bounds returns the range [lower, upper) that the options amount to; nil means
 // unbounded. An impossible range comes back as an empty one.
 func (o *IterOptions) bounds() (lower, upper []byte) {
-	if o == nil {
-		return nil, nil
-	}
 	lower, upper = bytes.Clone(o.Lower), bytes.Clone(o.Upper)
 	if len(o.Prefix) > 0 {
 		if lower == nil || bytes.Compare(o.Prefix, lower) > 0 {
@@ -64,13 +78,15 @@ func afterPrefix(prefix []byte) []byte {
 	return nil
 }
 
-// Iterator walks the keys of one instant in order, forward and backward. It starts
+// Iterator walks the keys of one instant in order, forward and backward: those that have
+// a value then, as DB.Get says; a value that ends meanwhile is still shown. It starts
 // before the first and after the last key at once: Next begins at the first, Prev
 // at the last. At either end the move in the other direction comes back.
 //
 // Every move reports whether it stands on a key. When it does not, that is the end
 // of the range or an error: ask Err. After an error Next and Prev do not go on, but
-// First, Last and the seeks do: a seek leads past a damaged place. Key and Value belong
+// First, Last and the seeks do: a seek leads past a damaged place, or past a key whose
+// operands cannot be merged. Key and Value belong
 // to the iterator and are valid until its next move. An iterator is used by one goroutine
 // at a time and must be closed: until then the files and the memory of what it shows
 // are kept.
@@ -78,6 +94,9 @@ type Iterator struct {
 	walk   view.Iterator
 	prefix []byte // of the keyspace, in every key and never shown
 	whole  []byte // the last key that was sought, with the prefix
+
+	tx    *Tx // that it belongs to; nil: none
+	reads *view.Walk
 }
 
 // NewIterator returns an iterator over what is visible now.
@@ -92,22 +111,54 @@ func (d *DB) NewIterator(o *IterOptions) (*Iterator, error) {
 
 // newIterator returns an iterator over the keys with a prefix, which it does not show.
 func newIterator(d *DB, r view.Reading, at view.At, prefix []byte, o *IterOptions) (*Iterator, error) {
-	lower, upper := o.bounds()
-	lower, upper = rangeIn(prefix, lower, upper)
-	return &Iterator{walk: r.NewIterator(at, view.IteratorOptions{Lower: lower, Upper: upper}, &d.closed), prefix: prefix}, nil
+	v := o.forView()
+	v.Lower, v.Upper = rangeIn(prefix, v.Lower, v.Upper)
+	return &Iterator{walk: r.NewIterator(at, v, &d.closed), prefix: prefix}, nil
+}
+
+// noted reports whether the moves are reads of a transaction. Once that has ended, they
+// are none at all.
+func (it *Iterator) noted() bool {
+	if it.tx == nil {
+		return false
+	}
+	if it.tx.ended {
+		_ = it.walk.Close() // the moves return ErrClosed then
+	}
+	return !it.tx.ended
 }
 
 // First moves to the first key of the range.
-func (it *Iterator) First() bool { return it.walk.First() }
+func (it *Iterator) First() bool {
+	if it.noted() {
+		return it.reads.First(&it.walk)
+	}
+	return it.walk.First()
+}
 
 // Last moves to the last key of the range.
-func (it *Iterator) Last() bool { return it.walk.Last() }
+func (it *Iterator) Last() bool {
+	if it.noted() {
+		return it.reads.Last(&it.walk)
+	}
+	return it.walk.Last()
+}
 
 // SeekGE moves to the first key of the range at or after key.
-func (it *Iterator) SeekGE(key []byte) bool { return it.walk.SeekGE(it.seek(key)) }
+func (it *Iterator) SeekGE(key []byte) bool {
+	if it.noted() {
+		return it.reads.SeekGE(&it.walk, it.seek(key))
+	}
+	return it.walk.SeekGE(it.seek(key))
+}
 
 // SeekLT moves to the last key of the range before key.
-func (it *Iterator) SeekLT(key []byte) bool { return it.walk.SeekLT(it.seek(key)) }
+func (it *Iterator) SeekLT(key []byte) bool {
+	if it.noted() {
+		return it.reads.SeekLT(&it.walk, it.seek(key))
+	}
+	return it.walk.SeekLT(it.seek(key))
+}
 
 // seek returns the whole key.
 func (it *Iterator) seek(key []byte) []byte {
@@ -119,10 +170,20 @@ func (it *Iterator) seek(key []byte) []byte {
 }
 
 // Next moves to the next key.
-func (it *Iterator) Next() bool { return it.walk.Next() }
+func (it *Iterator) Next() bool {
+	if it.noted() {
+		return it.reads.Next(&it.walk)
+	}
+	return it.walk.Next()
+}
 
 // Prev moves to the previous key.
-func (it *Iterator) Prev() bool { return it.walk.Prev() }
+func (it *Iterator) Prev() bool {
+	if it.noted() {
+		return it.reads.Prev(&it.walk)
+	}
+	return it.walk.Prev()
+}
 
 // Valid reports whether the iterator stands on a key.
 func (it *Iterator) Valid() bool { return it.walk.Valid() }
@@ -136,16 +197,32 @@ func (it *Iterator) Key() []byte {
 	return key[len(it.prefix):]
 }
 
-// Value returns the value, nil when not Valid.
+// Value returns the value, nil when not Valid and empty with KeysOnly.
 func (it *Iterator) Value() []byte { return it.walk.Value() }
 
+// Until returns the time at which the value ends. It is the zero time for a value that
+// stays, for one that operands were merged onto, and when not Valid.
+func (it *Iterator) Until() time.Time {
+	until := it.walk.Until()
+	if until == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, until)
+}
+
 // Err returns the error that ended the last move: nil at the end of the range, a
-// *CorruptionError, or ErrClosed when the database or the iterator was closed.
+// *CorruptionError, that of a Merger, or ErrClosed when the database or the iterator was closed.
 func (it *Iterator) Err() error { return it.walk.Err() }
 
 // Close releases what the iterator holds and returns the error of its last move.
 // What it showed last stays readable. It is idempotent.
-func (it *Iterator) Close() error { return it.walk.Close() }
+func (it *Iterator) Close() error {
+	if it.noted() {
+		it.tx.walked--
+	}
+	it.tx = nil
+	return it.walk.Close()
+}
 
 // All ranges over the keys and values from the first to the last. The slices are
 // valid until the next step. When the loop ends by itself, ask Err.

@@ -54,7 +54,7 @@ func listed(tables []*manifest.TableMeta) (added []manifest.AddedTable) {
 // writeSorted writes the input to tables that nothing lists yet.
 func (d *DB) writeSorted(ctx context.Context, sorted iter.Seq2[[]byte, []byte]) (done []*manifest.TableMeta, err error) {
 	limit := d.pipeline.TableLimitBytes()
-	tables := output.NewLoaded(d.directory, func(sizeBytes int64, _ []byte) bool { return sizeBytes >= limit })
+	tables := output.NewLoadedTables(d.directory, func(sizeBytes int64, _ []byte) bool { return sizeBytes >= limit })
 	finished := false
 	defer func() {
 		if !finished { // also after a panic of the input

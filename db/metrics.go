@@ -30,6 +30,8 @@ type Metrics struct {
 
 	Files    FileMetrics     `json:"files"`
 	Recovery RecoveryMetrics `json:"recovery"`
+
+	MergeFailures uint64 `json:"merge_failures"` // times that the Merger failed in a flush or compaction, which left the operands as they are
 }
 
 // LevelMetrics describes one level of the tree.
@@ -89,6 +91,7 @@ type JobMetrics struct {
 	Jobs         uint64        `json:"jobs"`
 	Running      int           `json:"running"`
 	Moves        uint64        `json:"moves"` // tables moved down without being rewritten
+	Drops        uint64        `json:"drops"` // jobs that removed tables without reading them
 	BytesRead    uint64        `json:"bytes_read"`
 	BytesWritten uint64        `json:"bytes_written"`
 	EntriesIn    uint64        `json:"entries_in"`

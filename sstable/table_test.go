@@ -185,7 +185,7 @@ func checkGet(t *testing.T, table *Table, m model, search base.InternalKey) {
 
 func TestTablesAgainstModel(t *testing.T) {
 	seed := uint64(1)
-	for _, compression := range []Compression{CompressionNone, CompressionSnappy} {
+	for _, compression := range []Compression{CompressionNone, CompressionSnappy, CompressionZstd} {
 		for _, bits := range []int{-1, 1, 10} {
 			for _, blockBytes := range []int{1, 100, 0, 100000} {
 				seed++
@@ -219,11 +219,11 @@ func checkAgainstModel(t *testing.T, rng *rand.Rand, o WriterOptions) {
 			checkGet(t, table, items, it.key)
 		}
 		walk(t, rng, table.NewIterator(IteratorOptions{}), items)
-		walk(t, rng, table.NewIterator(IteratorOptions{NoFill: true, ReadAheadBytes: 30000}), items)
+		walk(t, rng, table.NewIterator(IteratorOptions{NoCacheFill: true, ReadAheadBytes: 30000}), items)
 		walk(t, rng, table.NewIterator(IteratorOptions{ReadAheadBytes: 1000}), items)
 		keys := keysOf(items, max(2048, cmp.Or(o.BlockBytes, 4096)/2))
 		walk(t, rng, table.NewIterator(IteratorOptions{KeysOnly: true}), keys)
-		walk(t, rng, table.NewIterator(IteratorOptions{KeysOnly: true, NoFill: true, ReadAheadBytes: 30000}), keys)
+		walk(t, rng, table.NewIterator(IteratorOptions{KeysOnly: true, NoCacheFill: true, ReadAheadBytes: 30000}), keys)
 		total := int64(0)
 		if err := table.Verify(func(n int64) { total += n }); err != nil || total != int64(len(data)) {
 			t.Fatalf("verify: %v, progress %d of %d", err, total, len(data))
@@ -375,13 +375,13 @@ func TestLargestKeysAndLargeValues(t *testing.T) {
 		set(long, 3, "a"), set(long+"a", 2, "b"), set(long+"b", 2, string(noise)), set("small", 1, "x"),
 		set("zeros", 9, string(make([]byte, 5<<20))), set("zeros", 8, "old"),
 	})
-	for _, compression := range []Compression{CompressionNone, CompressionSnappy} {
+	for _, compression := range []Compression{CompressionNone, CompressionSnappy, CompressionZstd} {
 		data, _ := write(t, items, WriterOptions{Compression: compression, FilterBitsPerKey: 10})
 		table := open(t, data, ReaderOptions{Cache: NewCache(64 << 20)})
 		for _, it := range items {
 			checkGet(t, table, items, it.key)
 		}
-		scan(t, table.NewIterator(IteratorOptions{NoFill: true, ReadAheadBytes: 1 << 16}), items)
+		scan(t, table.NewIterator(IteratorOptions{NoCacheFill: true, ReadAheadBytes: 1 << 16}), items)
 		if err := table.Verify(nil); err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/bits"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"lsmdb/internal/base"
@@ -51,6 +52,9 @@ type Writer struct {
 	keeper    *Inbox[*Proposal]
 	compactor chan<- struct{} // nudges it
 
+	transactions atomic.Int64 // open ones, counted by those who begin and end them
+	recent       view.Recent  // what they have to be compared with
+
 	log    *wal.Writer // nil: nothing was written yet
 	active *memtable.Memtable
 	next   base.Seq
@@ -70,6 +74,7 @@ type Writer struct {
 	parts    [][]byte      // its WAL record
 	header   []byte        // first part
 	stirred  int           // what the Compactor knows of the memtable
+	ranges   int           // range deletes so far
 
 	// statsMu lets Metrics copy stats; the Writer takes it once per group.
 	statsMu sync.Mutex
@@ -306,19 +311,28 @@ func (w *Writer) handOn(ctx context.Context, s Sealed) error {
 
 // takeMembers claims the members that were not abandoned. After a shortage it answers
 // those that write; the others, who only want a sync or a flush, need no room. A member
-// that could not be read back is answered, too, and never reaches the log.
+// that could not be read back is answered, too, and never reaches the log; nor does that
+// of a transaction whose reads do not hold any more.
 func (w *Writer) takeMembers(shortage error) {
-	kept := w.group[:0]
+	kept, last := w.group[:0], w.next-1
+	remember := w.recent.Begin(last, w.transactions.Load() > 0)
 	for _, c := range w.group {
 		switch {
 		case shortage != nil && c.count > 0:
 			c.answer(shortage)
 		case !c.take():
 		default:
-			if err := c.check(); err != nil {
-				c.answer(fmt.Errorf("lsmdb: operations were changed on their way to the log, and are not stored: %w", err))
+			err := c.check()
+			if err != nil {
+				err = fmt.Errorf("lsmdb: operations were changed on their way to the log, and are not stored: %w", err)
+			} else if remember {
+				err = w.admit(c, last)
+			}
+			if err != nil {
+				c.answer(err)
 				continue
 			}
+			last += base.Seq(c.count)
 			kept = append(kept, c)
 		}
 	}
@@ -383,6 +397,9 @@ func (w *Writer) insert() {
 	crowded := len(w.group) >= crowd
 	for i, c := range w.group {
 		for op := range c.all() {
+			if op.Kind == base.KindRangeDelete {
+				w.ranges++
+			}
 			w.active.Apply(op, w.next)
 			if op.Kind > base.KindDelete {
 				w.published.Applied(op, w.next, w.active.Len())
@@ -400,10 +417,10 @@ func (w *Writer) insert() {
 	w.stir()
 }
 
-// stir tells the Compactor now and then that the memtable holds more than before: once
-// nobody writes, it may be worth flushing.
+// stir tells the Compactor now and then that the memtable holds more than before, and of
+// each range delete: once nobody writes, it may be worth flushing.
 func (w *Writer) stir() {
-	stirred := bits.Len64(uint64(w.active.Deletes())) + int(64*16*w.active.UsedBytes()/w.env.MemtableBytes)&^63
+	stirred := w.ranges<<32 + bits.Len64(uint64(w.active.Deletes())) + int(64*16*w.active.UsedBytes()/w.env.MemtableBytes)&^63
 	if stirred != w.stirred {
 		w.stirred = stirred
 		nudge(w.compactor)
