@@ -3,8 +3,8 @@
 //
 // Open returns a DB. Put and Delete write to it, and so do Apply and Submit, which take
 // a Batch. Get reads one key, an Iterator walks over many, and a Snapshot shows what was
-// there at one instant. Close ends it. By default a write that returned nil survives a
-// power failure: see Durability.
+// there at one instant. Update runs a transaction. Close ends it. By default a write that
+// returned nil survives a power failure: see Durability.
 //
 // A DB is safe for concurrent use. Writes are messages to a pipeline of stages
 // (package stages); reads look at an immutable state that the stages publish and
