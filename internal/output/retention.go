@@ -229,6 +229,9 @@ func (r *Retention) fold(newestFirst []operand) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if older == nil {
+		older = []byte{} // an empty operand is one, too
+	}
 	return r.merge(older, newer)
 }
 
