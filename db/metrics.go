@@ -25,6 +25,9 @@ type Metrics struct {
 	Filter   FilterMetrics   `json:"filter"`
 	Snapshot SnapshotMetrics `json:"snapshots"`
 	Iterator IteratorMetrics `json:"iterators"`
+
+	Checkpoint CheckpointMetrics `json:"checkpoints"`
+
 	Files    FileMetrics     `json:"files"`
 	Recovery RecoveryMetrics `json:"recovery"`
 }
@@ -129,6 +132,12 @@ type FilterMetrics struct {
 type SnapshotMetrics struct {
 	Open   int    `json:"open"`
 	Oldest uint64 `json:"oldest"` // its sequence number; 0 when none is open
+}
+
+// CheckpointMetrics describes the open checkpoints and what only they keep.
+type CheckpointMetrics struct {
+	Open       int   `json:"open"`
+	TableBytes int64 `json:"table_bytes"` // of tables that are not in the tree any more
 }
 
 // IteratorMetrics describes the open iterators and what only they keep.

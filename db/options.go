@@ -96,6 +96,7 @@ func init() {
 		o.(*Options).fs, o.(*Options).tune = fsys, tune
 	}
 	door.Compact = func(d any) error { return d.(*DB).pipeline.Compact(context.Background(), nil, nil) }
+	door.Restore = restore
 	door.Verify = func(fsys vfs.FS, dir string) (any, error) { return verify(context.Background(), fsys, dir, nil) }
 }
 

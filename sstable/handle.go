@@ -56,6 +56,9 @@ func (h *Handle) Table() (*Table, error) {
 	return t, nil
 }
 
+// ReadAt fills p with what lies at offset in the file, as it is: nothing is checked.
+func (h *Handle) ReadAt(p []byte, offset int64) error { return h.source.readAt(p, offset) }
+
 // Retire tells that the table left the tree: its cached blocks make room at once. What
 // is still read of it, through an older version, is cached again until Close.
 func (h *Handle) Retire() { h.source.retire() }

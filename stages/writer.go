@@ -437,6 +437,9 @@ func (w *Writer) acknowledge(ctx context.Context) error {
 	w.group[end] = nil
 	w.answer(nil)
 	w.group = append(w.group, last)
+	if last.capture != nil {
+		last.capture.Last = w.next - 1
+	}
 	var err error
 	if !w.active.Empty() {
 		err = w.rotate(ctx, 0, last)
