@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -68,7 +69,7 @@ func (v *Version) add(tables []AddedTable, removed map[uint64]*TableMeta, change
 			return fmt.Errorf("edit adds table %d twice", a.Meta.Number)
 		}
 		numbers[a.Meta.Number] = true
-		if before := removed[a.Meta.Number]; before != nil && before != a.Meta && string(before.appendTo(nil)) != string(a.Meta.appendTo(nil)) {
+		if before := removed[a.Meta.Number]; before != nil && before != a.Meta && !before.Equal(a.Meta) {
 			return fmt.Errorf("edit moves table %d and changes it: %s, before %s", a.Meta.Number, a.Meta, before)
 		}
 	}
@@ -152,6 +153,8 @@ type State struct {
 	NextFile   uint64   // larger than every file number the State names
 	LastSeq    base.Seq // no smaller than any sequence number in a table
 	OldestWAL  uint64   // oldest WAL segment to replay; 0: none recorded
+	Now        int64    // newest time that an expiry was judged by, see Edit; 0: none recorded
+	Merger     string   // name of the merge operator; empty: there was none yet
 }
 
 // Apply returns the State that e makes of s. Beyond what Version.Apply refuses,
@@ -168,6 +171,10 @@ func (s State) Apply(e *Edit) (State, error) {
 		return State{}, fmt.Errorf("oldest WAL goes back from %d to %d", s.OldestWAL, e.OldestWAL)
 	case e.DatabaseID != 0 && s.DatabaseID != 0 && e.DatabaseID != s.DatabaseID:
 		return State{}, fmt.Errorf("database %016x turns into %016x", s.DatabaseID, e.DatabaseID)
+	case e.Now != 0 && e.Now < s.Now:
+		return State{}, fmt.Errorf("now goes back from %d to %d", s.Now, e.Now)
+	case e.Merger != "" && s.Merger != "" && e.Merger != s.Merger || len(e.Merger) > MaxMergerBytes:
+		return State{}, fmt.Errorf("merge operator %q turns into %q", s.Merger, e.Merger)
 	case e.NextFile > MaxFileNumber || e.OldestWAL >= MaxFileNumber || e.LastSeq > base.MaxSeq:
 		return State{}, fmt.Errorf("next file %d, oldest WAL %d or last sequence number %d is out of range", e.NextFile, e.OldestWAL, e.LastSeq)
 	}
@@ -180,6 +187,8 @@ func (s State) Apply(e *Edit) (State, error) {
 	s.OldestWAL = max(s.OldestWAL, e.OldestWAL)
 	s.NextFile = max(s.NextFile, e.NextFile)
 	s.LastSeq = max(s.LastSeq, e.LastSeq)
+	s.Now = max(s.Now, e.Now)
+	s.Merger = cmp.Or(s.Merger, e.Merger)
 	if s.OldestWAL != 0 {
 		s.NextFile = max(s.NextFile, s.OldestWAL+1)
 	}
@@ -192,7 +201,7 @@ func (s State) Apply(e *Edit) (State, error) {
 
 // Snapshot returns the edit that makes s of the zero State.
 func (s State) Snapshot() *Edit {
-	e := &Edit{NextFile: s.NextFile, LastSeq: s.LastSeq, OldestWAL: s.OldestWAL, DatabaseID: s.DatabaseID}
+	e := &Edit{NextFile: s.NextFile, LastSeq: s.LastSeq, OldestWAL: s.OldestWAL, DatabaseID: s.DatabaseID, Now: s.Now, Merger: s.Merger}
 	for level, tables := range s.version().Levels {
 		for _, t := range tables {
 			e.Added = append(e.Added, AddedTable{Level: level, Meta: t})

@@ -26,6 +26,8 @@ type Edit struct {
 	LastSeq    base.Seq // no sequence number up to here may be given out again
 	OldestWAL  uint64   // the oldest WAL segment that recovery must replay
 	DatabaseID uint64   // set once, when the database is created
+	Now        int64    // the newest time, in nanoseconds since 1970, that an expiry was judged by
+	Merger     string   // the name of the merge operator; set once
 }
 
 // AddedTable puts a table into a level.
@@ -49,6 +51,9 @@ const (
 	tagOldestWAL  = 4
 	tagRemoved    = 5
 	tagAdded      = 6
+	tagExtended   = 7 // added as well: a table that a description of tag 6 cannot describe
+	tagNow        = 8
+	tagMerger     = 9
 )
 
 // AppendTo appends the encoded edit to dst.
@@ -63,10 +68,18 @@ func (e *Edit) AppendTo(dst []byte) []byte {
 		field = binary.AppendUvarint(field, r.Number)
 		dst = appendField(dst, tagRemoved, field)
 	}
-	for _, a := range e.Added {
-		field = binary.AppendUvarint(field[:0], uint64(a.Level))
-		field = a.Meta.appendTo(field)
-		dst = appendField(dst, tagAdded, field)
+	for _, tag := range []uint64{tagAdded, tagExtended} {
+		for _, a := range e.Added {
+			if a.Meta.extended() == (tag == tagExtended) {
+				field = binary.AppendUvarint(field[:0], uint64(a.Level))
+				field = a.Meta.appendTo(field)
+				dst = appendField(dst, tag, field)
+			}
+		}
+	}
+	dst = appendScalar(dst, tagNow, uint64(e.Now))
+	if e.Merger != "" {
+		dst = appendField(dst, tagMerger, []byte(e.Merger))
 	}
 	return dst
 }
@@ -96,7 +109,15 @@ func (t *TableMeta) appendTo(dst []byte) []byte {
 	for _, count := range []uint64{uint64(t.SmallestSeq), uint64(t.LargestSeq), t.Entries, t.Deletes, t.Shadowed} {
 		dst = binary.AppendUvarint(dst, count)
 	}
-	return dst
+	if !t.extended() {
+		return dst
+	}
+	for _, count := range []uint64{t.RangeDeletes, t.Merges, t.Expiring} {
+		dst = binary.AppendUvarint(dst, count)
+	}
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(t.EarliestExpiry))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(t.LatestExpiry))
+	return binary.AppendUvarint(dst, uint64(t.Placeholder))
 }
 
 // DecodeEdit decodes an edit and checks everything that can be checked without a
@@ -111,7 +132,7 @@ func DecodeEdit(p []byte) (*Edit, error) {
 		if r.err != nil {
 			return nil, r.err
 		}
-		if tag < last || tag == last && 0 < tag && tag < tagRemoved {
+		if tag < last || tag == last && 0 < tag && tag != tagRemoved && tag != tagAdded && tag != tagExtended {
 			return nil, fmt.Errorf("edit field with tag %d follows one with tag %d", tag, last)
 		}
 		if err := e.decodeField(tag, &field); err != nil {
@@ -137,12 +158,19 @@ func (e *Edit) decodeField(tag uint64, r *fieldReader) error {
 		removed := RemovedTable{Level: r.level()}
 		removed.Number = r.scalar("number of a removed table", MaxFileNumber-1)
 		e.Removed = append(e.Removed, removed)
-	case tagAdded:
-		added := AddedTable{Level: r.level(), Meta: r.table()}
+	case tagAdded, tagExtended:
+		added := AddedTable{Level: r.level(), Meta: r.table(tag)}
 		if r.err == nil {
 			r.err = added.Meta.check()
 		}
 		e.Added = append(e.Added, added)
+	case tagNow:
+		e.Now = int64(r.scalar("now", math.MaxInt64))
+	case tagMerger:
+		if len(r.rest) == 0 || len(r.rest) > MaxMergerBytes {
+			return fmt.Errorf("name of %d bytes for a merge operator", len(r.rest))
+		}
+		e.Merger, r.rest = string(r.rest), nil
 	default:
 		return fmt.Errorf("%w: unknown edit field with tag %d", base.ErrIncompatible, tag)
 	}
@@ -204,7 +232,7 @@ func (r *fieldReader) take(what string, length uint64) []byte {
 	return taken
 }
 
-func (r *fieldReader) table() *TableMeta {
+func (r *fieldReader) table(tag uint64) *TableMeta {
 	t := &TableMeta{Number: r.uvarint("table number")}
 	t.SizeBytes = int64(r.uvarint("table size")) // beyond int64 it is negative, which check refuses
 	if identity := r.take("table identity", 8); r.err == nil {
@@ -217,13 +245,37 @@ func (r *fieldReader) table() *TableMeta {
 	t.Entries = r.uvarint("number of entries")
 	t.Deletes = r.uvarint("number of deletes")
 	t.Shadowed = r.uvarint("number of shadowed entries")
+	if tag == tagExtended {
+		r.extension(t)
+	}
 	return t
+}
+
+// extension reads what a description of tag 7 has more.
+func (r *fieldReader) extension(t *TableMeta) {
+	t.RangeDeletes = r.uvarint("number of range deletes")
+	t.Merges = r.uvarint("number of merges")
+	t.Expiring = r.uvarint("number of expiring entries")
+	if expiries := r.take("expiries", 16); r.err == nil {
+		t.EarliestExpiry = int64(binary.LittleEndian.Uint64(expiries))
+		t.LatestExpiry = int64(binary.LittleEndian.Uint64(expiries[8:]))
+	}
+	t.Placeholder = base.Seq(r.uvarint("placeholder"))
+	if r.err == nil && !t.extended() {
+		r.err = fmt.Errorf("table %d is described as extended without need", t.Number)
+	}
 }
 
 // String describes the edit on one line for each table, the scalars first.
 func (e *Edit) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "database %016x, next file %d, last sequence %d, oldest WAL %d", e.DatabaseID, e.NextFile, e.LastSeq, e.OldestWAL)
+	if e.Now != 0 {
+		fmt.Fprintf(&b, ", now %d", e.Now)
+	}
+	if e.Merger != "" {
+		fmt.Fprintf(&b, ", merge operator %q", e.Merger)
+	}
 	for _, r := range e.Removed {
 		fmt.Fprintf(&b, "\nremove from level %d table %d", r.Level, r.Number)
 	}

@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -30,9 +31,42 @@ func anyEdit(rng *rand.Rand) *Edit {
 		from := 1 + base.Seq(rng.Uint64N(uint64(base.MaxSeq)))
 		meta := newMeta(1+rng.Uint64N(MaxFileNumber-1), strings.Repeat("a", rng.IntN(300)), "b\x00"+strings.Repeat("c", rng.IntN(300)), from, min(base.MaxSeq, from+base.Seq(rng.IntN(1000))))
 		meta.SizeBytes = 1 + rng.Int64N(math.MaxInt64)
+		if rng.IntN(2) == 0 {
+			extend(rng, meta)
+		}
 		e.Added = append(e.Added, AddedTable{rng.IntN(NumLevels), meta})
 	}
+	slices.SortStableFunc(e.Added, func(a, b AddedTable) int { // as they are encoded
+		return slices.Index([]bool{false, true}, a.Meta.extended()) - slices.Index([]bool{false, true}, b.Meta.extended())
+	})
+	if rng.IntN(2) == 0 {
+		e.Now = 1 + rng.Int64()>>rng.IntN(60)
+	}
+	if rng.IntN(2) == 0 {
+		e.Merger = strings.Repeat("m", 1+rng.IntN(300))
+	}
 	return e
+}
+
+// extend gives a table something that tag 6 cannot describe.
+func extend(rng *rand.Rand, meta *TableMeta) {
+	switch rng.IntN(4) {
+	case 0:
+		excluding(meta)
+	case 1:
+		meta.Merges = 1 + rng.Uint64N(8)
+	case 2:
+		meta.Expiring, meta.EarliestExpiry, meta.LatestExpiry = 2, -rng.Int64(), rng.Int64()
+	case 3:
+		meta.Placeholder, meta.SmallestSeq = 1, meta.LargestSeq
+		meta.Renumber(meta.LargestSeq)
+	}
+}
+
+// excluding makes the table end with a range delete, before its last key.
+func excluding(meta *TableMeta) *TableMeta {
+	meta.RangeDeletes, meta.Largest = 3, base.MakeInternalKey(meta.Largest.UserKey(), base.MaxSeq, base.KindRangeDelete)
+	return meta
 }
 
 func TestEditRoundTrip(t *testing.T) {
@@ -83,6 +117,11 @@ func TestDecodeEditRefuses(t *testing.T) {
 	key := func(user string) base.InternalKey { return base.MakeInternalKey([]byte(user), 5, base.KindSet) }
 	huge := binary.AppendUvarint(nil, math.MaxUint64)
 	unknownKind := base.MakeInternalKey([]byte("b"), 5, base.KindSetExpiring+1)
+	end := base.MakeInternalKey([]byte("b"), base.MaxSeq, base.KindRangeDelete)
+	extended := func(largest base.InternalKey, entries, rangeDeletes, merges, expiring, earliest, latest, placeholder int) []byte {
+		return field(7, 1, 9, 100, uint64(1), key("a"), largest, 5, 5, entries, 0, 0,
+			rangeDeletes, merges, expiring, uint64(earliest), uint64(latest), placeholder)
+	}
 	cases := []struct {
 		want    string
 		encoded []byte
@@ -92,7 +131,7 @@ func TestDecodeEditRefuses(t *testing.T) {
 		{"length is malformed", []byte{2, 0xff}},
 		{"exceeds what remains", []byte{2, 5, 1}},
 		{"exceeds what remains", join([]byte{2}, huge)},
-		{"unknown edit field with tag 7", field(7, 1)},
+		{"unknown edit field with tag 10", field(10, 1)},
 		{"unknown edit field with tag 0", field(0, 1)},
 		{"unknown edit field with tag 18446744073709551615", field(math.MaxUint64)},
 		{"tag 2 follows one with tag 2", join(field(2, 9), field(2, 9))},
@@ -128,6 +167,28 @@ func TestDecodeEditRefuses(t *testing.T) {
 		{"2 shadowed", field(6, 1, 9, 100, uint64(1), key("a"), key("b"), 5, 5, 2, 0, 2)},
 		{"shadowed entries is malformed", field(6, 1, 9, 100, uint64(1), key("a"), key("b"), 5, 5, 2, 0)},
 		{"1 bytes too many", field(6, 1, 9, 100, uint64(1), key("a"), key("b"), 5, 5, 2, 0, 0, 0)},
+		{"without need", extended(key("b"), 2, 0, 0, 0, 0, 0, 0)},
+		{"expiries of 16 bytes exceeds", field(7, 1, 9, 100, uint64(1), key("a"), key("b"), 5, 5, 2, 0, 0, 0, 1, 0, uint64(0))},
+		{"placeholder is malformed", field(7, 1, 9, 100, uint64(1), key("a"), key("b"), 5, 5, 2, 0, 0, 0, 1, 0, uint64(0), uint64(0))},
+		{"1 bytes too many", field(7, append(extended(key("b"), 2, 0, 1, 0, 0, 0, 0)[2:], 0))},
+		{"tag 6 follows one with tag 7", join(extended(key("b"), 2, 0, 1, 0, 0, 0, 0), field(6))},
+		{"3 merges", extended(key("b"), 2, 0, 3, 0, 0, 0, 0)},
+		{"2 merges, 1 expiring", extended(key("b"), 2, 0, 2, 1, 0, 0, 0)},
+		{"1 expiring, from 4 to 5", extended(key("b"), 2, 0, 0, 1, 4, 5, 0)},
+		{"2 expiring, from 5 to 4", extended(key("b"), 2, 0, 0, 2, 5, 4, 0)},
+		{"0 expiring, from 4 to 4", extended(key("b"), 2, 0, 1, 0, 4, 4, 0)},
+		{"in place of 2", extended(key("b"), 2, 0, 0, 0, 0, 0, 2)},
+		{"0 entries and 1 range deletes", extended(end, 0, 1, 0, 0, 0, 0, 0)},
+		{"2 entries and 0 range deletes", extended(end, 2, 0, 1, 0, 0, 0, 0)},
+		{"2 entries and 1 range deletes", extended(base.MakeInternalKey([]byte("b"), 5, base.KindRangeDelete), 2, 1, 0, 0, 0, 0, 0)},
+		{"is after the largest", extended(base.MakeInternalKey([]byte("a"), base.MaxSeq, base.KindRangeDelete), 2, 1, 0, 0, 0, 0, 0)},
+		{"shorter than its trailer", extended(base.MakeInternalKey(nil, base.MaxSeq, base.KindRangeDelete), 2, 1, 0, 0, 0, 0, 0)},
+		{"now 0", field(8, 0)},
+		{"now 9223372036854775808", field(8, binary.AppendUvarint(nil, 1<<63))},
+		{"tag 8 follows one with tag 8", join(field(8, 1), field(8, 1))},
+		{"0 bytes for a merge operator", field(9)},
+		{"65536 bytes for a merge operator", field(9, make([]byte, MaxMergerBytes+1))},
+		{"tag 9 follows one with tag 9", join(field(9, 1), field(9, 1))},
 	}
 	for _, c := range cases {
 		e, err := DecodeEdit(c.encoded)
@@ -160,11 +221,16 @@ add to level 3 table 4: 1004 bytes, identity 78dde6e5fd29f054, "a"#6,set to "b"#
 	if got := e.String(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
+	e = &Edit{Now: 11, Merger: "sum", Added: []AddedTable{{3, newMeta(4, "a", "b", 5, 6)}}}
+	e.Added[0].Meta.Merges = 2
+	if got := e.String(); !strings.Contains(got, `, now 11, merge operator "sum"`) || !strings.HasSuffix(got, "0 range deletes, 2 merges, 0 expiring from 0 to 0, placeholder 0") {
+		t.Error(got)
+	}
 }
 
 // TestStateApply checks the scalars; each case starts from the same state.
 func TestStateApply(t *testing.T) {
-	start := State{DatabaseID: 5, NextFile: 20, LastSeq: 100, OldestWAL: 10}
+	start := State{DatabaseID: 5, NextFile: 20, LastSeq: 100, OldestWAL: 10, Now: 1000, Merger: "sum"}
 	added := []AddedTable{{1, newMeta(30, "a", "b", 90, 150)}}
 	cases := []struct {
 		edit Edit
@@ -184,10 +250,15 @@ func TestStateApply(t *testing.T) {
 		{Edit{OldestWAL: MaxFileNumber}, "out of range"},
 		{Edit{LastSeq: base.MaxSeq + 1}, "out of range"},
 		{Edit{Removed: []RemovedTable{{1, 1}}}, "where it is not"},
+		{Edit{Now: 1000, Merger: "sum"}, "5 20 100 10 1000 sum"},
+		{Edit{Now: 1001}, "5 20 100 10 1001 sum"},
+		{Edit{Now: 999}, "now goes back from 1000 to 999"},
+		{Edit{Now: -1}, "now goes back from 1000 to -1"},
+		{Edit{Merger: "max"}, `merge operator "sum" turns into "max"`},
 	}
 	for _, c := range cases {
 		got, err := start.Apply(&c.edit)
-		text := fmt.Sprint(got.DatabaseID, got.NextFile, got.LastSeq, got.OldestWAL)
+		text := fmt.Sprintln(got.DatabaseID, got.NextFile, got.LastSeq, got.OldestWAL, got.Now, got.Merger)
 		if err != nil {
 			text = err.Error()
 		}
@@ -199,7 +270,7 @@ func TestStateApply(t *testing.T) {
 
 // TestSnapshotRebuilds takes a state to pieces and back, as a new MANIFEST does.
 func TestSnapshotRebuilds(t *testing.T) {
-	state := State{DatabaseID: 77, Version: &Version{}, NextFile: 3}
+	state := State{DatabaseID: 77, Version: &Version{}, NextFile: 3, Now: 12, Merger: "sum"}
 	rng := rand.New(rand.NewPCG(4, 4))
 	m, number, seq := model{}, uint64(0), base.Seq(0)
 	for range 100 {
@@ -231,7 +302,7 @@ func FuzzDecodeEdit(f *testing.F) {
 	f.Add([]byte("\x06\x1e\x01\x09\x64identity\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x00\x00"))
 	f.Add([]byte("\x05\x0b\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"))
 	f.Add([]byte("\x02\x0b\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01"))
-	for seed := range uint64(8) {
+	for seed := range uint64(16) {
 		f.Add(anyEdit(rand.New(rand.NewPCG(seed, 3))).AppendTo(nil))
 	}
 	f.Fuzz(func(t *testing.T, p []byte) {

@@ -51,13 +51,25 @@ func TestPageEdit(t *testing.T) {
 			SmallestSeq: 7, LargestSeq: 41, Entries: 3, Deletes: 1, Shadowed: 1,
 		}}}},
 	}
-	encoded := example(t, "edit")
-	got, err := DecodeEdit(encoded)
-	if err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("decoded %s, %v", got, err)
+	extended := &Edit{
+		LastSeq: 50, Now: 5e9, Merger: "sum",
+		Added: []AddedTable{{0, &TableMeta{Number: 9, Summary: sstable.Summary{
+			SizeBytes: 1200, Identity: 0x1122334455667788,
+			Smallest:    base.MakeInternalKey([]byte("ape"), 43, base.KindMerge),
+			Largest:     base.MakeInternalKey([]byte("cow"), base.MaxSeq, base.KindRangeDelete),
+			SmallestSeq: 43, LargestSeq: 50, Entries: 2, RangeDeletes: 1, Merges: 1,
+			Expiring: 1, EarliestExpiry: 6e9, LatestExpiry: 6e9,
+		}}}},
 	}
-	if again := want.AppendTo(nil); !bytes.Equal(again, encoded) {
-		t.Errorf("encoded % x", again)
+	for name, want := range map[string]*Edit{"edit": want, "extended": extended} {
+		encoded := example(t, name)
+		got, err := DecodeEdit(encoded)
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("decoded %s, %v", got, err)
+		}
+		if again := want.AppendTo(nil); !bytes.Equal(again, encoded) {
+			t.Errorf("encoded % x", again)
+		}
 	}
 }
 
@@ -110,13 +122,13 @@ func TestPageListsTags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for tag, name := range []string{1: "database id", 2: "next file number", 3: "last sequence number", 4: "oldest WAL needed", 5: "table removed", 6: "table added"} {
+	for tag, name := range []string{1: "database id", 2: "next file number", 3: "last sequence number", 4: "oldest WAL needed", 5: "table removed", 6: "table added", 7: "table added, extended", 8: "now", 9: "merge operator"} {
 		row := "| " + string(rune('0'+tag)) + " | " + name + " |"
 		if strings.Contains(string(file), row) != (tag > 0) {
 			t.Errorf("row %q", row)
 		}
 	}
-	if strings.Contains(string(file), "\n| 7 | ") {
-		t.Error("the page has a row for tag 7, which does not exist")
+	if strings.Contains(string(file), "\n| 10 | ") {
+		t.Error("the page has a row for tag 10, which does not exist")
 	}
 }

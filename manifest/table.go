@@ -35,10 +35,8 @@ func MetaOf(number uint64, p sstable.Properties) *TableMeta {
 	return &TableMeta{Number: number, Summary: p.Summary}
 }
 
-// endsBefore reports whether every key of the table lies before a lower bound.
-func (t *TableMeta) endsBefore(lower []byte) bool {
-	return lower != nil && bytes.Compare(t.Largest.UserKey(), lower) < 0
-}
+// MaxMergerBytes is the longest name of a merge operator.
+const MaxMergerBytes = base.MaxKeyBytes
 
 // startsAfter reports whether every key of the table lies after an upper bound.
 func (t *TableMeta) startsAfter(upper []byte) bool {
@@ -48,12 +46,23 @@ func (t *TableMeta) startsAfter(upper []byte) bool {
 // Overlaps reports whether the table's bounds overlap the range from lower to upper,
 // both included. A nil bound is open; an empty one is the empty key.
 func (t *TableMeta) Overlaps(lower, upper []byte) bool {
-	return !t.endsBefore(lower) && !t.startsAfter(upper)
+	return !(lower != nil && t.EndsBefore(lower)) && !t.startsAfter(upper)
 }
 
 // SharesKeys reports whether the bounds of two tables overlap.
 func (t *TableMeta) SharesKeys(other *TableMeta) bool {
-	return t.Overlaps(other.Smallest.UserKey(), other.Largest.UserKey())
+	return !t.EndsBefore(other.Smallest.UserKey()) && !other.EndsBefore(t.Smallest.UserKey())
+}
+
+// Equal reports whether the descriptions of two tables are the same.
+func (t *TableMeta) Equal(other *TableMeta) bool {
+	return bytes.Equal(t.appendTo(nil), other.appendTo(nil))
+}
+
+// extended reports whether the table has something that the first version of the format
+// could not describe.
+func (t *TableMeta) extended() bool {
+	return t.RangeDeletes|t.Merges|t.Expiring|uint64(t.Placeholder) != 0
 }
 
 // check says what is impossible about a description.
@@ -65,6 +74,9 @@ func (t *TableMeta) check() error {
 		return fmt.Errorf("table %d: %w", t.Number, err)
 	}
 	for _, key := range []base.InternalKey{t.Smallest, t.Largest} {
+		if t.LargestExcluded() && key.Seq() == base.MaxSeq {
+			continue
+		}
 		if key.Seq() < t.SmallestSeq || key.Seq() > t.LargestSeq {
 			return fmt.Errorf("table %d: bound %s lies outside the sequence numbers from %d to %d", t.Number, key, t.SmallestSeq, t.LargestSeq)
 		}
@@ -79,8 +91,13 @@ func (t *TableMeta) check() error {
 }
 
 func (t *TableMeta) String() string {
-	return fmt.Sprintf("table %d: %d bytes, identity %016x, %s to %s, sequence %d to %d, %d entries, %d deletes, %d shadowed",
+	text := fmt.Sprintf("table %d: %d bytes, identity %016x, %s to %s, sequence %d to %d, %d entries, %d deletes, %d shadowed",
 		t.Number, t.SizeBytes, t.Identity, t.Smallest, t.Largest, t.SmallestSeq, t.LargestSeq, t.Entries, t.Deletes, t.Shadowed)
+	if t.extended() {
+		text += fmt.Sprintf(", %d range deletes, %d merges, %d expiring from %d to %d, placeholder %d",
+			t.RangeDeletes, t.Merges, t.Expiring, t.EarliestExpiry, t.LatestExpiry, t.Placeholder)
+	}
+	return text
 }
 
 // checkFileNumber says what is wrong with the number of a file.

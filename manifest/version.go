@@ -132,7 +132,7 @@ func firstNotBefore(tables []*TableMeta, ends []uint64, userKey []byte) int {
 	for low < high {
 		middle := int(uint(low+high) >> 1)
 		end := ends[middle]
-		if end < prefix || end == prefix && bytes.Compare(tables[middle].Largest.UserKey(), userKey) < 0 {
+		if end < prefix || end == prefix && tables[middle].EndsBefore(userKey) {
 			low = middle + 1
 		} else {
 			high = middle

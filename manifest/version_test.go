@@ -57,16 +57,21 @@ func (m model) apply(e *Edit) (model, bool) {
 }
 
 func (p placed) conflicts(q placed) bool {
-	apart := string(p.meta.Largest.UserKey()) < string(q.meta.Smallest.UserKey()) ||
-		string(q.meta.Largest.UserKey()) < string(p.meta.Smallest.UserKey())
+	apart := before(p.meta, q.meta.Smallest.UserKey()) || before(q.meta, p.meta.Smallest.UserKey())
 	ordered := p.meta.LargestSeq < q.meta.SmallestSeq || q.meta.LargestSeq < p.meta.SmallestSeq
 	return !apart && !(p.level == 0 && ordered)
+}
+
+// before reports whether the table lies before key.
+func before(t *TableMeta, key []byte) bool {
+	end := string(t.Largest.UserKey())
+	return end < string(key) || end == string(key) && t.Largest.Seq() == base.MaxSeq
 }
 
 // overlapping lists, by number, what a level holds between two bounds.
 func (m model) overlapping(level int, lower, upper []byte) (numbers []uint64) {
 	for number, p := range m {
-		if p.level == level && (lower == nil || bytes.Compare(p.meta.Largest.UserKey(), lower) >= 0) &&
+		if p.level == level && (lower == nil || !before(p.meta, lower)) &&
 			(upper == nil || bytes.Compare(p.meta.Smallest.UserKey(), upper) <= 0) {
 			numbers = append(numbers, number)
 		}
@@ -121,6 +126,9 @@ func randomEdit(rng *rand.Rand, m model, number *uint64, seq *base.Seq) *Edit {
 		from := *seq + 1 - base.Seq(rng.IntN(30)/29)
 		*seq = max(*seq, from+base.Seq(rng.IntN(4)))
 		meta := newMeta(*number, modelKey(lower), modelKey(upper), max(1, from), *seq)
+		if lower < upper && rng.IntN(2) == 0 {
+			excluding(meta)
+		}
 		if rng.IntN(30) == 0 && len(held) > 0 {
 			meta.Number = held[0]
 		}
@@ -202,6 +210,11 @@ func compareVersion(t *testing.T, rng *rand.Rand, v *Version, m model) {
 			}
 		}
 		compareFind(t, rng, []*Version{v, plain}, m, level)
+	}
+	for _, p := range m {
+		if other := MetaOf(p.meta.Number, sstable.Properties{Summary: p.meta.Summary}); !v.Lists(p.meta) || v.Lists(other) {
+			t.Fatalf("%s: listed: %v, and its copy: %v", p.meta, v.Lists(p.meta), v.Lists(other))
+		}
 	}
 }
 
@@ -291,6 +304,9 @@ func TestApplyRefuses(t *testing.T) {
 		{"exceeds the limit", add(3, func(t *TableMeta) {
 			t.Largest = base.MakeInternalKey(bytes.Repeat([]byte("q"), base.MaxKeyBytes+1), 40, base.KindSet)
 		})},
+		{"exceeds the limit", add(3, func(t *TableMeta) {
+			t.RangeDeletes, t.Largest = 1, base.MakeInternalKey(bytes.Repeat([]byte("q"), base.MaxKeyBytes+2), base.MaxSeq, base.KindRangeDelete)
+		})},
 		{"outside the sequence numbers", add(3, func(t *TableMeta) { t.SmallestSeq = 41 })},
 		{"outside the sequence numbers", add(3, func(t *TableMeta) { t.LargestSeq = 49 })},
 		{"sequence numbers from 0", add(3, func(t *TableMeta) { t.SmallestSeq = 0 })},
@@ -319,6 +335,9 @@ func TestApplyAccepts(t *testing.T) {
 		"same history, keys apart":         {Added: []AddedTable{{0, newMeta(9, "n", "z", 11, 20)}}},
 		"one key, one entry, empty key":    {Added: []AddedTable{{1, &TableMeta{Number: 9, Summary: sstable.Summary{SizeBytes: 1, Smallest: base.MakeInternalKey(nil, 1, base.KindSet), Largest: base.MakeInternalKey(nil, 1, base.KindSet), SmallestSeq: 1, LargestSeq: 1, Entries: 1}}}}},
 		"largest key and sequence numbers": {Added: []AddedTable{{1, newMeta(MaxFileNumber-1, "a", strings.Repeat("x", base.MaxKeyBytes), 1, base.MaxSeq)}}},
+		"successor of the largest key":     {Added: []AddedTable{{1, excluding(newMeta(9, "a", strings.Repeat("x", base.MaxKeyBytes)+"\x00", 1, 2))}}},
+		"ends where the next one starts":   {Added: []AddedTable{{2, excluding(newMeta(8, "a", "b", 1, 2))}, {0, excluding(newMeta(9, "A", "a", 11, 20))}}},
+		"starts where an end is excluded":  {Added: []AddedTable{{1, excluding(newMeta(8, "a", "b", 1, 2))}, {1, newMeta(9, "b", "c", 1, 2)}}},
 	} {
 		if _, err := start.Apply(e); err != nil {
 			t.Errorf("%s: %v", name, err)

@@ -3,6 +3,7 @@ package sstable
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync/atomic"
 
@@ -138,7 +139,7 @@ func parse(p []byte, at int) (e entry, ok bool) {
 
 func parseLong(p []byte, at int) (e entry, ok bool) {
 	var fields [3]uint64
-	for i, limit := range [3]uint64{base.MaxKeyBytes, base.MaxKeyBytes, base.MaxValueBytes} {
+	for i, limit := range [3]uint64{base.MaxKeyBytes, base.MaxKeyBytes, maxValueBytes} {
 		n, width := binary.Uvarint(p[at:])
 		if width <= 0 || n > limit {
 			return e, false
@@ -152,6 +153,20 @@ func parseLong(p []byte, at int) (e entry, ok bool) {
 	e.value = at + int(fields[1]) + base.TrailerBytes
 	e.end = e.value + int(fields[2])
 	return e, true
+}
+
+// maxValueBytes is the longest value of an entry.
+const maxValueBytes = base.MaxValueBytes + base.ExpiryBytes
+
+// checkKind says why an entry of the kind cannot have a value of that length.
+func checkKind(kind base.Kind, valueBytes int) error {
+	switch {
+	case !kind.Known():
+		return fmt.Errorf("%w: unknown operation kind (%s)", base.ErrIncompatible, kind)
+	case kind == base.KindRangeDelete || kind == base.KindSetExpiring && valueBytes < base.ExpiryBytes:
+		return fmt.Errorf("%s with a value of %d bytes", kind, valueBytes)
+	}
+	return nil
 }
 
 // shape is what the check of a payload finds out for the decoding.
@@ -189,8 +204,10 @@ func check(payload []byte, t BlockType) (s shape, err error) {
 		if !ok || e.shared > userBytes || e.userBytes() > base.MaxKeyBytes {
 			return s, fmt.Errorf("entry at %d of its block is malformed", at)
 		}
-		if kind := base.Kind(entries[e.trailer()]); t == BlockData && !kind.Known() {
-			return s, fmt.Errorf("entry at %d of its block: %w: unknown operation kind (%s)", at, base.ErrIncompatible, kind)
+		if kind := base.Kind(entries[e.trailer()]); t == BlockData && kind != base.KindSet && kind != base.KindDelete {
+			if err := checkKind(kind, e.end-e.value); err != nil {
+				return s, fmt.Errorf("entry at %d of its block: %w", at, err)
+			}
 		}
 		if len(restarts) > 0 && uint64(at) == uint64(binary.LittleEndian.Uint32(restarts)) {
 			if e.shared != 0 {
@@ -281,12 +298,58 @@ func (b *block) fill(s shape) {
 // is open, and is immutable.
 //
 // Data block i holds the keys after separator i-1 up to separator i. The separators
-// are the keys of a block like any other; each one's value is the length of its data
-// block as a uvarint.
+// are the keys of a block like any other; each one's value is a location.
 type index struct {
-	separators block
-	offsets    []int64 // block i is at offsets[i]; one more: where the last one ends
+	separators  block
+	offsets     []int64 // block i is at offsets[i]; one more: where the last one ends
+	largeValues uint64  // blocks of which large knows something
 }
+
+// location is what the value of an index entry tells of a data block: its length. Of a
+// block that holds one large value and nothing else it tells more, so that nobody needs to
+// read that in vain: the separator is the very key of the entry, and beside it stands how
+// long the value is and, if it ends at some time, what it begins with.
+//
+//	[expiry u64] | length of the block uvarint | [length of the value uvarint]
+type location struct {
+	blockBytes uint64
+	large      bool
+	valueBytes int
+}
+
+// appendLocation appends the location of a block of blockBytes that holds value, and only
+// that, under key.
+func appendLocation(dst []byte, blockBytes int64, key base.InternalKey, value []byte) []byte {
+	if key.Kind() == base.KindSetExpiring {
+		dst = append(dst, value[:base.ExpiryBytes]...)
+	}
+	dst = binary.AppendUvarint(dst, uint64(blockBytes))
+	return binary.AppendUvarint(dst, uint64(len(value)))
+}
+
+// parseLocation decodes p, which belongs to a separator of the given kind. A mere length
+// is too short to be taken for one with an expiry.
+func parseLocation(kind base.Kind, p []byte) (l location, err error) {
+	if kind == base.KindSetExpiring && len(p) >= base.ExpiryBytes+2 {
+		l.large, p = true, p[base.ExpiryBytes:]
+	}
+	blockBytes, width := binary.Uvarint(p)
+	if width <= 0 || l.large && width == len(p) {
+		return l, errMalformedLocation
+	}
+	l.blockBytes, p = blockBytes, p[width:]
+	if len(p) == 0 {
+		return l, nil
+	}
+	valueBytes, width := binary.Uvarint(p)
+	if width < len(p) || valueBytes > maxValueBytes || kind == base.KindDelete || kind == 0 {
+		return l, errMalformedLocation
+	}
+	l.large, l.valueBytes = true, int(valueBytes)
+	return l, checkKind(kind, l.valueBytes)
+}
+
+var errMalformedLocation = errors.New("the length of its block, or of a large value, is malformed")
 
 // appendSeparator appends to dst a short key that sorts at or after the key last and
 // before the key next, of which last is the smaller. With the trailer 0 it is after
@@ -312,15 +375,20 @@ func decodeIndex(payload []byte, dataEnd int64) (*index, error) {
 	count := x.separators.count()
 	x.offsets = make([]int64, count+1)
 	for i := range count {
-		value := x.separators.value(i)
-		length, width := binary.Uvarint(value)
-		if width <= 0 || width < len(value) || length < blockTrailerBytes || length > uint64(dataEnd-x.offsets[i]) {
-			return nil, fmt.Errorf("index entry %d: the length of its block is malformed or exceeds the %d bytes of data that remain", i, dataEnd-x.offsets[i])
+		l, err := parseLocation(x.separators.rest(i).Kind(), x.separators.value(i))
+		if err != nil {
+			return nil, fmt.Errorf("index entry %d: %w", i, err)
+		}
+		if l.blockBytes < blockTrailerBytes || l.blockBytes > uint64(dataEnd-x.offsets[i]) {
+			return nil, fmt.Errorf("index entry %d: the length of its block, %d, is too short or exceeds the %d bytes of data that remain", i, l.blockBytes, dataEnd-x.offsets[i])
+		}
+		if l.large {
+			x.largeValues++
 		}
 		if i > 0 && base.Compare(x.separators.rest(i-1), x.separators.rest(i)) >= 0 {
 			return nil, fmt.Errorf("index entry %d: its separator is not after the one before", i)
 		}
-		x.offsets[i+1] = x.offsets[i] + int64(length)
+		x.offsets[i+1] = x.offsets[i] + int64(l.blockBytes)
 	}
 	if x.offsets[count] != dataEnd {
 		return nil, fmt.Errorf("index covers %d of %d bytes", x.offsets[count], dataEnd)
@@ -340,3 +408,24 @@ func (x *index) extent(i, last int) extent {
 // that is the first entry of the block after it; count() if search is after every
 // separator.
 func (x *index) find(search base.InternalKey) int { return x.separators.find(search) }
+
+// large reports whether block i holds a large value and nothing else, and how long that is.
+func (x *index) large(i int) (valueBytes int, ok bool) {
+	if x.largeValues == 0 {
+		return 0, false
+	}
+	l, _ := parseLocation(x.separators.rest(i).Kind(), x.separators.value(i)) // as decodeIndex did
+	return l.valueBytes, l.large
+}
+
+// stub makes b what is known of the block i with a large value: its key, and of the value
+// no more than when it ends. It shares the memory of the index.
+func (x *index) stub(i int, b *block) {
+	start, value := x.separators.place(i)
+	end := value
+	if x.separators.rest(i).Kind() == base.KindSetExpiring {
+		end += base.ExpiryBytes
+	}
+	b.data, b.prefix = x.separators.data, x.separators.prefix
+	b.table = append(b.table[:0], x.separators.table[i], uint64(start)<<32|uint64(value), uint64(end)<<32)
+}

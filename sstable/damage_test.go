@@ -45,6 +45,17 @@ func smallTable(t testing.TB) ([]byte, model) {
 	return data, items
 }
 
+// richTable has one of everything.
+func richTable(t testing.TB) ([]byte, model) {
+	items := sortItems([]item{
+		set("apple", 9, "red"), merging("apple", 8, "green"), expiring("bird", 7, -5, "sings"), expiring("cow", 3, 1<<40, ""), tombstone("dog", 2),
+		merging("egg", 6, ""), set("fish", 5, ""),
+		expiring("large", 4, -7, strings.Repeat("x", minLargeBytes)), set("large", 3, strings.Repeat("y", minLargeBytes)), set("less", 2, ""),
+	})
+	data, _ := writeRanges(t, items, deleted("cat dog 4", "coal eel 6", "z zz 1"), WriterOptions{BlockBytes: 60, FilterBitsPerKey: 8, Compression: CompressionSnappy})
+	return data, items
+}
+
 func damaged(err error) bool {
 	return errors.Is(err, base.ErrCorrupt) || errors.Is(err, base.ErrIncompatible)
 }
@@ -69,6 +80,16 @@ func exercise(t testing.TB, data []byte, o ReaderOptions, m model) error {
 		if err != nil && !damaged(err) {
 			t.Fatalf("get: %v", err)
 		}
+		_, valueBytes, trailer, found, err := table.Find(it.key, base.Hash(it.key.UserKey()))
+		if err == nil && (!found || trailer != it.key.Trailer() || valueBytes != len(it.value)) || err != nil && !damaged(err) {
+			t.Fatalf("find %s: %d bytes, %v, %v", it.key, valueBytes, found, err)
+		}
+	}
+	keys := table.NewIterator(IteratorOptions{KeysOnly: true})
+	for ok := keys.First(); ok; ok = keys.Next() {
+	}
+	if keys.Err() != nil && !damaged(keys.Err()) {
+		t.Fatalf("scan of keys: %v", keys.Err())
 	}
 	it := table.NewIterator(IteratorOptions{NoFill: true, ReadAheadBytes: 1 << 20})
 	i := 0
@@ -95,20 +116,22 @@ func exercise(t testing.TB, data []byte, o ReaderOptions, m model) error {
 }
 
 func TestEveryBitFlipIsFound(t *testing.T) {
-	data, m := smallTable(t)
-	if err := exercise(t, data, ReaderOptions{}, m); err != nil {
-		t.Fatal(err)
-	}
-	step := 1
-	if base.Invariants { // the race detector makes this slow; one bit of each byte will do
-		step = 7
-	}
-	for bit := 0; bit < 8*len(data); bit += step {
-		data[bit/8] ^= 1 << (bit % 8)
-		if err := exercise(t, data, ReaderOptions{}, m); !damaged(err) {
-			t.Fatalf("bit %d of byte %d: %v", bit%8, bit/8, err)
+	for _, table := range []func(testing.TB) ([]byte, model){smallTable, richTable} {
+		data, m := table(t)
+		if err := exercise(t, data, ReaderOptions{}, m); err != nil {
+			t.Fatal(err)
 		}
-		data[bit/8] ^= 1 << (bit % 8)
+		step := 1
+		if base.Invariants { // the race detector makes this slow; one bit of each byte will do
+			step = 7
+		}
+		for bit := 0; bit < 8*len(data); bit += step {
+			data[bit/8] ^= 1 << (bit % 8)
+			if err := exercise(t, data, ReaderOptions{}, m); !damaged(err) {
+				t.Fatalf("bit %d of byte %d: %v", bit%8, bit/8, err)
+			}
+			data[bit/8] ^= 1 << (bit % 8)
+		}
 	}
 }
 
@@ -247,7 +270,7 @@ func TestTheFutureIsRefusedByName(t *testing.T) {
 		"kind":        {block(BlockData, func(p []byte) { p[4] = byte(base.KindSetExpiring) + 1 }), "unknown operation kind (kind 6)"},
 		"block type":  {block(BlockData, func(p []byte) { p[len(p)-1] = 77 }), "unknown block type (type 77)"},
 		"compression": {block(BlockData, func(p []byte) { p[len(p)-2] = 7 }), "unknown compression type (compression 7)"},
-		"index":       {block(BlockIndex, func(p []byte) { p[len(p)-1] = 5 }), "unknown block type (range-delete)"},
+		"index":       {block(BlockIndex, func(p []byte) { p[len(p)-1] = 6 }), "unknown block type (type 6)"},
 		"filter":      {block(BlockFilter, func(p []byte) { p[len(p)-4] = 2 }), "unknown filter kind (2)"},
 		"version":     {version, "table format version 9"},
 	} {
@@ -294,11 +317,15 @@ func TestVerifyFindsWhatChecksumsDoNot(t *testing.T) {
 func TestMalformedBlocksNeverPanic(t *testing.T) {
 	data, _ := smallTable(t)
 	plain, _ := write(t, numbered(5), WriterOptions{FilterBitsPerKey: 10})
+	rich, _ := richTable(t)
 	rng := rand.New(rand.NewPCG(3, 4))
-	for _, sound := range [][]byte{data, plain} {
+	for _, sound := range [][]byte{data, plain, rich} {
 		at := parts(t, sound)
 		for i := range 1500 {
-			kind := BlockType(1 + i%4)
+			kind := BlockType(1 + i%5)
+			if at[kind].length == 0 {
+				continue
+			}
 			exercise(t, reseal(sound, at[kind], func(p []byte) {
 				for range 1 + rng.IntN(3) {
 					p[rng.IntN(len(p))] = byte(rng.Uint32() >> rng.IntN(8))

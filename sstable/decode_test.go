@@ -37,7 +37,25 @@ func TestPropertiesRefuse(t *testing.T) {
 		"number":            {"\x01\x01\x00", "property 1: number of 1 bytes"},
 		"tag":               {"\xff", "malformed tag"},
 		"length":            {"\x01\xff", "beyond the block"},
-		"new":               {full + "\x0d\x00", "property 13: lsmdb: incompatible format: unknown table property"},
+		"new":               {full + "\x15\x00", "property 21: lsmdb: incompatible format: unknown table property"},
+		"needless":          {full + "\x0d\x08" + strings.Repeat("\x00", 8), "property 13: 0, which is not told"},
+		"not a number":      {full + "\x0d\x01\x01", "property 13: number of 1 bytes"},
+		"order":             {with(func(p *Properties) { p.Merges = 1 }) + "\x0d\x08\x01\x00\x00\x00\x00\x00\x00\x00", "property 13: follows property 14"},
+		"merges":            {with(func(p *Properties) { p.Merges = 1 }), ""},
+		"too many merges":   {with(func(p *Properties) { p.Merges = 2 }), "2 merges"},
+		"expiring":          {with(func(p *Properties) { p.countExpiry(-1) }), ""},
+		"merges, expiring":  {with(func(p *Properties) { p.countExpiry(-1); p.Merges = 1 }), "1 merges, 1 expiring"},
+		"two expiries":      {with(func(p *Properties) { p.countExpiry(-1); p.LatestExpiry = 5 }), "1 expiring, from -1 to 5"},
+		"no expiry":         {with(func(p *Properties) { p.LatestExpiry = 5 }), "0 expiring, from 0 to 5"},
+		"placeholder":       {with(func(p *Properties) { p.Placeholder = 1 }), ""},
+		"other placeholder": {with(func(p *Properties) { p.Placeholder = 2 }), "in place of 2"},
+		"large values":      {with(func(p *Properties) { p.LargeValues = 2 }), "2 large values"},
+		"no range block":    {with(func(p *Properties) { p.RangeDeletes = 1 }), "range deletes of 0 bytes"},
+		"range block":       {with(func(p *Properties) { p.RangeBytes = 20 }), "without any"},
+		"range short":       {with(func(p *Properties) { p.RangeDeletes, p.RangeBytes = 1, 5 }), "range deletes of 5 bytes"},
+		"range below 0":     {with(func(p *Properties) { p.RangeDeletes, p.RangeBytes = 1, -50 }), "range deletes of -50 bytes"},
+		"range too long":    {with(func(p *Properties) { p.RangeDeletes, p.RangeBytes = 1, offset-91 }), "range deletes of 29 bytes"},
+		"end without range": {with(func(p *Properties) { p.Largest = base.MakeInternalKey([]byte("b"), base.MaxSeq, 3) }), "0 range deletes"},
 		"bounds":            {with(func(p *Properties) { p.Smallest = base.MakeInternalKey([]byte("b"), 5, 1) }), "is after the largest"},
 		"bounds kind":       {with(func(p *Properties) { p.Largest = base.MakeInternalKey([]byte("b"), 5, 6) }), "kind 6"},
 		"bounds short":      {with(func(p *Properties) { p.Largest = []byte("x") }), "shorter than its trailer"},
@@ -70,7 +88,7 @@ func TestPropertiesRefuse(t *testing.T) {
 func TestPropertiesOfTheFuture(t *testing.T) {
 	data, _ := write(t, numbered(3), WriterOptions{FilterBitsPerKey: 10})
 	at := parts(t, data)[BlockProperties]
-	for field, want := range map[string]error{"\x0d\x01x": base.ErrIncompatible, "\x80\x01\x01x": nil} {
+	for field, want := range map[string]error{"\x15\x01x": base.ErrIncompatible, "\x80\x01\x01x": nil} {
 		payload := append(bytes.Clone(data[at.offset:at.end()-blockTrailerBytes]), field...)
 		sealed := appendBlock(bytes.Clone(data[:at.offset]), payload, BlockProperties, CompressionNone, testIdentity, at.offset)
 		sealed = footer{extent{at.offset, int64(len(sealed)) - at.offset}, testIdentity}.appendTo(sealed)
@@ -94,6 +112,15 @@ func TestIndexRefuses(t *testing.T) {
 		"no blocks":         {payloadOf(), 0, ""},
 		"empty":             {nil, 0, "no restart points"},
 		"restarts":          {[]byte("\xff\xff\xff\xff"), 0, "claims 4294967295"},
+		"large":             {payloadOf(set("a", 3, length(60)+length(2048)), expiring("b", 2, 7, length(40)+length(9000))), 100, ""},
+		"large tombstone":   {payloadOf(item{tombstone("a", 3).key, []byte(length(60) + length(2048))}), 60, "malformed"},
+		"large, cut":        {payloadOf(set("a", 3, length(60)+"\x80")), 60, "malformed"},
+		"large, more":       {payloadOf(set("a", 3, length(60)+length(2048)+"\x00")), 60, "malformed"},
+		"larger than any":   {payloadOf(set("a", 3, length(60)+length(maxValueBytes+1))), 60, "malformed"},
+		"large, only ends":  {payloadOf(expiring("b", 2, 7, length(6000))), 6000, "malformed"},
+		"too short to end":  {payloadOf(expiring("b", 2, 7, length(60)+length(7))), 60, "set-expiring with a value of 7 bytes"},
+		"large of a range":  {payloadOf(item{base.MakeInternalKey([]byte("a"), 1, base.KindRangeDelete), []byte(length(60) + length(2048))}), 60, "range-delete with a value"},
+		"large of a kind":   {payloadOf(item{base.MakeInternalKey([]byte("a"), 1, 77), []byte(length(60) + length(2048))}), 60, "unknown operation kind"},
 		"no length":         {payloadOf(separator("a", 0, "")), 6, "entry 0: the length"},
 		"cut length":        {payloadOf(separator("a", 0, "\x86")), 6, "entry 0: the length"},
 		"more than length":  {payloadOf(separator("a", 0, "\x06\x00")), 6, "entry 0: the length"},

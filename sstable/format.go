@@ -33,15 +33,14 @@ const (
 	BlockFilter     BlockType = 3 // Bloom filter over the user keys
 	BlockProperties BlockType = 4 // what the table holds, in figures, and where
 
-	// BlockRangeDelete is reserved. A reader of this version refuses it by name.
-	BlockRangeDelete BlockType = 5
+	BlockRangeDelete BlockType = 5 // the range deletes
 )
 
 var blockTypeNames = []string{"type 0", "data", "index", "filter", "properties", "range-delete"}
 
 func (t BlockType) String() string { return base.NameOf(blockTypeNames, "type", t) }
 
-func (t BlockType) known() bool { return t >= BlockData && t <= BlockProperties }
+func (t BlockType) known() bool { return t >= BlockData && t <= BlockRangeDelete }
 
 // Compression is the sentinel that says how a block's payload is stored.
 type Compression uint8

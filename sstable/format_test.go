@@ -3,6 +3,8 @@ package sstable
 import (
 	"bytes"
 	"encoding/hex"
+	"fmt"
+	"hash/crc32"
 	"os"
 	"regexp"
 	"strconv"
@@ -50,4 +52,28 @@ func TestWorkedExample(t *testing.T) {
 	if err := table.Verify(nil); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestNothingNewNothingChanged: a table of what the first version of the format knew is
+// byte for byte as that wrote it. The checksums are of its tables.
+func TestNothingNewNothingChanged(t *testing.T) {
+	for compression, want := range map[Compression]uint32{CompressionNone: 0x2769d848, CompressionSnappy: 0x7e81224e} {
+		data, _ := write(t, plainItems(), WriterOptions{FilterBitsPerKey: 10, Compression: compression})
+		if got := crc32.ChecksumIEEE(data); got != want {
+			t.Errorf("%s: %d bytes with checksum %08x, want %08x", compression, len(data), got, want)
+		}
+	}
+}
+
+// plainItems are what the first version of the format knew, with values that are not large.
+func plainItems() (items []item) {
+	for i := range 2000 {
+		key := fmt.Sprintf("key/%04d", i/2)
+		if i%7 == 0 {
+			items = append(items, tombstone(key, base.Seq(i+1)))
+		} else {
+			items = append(items, set(key, base.Seq(i+1), strings.Repeat(key, i%200)))
+		}
+	}
+	return sortItems(items)
 }

@@ -99,6 +99,7 @@ func FuzzIndex(f *testing.F) {
 	f.Add(payloadOf(set("key1", 0, "\x64"), set("key2", 0, "\x32")), int64(150), []byte("key15"))
 	f.Add(payloadOf(set("key1", 0, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01")), int64(150), []byte{})
 	f.Add(payloadOf(set("key1", 0, "\x64"), set("key2", 0, "\xff\xff\xff\xff\xff\xff\xff\xff\x7f")), int64(1<<62), []byte{})
+	f.Add(payloadOf(set("key1", 5, "\x64\x80\x20"), expiring("key2", 4, -1, "\x32\x80\x20")), int64(150), []byte("key15"))
 	for _, p := range malformedBlocks {
 		f.Add([]byte(p), int64(100), []byte("a"))
 	}
@@ -118,6 +119,17 @@ func FuzzIndex(f *testing.F) {
 		}
 		if e := x.extent(0, x.count()-1); e.offset != 0 || e.end() != dataEnd {
 			t.Fatalf("%+v", e)
+		}
+		for i := range x.count() {
+			valueBytes, large := x.large(i)
+			if !large {
+				continue
+			}
+			var b block
+			x.stub(i, &b)
+			if key := b.appendKey(nil, 0); b.count() != 1 || !bytes.Equal(key, separator(i)) || len(b.value(0)) > valueBytes || (len(b.value(0)) == 8) != (key.Kind() == base.KindSetExpiring) {
+				t.Fatalf("block %d: %s, %d bytes of %d", i, key, len(b.value(0)), valueBytes)
+			}
 		}
 	})
 }
@@ -151,6 +163,10 @@ func FuzzProperties(f *testing.F) {
 	p.IndexBytes = 20
 	f.Add(p.appendTo(nil), int64(80))
 	f.Add([]byte("\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), int64(1)<<62)
+	p.count(expiring("b", 6, 1, "").key, make([]byte, 8), false)
+	p.countRanges(deleted("b c 3"))
+	p.RangeBytes, p.LargeValues = 10, 1
+	f.Add(p.appendTo(nil), int64(80))
 	p.IndexBytes, p.FilterBytes = 1<<62, -1<<62
 	f.Add(p.appendTo(nil), int64(1)<<62)
 	f.Fuzz(func(t *testing.T, payload []byte, offset int64) {
@@ -161,7 +177,7 @@ func FuzzProperties(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if p.DataBytes < 0 || p.IndexBytes < 0 || p.FilterBytes < 0 || p.DataBytes+p.IndexBytes+p.FilterBytes != offset {
+		if p.DataBytes < 0 || p.IndexBytes < 0 || p.FilterBytes < 0 || p.DataBytes+p.IndexBytes+p.FilterBytes+p.RangeBytes != offset || p.RangeBytes < 0 {
 			t.Fatalf("%+v", p)
 		}
 		again, err := decodeProperties(p.appendTo(nil), offset)
@@ -177,6 +193,9 @@ func FuzzOpen(f *testing.F) {
 	data, _ := smallTable(f)
 	at := parts(f, data)[BlockProperties]
 	f.Add(data, []byte{})
+	f.Add(data[:at.offset], data[at.offset:at.end()-blockTrailerBytes])
+	data, _ = richTable(f)
+	at = parts(f, data)[BlockProperties]
 	f.Add(data[:at.offset], data[at.offset:at.end()-blockTrailerBytes])
 	f.Fuzz(func(t *testing.T, content, properties []byte) {
 		exercise(t, content, ReaderOptions{}, nil)

@@ -14,7 +14,9 @@ type Iterator struct {
 	table       *Table // nil once closed
 	first, last int    // blocks outside of which nothing of the range lies
 	reader      *blockReader
-	own         *block // blocks are decoded into this one; nil: they fill the cache
+	options     struct{ noFill, keysOnly bool }
+	own         *block // with noFill blocks are decoded into this one
+	stub        *block // with keysOnly this one stands for blocks with large values
 
 	block  *block // nil until one was entered
 	i      int    // its number, or -1
@@ -31,6 +33,7 @@ type Iterator struct {
 // IteratorOptions says how an iterator reads.
 type IteratorOptions struct {
 	NoFill         bool // leave the cache as it is: for compactions, which read everything once
+	KeysOnly       bool // read no large value that lies in a block of its own: see Iterator.Value
 	ReadAheadBytes int  // longest read when moving forward block by block; 0: one block at a time
 
 	// Only user keys from Lower to Upper, which is excluded, matter: blocks that hold
@@ -51,18 +54,23 @@ func (t *Table) NewIterator(o IteratorOptions) *Iterator {
 // Reset makes it an iterator over t that stands nowhere yet, in the memory it has. The
 // Key that it showed last changes with the next move.
 func (it *Iterator) Reset(t *Table, o *IteratorOptions) {
-	*it = Iterator{table: t, i: -1, last: t.index.count() - 1, key: it.key[:0], reader: it.reader, own: it.own}
+	*it = Iterator{table: t, i: -1, last: t.index.count() - 1, key: it.key[:0], reader: it.reader, own: it.own, stub: it.stub}
+	it.options.noFill, it.options.keysOnly = o.NoFill, o.KeysOnly
 	if cap(it.key) > maxKeptKeyBytes {
 		it.key = nil
 	}
 	if o.NoFill && it.own == nil {
 		it.own = new(block)
 	}
+	if o.KeysOnly && it.stub == nil {
+		it.stub = new(block)
+	}
 	if (o.NoFill || o.ReadAheadBytes > 0) && it.reader == nil {
 		it.reader = new(blockReader)
 	}
 	if it.reader != nil {
 		it.reader.restart(int64(o.ReadAheadBytes))
+		it.reader.keysOnly = o.KeysOnly
 	}
 	if o.Lower != nil {
 		it.first = t.index.find(base.AppendSearchKey(it.key[:0], o.Lower, base.MaxSeq))
@@ -122,7 +130,8 @@ func (it *Iterator) Valid() bool { return it.valid }
 func (it *Iterator) Key() base.InternalKey { return it.key }
 
 // Value returns the current value, valid until the next move, and as long as it is
-// held where the iterator fills the cache.
+// held where the iterator fills the cache. With KeysOnly a large value, in a block of its
+// own, is empty but for the time at which it ends, if it does.
 func (it *Iterator) Value() []byte {
 	if it.block == nil {
 		return nil
@@ -161,7 +170,7 @@ func (it *Iterator) enter(i int) bool {
 		return false
 	}
 	if i != it.i {
-		b, err := it.table.block(i, it.reader, it.own)
+		b, err := it.load(i)
 		if err != nil {
 			it.err, it.i = err, -1 // what was decoded here before may be gone
 			return false
@@ -172,6 +181,23 @@ func (it *Iterator) enter(i int) bool {
 		it.lead = it.key.Head()
 	}
 	return true
+}
+
+// load returns block i, or what stands for it.
+func (it *Iterator) load(i int) (*block, error) {
+	if it.options.keysOnly {
+		if _, large := it.table.index.large(i); large {
+			it.table.index.stub(i, it.stub)
+			if it.reader != nil {
+				it.reader.pass(i)
+			}
+			return it.stub, nil
+		}
+	}
+	if it.options.noFill {
+		return it.table.block(i, it.reader, it.own)
+	}
+	return it.table.block(i, it.reader, nil)
 }
 
 // move moves to entry j of the current block. The entry before its first is the last

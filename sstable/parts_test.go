@@ -86,6 +86,8 @@ func TestWriterPanicsOnMisuse(t *testing.T) {
 		"prefix":         {set("ab", 1, ""), set("a", 1, "")},
 		"kind":           {{key: base.MakeInternalKey(nil, 1, base.KindSetExpiring+1)}},
 		"long key":       {{key: base.MakeInternalKey(make([]byte, base.MaxKeyBytes+1), 1, base.KindSet)}},
+		"range delete":   {{key: base.MakeInternalKey(nil, 1, base.KindRangeDelete)}},
+		"no expiry":      {{key: base.MakeInternalKey(nil, 1, base.KindSetExpiring), value: make([]byte, 7)}},
 		"tombstone":      {{key: base.MakeInternalKey(nil, 1, base.KindDelete), value: []byte("x")}},
 		"malformed":      {{key: base.InternalKey("abc")}},
 		"equal but kind": {tombstone("a", 1), {key: base.MakeInternalKey([]byte("a"), 1, base.KindDelete)}},

@@ -1,43 +1,13 @@
 package sstable
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/ranges"
 )
-
-// Summary says of a table what whoever lists it must know. The keys share memory with
-// the table and are not to be changed.
-type Summary struct {
-	SizeBytes int64  // of the file
-	Identity  uint64 // what its blocks are bound to
-
-	Entries  uint64
-	Deletes  uint64 // entries that are tombstones
-	Shadowed uint64 // entries whose next-newer version of the same user key is in this table too
-
-	Smallest, Largest       base.InternalKey // nil where there are no entries
-	SmallestSeq, LargestSeq base.Seq
-}
-
-// Check says what cannot be true of any table that has entries.
-func (s *Summary) Check() error {
-	for _, key := range []base.InternalKey{s.Smallest, s.Largest} {
-		if err := base.CheckInternalKey(key); err != nil {
-			return fmt.Errorf("bounds: %w", err)
-		}
-	}
-	switch {
-	case base.Compare(s.Smallest, s.Largest) > 0:
-		return fmt.Errorf("smallest key %s is after the largest, %s", s.Smallest, s.Largest)
-	case s.SmallestSeq > s.LargestSeq || s.LargestSeq > base.MaxSeq:
-		return fmt.Errorf("sequence numbers from %d to %d", s.SmallestSeq, s.LargestSeq)
-	case s.Deletes > s.Entries || s.Shadowed >= s.Entries:
-		return fmt.Errorf("%d entries, %d deletes and %d shadowed", s.Entries, s.Deletes, s.Shadowed)
-	}
-	return nil
-}
 
 // Properties says what a table holds.
 type Properties struct {
@@ -50,20 +20,31 @@ type Properties struct {
 	DataBytes   int64
 	IndexBytes  int64
 	FilterBytes int64 // 0: no filter
+	RangeBytes  int64 // 0: no range deletes
+
+	LargeValues uint64 // that lie in a block of their own, see index
 }
 
-// tagFirstOptional is the first tag that only informs: a version that does not know a
-// property from there on skips it.
-const tagFirstOptional = 128
+const (
+	// alwaysThere is how many properties every table has. The others are there where
+	// they are not 0, so that a table without them is as in the first version.
+	alwaysThere = 12
+
+	// tagFirstOptional is the first tag that only informs: a version that does not know
+	// a property from there on skips it.
+	tagFirstOptional = 128
+)
 
 // fields returns what the properties block tells. Its payload holds for each property,
 // in ascending order of tags, tag uvarint | length uvarint | content; a number is a
-// u64. These are the properties from tag 1 on, none of which may be missing.
-func (p *Properties) fields() [12]any {
-	return [12]any{
+// u64. These are the properties from tag 1 on.
+func (p *Properties) fields() [20]any {
+	return [20]any{
 		&p.Entries, &p.Deletes, &p.Shadowed, &p.Smallest, &p.Largest,
 		(*uint64)(&p.SmallestSeq), (*uint64)(&p.LargestSeq),
 		&p.RawKeyBytes, &p.RawValueBytes, &p.DataBlocks, &p.IndexBytes, &p.FilterBytes,
+		&p.RangeDeletes, &p.Merges, &p.Expiring, &p.EarliestExpiry, &p.LatestExpiry,
+		&p.RangeBytes, &p.LargeValues, (*uint64)(&p.Placeholder),
 	}
 }
 
@@ -75,6 +56,9 @@ func (p *Properties) appendTo(dst []byte) []byte {
 			content = *key
 		} else {
 			content, _ = binary.Append(nil, binary.LittleEndian, field) // a number, which cannot fail
+		}
+		if i >= alwaysThere && isZero(content) {
+			continue
 		}
 		dst = binary.AppendUvarint(dst, uint64(i+1))
 		dst = binary.AppendUvarint(dst, uint64(len(content)))
@@ -95,10 +79,13 @@ func decodeProperties(payload []byte, offset int64) (p Properties, err error) {
 			return p, fmt.Errorf("after property %d: %w", last, err)
 		}
 		switch {
-		case tag == last+1 && tag <= uint64(len(fields)):
-			err = setField(fields[last], content)
-		case tag <= last || last < uint64(len(fields)):
+		case tag <= last || last < alwaysThere && tag != last+1:
 			err = fmt.Errorf("follows property %d", last)
+		case tag <= uint64(len(fields)):
+			err = setField(fields[tag-1], content)
+			if tag > alwaysThere && isZero(content) {
+				err = fmt.Errorf("0, which is not told")
+			}
 		case tag < tagFirstOptional:
 			err = fmt.Errorf("%w: unknown table property", base.ErrIncompatible)
 		}
@@ -107,12 +94,14 @@ func decodeProperties(payload []byte, offset int64) (p Properties, err error) {
 		}
 		last = tag
 	}
-	if last < uint64(len(fields)) {
+	if last < alwaysThere {
 		return p, fmt.Errorf("properties end after property %d", last)
 	}
-	p.DataBytes = offset - p.IndexBytes - p.FilterBytes
+	p.DataBytes = offset - p.IndexBytes - p.FilterBytes - p.RangeBytes
 	return p, p.check(offset)
 }
+
+func isZero(content []byte) bool { return len(bytes.Trim(content, "\x00")) == 0 }
 
 func splitProperty(p []byte) (tag uint64, content, rest []byte, err error) {
 	tag, tagWidth := binary.Uvarint(p)
@@ -142,18 +131,26 @@ func setField(field any, content []byte) error {
 // check tells whether the figures can be true of any table whose blocks before the
 // properties end at offset.
 func (p *Properties) check(offset int64) error {
-	if p.IndexBytes < blockTrailerBytes || p.IndexBytes > offset ||
-		p.FilterBytes != 0 && p.FilterBytes < blockTrailerBytes || p.FilterBytes > offset-p.IndexBytes {
-		return fmt.Errorf("index of %d bytes and filter of %d bytes before %d", p.IndexBytes, p.FilterBytes, offset)
+	rest := offset
+	for _, part := range []struct {
+		bytes int64
+		there bool
+	}{{p.IndexBytes, true}, {p.FilterBytes, p.FilterBytes != 0}, {p.RangeBytes, p.RangeDeletes != 0 || p.RangeBytes != 0}} {
+		if part.bytes > rest || part.there && part.bytes < blockTrailerBytes {
+			return fmt.Errorf("index of %d bytes, filter of %d bytes and range deletes of %d bytes before %d", p.IndexBytes, p.FilterBytes, p.RangeBytes, offset)
+		}
+		rest -= part.bytes
 	}
-	if p.Entries == 0 {
-		if p.Smallest != nil || p.Largest != nil || p.DataBlocks != 0 || p.Deletes != 0 || p.Shadowed != 0 {
+	switch {
+	case p.Entries == 0 && p.RangeDeletes == 0:
+		if s := p.Summary; s.Smallest != nil || s.Largest != nil || p.DataBlocks|s.Deletes|s.Shadowed|s.Merges|s.Expiring != 0 {
 			return fmt.Errorf("properties of a table without entries name some")
 		}
 		return nil
-	}
-	if p.DataBlocks == 0 || p.DataBlocks > p.Entries {
-		return fmt.Errorf("%d entries in %d blocks", p.Entries, p.DataBlocks)
+	case p.DataBlocks > p.Entries || (p.DataBlocks == 0) != (p.Entries == 0) || p.LargeValues > p.DataBlocks:
+		return fmt.Errorf("%d entries in %d blocks, %d large values", p.Entries, p.DataBlocks, p.LargeValues)
+	case p.RangeBytes != 0 && p.RangeDeletes == 0:
+		return fmt.Errorf("a block for range deletes without any")
 	}
 	return p.Summary.Check()
 }
@@ -166,8 +163,13 @@ func (p *Properties) count(key base.InternalKey, value []byte, shadowed bool) {
 		p.Smallest, p.SmallestSeq = key.Clone(), trailer.Seq()
 	}
 	p.Entries++
-	if trailer.Kind() == base.KindDelete {
+	switch trailer.Kind() {
+	case base.KindDelete:
 		p.Deletes++
+	case base.KindMerge:
+		p.Merges++
+	case base.KindSetExpiring:
+		p.countExpiry(base.Until(value))
 	}
 	if shadowed {
 		p.Shadowed++
@@ -176,4 +178,46 @@ func (p *Properties) count(key base.InternalKey, value []byte, shadowed bool) {
 	p.LargestSeq = max(p.LargestSeq, trailer.Seq())
 	p.RawKeyBytes += uint64(len(key) - base.TrailerBytes)
 	p.RawValueBytes += uint64(len(value))
+}
+
+// countRanges adds the range deletes to the figures, after all entries and their largest
+// key.
+func (p *Properties) countRanges(l *ranges.List) {
+	if l.Empty() {
+		return
+	}
+	start, end := l.Bounds()
+	smallest := base.MakeInternalKey(start, l.Newest(start, base.MaxSeq), base.KindRangeDelete)
+	largest := base.MakeInternalKey(end, base.MaxSeq, base.KindRangeDelete)
+	if oldest, newest := l.Seqs(); p.Entries == 0 {
+		p.SmallestSeq, p.LargestSeq = oldest, newest
+	} else {
+		p.SmallestSeq, p.LargestSeq = min(p.SmallestSeq, oldest), max(p.LargestSeq, newest)
+	}
+	if p.Entries == 0 || base.Compare(smallest, p.Smallest) < 0 {
+		p.Smallest = smallest
+	}
+	if p.Entries == 0 || base.Compare(largest, p.Largest) > 0 {
+		p.Largest = largest
+	}
+	p.RangeDeletes = l.Count()
+}
+
+// decodeRanges decodes the range deletes of a table, which must be as these properties
+// tell.
+func (p *Properties) decodeRanges(payload []byte) (*ranges.List, error) {
+	l, err := ranges.Decode(payload)
+	if err != nil {
+		return nil, err
+	}
+	if count := l.Count(); count != p.RangeDeletes {
+		return nil, fmt.Errorf("properties tell of %d range deletes, the block holds %d", p.RangeDeletes, count)
+	}
+	start, end := l.Bounds()
+	oldest, newest := l.Seqs()
+	if bytes.Compare(start, p.Smallest.UserKey()) < 0 || bytes.Compare(end, p.Largest.UserKey()) > 0 || oldest < p.SmallestSeq || newest > p.LargestSeq {
+		return nil, fmt.Errorf("range deletes from %q to %q, numbers %d to %d, exceed the bounds %s to %s, %d to %d",
+			start, end, oldest, newest, p.Smallest, p.Largest, p.SmallestSeq, p.LargestSeq)
+	}
+	return l, nil
 }

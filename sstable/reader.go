@@ -14,7 +14,8 @@ type blockReader struct {
 	offset  int64
 	decoded []byte // payload of a block that was compressed
 
-	next          int // the block that a sequential reader asks for next
+	next          int  // the block that a sequential reader asks for next
+	keysOnly      bool // blocks with large values are not asked for
 	aheadBytes    int64
 	maxAheadBytes int64
 }
@@ -75,6 +76,9 @@ func (r *blockReader) fetch(s *source, x *index, i int) error {
 	}
 	last := i
 	for last+1 < x.count() && x.extent(i, last+1).length <= r.aheadBytes {
+		if _, large := x.large(last + 1); large && r.keysOnly {
+			break
+		}
 		last++
 	}
 	err := r.fill(s, x.extent(i, last))
@@ -82,6 +86,14 @@ func (r *blockReader) fetch(s *source, x *index, i int) error {
 		err = r.fill(s, e) // what lies behind the block does not matter to its reader
 	}
 	return err
+}
+
+// pass is told that the reader's user needed nothing of block i: what follows is as if it
+// had been read.
+func (r *blockReader) pass(i int) {
+	if i == r.next {
+		r.next++
+	}
 }
 
 func (r *blockReader) fill(s *source, e extent) error {

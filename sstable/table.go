@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/ranges"
 	"lsmdb/internal/vfs"
 )
 
@@ -14,6 +15,7 @@ type Table struct {
 	source     *source
 	index      *index
 	filter     filter
+	ranges     *ranges.List
 	properties Properties
 	tail       []BlockInfo // type and place of the blocks behind the data, in order
 }
@@ -65,10 +67,17 @@ func (t *Table) load(sizeBytes int64) error {
 	p.SizeBytes, p.Identity = sizeBytes, f.identity
 	t.properties = p
 	filter := extent{p.DataBytes, p.FilterBytes}
-	separators := extent{filter.end(), p.IndexBytes}
+	rangeDeletes := extent{filter.end(), p.RangeBytes}
+	separators := extent{rangeDeletes.end(), p.IndexBytes}
 	if filter.length > 0 {
 		t.tail = append(t.tail, BlockInfo{Type: BlockFilter, Offset: filter.offset, SizeBytes: filter.length})
 		if t.filter, err = readPart(s, BlockFilter, filter, decodeFilter); err != nil {
+			return err
+		}
+	}
+	if rangeDeletes.length > 0 {
+		t.tail = append(t.tail, BlockInfo{Type: BlockRangeDelete, Offset: rangeDeletes.offset, SizeBytes: rangeDeletes.length})
+		if t.ranges, err = readPart(s, BlockRangeDelete, rangeDeletes, p.decodeRanges); err != nil {
 			return err
 		}
 	}
@@ -78,8 +87,9 @@ func (t *Table) load(sizeBytes int64) error {
 	t.index, err = readPart(s, BlockIndex, separators, func(payload []byte) (*index, error) {
 		return decodeIndex(payload, p.DataBytes)
 	})
-	if err == nil && p.DataBlocks != uint64(t.index.count()) {
-		return base.Corruptf(s.name, separators.offset, "properties tell of %d data blocks, the index of %d", p.DataBlocks, t.index.count())
+	if err == nil && (p.DataBlocks != uint64(t.index.count()) || p.LargeValues != t.index.largeValues) {
+		return base.Corruptf(s.name, separators.offset, "properties tell of %d data blocks, %d of them large values, the index of %d and %d",
+			p.DataBlocks, p.LargeValues, t.index.count(), t.index.largeValues)
 	}
 	return err
 }
@@ -138,13 +148,39 @@ func (t *Table) Get(search base.InternalKey, hash uint64) (value []byte, trailer
 		}
 		value, trailer, found = b.get(search)
 	}
-	if t.filter.count > 0 {
-		s.stats.passes.add()
-		if !found {
-			s.stats.falsePositives.add()
+	t.count(found)
+	return value, trailer, found, nil
+}
+
+// Find finds what Get finds, and how long its value is. A large value, that is one in a
+// block of its own, is not read: then value holds when it ends, if it does, and is empty
+// otherwise.
+func (t *Table) Find(search base.InternalKey, hash uint64) (value []byte, valueBytes int, trailer base.Trailer, found bool, err error) {
+	if t.index.largeValues > 0 && !t.source.closed.Load() && t.filter.mayContain(hash) {
+		if i := t.index.find(search); i < t.index.count() {
+			if valueBytes, ok := t.index.large(i); ok {
+				var stub block
+				t.index.stub(i, &stub)
+				if value, trailer, found = stub.get(search); !found {
+					valueBytes = 0
+				}
+				t.count(found)
+				return value, valueBytes, trailer, found, nil
+			}
 		}
 	}
-	return value, trailer, found, nil
+	value, trailer, found, err = t.Get(search, hash)
+	return value, len(value), trailer, found, err
+}
+
+// count counts a search that the filter let pass.
+func (t *Table) count(found bool) {
+	if t.filter.count > 0 {
+		t.source.stats.passes.add()
+		if !found {
+			t.source.stats.falsePositives.add()
+		}
+	}
 }
 
 // block returns data block i, the cached one or one that is read with r; without r a
@@ -174,6 +210,10 @@ func (t *Table) block(i int, r *blockReader, own *block) (*block, error) {
 	}
 	return b, nil
 }
+
+// Ranges returns the range deletes of the table, nil if there are none. They are in memory
+// as long as the table is.
+func (t *Table) Ranges() *ranges.List { return t.ranges }
 
 // Properties returns what the table holds.
 func (t *Table) Properties() Properties { return t.properties }

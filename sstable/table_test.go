@@ -2,6 +2,8 @@ package sstable
 
 import (
 	"bytes"
+	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -31,6 +33,17 @@ func set(user string, seq base.Seq, value string) item {
 
 func tombstone(user string, seq base.Seq) item {
 	return item{key: base.MakeInternalKey([]byte(user), seq, base.KindDelete)}
+}
+
+// merging is an item that merges an operand.
+func merging(user string, seq base.Seq, operand string) item {
+	return item{base.MakeInternalKey([]byte(user), seq, base.KindMerge), []byte(operand)}
+}
+
+// expiring is an item that sets user to value until some time.
+func expiring(user string, seq base.Seq, until int64, value string) item {
+	return item{base.MakeInternalKey([]byte(user), seq, base.KindSetExpiring),
+		append(binary.LittleEndian.AppendUint64(nil, uint64(until)), value...)}
 }
 
 var testIdentity = Identity(7, 42)
@@ -111,7 +124,14 @@ func randomItems(rng *rand.Rand, n int) []item {
 					value[i] = byte(rng.Uint32())
 				}
 			}
-			items = append(items, item{base.MakeInternalKey(user, seq, base.KindSet), value})
+			switch rng.IntN(8) {
+			case 0:
+				items = append(items, merging(string(user), seq, string(value)))
+			case 1:
+				items = append(items, expiring(string(user), seq, rng.Int64()-1<<62, string(value)))
+			default:
+				items = append(items, set(string(user), seq, string(value)))
+			}
 		}
 	}
 	return sortItems(items)
@@ -154,6 +174,13 @@ func checkGet(t *testing.T, table *Table, m model, search base.InternalKey) {
 	if err != nil || found != wantFound || found && (trailer != want.key.Trailer() || !bytes.Equal(value, want.value)) {
 		t.Fatalf("get %s: %d bytes, %d,%s, %v, %v; want %s %v", search, len(value), trailer.Seq(), trailer.Kind(), found, err, want.key, wantFound)
 	}
+	value, valueBytes, trailer, found, err := table.Find(search, base.Hash(search.UserKey()))
+	if err != nil || found != wantFound || valueBytes != len(want.value) || found && trailer != want.key.Trailer() || !bytes.HasPrefix(want.value, value) {
+		t.Fatalf("find %s: %d bytes, %d,%s, %v, %v; want %s %v", search, valueBytes, trailer.Seq(), trailer.Kind(), found, err, want.key, wantFound)
+	}
+	if found && trailer.Kind() == base.KindSetExpiring && len(value) < base.ExpiryBytes {
+		t.Fatalf("find %s does not tell when the value ends", search)
+	}
 }
 
 func TestTablesAgainstModel(t *testing.T) {
@@ -194,12 +221,31 @@ func checkAgainstModel(t *testing.T, rng *rand.Rand, o WriterOptions) {
 		walk(t, rng, table.NewIterator(IteratorOptions{}), items)
 		walk(t, rng, table.NewIterator(IteratorOptions{NoFill: true, ReadAheadBytes: 30000}), items)
 		walk(t, rng, table.NewIterator(IteratorOptions{ReadAheadBytes: 1000}), items)
+		keys := keysOf(items, max(2048, cmp.Or(o.BlockBytes, 4096)/2))
+		walk(t, rng, table.NewIterator(IteratorOptions{KeysOnly: true}), keys)
+		walk(t, rng, table.NewIterator(IteratorOptions{KeysOnly: true, NoFill: true, ReadAheadBytes: 30000}), keys)
 		total := int64(0)
 		if err := table.Verify(func(n int64) { total += n }); err != nil || total != int64(len(data)) {
 			t.Fatalf("verify: %v, progress %d of %d", err, total, len(data))
 		}
 	}
 	checkCache(t, cache)
+}
+
+// keysOf is what a walk with KeysOnly shows: values of largeBytes and more are not there,
+// but for the time at which they end.
+func keysOf(m []item, largeBytes int) model {
+	keys := slices.Clone(m)
+	for i, it := range m {
+		if len(it.value) < largeBytes {
+			continue
+		}
+		keys[i].value = nil
+		if it.key.Kind() == base.KindSetExpiring {
+			keys[i].value = it.value[:base.ExpiryBytes]
+		}
+	}
+	return keys
 }
 
 func randomSearch(rng *rand.Rand, items []item) base.InternalKey {
@@ -282,6 +328,11 @@ func TestProperties(t *testing.T) {
 	}, WriterOptions{FilterBitsPerKey: 10})
 	got := fmt.Sprint(p.Entries, p.Deletes, p.Shadowed, p.Smallest, p.Largest, p.SmallestSeq, p.LargestSeq, p.RawKeyBytes, p.RawValueBytes, p.DataBlocks, p.FilterBytes)
 	if want := `5 2 2 ""#9,set "b"#12,delete 3 12 4 12 1 72`; got != want {
+		t.Fatalf("got  %s\nwant %s", got, want)
+	}
+	_, p = write(t, []item{merging("a", 7, "x"), expiring("a", 6, -3, ""), expiring("b", 9, 40, ""), merging("c", 1, ""), expiring("d", 1, 0, "")}, WriterOptions{})
+	got = fmt.Sprint(p.Entries, p.Deletes, p.Shadowed, p.Merges, p.Expiring, p.EarliestExpiry, p.LatestExpiry, p.RawValueBytes)
+	if want := `5 0 1 2 3 -3 40 25`; got != want {
 		t.Fatalf("got  %s\nwant %s", got, want)
 	}
 }

@@ -54,6 +54,14 @@ func decodeData(payload []byte) (*block, error) {
 
 func (v *verifier) verifyBlock(b *block, i int) error {
 	var key base.InternalKey
+	if valueBytes, large := v.table.index.large(i); large {
+		var stub block
+		v.table.index.stub(i, &stub)
+		if b.count() != 1 || !bytes.Equal(b.appendKey(nil, 0), stub.appendKey(nil, 0)) || len(b.value(0)) != valueBytes || !bytes.HasPrefix(b.value(0), stub.value(0)) {
+			return fmt.Errorf("the index tells of a value of %d bytes for %s alone, and not of this block", valueBytes, stub.appendKey(nil, 0))
+		}
+		v.counted.LargeValues++
+	}
 	for j := range b.count() {
 		key = b.appendKey(key[:0], j)
 		if err := v.verifyEntry(key, b.value(j), i); err != nil {
@@ -87,7 +95,8 @@ func (v *verifier) verifyEntry(key base.InternalKey, value []byte, i int) error 
 
 func (v *verifier) verifyProperties() error {
 	told := v.table.properties
-	v.counted.Largest, v.counted.IndexBytes, v.counted.FilterBytes = v.last, told.IndexBytes, told.FilterBytes
+	v.counted.Largest, v.counted.IndexBytes, v.counted.FilterBytes, v.counted.RangeBytes = v.last, told.IndexBytes, told.FilterBytes, told.RangeBytes
+	v.counted.countRanges(v.table.ranges)
 	if !bytes.Equal(v.counted.appendTo(nil), told.appendTo(nil)) {
 		return base.Corruptf(v.table.source.name, -1, "properties tell of %d entries from %s to %s, the blocks hold %d from %s to %s, or other figures differ",
 			told.Entries, told.Smallest, told.Largest, v.counted.Entries, v.counted.Smallest, v.counted.Largest)

@@ -9,6 +9,7 @@ import (
 	"github.com/golang/snappy"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/ranges"
 	"lsmdb/internal/vfs"
 )
 
@@ -20,17 +21,20 @@ type Writer struct {
 	name    string
 	options WriterOptions
 
-	block     blockBuilder
-	lastKey   base.InternalKey // the entry added last
-	index     blockBuilder
-	pending   int64            // stored bytes of a finished block that has no index entry yet; 0: none
-	separator base.InternalKey // the index entry added last
-	hashes    []uint64         // of the distinct user keys
-	encoded   []byte           // scratch for compression
-	unwritten []byte           // blocks on their way to the file
-	offset    int64            // where the next block goes, unwritten ones counted
-	closed    bool
-	err       error
+	block      blockBuilder
+	lastKey    base.InternalKey // the entry added last
+	index      blockBuilder
+	pending    int64            // stored bytes of a finished block that has no index entry yet; 0: none
+	separator  base.InternalKey // the index entry added last
+	largeBytes int              // values from this length on lie in a block of their own
+	hashes     []uint64         // of the distinct user keys
+	ranges     *ranges.List
+	location   []byte // scratch for the value of an index entry
+	encoded    []byte // scratch for compression
+	unwritten  []byte // blocks on their way to the file
+	offset     int64  // where the next block goes, unwritten ones counted
+	closed     bool
+	err        error
 
 	properties Properties
 }
@@ -46,6 +50,7 @@ type WriterOptions struct {
 const (
 	defaultBlockBytes = 4096
 	maxBlockBytes     = 16 << 20
+	minLargeBytes     = 2 << 10   // see Writer.largeBytes
 	writeBytes        = 256 << 10 // blocks go to the file in pieces of about this size
 )
 
@@ -58,7 +63,10 @@ func NewWriter(f vfs.File, name string, o WriterOptions) *Writer {
 	if o.BlockBytes == 0 {
 		o.BlockBytes = defaultBlockBytes
 	}
-	return &Writer{file: f, name: name, options: o, hashes: *spareHashes.Get().(*[]uint64)}
+	// Two values of half a block do not share one anyway: this way their index entries also
+	// tell how long they are. In larger blocks values up to that length share the cost.
+	largeBytes := max(minLargeBytes, o.BlockBytes/2)
+	return &Writer{file: f, name: name, options: o, largeBytes: largeBytes, hashes: *spareHashes.Get().(*[]uint64)}
 }
 
 // spareHashes recycles the hashes of whole tables: they are most of what a flush
@@ -74,7 +82,8 @@ func (w *Writer) Add(key base.InternalKey, value []byte) error {
 	shared, shadowed := w.checkEntry(key, value)
 	const lengthsAndRestartBytes = 3 + 3 + 5 + 4 // at most
 	more := lengthsAndRestartBytes + int64(len(key)-shared) + int64(len(value))
-	if w.block.count > 0 && w.block.sizeBytes()+more > int64(w.options.BlockBytes) {
+	large := len(value) >= w.largeBytes
+	if w.block.count > 0 && (large || w.block.sizeBytes()+more > int64(w.options.BlockBytes)) {
 		if err := w.finishBlock(); err != nil {
 			return err
 		}
@@ -88,17 +97,42 @@ func (w *Writer) Add(key base.InternalKey, value []byte) error {
 	}
 	w.properties.count(key, value, shadowed)
 	w.lastKey = append(w.lastKey[:0], key...)
+	if large {
+		return w.finishLarge(key, value)
+	}
 	return nil
+}
+
+// finishLarge stores the block that a large value has for itself.
+func (w *Writer) finishLarge(key base.InternalKey, value []byte) error {
+	if err := w.finishBlock(); err != nil {
+		return err
+	}
+	w.properties.LargeValues++
+	w.locate(key.Clone(), appendLocation(w.location[:0], w.pending, key, value))
+	return nil
+}
+
+// AddRanges gives the table its range deletes, of which none has an open end. It is called
+// once at most, at any time before Finish; a table may consist of them.
+func (w *Writer) AddRanges(l *ranges.List) {
+	if w.ranges != nil {
+		panic("invariant: a table gets range deletes twice")
+	}
+	w.ranges = l
 }
 
 // checkEntry asserts what Add demands. It returns the length of the user key's common
 // prefix with the one before, and whether the two are equal.
 func (w *Writer) checkEntry(key base.InternalKey, value []byte) (shared int, shadowed bool) {
-	if err := base.CheckInternalKey(key); err != nil || len(value) > base.MaxValueBytes {
+	if err := base.CheckInternalKey(key); err != nil || len(value) > maxValueBytes {
 		panic(fmt.Sprintf("invariant: table entry with key of %d bytes and value of %d bytes: %v", len(key), len(value), err))
 	}
-	if key.Kind() == base.KindDelete && len(value) > 0 {
+	switch kind := key.Kind(); {
+	case kind == base.KindDelete && len(value) > 0:
 		panic(fmt.Sprintf("invariant: tombstone %s has a value", key))
+	case checkKind(kind, len(value)) != nil:
+		panic(fmt.Sprintf("invariant: table entry %s: %v", key, checkKind(kind, len(value))))
 	}
 	if w.properties.Entries == 0 {
 		return 0, false
@@ -179,14 +213,18 @@ func (w *Writer) dropLargeBuffers() {
 	}
 }
 
+// addIndexEntry adds the index entry of the block before the one that begins.
 func (w *Writer) addIndexEntry(separator base.InternalKey) {
-	var length [binary.MaxVarintLen64]byte
+	w.locate(separator, binary.AppendUvarint(w.location[:0], uint64(w.pending)))
+}
+
+func (w *Writer) locate(separator base.InternalKey, location []byte) {
 	shared := 0
 	if w.index.count > 0 {
 		shared = base.CommonPrefix(w.separator.UserKey(), separator.UserKey())
 	}
-	w.index.add(separator, length[:binary.PutUvarint(length[:], uint64(w.pending))], shared)
-	w.separator, w.pending = separator, 0
+	w.index.add(separator, location, shared)
+	w.separator, w.location, w.pending = separator, location, 0
 }
 
 // writeTail writes everything that follows the data blocks.
@@ -195,16 +233,22 @@ func (w *Writer) writeTail() error {
 		if err := w.finishBlock(); err != nil {
 			return err
 		}
+	}
+	if w.pending > 0 {
 		w.addIndexEntry(base.AppendInternalKey(nil, w.lastKey.UserKey(), 0))
 	}
 	p := &w.properties
 	p.Largest, p.DataBytes = w.lastKey, w.offset
+	p.countRanges(w.ranges)
 	if len(w.hashes) > 0 {
 		p.FilterBytes = w.writeBlock(BlockFilter, buildFilter(w.hashes, w.options.FilterBitsPerKey), CompressionNone)
 	}
 	spare := w.hashes[:0]
 	spareHashes.Put(&spare)
 	w.hashes = nil
+	if p.RangeDeletes > 0 {
+		p.RangeBytes = w.writeBlock(BlockRangeDelete, w.ranges.AppendTo(nil), w.options.Compression)
+	}
 	p.IndexBytes = w.writeBlock(BlockIndex, w.index.finish(), w.options.Compression)
 	properties := extent{offset: w.offset}
 	properties.length = w.writeBlock(BlockProperties, p.appendTo(nil), CompressionNone)

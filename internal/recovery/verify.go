@@ -154,11 +154,8 @@ func (v *verification) damagedTable(name string, table *sstable.Table, found err
 
 // matchesManifest compares a table's own account of itself with the MANIFEST's.
 func matchesManifest(path string, t *manifest.TableMeta, p sstable.Properties) error {
-	own := manifest.MetaOf(t.Number, p)
-	if own.Entries != t.Entries || own.Deletes != t.Deletes || own.SmallestSeq != t.SmallestSeq || own.LargestSeq != t.LargestSeq ||
-		base.Compare(own.Smallest, t.Smallest) != 0 || base.Compare(own.Largest, t.Largest) != 0 {
-		return base.Corruptf(path, -1, "describes itself as %d entries from %s to %s, the MANIFEST as %d from %s to %s",
-			own.Entries, own.Smallest, own.Largest, t.Entries, t.Smallest, t.Largest)
+	if own := manifest.MetaOf(t.Number, p); !own.Equal(t) {
+		return base.Corruptf(path, -1, "describes itself as %s, the MANIFEST as %s", own, t)
 	}
 	return nil
 }
