@@ -158,7 +158,7 @@ func (d *dumping) run(ctx context.Context, to *text.Writer) error {
 		if d.entries%1024 == 0 {
 			d.display.Update(d.paint)
 		}
-		return true, to.Write(key, value)
+		return true, to.Write(text.Entry{Key: key, Value: value})
 	})
 	if err != nil {
 		return err

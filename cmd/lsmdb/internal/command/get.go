@@ -60,7 +60,7 @@ func (g *get) run(_ context.Context, args []string) (err error) {
 	}
 	switch {
 	case g.console.JSON:
-		_, err = g.console.Out.Write(text.AppendJSONLine(nil, key, value))
+		_, err = g.console.Out.Write(text.AppendJSONLine(nil, text.Entry{Key: key, Value: value}))
 	case g.raw:
 		_, err = g.console.Out.Write(value)
 	default:

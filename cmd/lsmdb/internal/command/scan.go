@@ -136,7 +136,7 @@ func (s *scan) appendLine(dst, key, value []byte) []byte {
 	case s.console.JSON && s.keysOnly:
 		return append(text.AppendJSONField(append(dst, '{'), "key", key), "}\n"...)
 	case s.console.JSON:
-		return text.AppendJSONLine(dst, key, value)
+		return text.AppendJSONLine(dst, text.Entry{Key: key, Value: value})
 	case s.keysOnly:
 		return append(append(dst, form.Format(key)...), '\n')
 	default:

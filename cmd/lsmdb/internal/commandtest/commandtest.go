@@ -89,7 +89,7 @@ func FilledDatabase(t *testing.T, entries ...string) (dir string) {
 	dir = filepath.Join(t.TempDir(), "db")
 	var input strings.Builder
 	for i := 0; i < len(entries); i += 2 {
-		input.Write(text.AppendTSV(nil, []byte(entries[i]), []byte(entries[i+1])))
+		input.Write(text.AppendTSV(nil, text.Entry{Key: []byte(entries[i]), Value: []byte(entries[i+1])}))
 	}
 	Succeed(t, input.String(), "load", dir, "--format", "tsv")
 	return dir
