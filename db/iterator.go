@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"iter"
 
-	"lsmdb/internal/base"
 	"lsmdb/internal/view"
 )
 
@@ -57,7 +56,11 @@ func afterPrefix(prefix []byte) []byte {
 // to the iterator and are valid until its next move. An iterator is used by one goroutine
 // at a time and must be closed: until then the files and the memory of what it shows
 // are kept.
-type Iterator struct{ walk view.Iterator }
+type Iterator struct {
+	walk  view.Iterator
+	tx    *Tx // nil: none
+	reads *view.Walk
+}
 
 // NewIterator returns an iterator over what is visible now.
 func (d *DB) NewIterator(o *IterOptions) (*Iterator, error) {
@@ -66,31 +69,73 @@ func (d *DB) NewIterator(o *IterOptions) (*Iterator, error) {
 	}
 	// The state is loaded before the sequence number: see view.Published.
 	r := d.published.Enter()
-	return newIterator(d, r, d.published.Visible(), o)
+	return newIterator(d, r, view.At{Seq: d.published.Visible()}, o)
 }
 
-func newIterator(d *DB, r view.Reading, seq base.Seq, o *IterOptions) (*Iterator, error) {
+func newIterator(d *DB, r view.Reading, at view.At, o *IterOptions) (*Iterator, error) {
 	lower, upper := o.bounds()
-	return &Iterator{r.NewIterator(seq, lower, upper, &d.closed)}, nil
+	return &Iterator{walk: r.NewIterator(at, lower, upper, &d.closed)}, nil
+}
+
+// noted reports whether the moves are reads of a transaction. Once that has ended, they
+// are none at all.
+func (it *Iterator) noted() bool {
+	if it.tx == nil {
+		return false
+	}
+	if it.tx.ended {
+		_ = it.walk.Close() // the moves return ErrClosed then
+	}
+	return !it.tx.ended
 }
 
 // First moves to the first key of the range.
-func (it *Iterator) First() bool { return it.walk.First() }
+func (it *Iterator) First() bool {
+	if it.noted() {
+		return it.reads.First(&it.walk)
+	}
+	return it.walk.First()
+}
 
 // Last moves to the last key of the range.
-func (it *Iterator) Last() bool { return it.walk.Last() }
+func (it *Iterator) Last() bool {
+	if it.noted() {
+		return it.reads.Last(&it.walk)
+	}
+	return it.walk.Last()
+}
 
 // SeekGE moves to the first key of the range at or after key.
-func (it *Iterator) SeekGE(key []byte) bool { return it.walk.SeekGE(key) }
+func (it *Iterator) SeekGE(key []byte) bool {
+	if it.noted() {
+		return it.reads.SeekGE(&it.walk, key)
+	}
+	return it.walk.SeekGE(key)
+}
 
 // SeekLT moves to the last key of the range before key.
-func (it *Iterator) SeekLT(key []byte) bool { return it.walk.SeekLT(key) }
+func (it *Iterator) SeekLT(key []byte) bool {
+	if it.noted() {
+		return it.reads.SeekLT(&it.walk, key)
+	}
+	return it.walk.SeekLT(key)
+}
 
 // Next moves to the next key.
-func (it *Iterator) Next() bool { return it.walk.Next() }
+func (it *Iterator) Next() bool {
+	if it.noted() {
+		return it.reads.Next(&it.walk)
+	}
+	return it.walk.Next()
+}
 
 // Prev moves to the previous key.
-func (it *Iterator) Prev() bool { return it.walk.Prev() }
+func (it *Iterator) Prev() bool {
+	if it.noted() {
+		return it.reads.Prev(&it.walk)
+	}
+	return it.walk.Prev()
+}
 
 // Valid reports whether the iterator stands on a key.
 func (it *Iterator) Valid() bool { return it.walk.Valid() }
@@ -107,7 +152,13 @@ func (it *Iterator) Err() error { return it.walk.Err() }
 
 // Close releases what the iterator holds and returns the error of its last move.
 // What it showed last stays readable. It is idempotent.
-func (it *Iterator) Close() error { return it.walk.Close() }
+func (it *Iterator) Close() error {
+	if it.noted() {
+		it.tx.walked--
+	}
+	it.tx = nil
+	return it.walk.Close()
+}
 
 // All ranges over the keys and values from the first to the last. The slices are
 // valid until the next step. When the loop ends by itself, ask Err.

@@ -1,7 +1,6 @@
 package db
 
 import (
-	"lsmdb/internal/base"
 	"lsmdb/internal/view"
 )
 
@@ -18,7 +17,7 @@ func (d *DB) AppendValue(dst, key []byte) ([]byte, error) {
 	}
 	// The state is loaded before the sequence number: see view.Published.
 	r := d.published.Enter()
-	return appendValue(dst, r, d.published.Visible(), key)
+	return appendValue(dst, r, view.At{Seq: d.published.Visible()}, key)
 }
 
 // Has reports whether key has a value.
@@ -27,13 +26,13 @@ func (d *DB) Has(key []byte) (bool, error) {
 		return false, ErrClosed
 	}
 	r := d.published.Enter()
-	return has(r, d.published.Visible(), key)
+	return has(r, view.At{Seq: d.published.Visible()}, key)
 }
 
-// appendValue reads at seq and leaves.
-func appendValue(dst []byte, r view.Reading, seq base.Seq, key []byte) ([]byte, error) {
+// appendValue reads at an instant and leaves.
+func appendValue(dst []byte, r view.Reading, at view.At, key []byte) ([]byte, error) {
 	defer r.Leave()
-	value, found, err := r.Get(seq, key)
+	value, found, err := r.Get(at, key)
 	if err == nil && !found {
 		err = ErrNotFound
 	}
@@ -46,9 +45,9 @@ func appendValue(dst []byte, r view.Reading, seq base.Seq, key []byte) ([]byte, 
 	return append(dst, value...), nil
 }
 
-// has reads at seq and leaves.
-func has(r view.Reading, seq base.Seq, key []byte) (bool, error) {
+// has reads at an instant and leaves.
+func has(r view.Reading, at view.At, key []byte) (bool, error) {
 	defer r.Leave()
-	_, found, err := r.Get(seq, key)
+	_, found, err := r.Get(at, key)
 	return found, err
 }

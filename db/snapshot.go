@@ -32,6 +32,9 @@ func (d *DB) NewSnapshot() (*Snapshot, error) {
 	return s, nil
 }
 
+// at is the instant that it shows.
+func (s *Snapshot) at() view.At { return view.At{Seq: s.seq} }
+
 // Get returns a copy of the value that key had, or ErrNotFound.
 func (s *Snapshot) Get(key []byte) ([]byte, error) { return s.AppendValue(nil, key) }
 
@@ -41,7 +44,7 @@ func (s *Snapshot) AppendValue(dst, key []byte) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	return appendValue(dst, r, s.seq, key)
+	return appendValue(dst, r, s.at(), key)
 }
 
 // Has reports whether key had a value.
@@ -50,7 +53,7 @@ func (s *Snapshot) Has(key []byte) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return has(r, s.seq, key)
+	return has(r, s.at(), key)
 }
 
 // NewIterator returns an iterator over what the snapshot shows. It stays usable
@@ -60,7 +63,7 @@ func (s *Snapshot) NewIterator(o *IterOptions) (*Iterator, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newIterator(s.db, r, s.seq, o)
+	return newIterator(s.db, r, s.at(), o)
 }
 
 // Close releases what only the snapshot needed. It is idempotent.

@@ -320,6 +320,18 @@ func (p *Pipeline) Release(s *Snapshot) {
 	}
 }
 
+// Begin is Acquire for a transaction.
+func (p *Pipeline) Begin() *Snapshot {
+	p.writer.transactions.Add(1)
+	return p.Acquire()
+}
+
+// End is Release for a transaction.
+func (p *Pipeline) End(s *Snapshot) {
+	p.Release(s)
+	p.writer.transactions.Add(-1)
+}
+
 // nudge makes a stage look for work again. Sending never waits: one nudge is as good as
 // two.
 func nudge(stage chan<- struct{}) {

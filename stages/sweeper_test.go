@@ -9,6 +9,7 @@ import (
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/vfstest"
+	"lsmdb/internal/view"
 )
 
 // sweeping makes a Sweeper whose inbox names three files that exist.
@@ -79,7 +80,7 @@ func TestSweeperWaitsForReaders(t *testing.T) {
 				leave := reading.Leave
 				switch how {
 				case "iterator":
-					it := reading.NewIterator(r.p.Visible(), nil, nil, new(atomic.Bool))
+					it := reading.NewIterator(view.At{Seq: r.p.Visible()}, nil, nil, new(atomic.Bool))
 					leave = func() { it.Close() }
 				case "nobody":
 					leave()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/bits"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"lsmdb/internal/base"
@@ -49,6 +50,9 @@ type Writer struct {
 	flusher   *Inbox[Sealed]  // the Writer is its only sender
 	keeper    *Inbox[*Proposal]
 	compactor chan<- struct{} // nudges it
+
+	transactions atomic.Int64 // open ones, counted by those who begin and end them
+	recent       view.Recent  // what they have to be compared with
 
 	log    *wal.Writer // nil: nothing was written yet
 	active *memtable.Memtable
@@ -304,19 +308,28 @@ func (w *Writer) handOn(ctx context.Context, s Sealed) error {
 
 // takeMembers claims the members that were not abandoned. After a shortage it answers
 // those that write; the others, who only want a sync or a flush, need no room. A member
-// that could not be read back is answered, too, and never reaches the log.
+// that could not be read back is answered, too, and never reaches the log; nor does that
+// of a transaction whose reads do not hold any more.
 func (w *Writer) takeMembers(shortage error) {
-	kept := w.group[:0]
+	kept, last := w.group[:0], w.next-1
+	remember := w.recent.Begin(last, w.transactions.Load() > 0)
 	for _, c := range w.group {
 		switch {
 		case shortage != nil && c.count > 0:
 			c.answer(shortage)
 		case !c.take():
 		default:
-			if err := c.check(); err != nil {
-				c.answer(fmt.Errorf("lsmdb: operations were changed on their way to the log, and are not stored: %w", err))
+			err := c.check()
+			if err != nil {
+				err = fmt.Errorf("lsmdb: operations were changed on their way to the log, and are not stored: %w", err)
+			} else if remember {
+				err = w.admit(c, last)
+			}
+			if err != nil {
+				c.answer(err)
 				continue
 			}
+			last += base.Seq(c.count)
 			kept = append(kept, c)
 		}
 	}

@@ -178,7 +178,7 @@ func (p *played) open() {
 		seq -= base.Seq(p.rng.IntN(min(30, int(seq))))
 	}
 	lower, upper := p.bound(), p.bound()
-	it := r.NewIterator(seq, lower, upper, new(atomic.Bool))
+	it := r.NewIterator(At{Seq: seq}, lower, upper, new(atomic.Bool))
 	p.walkers = append(p.walkers, &walker{it: &it, lower: lower, upper: upper, nowhere: true})
 }
 
@@ -188,7 +188,7 @@ func (p *played) from(k *walker, i int) int {
 		if k.upper != nil && p.keys[i] >= string(k.upper) {
 			return len(p.keys)
 		}
-		if p.keys[i] >= string(k.lower) && p.there(i, k.it.seq) {
+		if p.keys[i] >= string(k.lower) && p.there(i, k.it.at.Seq) {
 			return i
 		}
 	}
@@ -201,7 +201,7 @@ func (p *played) until(k *walker, i int) int {
 		if p.keys[i] < string(k.lower) {
 			return -1
 		}
-		if (k.upper == nil || p.keys[i] < string(k.upper)) && p.there(i, k.it.seq) {
+		if (k.upper == nil || p.keys[i] < string(k.upper)) && p.there(i, k.it.at.Seq) {
 			return i
 		}
 	}
@@ -244,7 +244,7 @@ func (p *played) move(k *walker) {
 	want := k.at >= 0 && k.at < len(p.keys)
 	if ok != want || ok && string(k.it.Key()) != p.keys[k.at] {
 		p.t.Fatalf("move %d to %q at %d within [%q, %q) came to %v %q, want %v and index %d; visible is %d",
-			what, target, k.it.seq, k.lower, k.upper, ok, k.it.Key(), want, k.at, p.w.Visible())
+			what, target, k.it.at.Seq, k.lower, k.upper, ok, k.it.Key(), want, k.at, p.w.Visible())
 	}
 }
 

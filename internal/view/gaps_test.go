@@ -52,7 +52,7 @@ func (w *writer) write(kind base.Kind, keys ...string) {
 
 func (w *writer) iterator(lower, upper []byte) *Iterator {
 	r := w.Enter()
-	it := r.NewIterator(w.Visible(), lower, upper, new(atomic.Bool))
+	it := r.NewIterator(At{Seq: w.Visible()}, lower, upper, new(atomic.Bool))
 	return &it
 }
 
@@ -164,7 +164,7 @@ func TestGapsHideNothing(t *testing.T) {
 			rng := rand.New(rand.NewPCG(reader, 7))
 			for !done.Load() && !t.Failed() {
 				it := w.iterator(nil, nil)
-				seq := it.seq
+				seq := it.at.Seq
 				for range 4 {
 					from, shown, previous := rng.IntN(keys), 0, -1
 					if rng.IntN(3) == 0 {

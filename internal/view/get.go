@@ -13,10 +13,15 @@ import (
 // decides: a key that it deletes has none, whatever is older.
 func shows(t base.Trailer) bool { return t.Kind() == base.KindSet }
 
-// Get looks for the newest version of key that is visible at seq, newest run first: the
-// first version it meets decides. The value is valid until Leave.
-func (r Reading) Get(seq base.Seq, key []byte) (value []byte, found bool, err error) {
-	hash := base.Hash(key)
+// Get looks for the newest version of key that is visible at an instant, newest run
+// first: the first version it meets decides. The value is valid until Leave.
+func (r Reading) Get(at At, key []byte) (value []byte, found bool, err error) {
+	hash, seq := base.Hash(key), at.Seq
+	for _, m := range r.own {
+		if value, t, ok := m.Get(key, hash, at.Own); ok {
+			return value, shows(t), nil
+		}
+	}
 	if value, t, ok := r.Active.Get(key, hash, seq); ok {
 		return value, shows(t), nil
 	}

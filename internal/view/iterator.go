@@ -17,7 +17,7 @@ import (
 type Iterator struct {
 	published    *Published
 	closed       *atomic.Bool // the database is
-	seq          base.Seq
+	at           At
 	lower, upper []byte  // [lower, upper); nil: unbounded
 	inside       *inside // nil once closed
 
@@ -31,8 +31,9 @@ type Iterator struct {
 // Iterator showed stays readable when it is closed.
 type inside struct {
 	state     *State
-	entries   merge.Iterator      // all versions of all keys
-	memtables []memtable.Iterator // of the state that Iterator shows
+	own       []*memtable.Memtable // of a transaction, in front of the state
+	entries   merge.Iterator       // all versions of all keys
+	memtables []memtable.Iterator  // of the state that Iterator shows
 	tables    []manifest.LevelIterator
 	runs      []merge.Run // all of these, newest first
 	search    base.InternalKey
@@ -62,12 +63,15 @@ const (
 	maxPooledBytes = 64 << 10 // longer buffers are not kept for the next Iterator
 )
 
-// NewIterator returns an iterator over what seq sees from lower to upper, which the
+// NewIterator returns an iterator over what an instant shows from lower to upper, which the
 // caller does not change any more, and leaves. Once closed is true it shows nothing.
-func (r Reading) NewIterator(seq base.Seq, lower, upper []byte, closed *atomic.Bool) Iterator {
+func (r Reading) NewIterator(at At, lower, upper []byte, closed *atomic.Bool) Iterator {
 	defer r.Leave()
-	it := Iterator{published: r.published, closed: closed, seq: seq, lower: lower, upper: upper, inside: insides.Get().(*inside)}
-	it.inside.barren.gaps = &r.published.gaps
+	it := Iterator{published: r.published, closed: closed, at: at, lower: lower, upper: upper, inside: insides.Get().(*inside)}
+	if it.inside.barren.gaps = &r.published.gaps; at.Own != 0 {
+		it.inside.barren.gaps = &noGaps // an own write may lie in one
+	}
+	it.inside.own = r.own
 	it.inside.open(r.State, sstable.IteratorOptions{ReadAheadBytes: ReadAheadBytes, Lower: lower, Upper: upper})
 	return it
 }
@@ -76,6 +80,9 @@ func (r Reading) NewIterator(seq base.Seq, lower, upper []byte, closed *atomic.B
 func (in *inside) open(state *State, o sstable.IteratorOptions) {
 	state.hold()
 	in.state = state
+	for _, m := range in.own {
+		in.memtables = append(in.memtables, *m.NewIterator())
+	}
 	if !state.Active.Empty() {
 		in.memtables = append(in.memtables, *state.Active.NewIterator())
 	}
@@ -105,12 +112,15 @@ func (it *Iterator) Close() error {
 		for _, m := range in.state.Sealed {
 			m.MarkShown()
 		}
+		for _, m := range in.own {
+			m.MarkShown()
+		}
 	}
 	in.entries.Close()
 	it.published.release(in.state)
 	clear(in.memtables)
 	clear(in.runs)
-	in.state = nil
+	in.state, in.own = nil, nil
 	in.memtables, in.tables, in.runs = in.memtables[:0], in.tables[:0], in.runs[:0]
 	if cap(in.search) <= maxPooledBytes {
 		insides.Put(in)
@@ -140,11 +150,11 @@ func (it *Iterator) SeekGE(key []byte) bool {
 	}
 	it.payDetour()
 	it.inside.barren.begin(key)
-	key, endless := it.inside.barren.skipForward(key, it.seq)
+	key, endless := it.inside.barren.skipForward(key, it.at.Seq)
 	if endless {
 		return it.stop(atEnd)
 	}
-	return it.showNext(it.seekGE(key, it.seq), false)
+	return it.showNext(it.seekGE(key, max(it.at.Seq, it.at.Own)), false)
 }
 
 // SeekLT moves to the last key of the range before key.
@@ -165,7 +175,7 @@ func (it *Iterator) SeekLT(key []byte) bool {
 func (it *Iterator) seekPrevious(key []byte) bool {
 	it.payDetour()
 	it.inside.barren.begin(key)
-	if key = it.inside.barren.skipBackward(key, it.seq); key == nil {
+	if key = it.inside.barren.skipBackward(key, it.at.Seq); key == nil {
 		return it.showPrevious(it.inside.entries.Last())
 	}
 	return it.showPrevious(it.seekLT(key))
@@ -295,12 +305,12 @@ func (it *Iterator) showNext(stands, pass bool) bool {
 			stands = it.seekBehind(user)
 			continue
 		case versions == manyVersions && !pass && entries.InMemtable():
-			stands = it.seekGE(user, it.seq)
+			stands = it.seekGE(user, it.at.seenBelow(trailer.Seq()))
 			continue
 		case pass:
 		case it.upper != nil && bytes.Compare(user, it.upper) >= 0:
 			return it.stop(atEnd)
-		case trailer.Seq() > it.seq:
+		case !it.at.sees(trailer.Seq()):
 		case shows(trailer):
 			if barren.walked >= worthNoting {
 				it.note(barren.start, user, false, user)
@@ -309,10 +319,10 @@ func (it *Iterator) showNext(stands, pass bool) bool {
 			return true
 		default: // deleted: so are all its older versions
 			pass, barren.run = true, entries.Child()
-			if next, endless, skip := barren.passForward(user, it.seq); endless {
+			if next, endless, skip := barren.passForward(user, it.at.Seq); endless {
 				return it.stop(atEnd)
 			} else if skip {
-				stands, pass = it.seekGE(next, it.seq), false
+				stands, pass = it.seekGE(next, max(it.at.Seq, it.at.Own)), false
 				continue
 			}
 		}
@@ -332,7 +342,7 @@ func (it *Iterator) showPrevious(stands bool) bool {
 			versions = 0
 			if deleted {
 				deleted, it.inside.barren.run = false, run
-				if next, skip := it.inside.barren.passBackward(it.key, it.seq); skip {
+				if next, skip := it.inside.barren.passBackward(it.key, it.at.Seq); skip {
 					stands = it.seekLT(next)
 					continue
 				}
@@ -349,7 +359,7 @@ func (it *Iterator) showPrevious(stands bool) bool {
 			stands, deleted = entries.Valid(), false
 			continue
 		}
-		if trailer.Seq() <= it.seq {
+		if it.at.sees(trailer.Seq()) {
 			it.key = append(it.key[:0], user...)
 			if found = shows(trailer); found {
 				it.value = entries.Value()
@@ -373,7 +383,11 @@ func (it *Iterator) showPrevious(stands bool) bool {
 func (it *Iterator) newest(user []byte) (found bool) {
 	entries := &it.inside.entries
 	it.key = append(it.key[:0], user...)
-	if it.seekGE(it.key, it.seq) && bytes.Equal(entries.Key().UserKey(), it.key) {
+	stands := it.seekGE(it.key, max(it.at.Seq, it.at.Own))
+	for stands && bytes.Equal(entries.Key().UserKey(), it.key) && !it.at.sees(entries.Key().Seq()) {
+		stands = entries.Next()
+	}
+	if stands && bytes.Equal(entries.Key().UserKey(), it.key) {
 		if found = shows(entries.Key().Trailer()); found {
 			it.value = entries.Value()
 		}
@@ -385,14 +399,14 @@ func (it *Iterator) newest(user []byte) (found bool) {
 // passed has cost as much as the merge that drops it, somebody hears of it.
 func (it *Iterator) note(lower, upper []byte, endless bool, live []byte) {
 	passed := it.inside.barren.walked
-	if passed < worthNoting {
+	if passed < worthNoting || it.at.Own != 0 {
 		return
 	}
 	if passed >= worthPaying {
 		it.pay(int64(passed))
 	}
 	walked := &gap{lower: bytes.Clone(lower), upper: bytes.Clone(upper), endless: endless, keys: passed}
-	it.published.note(walked, live, it.seq)
+	it.published.note(walked, live, it.at.Seq)
 }
 
 // pay counts what was passed as a detour of where it lies.

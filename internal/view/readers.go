@@ -41,6 +41,7 @@ type Reading struct {
 	*State
 	published *Published
 	stripe    uint32
+	own       []*memtable.Memtable // of a transaction, newest first
 }
 
 // Enter returns the current state, to look into it. It costs two atomic additions,
@@ -48,7 +49,7 @@ type Reading struct {
 func (p *Published) Enter() Reading {
 	stripe := p.readers.phase.Load() + base.Stripe()
 	p.readers.inside[stripe].count.Add(1)
-	return Reading{p.state.Load(), p, stripe}
+	return Reading{State: p.state.Load(), published: p, stripe: stripe}
 }
 
 // Leave ends what Enter began.
