@@ -71,7 +71,7 @@ func (l *loading) fill(ctx context.Context) error {
 		if err := access.CheckEntry(e.Key, e.Value); err != nil {
 			return l.records.Malformed(err)
 		}
-		if err := l.batch.Put(e.Key, e.Value); err != nil {
+		if err := access.Put(l.batch, e.Key, e.Value, e.Until); err != nil {
 			return err
 		}
 		l.filling.entries++
