@@ -130,7 +130,7 @@ func (c *Checkpoint) copy(what string, do func() error) error {
 	case c.db.closed.Load(): // its files went away meanwhile
 		return ErrClosed
 	}
-	return fmt.Errorf("lsmdb: checkpoint: %s: %w", what, err)
+	return fmt.Errorf("lsmdb: checkpoint: %s: %w", what, vfs.Shortage(err))
 }
 
 // Close gives up what only the checkpoint keeps. It waits for a Link or WriteTo that is under
@@ -171,7 +171,7 @@ func restore(ctx context.Context, r io.Reader, fsys vfs.FS, dir string) error {
 		err = checkpoint.Restore(ctx, r, fsys, dir)
 	}
 	if err != nil {
-		return fmt.Errorf("lsmdb: restore to %s: %w", dir, err)
+		return fmt.Errorf("lsmdb: restore to %s: %w", dir, vfs.Shortage(err))
 	}
 	return nil
 }

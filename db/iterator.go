@@ -3,6 +3,7 @@ package db
 import (
 	"bytes"
 	"iter"
+	"slices"
 
 	"lsmdb/internal/view"
 )
@@ -33,6 +34,23 @@ func (o *IterOptions) bounds() (lower, upper []byte) {
 	return lower, upper
 }
 
+// rangeIn returns the range of whole keys that is [start, end) within the keys with a
+// prefix. A nil end is the end of these.
+func rangeIn(prefix, start, end []byte) (wholeStart, wholeEnd []byte) {
+	if len(prefix) == 0 {
+		return start, end
+	}
+	if end == nil {
+		return slices.Concat(prefix, start), afterPrefix(prefix)
+	}
+	return slices.Concat(prefix, start), slices.Concat(prefix, end)
+}
+
+// PrefixRange returns the range [start, end) of all keys with a prefix. A nil end, after a
+// prefix that is empty or nothing but bytes 0xff, means that nothing follows them. The
+// slices are new.
+func PrefixRange(prefix []byte) (start, end []byte) { return rangeIn(prefix, nil, nil) }
+
 // afterPrefix returns the first key after all keys with the prefix, nil where none
 // is.
 func afterPrefix(prefix []byte) []byte {
@@ -57,8 +75,11 @@ func afterPrefix(prefix []byte) []byte {
 // at a time and must be closed: until then the files and the memory of what it shows
 // are kept.
 type Iterator struct {
-	walk  view.Iterator
-	tx    *Tx // nil: none
+	walk   view.Iterator
+	prefix []byte // of the keyspace, in every key and never shown
+	whole  []byte // the last key that was sought, with the prefix
+
+	tx    *Tx // that it belongs to; nil: none
 	reads *view.Walk
 }
 
@@ -69,12 +90,14 @@ func (d *DB) NewIterator(o *IterOptions) (*Iterator, error) {
 	}
 	// The state is loaded before the sequence number: see view.Published.
 	r := d.published.Enter()
-	return newIterator(d, r, view.At{Seq: d.published.Visible()}, o)
+	return newIterator(d, r, view.At{Seq: d.published.Visible()}, nil, o)
 }
 
-func newIterator(d *DB, r view.Reading, at view.At, o *IterOptions) (*Iterator, error) {
+// newIterator returns an iterator over the keys with a prefix, which it does not show.
+func newIterator(d *DB, r view.Reading, at view.At, prefix []byte, o *IterOptions) (*Iterator, error) {
 	lower, upper := o.bounds()
-	return &Iterator{walk: r.NewIterator(at, lower, upper, &d.closed)}, nil
+	lower, upper = rangeIn(prefix, lower, upper)
+	return &Iterator{walk: r.NewIterator(at, view.IteratorOptions{Lower: lower, Upper: upper}, &d.closed), prefix: prefix}, nil
 }
 
 // noted reports whether the moves are reads of a transaction. Once that has ended, they
@@ -108,17 +131,26 @@ func (it *Iterator) Last() bool {
 // SeekGE moves to the first key of the range at or after key.
 func (it *Iterator) SeekGE(key []byte) bool {
 	if it.noted() {
-		return it.reads.SeekGE(&it.walk, key)
+		return it.reads.SeekGE(&it.walk, it.seek(key))
 	}
-	return it.walk.SeekGE(key)
+	return it.walk.SeekGE(it.seek(key))
 }
 
 // SeekLT moves to the last key of the range before key.
 func (it *Iterator) SeekLT(key []byte) bool {
 	if it.noted() {
-		return it.reads.SeekLT(&it.walk, key)
+		return it.reads.SeekLT(&it.walk, it.seek(key))
 	}
-	return it.walk.SeekLT(key)
+	return it.walk.SeekLT(it.seek(key))
+}
+
+// seek returns the whole key.
+func (it *Iterator) seek(key []byte) []byte {
+	if len(it.prefix) == 0 {
+		return key
+	}
+	it.whole = append(append(it.whole[:0], it.prefix...), key...)
+	return it.whole
 }
 
 // Next moves to the next key.
@@ -141,7 +173,13 @@ func (it *Iterator) Prev() bool {
 func (it *Iterator) Valid() bool { return it.walk.Valid() }
 
 // Key returns the key, nil when not Valid.
-func (it *Iterator) Key() []byte { return it.walk.Key() }
+func (it *Iterator) Key() []byte {
+	key := it.walk.Key()
+	if key == nil {
+		return nil
+	}
+	return key[len(it.prefix):]
+}
 
 // Value returns the value, nil when not Valid.
 func (it *Iterator) Value() []byte { return it.walk.Value() }

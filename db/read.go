@@ -1,8 +1,6 @@
 package db
 
-import (
-	"lsmdb/internal/view"
-)
+import "lsmdb/internal/view"
 
 // Get returns a copy of the value of key, or ErrNotFound. A damaged block gives a
 // *CorruptionError for the keys that need it; others can still be read.

@@ -2,7 +2,9 @@ package db
 
 import (
 	"context"
+	"math"
 	"sync"
+	"time"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/view"
@@ -19,9 +21,12 @@ import (
 //
 // What counts as read: a key that was looked up, found or not; and of an iterator, every
 // key from where it was asked to start to the one it stopped on, this included, be there
-// a value or not. What the transaction's own Put or Delete answers is no read of the
-// database. What counts as changed: every write to the key, also a delete of a key that
-// had no value, and one that was undone since.
+// a value or not. What the transaction's own Put, PutUntil, Delete or DeleteRange answers
+// is no read of the database; after its own Merge it is one.
+//
+// What counts as changed: every write to the key, be it the delete of a key that had no
+// value, or undone since; and a DeleteRange that covers it, though not beyond the last key
+// that exists. A value that ends is no change.
 //
 // A transaction that writes nothing never conflicts, nor does one that reads nothing. Until
 // it ends it keeps what it can see, as a Snapshot does; what it reads and writes is kept in
@@ -34,12 +39,17 @@ type Tx struct {
 	ended bool
 	err   error // of the first write that was refused
 	*txSpace
+
+	// A view has its original and a prefix, and nothing else; see In.
+	of     *Tx
+	prefix []byte
 }
 
 // txSpace is what transactions pass on to later ones.
 type txSpace struct {
 	commit *stages.Commit // with the own writes
 	reads  view.Reads
+	whole  []byte // the key of a view in hand
 
 	// Own writes are sorted when something is read: those that only write never need it.
 	sorted  []*memtable.Memtable // newest first
@@ -66,44 +76,70 @@ func (d *DB) Begin() (*Tx, error) {
 	}
 	tx := &Tx{txSpace: txSpaces.Get().(*txSpace)}
 	tx.base.db, tx.base.held = d, d.pipeline.Begin()
-	tx.base.seq = tx.base.held.Seq()
+	tx.base.at.Seq = tx.base.held.Seq()
 	tx.commit = d.takeCommit()
 	return tx, nil
 }
 
-// Get returns a copy of the value of key, or ErrNotFound: that of the transaction's own
-// newest write, or else what there was at Begin.
+// In returns the same transaction as it is seen from a keyspace: keys are those of k,
+// whatever keyspace tx is seen from. Ending either ends both.
+func (tx *Tx) In(k *Keyspace) *Tx { return &Tx{of: tx.original(), prefix: k.prefix} }
+
+// original returns the transaction that was begun.
+func (tx *Tx) original() *Tx {
+	if tx.of != nil {
+		return tx.of
+	}
+	return tx
+}
+
+// Get returns a copy of the value of key, or ErrNotFound: what the transaction's own
+// writes make of what there was at Begin.
 func (tx *Tx) Get(key []byte) ([]byte, error) { return tx.AppendValue(nil, key) }
 
 // AppendValue appends the value of key to dst; see DB.AppendValue and Tx.Get.
 func (tx *Tx) AppendValue(dst, key []byte) ([]byte, error) {
-	r, err := tx.read(key)
+	r, o, key, err := tx.read(key)
 	if err != nil {
 		return dst, err
 	}
-	return appendValue(dst, r, tx.at(), key)
+	return appendValue(dst, r, o.at(), key)
 }
 
 // Has reports whether key has a value; see Tx.Get.
 func (tx *Tx) Has(key []byte) (bool, error) {
-	r, err := tx.read(key)
+	r, o, key, err := tx.read(key)
 	if err != nil {
 		return false, err
 	}
-	return has(r, tx.at(), key)
+	return has(r, o.at(), key)
+}
+
+// GetSize returns the length of the value of key, or ErrNotFound; see Tx.Get.
+func (tx *Tx) GetSize(key []byte) (int, error) {
+	r, o, key, err := tx.read(key)
+	if err != nil {
+		return 0, err
+	}
+	defer r.Leave()
+	bytes, found, err := r.Size(o.at(), key)
+	if err == nil && !found {
+		err = ErrNotFound
+	}
+	return bytes, err
 }
 
 // NewIterator returns an iterator over the transaction as it is now; what it writes later
 // does not appear. Nothing is read before the first move: see Tx.
-func (tx *Tx) NewIterator(o *IterOptions) (*Iterator, error) {
-	r, err := tx.enter()
+func (tx *Tx) NewIterator(options *IterOptions) (*Iterator, error) {
+	o := tx.original()
+	r, err := o.enter()
 	if err != nil {
 		return nil, err
 	}
-	it, err := newIterator(tx.base.db, r, tx.at(), o)
-	it.tx = tx
-	it.reads = tx.reads.NewWalk(o.bounds())
-	tx.walked++
+	it, err := newIterator(o.base.db, r, o.at(), tx.prefix, options)
+	it.tx, it.reads = o, o.reads.NewWalk(&it.walk)
+	o.walked++
 	return it, err
 }
 
@@ -111,29 +147,83 @@ func (tx *Tx) NewIterator(o *IterOptions) (*Iterator, error) {
 // What is read there may be changed by others: it never makes the commit fail. The
 // snapshot ends with the transaction.
 func (tx *Tx) Snapshot() *Snapshot {
-	if tx.shown == nil || tx.shown.closed.Load() {
-		tx.shown = &Snapshot{db: tx.base.db, seq: tx.base.seq}
-		tx.shown.closed.Store(tx.ended)
+	o := tx.original()
+	if o.shown == nil || o.shown.closed.Load() {
+		o.shown = &Snapshot{db: o.base.db, at: o.base.at}
+		o.shown.closed.Store(o.ended)
 	}
-	return tx.shown
+	if tx != o {
+		return &Snapshot{of: o.shown, prefix: tx.prefix}
+	}
+	return o.shown
 }
 
 // Put stores value under key when the transaction is committed; its own reads see it from
 // now on. Key and value are copied. A write beyond a limit is refused with ErrKeyTooLarge,
 // ErrValueTooLarge or ErrBatchTooLarge, and Commit fails with the same error then.
 func (tx *Tx) Put(key, value []byte) error {
-	if tx.ended {
-		return ErrClosed
+	o, key, err := tx.begin(key)
+	if err != nil {
+		return err
 	}
-	return tx.wrote(tx.commit.Put(key, value))
+	return o.wrote(o.commit.Put(key, value))
+}
+
+// PutUntil stores value under key until a time; the zero time means that it stays.
+// Otherwise it is like Put.
+func (tx *Tx) PutUntil(key, value []byte, until time.Time) error {
+	if until.IsZero() {
+		return tx.Put(key, value)
+	}
+	o, key, err := tx.begin(key)
+	if err != nil {
+		return err
+	}
+	return o.wrote(o.commit.PutUntil(key, value, nanoseconds(until)))
 }
 
 // Delete removes key, whether it exists or not. Otherwise it is like Put.
 func (tx *Tx) Delete(key []byte) error {
-	if tx.ended {
+	o, key, err := tx.begin(key)
+	if err != nil {
+		return err
+	}
+	return o.wrote(o.commit.Delete(key))
+}
+
+// DeleteRange removes the keys in [start, end), as of the transaction's commit; a nil end
+// is open. Where end is not behind start, it does nothing. Otherwise it is like Put.
+func (tx *Tx) DeleteRange(start, end []byte) error {
+	o := tx.original()
+	if o.ended {
 		return ErrClosed
 	}
-	return tx.wrote(tx.commit.Delete(key))
+	return o.wrote(o.commit.DeleteRange(rangeIn(tx.prefix, start, end)))
+}
+
+// Merge merges operand onto the value of key with Options.Merger, without which it fails.
+// Otherwise it is like Put.
+func (tx *Tx) Merge(key, operand []byte) error {
+	o, key, err := tx.begin(key)
+	switch {
+	case err != nil:
+		return err
+	case o.base.db.published.Merger == nil:
+		return base.ErrNoMerger
+	}
+	return o.wrote(o.commit.Merge(key, operand))
+}
+
+// begin returns the original and the whole key, unless the transaction has ended.
+func (tx *Tx) begin(key []byte) (o *Tx, whole []byte, err error) {
+	if o = tx.original(); o.ended {
+		return o, nil, ErrClosed
+	}
+	if len(tx.prefix) > 0 {
+		o.whole = append(append(o.whole[:0], tx.prefix...), key...)
+		key = o.whole
+	}
+	return o, key, nil
 }
 
 // wrote notes the first error.
@@ -142,6 +232,17 @@ func (tx *Tx) wrote(err error) error {
 		tx.err = err
 	}
 	return err
+}
+
+// nanoseconds is a time as it is stored. What lies beyond 2262 never comes.
+func nanoseconds(t time.Time) int64 {
+	switch {
+	case t.After(time.Unix(0, math.MaxInt64)):
+		return math.MaxInt64
+	case t.Before(time.Unix(0, math.MinInt64)):
+		return math.MinInt64
+	}
+	return t.UnixNano()
 }
 
 // Commit ends the transaction, whatever it returns, and makes its writes part of the
@@ -153,11 +254,12 @@ func (tx *Tx) wrote(err error) error {
 // transaction may be run again: Update does that. A *CorruptionError says that a damaged
 // table does not let it tell. Other errors are those of Apply.
 func (tx *Tx) Commit(ctx context.Context, w ...Durability) error {
-	if tx.ended {
+	o := tx.original()
+	if o.ended {
 		return ErrClosed
 	}
-	defer tx.Discard()
-	d, c := tx.base.db, tx.commit
+	defer o.Discard()
+	d, c := o.base.db, o.commit
 	switch {
 	case ctx == nil:
 		return errNilContext
@@ -165,15 +267,15 @@ func (tx *Tx) Commit(ctx context.Context, w ...Durability) error {
 		return ctx.Err()
 	case d.closed.Load():
 		return ErrClosed
-	case tx.err != nil:
-		return tx.err
+	case o.err != nil:
+		return o.err
 	case c.Len() == 0:
 		return nil
 	}
-	if tx.reads.Seal(); tx.reads.Empty() {
+	if o.reads.Seal(); o.reads.Empty() {
 		return d.commit(ctx, c, w)
 	}
-	c.Reads, c.Through = &tx.reads, tx.base.seq
+	c.Reads, c.Through = &o.reads, o.base.at.Seq
 	for {
 		err := d.pipeline.Look(c)
 		if err == nil {
@@ -188,26 +290,26 @@ func (tx *Tx) Commit(ctx context.Context, w ...Durability) error {
 // Discard ends the transaction without a trace, unless it has ended already. It is good
 // to defer it behind Begin.
 func (tx *Tx) Discard() {
-	if tx.ended {
+	o := tx.original()
+	if o.ended {
 		return
 	}
-	tx.ended = true
-	if tx.shown != nil {
-		tx.shown.closed.Store(true) // before what it shows may go
+	o.ended = true
+	if o.shown != nil {
+		o.shown.closed.Store(true) // before what it shows may go
 	}
-	d, space := tx.base.db, tx.txSpace
-	d.pipeline.End(tx.base.held)
-	if !space.commit.Abandoned() { // then the Writer will still come across it
-		d.giveBack(space.commit)
+	o.base.db.pipeline.End(o.base.held)
+	if !o.commit.Abandoned() { // then the Writer will still come across it
+		o.base.db.giveBack(o.commit)
 	}
-	tx.txSpace = nil
-	space.recycle()
+	o.recycle()
+	o.txSpace = nil
 }
 
 // recycle leaves the space to another transaction, without what somebody may still
 // look at.
 func (s *txSpace) recycle() {
-	next := txSpace{reads: s.reads, spare: s.spare}
+	next := txSpace{reads: s.reads, whole: s.whole, spare: s.spare}
 	if n := len(s.sorted); n > 0 && s.walked == 0 {
 		if first := s.sorted[n-1]; !first.Shown() && first.CapacityBytes() <= pooledOwnBytes {
 			next.spare = first
@@ -220,26 +322,15 @@ func (s *txSpace) recycle() {
 
 // read returns what to search for a key, and to leave then. It notes that the key was
 // read, unless an own write answers.
-func (tx *Tx) read(key []byte) (view.Reading, error) {
-	r, err := tx.enter()
-	if err == nil && !tx.answers(key) && len(key) <= MaxKeyBytes { // nobody can write longer ones
-		tx.reads.Add(key)
+func (tx *Tx) read(key []byte) (r view.Reading, o *Tx, whole []byte, err error) {
+	o, whole, err = tx.begin(key)
+	if err == nil {
+		r, err = o.enter()
 	}
-	return r, err
-}
-
-// answers reports whether the own writes say what value key has.
-func (tx *Tx) answers(key []byte) bool {
-	if len(tx.sorted) == 0 {
-		return false
+	if err == nil && !o.answers(whole) && len(whole) <= MaxKeyBytes { // nobody can write longer ones
+		o.reads.Add(whole)
 	}
-	hash := base.Hash(key)
-	for _, m := range tx.sorted {
-		if _, t, ok := m.Get(key, hash, tx.newest); ok {
-			return t.Kind() != base.KindMerge
-		}
-	}
-	return false
+	return r, o, whole, err
 }
 
 // enter returns what to search, and to leave then.
@@ -254,9 +345,24 @@ func (tx *Tx) enter() (view.Reading, error) {
 
 // at is the instant that the transaction shows.
 func (tx *Tx) at() view.At {
-	at := tx.base.at()
+	at := tx.base.at
 	at.Own = tx.newest
 	return at
+}
+
+// answers reports whether the own writes say what value key has.
+func (s *txSpace) answers(key []byte) bool {
+	if len(s.sorted) == 0 {
+		return false
+	}
+	hash, cover := base.Hash(key), base.Seq(0)
+	for _, m := range s.sorted {
+		cover = max(cover, m.Covered(key, s.newest))
+		if _, t, ok := m.Get(key, hash, s.newest); ok {
+			return t.Seq() < cover || t.Kind() != base.KindMerge
+		}
+	}
+	return cover > 0
 }
 
 // sort sorts the own writes that are not sorted yet.
@@ -265,8 +371,8 @@ func (s *txSpace) sort() {
 		return
 	}
 	for op := range s.commit.From(s.through) {
-		s.newest = max(s.newest+1, view.FirstOwn)
-		s.room(memtable.FootprintBytes(1, int64(len(op.Key)+len(op.Value)))).Insert(op.Key, op.Value, s.newest, op.Kind)
+		s.newest = max(s.newest+1, view.OwnBase)
+		s.room(memtable.FootprintBytes(1, int64(len(op.Key)+len(op.Value)))).Apply(op, s.newest)
 	}
 	s.through = s.commit.Bytes()
 }

@@ -104,14 +104,15 @@ func (d *DB) enqueue(ctx context.Context, c *stages.Commit, w []Durability) erro
 //
 // Errors: those of Put, and ErrBatchTooLarge.
 func (d *DB) Apply(ctx context.Context, b *Batch, w ...Durability) error {
-	if err := b.claimFor(ctx); err != nil {
+	b, err := b.claimFor(ctx)
+	if err != nil {
 		return err
 	}
 	defer b.inUse.Store(false)
 	c := d.takeCommit()
 	buffer := c.Operations
 	c.Operations = b.ops
-	err := d.commit(ctx, c, w)
+	err = d.commit(ctx, c, w)
 	if !c.Abandoned() { // then the Writer will still come across it
 		c.Operations = buffer
 		d.giveBack(c)
@@ -129,7 +130,8 @@ func (d *DB) Sync(ctx context.Context) error { return d.Apply(ctx, d.NewBatch(),
 // Pending has resolved by then. Ctx bounds the wait for a place in the queue only: an
 // error of Submit means that nothing was or will be written.
 func (d *DB) Submit(ctx context.Context, b *Batch, w ...Durability) (*Pending, error) {
-	if err := b.claimFor(ctx); err != nil {
+	b, err := b.claimFor(ctx)
+	if err != nil {
 		return nil, err
 	}
 	defer b.inUse.Store(false)

@@ -13,7 +13,7 @@ import (
 // impossible table, moves a table under another description, or breaks the order
 // of a level. Removals come before additions.
 func (v *Version) Apply(e *Edit) (*Version, error) {
-	next := &Version{Levels: v.Levels, ends: v.ends}
+	next := &Version{Levels: v.Levels, ends: v.ends, deleting: v.deleting}
 	var changed [NumLevels]bool
 	removed, err := next.remove(e.Removed, &changed)
 	if err != nil {
@@ -25,6 +25,7 @@ func (v *Version) Apply(e *Edit) (*Version, error) {
 	for level := range NumLevels {
 		if changed[level] || len(next.ends[level]) != len(next.Levels[level]) {
 			next.ends[level] = endPrefixes(next.Levels[level])
+			next.deleting[level] = deleting(next.Levels[level])
 		}
 	}
 	next.sumMerge()

@@ -76,6 +76,15 @@ func (it *LevelIterator) Pass(entries int64) bool {
 	return it.at >= 0 && it.version.Pass(it.level, it.tables[it.at], entries)
 }
 
+// Deleting returns tables that hold range deletes, nil if there are none, among them all
+// that do of those that the iterator walks. They share no keys.
+func (it *LevelIterator) Deleting() []*TableMeta {
+	if it.level == 0 || len(it.version.ends[it.level]) != len(it.version.Levels[it.level]) { // or a Version that Apply did not make
+		return deleting(it.tables)
+	}
+	return it.version.deleting[it.level]
+}
+
 // First moves to the first entry of the level.
 func (it *LevelIterator) First() bool { return it.enter(0) && it.onward(it.open.First(), 1) }
 

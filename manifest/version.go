@@ -25,6 +25,7 @@ import (
 	"sync/atomic"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/ranges"
 )
 
 // NumLevels is the number of levels of the tree. Level 0 receives flushes.
@@ -39,6 +40,9 @@ type Version struct {
 	// ends holds, for each level, the prefixes of the tables' last user keys,
 	// so that Find reads one array instead of chasing pointers. Apply makes them.
 	ends [NumLevels][]uint64
+
+	// deleting are the tables of each level that hold range deletes. Apply finds them.
+	deleting [NumLevels][]*TableMeta
 
 	mergeBytes int64        // what merging level 0 away would write; Apply finds it
 	detours    atomic.Int64 // see Detour
@@ -139,6 +143,42 @@ func firstNotBefore(tables []*TableMeta, ends []uint64, userKey []byte) int {
 		}
 	}
 	return low
+}
+
+// deleting returns the tables that hold range deletes, nil if there are none.
+func deleting(tables []*TableMeta) (some []*TableMeta) {
+	for _, t := range tables {
+		if t.RangeDeletes > 0 {
+			some = append(some, t)
+		}
+	}
+	return some
+}
+
+// Window says what the range deletes of some tables, which ascend and share no keys, tell
+// of key: see ranges.List.Window. No table but the one that holds key is opened.
+func Window(tables []*TableMeta, key []byte, seq base.Seq) (w ranges.Window, err error) {
+	i := sort.Search(len(tables), func(i int) bool { return !tables[i].EndsBefore(key) })
+	if i > 0 {
+		w.From = tables[i-1].Largest.UserKey() // no range delete covers that
+	}
+	if i == len(tables) {
+		return w, nil
+	}
+	if t := tables[i]; bytes.Compare(t.Smallest.UserKey(), key) <= 0 {
+		table, err := t.Handle.Table()
+		if err != nil {
+			return w, err
+		}
+		if w = table.Ranges().Window(key, seq); w.From == nil {
+			w.From = t.Smallest.UserKey()
+		}
+		if i++; w.Until != nil || i == len(tables) {
+			return w, nil
+		}
+	}
+	w.Until = tables[i].Smallest.UserKey()
+	return w, nil
 }
 
 // prefixOf returns the first eight bytes of a user key, zero padded. Keys with

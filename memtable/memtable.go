@@ -66,7 +66,8 @@ import (
 // Memtable is a sorted, multi-version map in memory. See the package comment for
 // who may call what at the same time.
 type Memtable struct {
-	tree tree
+	ranges ranges.Set // beside the tree, on Go's heap
+	tree   tree
 
 	// The writer changes the rest with every entry. The gap keeps these lines
 	// out of the ones that every read needs.
@@ -74,12 +75,10 @@ type Memtable struct {
 	filled atomic.Uint64 // bytes used << countBits | number of entries: one store for both
 	shown  atomic.Bool   // see MarkShown
 
-	deletes atomic.Int64
-	passed  atomic.Int64 // see Pass
-
-	// Range deletes lie beside the tree, on Go's heap. What they take counts as used.
-	ranges     ranges.Set
-	rangeBytes int64
+	deletes    atomic.Int64
+	passed     atomic.Int64 // see Pass
+	expiring   atomic.Bool
+	rangeBytes int64 // what ranges take counts as used
 }
 
 // countBits is enough for the smallest entries in the largest arena.
@@ -158,6 +157,10 @@ func (m *Memtable) added() {
 // hold all of them.
 func (m *Memtable) Ranges() []*ranges.List { return m.ranges.Lists() }
 
+// Covered returns the number of the newest range delete that covers key and is not newer
+// than seq, 0 if there is none.
+func (m *Memtable) Covered(key []byte, seq base.Seq) base.Seq { return m.ranges.Newest(key, seq) }
+
 // Insert adds one version of key and copies key and value. The caller is the
 // only writer, has asked Fits, and never inserts the same key, sequence number
 // and kind twice. Readers see the entry by the time Insert returns.
@@ -176,8 +179,11 @@ func (m *Memtable) Insert(key, value []byte, seq base.Seq, kind base.Kind) {
 		place.Store(word | mask)
 	}
 	m.added()
-	if kind == base.KindDelete {
+	switch kind {
+	case base.KindDelete:
 		m.deletes.Store(m.deletes.Load() + 1)
+	case base.KindSetExpiring:
+		m.expiring.Store(true)
 	}
 }
 
@@ -207,6 +213,9 @@ func (m *Memtable) NewIterator() *Iterator { return &Iterator{tree: &m.tree} }
 
 // Len returns the number of operations: entries, every version counted, and range deletes.
 func (m *Memtable) Len() int64 { return int64(m.filled.Load() & (1<<countBits - 1)) }
+
+// Expiring reports whether there is a value that ends.
+func (m *Memtable) Expiring() bool { return m.expiring.Load() }
 
 // Deletes returns the number of entries that are deletes.
 func (m *Memtable) Deletes() int64 { return m.deletes.Load() }

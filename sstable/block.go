@@ -429,3 +429,15 @@ func (x *index) stub(i int, b *block) {
 	b.data, b.prefix = x.separators.data, x.separators.prefix
 	b.table = append(b.table[:0], x.separators.table[i], uint64(start)<<32|uint64(value), uint64(end)<<32)
 }
+
+// lastBefore returns the number of the last block that may hold a key before search; -1
+// if none does.
+func (x *index) lastBefore(search base.InternalKey) int {
+	i := x.find(search)
+	if i < x.count() {
+		if _, large := x.large(i); large { // the separator is all there is in it
+			i--
+		}
+	}
+	return i
+}

@@ -76,7 +76,7 @@ func (it *Iterator) Reset(t *Table, o *IteratorOptions) {
 		it.first = t.index.find(base.AppendSearchKey(it.key[:0], o.Lower, base.MaxSeq))
 	}
 	if o.Upper != nil {
-		it.last = min(it.last, t.index.find(base.AppendSearchKey(it.key[:0], o.Upper, base.MaxSeq)))
+		it.last = min(it.last, t.index.lastBefore(base.AppendSearchKey(it.key[:0], o.Upper, base.MaxSeq)))
 	}
 }
 

@@ -171,3 +171,19 @@ func TestIndexLiesAboutALargeValue(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestUpperBoundBeforeALargeValue: the bound of an iterator keeps it from a block that
+// holds nothing but a key behind it.
+func TestUpperBoundBeforeALargeValue(t *testing.T) {
+	items := []item{set("a", 1, strings.Repeat("x", 5000)), set("b", 1, strings.Repeat("x", 5000)), set("c", 1, "")}
+	data, _ := write(t, items, WriterOptions{})
+	for upper, want := range map[string]uint64{"": 0, "a": 0, "a\x00": 1, "b": 1, "bb": 3, "c": 3} {
+		stats := new(Stats)
+		it := open(t, data, ReaderOptions{Stats: stats}).NewIterator(IteratorOptions{Upper: []byte(upper)})
+		for ok := it.First(); ok; ok = it.Next() {
+		}
+		if m := stats.Metrics(); m.BlocksRead != want || it.Err() != nil {
+			t.Errorf("up to %q: %d blocks were read, want %d", upper, m.BlocksRead, want)
+		}
+	}
+}

@@ -65,7 +65,7 @@ func (f *Flusher) handle(ctx context.Context, s Sealed) error {
 		return err // the waiter is answered by refuse, when no stage goes on any more
 	}
 	if f.left == nil && f.waiter != nil {
-		f.capture(f.waiter.capture)
+		f.capture(f.waiter.capture, s.LastSeq)
 	}
 	f.answer(f.left)
 	if verdict.hold == nil {
@@ -86,8 +86,8 @@ func (f *Flusher) handle(ctx context.Context, s Sealed) error {
 // Capture is the tree with all that was written up to one instant, and nothing that came
 // later. It is part of a commit that seals.
 type Capture struct {
-	Last  base.Seq    // the newest write; from the Writer
-	State *view.State // pinned, with the tables; from the Flusher
+	Last  base.Seq    // the newest write
+	State *view.State // pinned, with the tables
 
 	// settled is set by the Flusher when State is there, or by the caller when it waits
 	// no longer: whoever comes second knows that the pin is nobody's, and ends it.
@@ -99,11 +99,11 @@ func (c *Capture) settle() (first bool) { return c.settled.CompareAndSwap(false,
 // capture pins the tree for a waiter that wants it. Everything up to the seal is in
 // there, as the memtable in hand and all before it are flushed, and nothing else, as all
 // others come later. What compactions made of it meanwhile is the same history.
-func (f *Flusher) capture(c *Capture) {
+func (f *Flusher) capture(c *Capture, last base.Seq) {
 	if c == nil {
 		return
 	}
-	c.State = f.published.Pin()
+	c.Last, c.State = last, f.published.Pin()
 	if !c.settle() {
 		f.published.Unpin(c.State)
 	}

@@ -80,7 +80,7 @@ func TestSweeperWaitsForReaders(t *testing.T) {
 				leave := reading.Leave
 				switch how {
 				case "iterator":
-					it := reading.NewIterator(view.At{Seq: r.p.Visible()}, nil, nil, new(atomic.Bool))
+					it := reading.NewIterator(view.At{Seq: r.p.Visible()}, view.IteratorOptions{}, new(atomic.Bool))
 					leave = func() { it.Close() }
 				case "nobody":
 					leave()

@@ -392,6 +392,9 @@ func (w *Writer) insert() {
 	for i, c := range w.group {
 		for op := range c.all() {
 			w.active.Apply(op, w.next)
+			if op.Kind > base.KindDelete {
+				w.published.Applied(op, w.next, w.active.Len())
+			}
 			w.fill(op)
 			w.next++
 		}
@@ -450,14 +453,11 @@ func (w *Writer) acknowledge(ctx context.Context) error {
 	w.group[end] = nil
 	w.answer(nil)
 	w.group = append(w.group, last)
-	if last.capture != nil {
-		last.capture.Last = w.next - 1
-	}
 	var err error
 	if !w.active.Empty() {
 		err = w.rotate(ctx, 0, last)
 	} else if err = w.env.CheckPlace(); err == nil {
-		err = w.handOn(ctx, Sealed{waiter: last})
+		err = w.handOn(ctx, Sealed{LastSeq: w.next - 1, waiter: last})
 	}
 	clear(w.group)
 	w.group = w.group[:0]

@@ -62,9 +62,6 @@ func (d *directory) mustHold(names ...string) error {
 func (d *directory) write(name string, fill func(vfs.File) error) error {
 	d.made = append(d.made, name)
 	file, err := d.Create(filepath.Join(d.dir, name))
-	if errors.Is(err, fs.ErrExist) {
-		d.made = d.made[:len(d.made)-1]
-	}
 	if err != nil {
 		return err
 	}
@@ -98,9 +95,12 @@ func (d *directory) end(err error) error {
 	}
 	lock := filepath.Join(d.dir, base.LockName)
 	kept := d.Remove(lock)
+	if err != nil {
+		_ = d.SyncDir(d.dir)
+	}
 	_ = d.Close()
 	if kept != nil && !errors.Is(kept, fs.ErrNotExist) { // Windows removes no open file
 		_ = d.fs.Remove(lock)
 	}
-	return vfs.Shortage(err)
+	return err
 }

@@ -206,6 +206,24 @@ func (it *Iterator) admit(i int, stands bool) bool {
 	return true
 }
 
+// Leap moves the current child alone over entries that nobody wants: to its first at or
+// after key, or, where the walk goes back, to its last before it; nil: to its end. Then it
+// stands on the nearest entry of all children.
+func (it *Iterator) Leap(key base.InternalKey) bool {
+	c := it.current
+	it.previous = append(it.previous[:0], it.Key().UserKey()...)
+	switch {
+	case key == nil:
+		it.advance(c, false)
+	case it.reverse:
+		it.advance(c, c.Iterator.SeekLT(key))
+	default:
+		it.advance(c, c.Iterator.SeekGE(key))
+	}
+	it.again = it.current != nil && bytes.Equal(it.previous, it.current.key.UserKey())
+	return it.current != nil
+}
+
 // turn changes the direction of the walk: the current child stays, every other
 // one moves to its nearest entry on the far side of the current key.
 func (it *Iterator) turn(reverse bool) bool {

@@ -41,6 +41,17 @@ func (s *Set) Add(start, end []byte, seq base.Seq) {
 	s.lists.Store(&lists)
 }
 
+// Newest returns the number of the newest range delete that covers key and is not newer
+// than seq, 0 if there is none.
+func (s *Set) Newest(key []byte, seq base.Seq) (newest base.Seq) {
+	if now := s.lists.Load(); now != nil {
+		for _, w := range *now {
+			newest = max(newest, w.list.Newest(key, seq))
+		}
+	}
+	return newest
+}
+
 // Lists returns what was added so far, as lists that together are the set.
 func (s *Set) Lists() (lists []*List) {
 	if now := s.lists.Load(); now != nil {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/ranges"
 	"lsmdb/manifest"
 	"lsmdb/memtable"
 	"lsmdb/sstable"
@@ -17,7 +18,8 @@ import (
 //
 // That can be told however long ago it was, if a snapshot at that number or an older one
 // is registered: then the newest version of every key stays, also if it is a delete. Every
-// write to a key is a change, also the delete of one that had no value.
+// write to a key is a change, also the delete of one that had no value. (Of a range delete
+// without an end, this holds as far as there are keys.)
 //
 // It may find a change that is not visible yet. That one precedes the transaction's own
 // commit, too.
@@ -68,10 +70,12 @@ func (l *look) meet(key []byte, seq base.Seq) {
 	l.found = &base.ConflictError{Key: bytes.Clone(key), Seq: uint64(seq)}
 }
 
-// key looks for a change of one key. Its newest version tells.
+// key looks for a change of one key. Its newest version tells, and range deletes that come
+// before that.
 func (l *look) key(key []byte) error {
 	hash := base.Hash(key)
 	for _, m := range l.memtables {
+		l.meet(key, m.Covered(key, base.MaxSeq))
 		if _, t, ok := m.Get(key, hash, base.MaxSeq); ok {
 			l.meet(key, t.Seq())
 			return nil
@@ -79,7 +83,12 @@ func (l *look) key(key []byte) error {
 	}
 	l.search = base.AppendSearchKey(l.search[:0], key, base.MaxSeq)
 	for t := range l.tables(span{from: key, to: key}) {
-		_, trailer, found, err := getFromTable(t, l.search, hash)
+		table, err := t.Handle.Table()
+		if err != nil {
+			return err
+		}
+		l.meet(key, table.Ranges().Newest(key, base.MaxSeq))
+		_, trailer, found, err := table.Get(l.search, hash)
 		if found {
 			l.meet(key, trailer.Seq())
 		}
@@ -93,13 +102,17 @@ func (l *look) key(key []byte) error {
 // span looks for the first key of a range that was changed.
 func (l *look) span(s span) error {
 	for _, m := range l.memtables {
-		if err := l.walk(s, m.NewIterator()); err != nil {
+		if err := l.walk(s, m.NewIterator(), m.Ranges()...); err != nil {
 			return err
 		}
 	}
 	for t := range l.tables(s) {
-		entries := manifest.NewLevelIterator([]*manifest.TableMeta{t}, sstable.IteratorOptions{NoFill: true, ReadAheadBytes: ReadAheadBytes})
-		if err := l.walk(s, entries); err != nil {
+		table, err := t.Handle.Table()
+		if err != nil {
+			return err
+		}
+		entries := table.NewIterator(sstable.IteratorOptions{NoFill: true, ReadAheadBytes: ReadAheadBytes})
+		if err := l.walk(s, entries, table.Ranges()); err != nil {
 			return err
 		}
 	}
@@ -107,7 +120,19 @@ func (l *look) span(s span) error {
 }
 
 // walk looks for it in one sorted run, no further than to what is known already.
-func (l *look) walk(s span, entries base.Iterator) error {
+func (l *look) walk(s span, entries base.Iterator, deletes ...*ranges.List) error {
+	for _, list := range deletes {
+		for _, d := range list.Overlapping(s.from, s.upper()) {
+			first := d.Start
+			if bytes.Compare(first, s.from) < 0 {
+				first = s.from
+			}
+			if d.Seqs[0] > l.after && s.holds(first) {
+				l.meet(first, d.Seqs[0])
+				break
+			}
+		}
+	}
 	l.search = base.AppendSearchKey(l.search[:0], s.from, base.MaxSeq)
 	for ok := entries.SeekGE(l.search); ok; ok = entries.Next() {
 		key := entries.Key()
@@ -126,11 +151,8 @@ func (l *look) walk(s span, entries base.Iterator) error {
 // first. Mostly there are none.
 func (l *look) tables(s span) iter.Seq[*manifest.TableMeta] {
 	return func(yield func(*manifest.TableMeta) bool) {
-		if s.endless {
-			s.to = nil
-		}
 		for _, level := range l.levels {
-			for _, t := range l.Version.Overlapping(level, s.from, s.to) {
+			for _, t := range l.Version.Overlapping(level, s.from, s.upper()) {
 				if l.newer(t) && !yield(t) {
 					return
 				}

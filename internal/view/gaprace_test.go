@@ -152,7 +152,7 @@ func (p *played) turns() {
 			must(p.t, p.walkers[i].it.Close())
 			p.walkers = slices.Delete(p.walkers, i, i+1)
 		}
-		if list := p.w.gaps.list.Load(); list != nil && slices.ContainsFunc(*list, func(g *gap) bool { return g.usable(p.w.Visible()) }) {
+		if list := p.w.gaps.list.Load(); list != nil && slices.ContainsFunc(*list, func(g *gap) bool { return g.usable(&At{Seq: p.w.Visible()}) }) {
 			p.skips++
 		}
 	}
@@ -178,7 +178,7 @@ func (p *played) open() {
 		seq -= base.Seq(p.rng.IntN(min(30, int(seq))))
 	}
 	lower, upper := p.bound(), p.bound()
-	it := r.NewIterator(At{Seq: seq}, lower, upper, new(atomic.Bool))
+	it := r.NewIterator(At{Seq: seq}, IteratorOptions{Lower: lower, Upper: upper}, new(atomic.Bool))
 	p.walkers = append(p.walkers, &walker{it: &it, lower: lower, upper: upper, nowhere: true})
 }
 

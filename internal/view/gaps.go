@@ -32,6 +32,7 @@ type gap struct {
 	trims        int  // how often a key was taken out of it
 
 	since  atomic.Uint64 // 1 + the number of the last write that may have missed it; 0: nobody has asked yet
+	now    atomic.Int64  // and it counts for readers whose time is this or a later one: a value may have ended
 	proven atomic.Uint64 // it counts for readers at this number and later ones; 0: for nobody yet
 }
 
@@ -46,9 +47,16 @@ func (g *gap) contains(key []byte) bool {
 	return bytes.Compare(g.lower, key) <= 0 && (g.endless || bytes.Compare(key, g.upper) < 0)
 }
 
-func (g *gap) usable(seq base.Seq) bool {
+func (g *gap) usable(at *At) bool {
 	proven := g.proven.Load()
-	return proven != 0 && uint64(seq) >= proven
+	return proven != 0 && uint64(at.Seq) >= proven && at.Now >= g.now.Load()
+}
+
+// prove says that a walk at an instant has found the gap.
+func (g *gap) prove(at *At) {
+	for now := g.now.Load(); now < at.Now && !g.now.CompareAndSwap(now, at.Now); now = g.now.Load() {
+	}
+	g.proven.CompareAndSwap(0, uint64(at.Seq))
 }
 
 // endsBefore reports whether keys lie between g and other, which begins later.
@@ -62,11 +70,11 @@ func (g *gap) covers(other *gap) bool {
 		(g.endless || !other.endless && bytes.Compare(other.upper, g.upper) <= 0)
 }
 
-// note lists what a walk at seq passed, which may have skipped gaps that are listed, and
+// note lists what a walk at an instant passed, which may have skipped gaps that are listed, and
 // proves those that it passed once more. Those that are not proven, and never will be, as
 // they contain the live key that ended the walk, leave their place to others; nil: it
 // ended elsewhere.
-func (p *Published) note(walked *gap, live []byte, seq base.Seq) {
+func (p *Published) note(walked *gap, live []byte, at *At) {
 	before := p.gaps.list.Load()
 	var list []*gap
 	if before != nil {
@@ -78,18 +86,14 @@ func (p *Published) note(walked *gap, live []byte, seq base.Seq) {
 			fresh -= g.keys
 			if since == 0 {
 				g.since.Store(p.announced.Load() + 1)
-			} else if uint64(seq)+1 >= since {
-				g.proven.CompareAndSwap(0, uint64(seq))
+			} else if uint64(at.Seq)+1 >= since {
+				g.prove(at)
 			}
 		}
 	}
 	next := slices.DeleteFunc(joined(list), func(g *gap) bool { return live != nil && g.proven.Load() == 0 && g.contains(live) })
 	if fresh >= worthNoting && walked.cut(next) {
-		if len(next) == maxGaps {
-			smallest := slices.MinFunc(next, func(a, b *gap) int { return a.keys - b.keys })
-			next = slices.DeleteFunc(next, func(g *gap) bool { return g == smallest })
-		}
-		next = append(next, walked)
+		next = append(withRoom(next), walked)
 	} else {
 		walked = nil
 	}
@@ -98,6 +102,38 @@ func (p *Published) note(walked *gap, live []byte, seq base.Seq) {
 	}
 	if p.gaps.list.CompareAndSwap(before, &next) && walked != nil {
 		walked.since.Store(p.announced.Load() + 1)
+	}
+}
+
+// withRoom returns a list that has room for one more.
+func withRoom(list []*gap) []*gap {
+	if len(list) < maxGaps {
+		return list
+	}
+	smallest := slices.MinFunc(list, func(a, b *gap) int { return a.keys - b.keys })
+	return slices.DeleteFunc(list, func(g *gap) bool { return g == smallest })
+}
+
+// clear lists the range of a range delete, which the Writer has just put into a memtable
+// with so many other entries: whoever sees it finds no value in there, and all that is put
+// into it later Fill will hear of. An empty end is open.
+func (p *Published) clear(start, end []byte, seq base.Seq, entries int) {
+	g := &gap{lower: bytes.Clone(start), upper: bytes.Clone(end), endless: len(end) == 0, keys: entries}
+	if entries < worthNoting || !g.endless && bytes.Compare(start, end) >= 0 {
+		return
+	}
+	g.since.Store(uint64(seq))
+	g.proven.Store(uint64(seq))
+	for {
+		before := p.gaps.list.Load()
+		var list []*gap
+		if before != nil {
+			list = joined(*before)
+		}
+		next := joined(append(withRoom(list), g))
+		if p.gaps.list.CompareAndSwap(before, &next) {
+			return
+		}
 	}
 }
 
@@ -127,6 +163,7 @@ func union(a, b *gap) *gap {
 		u.upper = b.upper
 	}
 	u.since.Store(max(a.since.Load(), b.since.Load()))
+	u.now.Store(max(a.now.Load(), b.now.Load()))
 	u.proven.Store(max(a.proven.Load(), b.proven.Load()))
 	return u
 }
@@ -187,13 +224,14 @@ func (p *Published) Fill(key []byte) {
 func (g *gap) before(key []byte) *gap {
 	part := &gap{lower: g.lower, upper: bytes.Clone(key), keys: g.keys, trims: g.trims + 1}
 	part.since.Store(g.since.Load())
+	part.now.Store(g.now.Load())
 	part.proven.Store(g.proven.Load())
 	return part
 }
 
 // barren is what an Iterator notes of the keys without a value that it passes in a row.
 type barren struct {
-	gaps    *gaps
+	gaps    *gaps  // nil: they do not count
 	list    []*gap // of them, as of the beginning of the row: what may be skipped
 	start   []byte // where the row begins: its first key, or the end before which it lies
 	endless bool   // there is no such end: it begins behind all keys
@@ -206,6 +244,9 @@ type barren struct {
 func (b *barren) begin(key []byte) {
 	b.start, b.endless, b.begun = append(b.start[:0], key...), key == nil, true
 	b.walked, b.list = 0, nil
+	if b.gaps == nil {
+		return
+	}
 	if list := b.gaps.list.Load(); list != nil {
 		b.list = *list
 	}
@@ -220,9 +261,9 @@ func (b *barren) reset() {
 }
 
 // skipForward returns the first key at or after the given one that no gap contains.
-func (b *barren) skipForward(key []byte, seq base.Seq) (next []byte, endless bool) {
+func (b *barren) skipForward(key []byte, at *At) (next []byte, endless bool) {
 	for i := 0; i < len(b.list); i++ {
-		if g := b.list[i]; g.contains(key) && g.usable(seq) {
+		if g := b.list[i]; g.contains(key) && g.usable(at) {
 			if g.endless {
 				return nil, true
 			}
@@ -234,11 +275,11 @@ func (b *barren) skipForward(key []byte, seq base.Seq) (next []byte, endless boo
 
 // skipBackward returns the last end at or before the given one, nil being that of all
 // keys, which lies behind no gap.
-func (b *barren) skipBackward(end []byte, seq base.Seq) []byte {
+func (b *barren) skipBackward(end []byte, at *At) []byte {
 	for i := 0; i < len(b.list); i++ {
 		g := b.list[i]
 		behind := g.endless || end != nil && bytes.Compare(end, g.upper) <= 0
-		if behind && (end == nil || bytes.Compare(g.lower, end) < 0) && g.usable(seq) {
+		if behind && (end == nil || bytes.Compare(g.lower, end) < 0) && g.usable(at) {
 			end, i = append([]byte{}, g.lower...), -1
 		}
 	}
@@ -246,7 +287,7 @@ func (b *barren) skipBackward(end []byte, seq base.Seq) []byte {
 }
 
 // passForward counts a key without a value. It says where to go on if a gap begins there.
-func (b *barren) passForward(user []byte, seq base.Seq) (next []byte, endless, skip bool) {
+func (b *barren) passForward(user []byte, at *At) (next []byte, endless, skip bool) {
 	if !b.begun {
 		b.begin(user)
 		b.endless = false // also where it is the empty key
@@ -255,12 +296,12 @@ func (b *barren) passForward(user []byte, seq base.Seq) (next []byte, endless, s
 	if len(b.list) == 0 {
 		return nil, false, false
 	}
-	next, endless = b.skipForward(user, seq)
+	next, endless = b.skipForward(user, at)
 	return next, endless, endless || !bytes.Equal(next, user)
 }
 
 // passBackward is passForward in the other direction: the row goes on before the result.
-func (b *barren) passBackward(user []byte, seq base.Seq) (next []byte, skip bool) {
+func (b *barren) passBackward(user []byte, at *At) (next []byte, skip bool) {
 	if !b.begun {
 		b.begin(user)
 		b.start, b.endless = append(b.start, 0), false
@@ -269,6 +310,6 @@ func (b *barren) passBackward(user []byte, seq base.Seq) (next []byte, skip bool
 	if len(b.list) == 0 {
 		return nil, false
 	}
-	next = b.skipBackward(append(user[:len(user):len(user)], 0), seq)
+	next = b.skipBackward(append(user[:len(user):len(user)], 0), at)
 	return next, bytes.Compare(next, user) <= 0
 }

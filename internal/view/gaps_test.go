@@ -52,7 +52,7 @@ func (w *writer) write(kind base.Kind, keys ...string) {
 
 func (w *writer) iterator(lower, upper []byte) *Iterator {
 	r := w.Enter()
-	it := r.NewIterator(At{Seq: w.Visible()}, lower, upper, new(atomic.Bool))
+	it := r.NewIterator(At{Seq: w.Visible()}, IteratorOptions{Lower: lower, Upper: upper}, new(atomic.Bool))
 	return &it
 }
 

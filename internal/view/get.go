@@ -7,73 +7,169 @@ import (
 
 	"lsmdb/internal/base"
 	"lsmdb/manifest"
+	"lsmdb/memtable"
 )
 
-// shows reports whether a version is a value. The newest visible version of a key
-// decides: a key that it deletes has none, whatever is older.
-func shows(t base.Trailer) bool { return t.Kind() == base.KindSet }
-
-// Get looks for the newest version of key that is visible at an instant, newest run
-// first: the first version it meets decides. The value is valid until Leave.
+// Get looks for what key has at an instant. The value is valid until Leave.
 func (r Reading) Get(at At, key []byte) (value []byte, found bool, err error) {
-	hash, seq := base.Hash(key), at.Seq
+	l := lookup{at: at, key: key, hash: base.Hash(key)}
+	if err = r.find(&l); err == nil && len(l.operands) > 0 {
+		value, err = new(base.Fold).Onto(r.published.Merger, key, l.older(), l.operands)
+		return value, err == nil, err
+	}
+	return l.value, l.found, err
+}
+
+// Has reports whether key has a value, which is not read. So an operand that cannot be
+// merged counts as one.
+func (r Reading) Has(at At, key []byte) (found bool, err error) {
+	l := lookup{at: at, key: key, hash: base.Hash(key), keyOnly: true}
+	if err = r.find(&l); err == nil && l.found && len(l.operands) > 0 && r.published.Merger == nil {
+		_, err = new(base.Fold).Onto(nil, key, nil, nil)
+	}
+	return l.found && err == nil, err
+}
+
+// Size returns the length of the value of key.
+func (r Reading) Size(at At, key []byte) (bytes int, found bool, err error) {
+	value, found, err := r.Get(at, key)
+	return len(value), found, err
+}
+
+// lookup is the search for what one key has. It goes from the newest run to the oldest
+// one. The first version that it meets decides, unless a range delete that was met before,
+// or in the same run, is newer. Below an operand it goes on.
+type lookup struct {
+	at      At
+	key     []byte
+	hash    uint64
+	keyOnly bool // the value is of no interest
+
+	cover    base.Seq // newest range delete met that covers key
+	operands [][]byte // newest first
+	value    []byte   // that they are merged onto
+	found    bool     // there is one
+}
+
+// older returns what operands are merged onto.
+func (l *lookup) older() []byte {
+	if l.found && l.value == nil {
+		return []byte{} // an empty value is a value
+	}
+	return l.value
+}
+
+// find searches all runs.
+func (r *Reading) find(l *lookup) error {
 	for _, m := range r.own {
-		if value, t, ok := m.Get(key, hash, at.Own); ok {
-			return value, shows(t), nil
+		if r.inMemtable(l, m, l.at.Own) {
+			return nil
 		}
 	}
-	if value, t, ok := r.Active.Get(key, hash, seq); ok {
-		return value, shows(t), nil
+	if r.inMemtable(l, r.Active, l.at.Seq) {
+		return nil
 	}
 	for _, m := range r.Sealed {
-		if value, t, ok := m.Get(key, hash, seq); ok {
-			return value, shows(t), nil
+		if r.inMemtable(l, m, l.at.Seq) {
+			return nil
 		}
 	}
-	if len(key) > base.MaxKeyBytes {
-		return nil, false, nil // and no buffer of that size is kept for it
+	if len(l.key) > base.MaxKeyBytes {
+		return nil // and no buffer of that size is kept for it
 	}
-	value, t, ok, err := r.getFromTables(seq, key, hash)
-	return value, ok && shows(t), err
+	return r.inTables(l)
+}
+
+// inMemtable looks at the versions of a memtable that are visible at seq. It reports
+// whether older ones do not matter.
+func (r *Reading) inMemtable(l *lookup, m *memtable.Memtable, seq base.Seq) (done bool) {
+	l.cover = max(l.cover, m.Covered(l.key, seq))
+	for {
+		value, t, ok := m.Get(l.key, l.hash, seq)
+		if !ok {
+			return l.cover > 0
+		}
+		if r.meet(l, value, t) {
+			return true
+		}
+		seq = t.Seq() - 1
+	}
+}
+
+// meet looks at the next older visible version. It reports whether those that are older
+// still do not matter.
+func (r *Reading) meet(l *lookup, value []byte, t base.Trailer) (done bool) {
+	if t.Seq() < l.cover {
+		return true
+	}
+	switch t.Kind() {
+	case base.KindSet:
+		l.value, l.found = value, true
+	case base.KindMerge:
+		l.operands = append(l.operands, value)
+		l.found = l.keyOnly
+		return l.keyOnly
+	case base.KindSetExpiring:
+		if l.at.Now == 0 {
+			l.at.Now = r.published.Now()
+		}
+		if l.at.Now < base.Until(value) {
+			l.value, l.found = value[base.ExpiryBytes:], true
+		}
+	}
+	return true
 }
 
 // searchKeys recycles the internal keys that tables are searched for.
 var searchKeys = sync.Pool{New: func() any { return new(base.InternalKey) }}
 
-func (r Reading) getFromTables(seq base.Seq, key []byte, hash uint64) (value []byte, t base.Trailer, found bool, err error) {
+func (r *Reading) inTables(l *lookup) error {
 	search := searchKeys.Get().(*base.InternalKey)
 	defer searchKeys.Put(search)
-	*search = base.AppendSearchKey((*search)[:0], key, seq)
+	*search = base.AppendSearchKey((*search)[:0], l.key, l.at.Seq)
 	level0 := r.Version.Levels[0]
 	if len(level0) > 0 && rand.Uint32()%detourSample == 0 {
 		r.published.detour(r.Version, detourSample*getDetourBytes*int64(len(level0)))
 	}
 	for _, t := range level0 {
-		if bytes.Compare(key, t.Smallest.UserKey()) < 0 || bytes.Compare(key, t.Largest.UserKey()) > 0 {
+		if bytes.Compare(l.key, t.Smallest.UserKey()) < 0 || t.EndsBefore(l.key) {
 			continue
 		}
-		if value, trailer, found, err := getFromTable(t, *search, hash); found || err != nil {
-			return value, trailer, found, err
+		if done, err := r.inTable(l, t, search); done || err != nil {
+			return err
 		}
 	}
 	for level := 1; level < manifest.NumLevels; level++ {
-		t := r.Version.Find(level, key)
+		t := r.Version.Find(level, l.key)
 		if t == nil {
 			continue
 		}
-		if value, trailer, found, err := getFromTable(t, *search, hash); found || err != nil {
-			return value, trailer, found, err
+		if done, err := r.inTable(l, t, search); done || err != nil {
+			return err
 		}
 	}
-	return nil, 0, false, nil
+	return nil
 }
 
-func getFromTable(t *manifest.TableMeta, search base.InternalKey, hash uint64) ([]byte, base.Trailer, bool, error) {
+// inTable is inMemtable for a table. Its filter knows nothing of range deletes.
+func (r *Reading) inTable(l *lookup, t *manifest.TableMeta, search *base.InternalKey) (done bool, err error) {
 	table, err := t.Handle.Table()
 	if err != nil {
-		return nil, 0, false, err
+		return false, err
 	}
-	return table.Get(search, hash)
+	if t.RangeDeletes > 0 {
+		l.cover = max(l.cover, table.Ranges().Newest(l.key, l.at.Seq))
+	}
+	for {
+		value, trailer, found, err := table.Get(*search, l.hash)
+		if err != nil || !found {
+			return l.cover > 0, err
+		}
+		if r.meet(l, value, trailer) {
+			return true, nil
+		}
+		*search = base.AppendSearchKey((*search)[:0], l.key, trailer.Seq()-1)
+	}
 }
 
 // What a read spends on each table of level 0, in bytes that a compaction could have

@@ -2,6 +2,8 @@ package view
 
 import (
 	"bytes"
+	"cmp"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -22,22 +24,29 @@ type Iterator struct {
 	inside       *inside // nil once closed
 
 	position position
-	key      []byte // the key shown while walking backward
+	key      []byte // the key shown, unless position is forward
 	value    []byte // its value
+	until    int64  // the time at which the value shown ends; 0: never
 	err      error
+
+	keysOnly, noFill bool
+	kept             []byte // what value was copied to
+	folded           base.Fold
 }
 
 // inside is what Iterators pass on to later ones. Nothing in it may be shown: what an
 // Iterator showed stays readable when it is closed.
 type inside struct {
 	state     *State
-	own       []*memtable.Memtable // of a transaction, in front of the state
-	entries   merge.Iterator       // all versions of all keys
-	memtables []memtable.Iterator  // of the state that Iterator shows
+	own       []*memtable.Memtable
+	entries   merge.Iterator      // all versions of all keys
+	memtables []memtable.Iterator // of the state that Iterator shows
 	tables    []manifest.LevelIterator
 	runs      []merge.Run // all of these, newest first
 	search    base.InternalKey
 	barren    barren
+	covers    covers
+	operands  [][]byte
 }
 
 var insides = sync.Pool{New: func() any { return new(inside) }}
@@ -49,6 +58,7 @@ const (
 	nowhere  position = iota // not positioned yet
 	forward                  // on a key; entries stand on the version shown
 	backward                 // on a key; entries stand before all its versions
+	behind                   // on a key that has operands; entries stand behind all its versions
 	atStart                  // before the first key
 	atEnd                    // after the last key
 	failed                   // an error ended the last move; only First, Last and the seeks go on
@@ -63,33 +73,52 @@ const (
 	maxPooledBytes = 64 << 10 // longer buffers are not kept for the next Iterator
 )
 
-// NewIterator returns an iterator over what an instant shows from lower to upper, which the
+// IteratorOptions says what an Iterator shows, and how it reads.
+type IteratorOptions struct {
+	Lower, Upper []byte // keys of [Lower, Upper); nil: no bound
+	KeysOnly     bool   // Value is empty
+	NoCacheFill  bool   // what is read does not go into the cache
+}
+
+// NewIterator returns an iterator over what an instant shows within bounds that the
 // caller does not change any more, and leaves. Once closed is true it shows nothing.
-func (r Reading) NewIterator(at At, lower, upper []byte, closed *atomic.Bool) Iterator {
+func (r Reading) NewIterator(at At, o IteratorOptions, closed *atomic.Bool) Iterator {
 	defer r.Leave()
-	it := Iterator{published: r.published, closed: closed, at: at, lower: lower, upper: upper, inside: insides.Get().(*inside)}
-	if it.inside.barren.gaps = &r.published.gaps; at.Own != 0 {
-		it.inside.barren.gaps = &noGaps // an own write may lie in one
+	if at.Now == 0 && slices.ContainsFunc(r.own, (*memtable.Memtable).Expiring) {
+		at.Now = r.published.Now()
 	}
-	it.inside.own = r.own
-	it.inside.open(r.State, sstable.IteratorOptions{ReadAheadBytes: ReadAheadBytes, Lower: lower, Upper: upper})
+	it := Iterator{
+		published: r.published, closed: closed, at: r.published.fix(at), lower: o.Lower, upper: o.Upper,
+		keysOnly: o.KeysOnly, noFill: o.NoCacheFill, inside: insides.Get().(*inside),
+	}
+	it.inside.barren.gaps = &r.published.gaps
+	if len(r.own) > 0 {
+		it.inside.barren.gaps = nil // they say nothing of own writes
+	}
+	it.inside.open(&r, &at, sstable.IteratorOptions{NoFill: o.NoCacheFill, ReadAheadBytes: ReadAheadBytes, Lower: o.Lower, Upper: o.Upper})
 	return it
 }
 
 // open makes entries the merge of every sorted run that may hold a key of the range.
-func (in *inside) open(state *State, o sstable.IteratorOptions) {
+func (in *inside) open(r *Reading, at *At, o sstable.IteratorOptions) {
+	state := r.State
 	state.hold()
-	in.state = state
-	for _, m := range in.own {
-		in.memtables = append(in.memtables, *m.NewIterator())
+	in.state, in.own = state, r.own
+	for _, m := range r.own {
+		in.add(m, at.Own)
 	}
 	if !state.Active.Empty() {
-		in.memtables = append(in.memtables, *state.Active.NewIterator())
+		in.add(state.Active, at.Seq)
 	}
 	for _, m := range state.Sealed {
-		in.memtables = append(in.memtables, *m.NewIterator())
+		in.add(m, at.Seq)
 	}
 	in.tables = state.Version.AppendRuns(in.tables, o)
+	for i := range in.tables {
+		if tables := in.tables[i].Deleting(); tables != nil {
+			in.covers.sources = append(in.covers.sources, source{run: len(in.memtables) + i, seq: at.Seq, tables: tables})
+		}
+	}
 	for i := range in.memtables {
 		in.runs = append(in.runs, merge.Run{Iterator: &in.memtables[i]})
 	}
@@ -97,6 +126,14 @@ func (in *inside) open(state *State, o sstable.IteratorOptions) {
 		in.runs = append(in.runs, in.tables[i].Run())
 	}
 	in.entries.Reset(in.runs)
+}
+
+// add adds a memtable of which what seq sees counts.
+func (in *inside) add(m *memtable.Memtable, seq base.Seq) {
+	if lists := m.Ranges(); lists != nil {
+		in.covers.sources = append(in.covers.sources, source{run: len(in.memtables), seq: seq, lists: lists})
+	}
+	in.memtables = append(in.memtables, *m.NewIterator())
 }
 
 // Close releases what the iterator holds and returns the error of its last move. What
@@ -122,7 +159,8 @@ func (it *Iterator) Close() error {
 	clear(in.runs)
 	in.state, in.own = nil, nil
 	in.memtables, in.tables, in.runs = in.memtables[:0], in.tables[:0], in.runs[:0]
-	if cap(in.search) <= maxPooledBytes {
+	in.covers.reset()
+	if cap(in.search)+cap(in.operands) <= maxPooledBytes && !it.noFill { // whose blocks are no others'
 		insides.Put(in)
 	}
 	it.inside, it.position = nil, nowhere
@@ -150,11 +188,11 @@ func (it *Iterator) SeekGE(key []byte) bool {
 	}
 	it.payDetour()
 	it.inside.barren.begin(key)
-	key, endless := it.inside.barren.skipForward(key, it.at.Seq)
+	key, endless := it.inside.barren.skipForward(key, &it.at)
 	if endless {
 		return it.stop(atEnd)
 	}
-	return it.showNext(it.seekGE(key, max(it.at.Seq, it.at.Own)), false)
+	return it.showNext(it.seekGE(key, it.at.newest()), false)
 }
 
 // SeekLT moves to the last key of the range before key.
@@ -175,7 +213,7 @@ func (it *Iterator) SeekLT(key []byte) bool {
 func (it *Iterator) seekPrevious(key []byte) bool {
 	it.payDetour()
 	it.inside.barren.begin(key)
-	if key = it.inside.barren.skipBackward(key, it.at.Seq); key == nil {
+	if key = it.inside.barren.skipBackward(key, &it.at); key == nil {
 		return it.showPrevious(it.inside.entries.Last())
 	}
 	return it.showPrevious(it.seekLT(key))
@@ -194,6 +232,9 @@ func (it *Iterator) Next() bool {
 	case backward:
 		it.inside.barren.reset()
 		return it.showNext(it.seekBehind(it.key), false)
+	case behind:
+		it.inside.barren.reset()
+		return it.showNext(it.inside.entries.Valid(), false)
 	case nowhere, atStart:
 		return it.First()
 	case failed:
@@ -212,7 +253,7 @@ func (it *Iterator) Prev() bool {
 	case backward:
 		it.inside.barren.reset()
 		return it.showPrevious(it.inside.entries.Valid())
-	case forward:
+	case forward, behind:
 		return it.seekPrevious(it.Key())
 	case nowhere, atEnd:
 		return it.Last()
@@ -223,14 +264,16 @@ func (it *Iterator) Prev() bool {
 }
 
 // Valid reports whether the iterator stands on a key.
-func (it *Iterator) Valid() bool { return it.position == forward || it.position == backward }
+func (it *Iterator) Valid() bool {
+	return it.position == forward || it.position == backward || it.position == behind
+}
 
 // Key returns the key, nil when not Valid.
 func (it *Iterator) Key() []byte {
 	switch it.position {
 	case forward:
 		return it.inside.entries.Key().UserKey()
-	case backward:
+	case backward, behind:
 		return it.key
 	}
 	return nil
@@ -240,11 +283,20 @@ func (it *Iterator) Key() []byte {
 func (it *Iterator) Value() []byte {
 	switch it.position {
 	case forward:
-		return it.inside.entries.Value()
-	case backward:
+		return it.standing()
+	case backward, behind:
 		return it.value
 	}
 	return nil
+}
+
+// Until returns the time at which the value ends, in nanoseconds since 1970: 0 where it
+// stays, or was merged, and when not Valid.
+func (it *Iterator) Until() int64 {
+	if !it.Valid() {
+		return 0
+	}
+	return it.until
 }
 
 // Err returns the error that ended the last move.
@@ -256,7 +308,7 @@ func (it *Iterator) ready() bool {
 		it.err, it.position = base.ErrClosed, nowhere
 		return false
 	}
-	it.err = nil
+	it.err, it.until = nil, 0
 	return true
 }
 
@@ -305,24 +357,30 @@ func (it *Iterator) showNext(stands, pass bool) bool {
 			stands = it.seekBehind(user)
 			continue
 		case versions == manyVersions && !pass && entries.InMemtable():
-			stands = it.seekGE(user, it.at.seenBelow(trailer.Seq()))
+			stands = it.seekGE(user, it.at.below(trailer.Seq()))
 			continue
 		case pass:
 		case it.upper != nil && bytes.Compare(user, it.upper) >= 0:
 			return it.stop(atEnd)
 		case !it.at.sees(trailer.Seq()):
-		case shows(trailer):
+		case !it.gone(user, trailer):
 			if barren.walked >= worthNoting {
 				it.note(barren.start, user, false, user)
 			}
 			it.position = forward
-			return true
-		default: // deleted: so are all its older versions
+			return trailer.Kind() != base.KindMerge || it.fold()
+		case it.err != nil:
+			return it.stop(atEnd)
+		default: // nor has it what is older
 			pass, barren.run = true, entries.Child()
-			if next, endless, skip := barren.passForward(user, it.at.Seq); endless {
+			if next, endless, skip := barren.passForward(user, &it.at); endless {
 				return it.stop(atEnd)
 			} else if skip {
-				stands, pass = it.seekGE(next, max(it.at.Seq, it.at.Own)), false
+				stands, pass = it.seekGE(next, it.at.newest()), false
+				continue
+			}
+			if it.inside.covers.leaps(barren.run) {
+				stands, pass = entries.Leap(it.inside.windowEnd()), false
 				continue
 			}
 		}
@@ -336,13 +394,14 @@ func (it *Iterator) showNext(stands, pass bool) bool {
 // last visible one before the key changes counts.
 func (it *Iterator) showPrevious(stands bool) bool {
 	entries, found, versions := &it.inside.entries, false, 0
-	deleted, run := false, 0 // the newest version met of this key is a delete, and where
+	deleted, run := false, 0 // the newest version met of this key is no value, and where
+	merged := false          // it is an operand
 	for stands && (!found || entries.Again()) {
 		if versions++; !entries.Again() {
 			versions = 0
 			if deleted {
 				deleted, it.inside.barren.run = false, run
-				if next, skip := it.inside.barren.passBackward(it.key, it.at.Seq); skip {
+				if next, skip := it.inside.barren.passBackward(it.key, &it.at); skip {
 					stands = it.seekLT(next)
 					continue
 				}
@@ -353,22 +412,32 @@ func (it *Iterator) showPrevious(stands bool) bool {
 			break
 		}
 		if versions == manyVersions && entries.InMemtable() {
-			if found = it.newest(user); found {
+			if found, merged = it.newest(user), false; found || it.err != nil {
 				break
 			}
 			stands, deleted = entries.Valid(), false
 			continue
 		}
 		if it.at.sees(trailer.Seq()) {
-			it.key = append(it.key[:0], user...)
-			if found = shows(trailer); found {
-				it.value = entries.Value()
+			it.key, it.until = append(it.key[:0], user...), 0
+			if found = !it.gone(user, trailer); found {
+				it.keepValue()
 			}
-			deleted, run = !found, entries.Child()
+			if it.err != nil {
+				break
+			}
+			deleted, run, merged = !found, entries.Child(), trailer.Kind() == base.KindMerge
+			if deleted && it.inside.covers.leaps(run) {
+				stands = entries.Leap(it.inside.windowStart())
+				continue
+			}
 		}
 		stands = entries.Prev()
 	}
-	if !found || entries.Err() != nil {
+	if found && merged && entries.Err() == nil {
+		found = it.newest(it.key)
+	}
+	if !found || it.err != nil || entries.Err() != nil {
 		return it.stop(atStart)
 	}
 	if it.inside.barren.walked >= worthNoting {
@@ -378,35 +447,18 @@ func (it *Iterator) showPrevious(stands bool) bool {
 	return true
 }
 
-// newest finds the value that user has, if it has one, by seeking its newest visible
-// version, and leaves entries before all its versions.
-func (it *Iterator) newest(user []byte) (found bool) {
-	entries := &it.inside.entries
-	it.key = append(it.key[:0], user...)
-	stands := it.seekGE(it.key, max(it.at.Seq, it.at.Own))
-	for stands && bytes.Equal(entries.Key().UserKey(), it.key) && !it.at.sees(entries.Key().Seq()) {
-		stands = entries.Next()
-	}
-	if stands && bytes.Equal(entries.Key().UserKey(), it.key) {
-		if found = shows(entries.Key().Trailer()); found {
-			it.value = entries.Value()
-		}
-	}
-	return entries.Err() == nil && (it.seekLT(it.key) || entries.Err() == nil) && found
-}
-
 // note tells later iterators what was walked past, and pays for it: when all that was
 // passed has cost as much as the merge that drops it, somebody hears of it.
 func (it *Iterator) note(lower, upper []byte, endless bool, live []byte) {
 	passed := it.inside.barren.walked
-	if passed < worthNoting || it.at.Own != 0 {
+	if passed < worthNoting || it.inside.barren.gaps == nil {
 		return
 	}
 	if passed >= worthPaying {
 		it.pay(int64(passed))
 	}
 	walked := &gap{lower: bytes.Clone(lower), upper: bytes.Clone(upper), endless: endless, keys: passed}
-	it.published.note(walked, live, it.at.Seq)
+	it.published.note(walked, live, &it.at)
 }
 
 // pay counts what was passed as a detour of where it lies.
@@ -425,7 +477,7 @@ func (it *Iterator) pay(passed int64) {
 // stop ends a move that found no key.
 func (it *Iterator) stop(p position) bool {
 	it.position = p
-	err := it.inside.entries.Err()
+	err := cmp.Or(it.inside.entries.Err(), it.err)
 	switch {
 	case err != nil:
 		it.position = failed

@@ -41,7 +41,7 @@ type Reading struct {
 	*State
 	published *Published
 	stripe    uint32
-	own       []*memtable.Memtable // of a transaction, newest first
+	own       []*memtable.Memtable // see Over
 }
 
 // Enter returns the current state, to look into it. It costs two atomic additions,
@@ -49,7 +49,7 @@ type Reading struct {
 func (p *Published) Enter() Reading {
 	stripe := p.readers.phase.Load() + base.Stripe()
 	p.readers.inside[stripe].count.Add(1)
-	return Reading{State: p.state.Load(), published: p, stripe: stripe}
+	return Reading{p.state.Load(), p, stripe, nil}
 }
 
 // Leave ends what Enter began.

@@ -91,7 +91,7 @@ func TestReadersKeepArenas(t *testing.T) {
 
 	a = newArenas(t)
 	reading = a.Enter()
-	it := reading.NewIterator(At{Seq: a.seq}, nil, nil, new(atomic.Bool))
+	it := reading.NewIterator(At{Seq: a.seq}, IteratorOptions{}, new(atomic.Bool))
 	at = a.cycle()
 	a.check("an iterator", at, false)
 	must(t, it.Close())
@@ -102,7 +102,7 @@ func TestReadersKeepArenas(t *testing.T) {
 	at = a.write()
 	a.Announce(a.seq)
 	a.Show(a.seq)
-	it = reading.NewIterator(At{Seq: a.seq}, nil, nil, new(atomic.Bool))
+	it = reading.NewIterator(At{Seq: a.seq}, IteratorOptions{}, new(atomic.Bool))
 	it.First()
 	shown := it.Value()
 	must(t, it.Close()) // and what it showed stays readable
@@ -149,7 +149,7 @@ func TestIteratorsOfManyStates(t *testing.T) {
 	var open []Iterator
 	for range 5 {
 		a.write()
-		open = append(open, a.Enter().NewIterator(At{Seq: a.seq}, nil, nil, new(atomic.Bool)))
+		open = append(open, a.Enter().NewIterator(At{Seq: a.seq}, IteratorOptions{}, new(atomic.Bool)))
 		a.rotate()
 		a.flushAll()
 	}

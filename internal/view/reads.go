@@ -104,6 +104,14 @@ func (s span) holds(key []byte) bool {
 	return bytes.Compare(s.from, key) <= 0 && (s.endless || bytes.Compare(key, s.to) < 0)
 }
 
+// upper is where it ends, nil where it does not.
+func (s span) upper() []byte {
+	if s.endless {
+		return nil
+	}
+	return s.to
+}
+
 // Walk notes what an Iterator reads: from where it was asked to start to the key it
 // stopped on, that key included, or to the end of its range. A move back from a key reads
 // up to, not including, that key. A move that fails may have read all up to the end. Its
@@ -127,9 +135,9 @@ const (
 	lost // after an error: Next and Prev do not go on
 )
 
-// NewWalk returns what notes the moves of an iterator between these bounds.
-func (r *Reads) NewWalk(lower, upper []byte) *Walk {
-	return &Walk{reads: r, lower: lower, upper: upper, at: -1}
+// NewWalk returns what notes the moves of an iterator.
+func (r *Reads) NewWalk(it *Iterator) *Walk {
+	return &Walk{reads: r, lower: it.lower, upper: it.upper, at: -1}
 }
 
 // First moves to the first key of the range.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 	"weak"
 
 	"lsmdb/internal/base"
@@ -48,12 +49,20 @@ type Published struct {
 	gaps    gaps
 	readers readers
 
+	expiring atomic.Bool  // a value may end: see MayExpire
+	seen     atomic.Int64 // the latest time that Now has returned
+
 	announced atomic.Uint64 // newest write of which gaps may have heard: see Announce
 
 	// Detoured is called when reads have spent as much on looking into many runs as
 	// merging them would cost; Unread when nobody looks at some replaced state any more.
 	// Both must not wait. They are set before the first reader comes; nil: nobody cares.
 	Detoured, Unread func()
+
+	// Merger merges operands, and Clock tells the time: nil is time.Now. They are set before
+	// the first reader comes.
+	Merger *base.Merger
+	Clock  func() time.Time
 
 	// changing makes those who publish, the Writer and the Keeper, apply their change
 	// to each other's latest result. Readers do not take it.
@@ -65,6 +74,14 @@ type Published struct {
 
 // Publish starts with a state in which everything up to visible can be read.
 func (p *Published) Publish(s *State, visible base.Seq) {
+	for _, m := range s.Memtables() {
+		p.expiring.CompareAndSwap(false, m.Expiring())
+	}
+	for _, tables := range s.Version.Levels {
+		for _, t := range tables {
+			p.expiring.CompareAndSwap(false, t.Expiring > 0)
+		}
+	}
 	p.state.Store(s)
 	p.visible.Store(uint64(visible))
 	p.announced.Store(uint64(visible))

@@ -33,7 +33,9 @@ func begin(t testing.TB, d *db.DB) *db.Tx {
 }
 
 // reader is what keys can be looked up in.
-type reader interface{ Get(key []byte) ([]byte, error) }
+type reader interface {
+	Get(key []byte) ([]byte, error)
+}
 
 // get returns the value of a key, "-" if there is none.
 func get(t testing.TB, r reader, key string) string {

@@ -1,0 +1,71 @@
+package view
+
+import (
+	"math"
+	"time"
+
+	"lsmdb/internal/base"
+)
+
+// Nanoseconds returns a time as values record their end, in nanoseconds since 1970. What
+// lies beyond that range is its nearest end.
+func Nanoseconds(t time.Time) int64 {
+	const most = math.MaxInt64 / int64(time.Second)
+	switch seconds := t.Unix(); {
+	case seconds >= most:
+		return math.MaxInt64
+	case seconds <= -most:
+		return math.MinInt64
+	}
+	return t.UnixNano()
+}
+
+// Now returns the time, in nanoseconds since 1970, by which values end. It never runs
+// back, and lies between the first and the last time that a value can end.
+func (p *Published) Now() int64 {
+	clock := time.Now
+	if p.Clock != nil {
+		clock = p.Clock
+	}
+	return p.NotBefore(min(max(Nanoseconds(clock()), 1), math.MaxInt64-1))
+}
+
+// NotBefore has Now return no time before the given one from now on, and returns what was
+// the latest so far. With 0 it only tells that.
+func (p *Published) NotBefore(now int64) int64 {
+	for {
+		seen := p.seen.Load()
+		if now <= seen {
+			return seen
+		}
+		if p.seen.CompareAndSwap(seen, now) {
+			return now
+		}
+	}
+}
+
+// MayExpire reports whether a value may end, of those that are visible at a number that
+// was read before.
+func (p *Published) MayExpire() bool { return p.expiring.Load() }
+
+// At returns the instant of what is visible now, for somebody who reads more than once.
+func (p *Published) At() At { return p.fix(At{Seq: p.Visible()}) }
+
+// fix gives an instant its time, unless it has one or none matters.
+func (p *Published) fix(at At) At {
+	if at.Now == 0 && p.MayExpire() {
+		at.Now = p.Now()
+	}
+	return at
+}
+
+// Applied tells of an operation of a new kind that the Writer has just put into a memtable,
+// with so many others, and not shown yet.
+func (p *Published) Applied(op base.Op, seq base.Seq, entries int64) {
+	switch op.Kind {
+	case base.KindSetExpiring:
+		p.expiring.Store(true)
+	case base.KindRangeDelete:
+		p.clear(op.Key, op.Value, seq, int(entries))
+	}
+}

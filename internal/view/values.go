@@ -1,0 +1,126 @@
+package view
+
+import (
+	"bytes"
+
+	"lsmdb/internal/base"
+)
+
+// gone reports whether a visible version says that its key has no value, whatever is
+// older; or err that it cannot be told.
+func (it *Iterator) gone(user []byte, t base.Trailer) bool {
+	return (t.Kind() != base.KindSet || len(it.inside.covers.sources) > 0) && it.goneIndeed(user, t)
+}
+
+func (it *Iterator) goneIndeed(user []byte, t base.Trailer) bool {
+	if covers := &it.inside.covers; len(covers.sources) > 0 {
+		if hidden, err := covers.hide(user, t.Seq()); hidden || err != nil {
+			it.err = err
+			return true
+		}
+	}
+	switch t.Kind() {
+	case base.KindDelete:
+		return true
+	case base.KindSetExpiring:
+		until := base.Until(it.inside.entries.Value())
+		if until <= it.at.Now {
+			return true
+		}
+		it.until = until
+	}
+	return false
+}
+
+// standing returns the value of the version that entries stand on.
+func (it *Iterator) standing() []byte {
+	if it.keysOnly {
+		return nil
+	}
+	value := it.inside.entries.Value()
+	if it.until != 0 {
+		value = value[base.ExpiryBytes:]
+	}
+	return value
+}
+
+// keepValue makes value that of the version that entries stand on, and will leave.
+func (it *Iterator) keepValue() {
+	if it.value = it.standing(); it.noFill {
+		it.kept = append(it.kept[:0], it.value...)
+		it.value = it.kept
+	}
+}
+
+// newest finds the value that user has, if it has one, by seeking its newest visible
+// version, and leaves entries before all its versions.
+func (it *Iterator) newest(user []byte) (found bool) {
+	entries := &it.inside.entries
+	it.key, it.until = append(it.key[:0], user...), 0
+	stands := it.seekGE(it.key, it.at.newest())
+	if stands && !it.at.sees(entries.Key().Seq()) { // there is no own version
+		stands = it.seekGE(it.key, it.at.Seq)
+	}
+	if stands && bytes.Equal(entries.Key().UserKey(), it.key) && !it.gone(it.key, entries.Key().Trailer()) {
+		if found = true; entries.Key().Kind() != base.KindMerge {
+			it.keepValue()
+		} else {
+			found = it.fold()
+		}
+	}
+	return it.err == nil && entries.Err() == nil && (it.seekLT(it.key) || entries.Err() == nil) && found
+}
+
+// fold shows the key that entries stand on the newest version of, an operand. It merges it,
+// and those that follow, onto what is older. Entries stand behind all versions then.
+func (it *Iterator) fold() bool {
+	in := it.inside
+	it.key = append(it.key[:0], in.entries.Key().UserKey()...)
+	older := it.collect()
+	it.position, it.value, it.until = behind, nil, 0
+	if in.entries.Err() == nil && it.err == nil {
+		if !it.keysOnly || it.published.Merger == nil {
+			it.value, it.err = it.folded.Onto(it.published.Merger, it.key, older, in.operands)
+		}
+	}
+	clear(in.operands)
+	if in.entries.Err() != nil || it.err != nil {
+		return it.stop(atEnd)
+	}
+	return true
+}
+
+// collect gathers the operands that entries stand on, newest first, and returns what they
+// are to be merged onto: nil where there is no value. It leaves entries behind the key.
+func (it *Iterator) collect() (older []byte) {
+	in, entries := it.inside, &it.inside.entries
+	in.operands = in.operands[:0]
+	complete := it.keysOnly
+	for versions := 0; ; versions++ {
+		t := entries.Key().Trailer()
+		switch {
+		case complete || !it.at.sees(t.Seq()):
+		case it.gone(it.key, t):
+			complete = true
+		case t.Kind() == base.KindMerge:
+			in.operands = append(in.operands, it.lasting(entries.Value()))
+		default:
+			complete, older = true, it.lasting(it.standing())
+		}
+		if it.err != nil || !entries.Next() || !entries.Again() {
+			return older
+		}
+		if complete && versions >= manyVersions && entries.InMemtable() {
+			it.seekBehind(it.key)
+			return older
+		}
+	}
+}
+
+// lasting returns a value that stays when entries move on. An empty one is not nil.
+func (it *Iterator) lasting(value []byte) []byte {
+	if it.noFill || value == nil {
+		return append([]byte{}, value...)
+	}
+	return value
+}
