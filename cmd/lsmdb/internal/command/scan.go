@@ -168,7 +168,10 @@ func (s *scan) printCount(ctx context.Context, it *db.Iterator) error {
 		return err
 	}
 	if s.console.JSON {
-		counts := map[string]int64{"entries": entries, "key_bytes": keyBytes, "value_bytes": valueBytes, "ending": ending}
+		counts := map[string]int64{"entries": entries, "key_bytes": keyBytes, "value_bytes": valueBytes}
+		if ending > 0 {
+			counts["ending"] = ending
+		}
 		if s.keysOnly {
 			delete(counts, "value_bytes")
 		}
