@@ -4,24 +4,38 @@ import (
 	"bytes"
 	"iter"
 	"slices"
+	"time"
 
 	"lsmdb/internal/view"
 )
 
-// IterOptions bounds an iterator. The zero value, like a nil pointer, means
+// IterOptions says what an iterator shows. The zero value, like a nil pointer, means
 // everything. The slices are copied.
 type IterOptions struct {
 	Lower  []byte // first key that may be shown; nil: no bound
 	Upper  []byte // first key that is not shown any more; nil: no bound
 	Prefix []byte // only keys that start with this; combines with the bounds
+
+	// KeysOnly leaves Value empty: large values are not read, and operands are not merged.
+	KeysOnly bool
+
+	// NoCacheFill leaves the block cache as it is: for a walk over much that is not read
+	// again soon.
+	NoCacheFill bool
+}
+
+// forView returns the options with bounds that stay.
+func (o *IterOptions) forView() (v view.IteratorOptions) {
+	if o != nil {
+		v.Lower, v.Upper = o.bounds()
+		v.KeysOnly, v.NoCacheFill = o.KeysOnly, o.NoCacheFill
+	}
+	return v
 }
 
 // bounds returns the range [lower, upper) that the options amount to; nil means
 // unbounded. An impossible range comes back as an empty one.
 func (o *IterOptions) bounds() (lower, upper []byte) {
-	if o == nil {
-		return nil, nil
-	}
 	lower, upper = bytes.Clone(o.Lower), bytes.Clone(o.Upper)
 	if len(o.Prefix) > 0 {
 		if lower == nil || bytes.Compare(o.Prefix, lower) > 0 {
@@ -64,13 +78,15 @@ func afterPrefix(prefix []byte) []byte {
 	return nil
 }
 
-// Iterator walks the keys of one instant in order, forward and backward. It starts
+// Iterator walks the keys of one instant in order, forward and backward: those that have
+// a value then, as DB.Get says; a value that ends meanwhile is still shown. It starts
 // before the first and after the last key at once: Next begins at the first, Prev
 // at the last. At either end the move in the other direction comes back.
 //
 // Every move reports whether it stands on a key. When it does not, that is the end
 // of the range or an error: ask Err. After an error Next and Prev do not go on, but
-// First, Last and the seeks do: a seek leads past a damaged place. Key and Value belong
+// First, Last and the seeks do: a seek leads past a damaged place, or past a key whose
+// operands cannot be merged. Key and Value belong
 // to the iterator and are valid until its next move. An iterator is used by one goroutine
 // at a time and must be closed: until then the files and the memory of what it shows
 // are kept.
@@ -95,9 +111,9 @@ func (d *DB) NewIterator(o *IterOptions) (*Iterator, error) {
 
 // newIterator returns an iterator over the keys with a prefix, which it does not show.
 func newIterator(d *DB, r view.Reading, at view.At, prefix []byte, o *IterOptions) (*Iterator, error) {
-	lower, upper := o.bounds()
-	lower, upper = rangeIn(prefix, lower, upper)
-	return &Iterator{walk: r.NewIterator(at, view.IteratorOptions{Lower: lower, Upper: upper}, &d.closed), prefix: prefix}, nil
+	v := o.forView()
+	v.Lower, v.Upper = rangeIn(prefix, v.Lower, v.Upper)
+	return &Iterator{walk: r.NewIterator(at, v, &d.closed), prefix: prefix}, nil
 }
 
 // noted reports whether the moves are reads of a transaction. Once that has ended, they
@@ -181,11 +197,21 @@ func (it *Iterator) Key() []byte {
 	return key[len(it.prefix):]
 }
 
-// Value returns the value, nil when not Valid.
+// Value returns the value, nil when not Valid and empty with KeysOnly.
 func (it *Iterator) Value() []byte { return it.walk.Value() }
 
+// Until returns the time at which the value ends. It is the zero time for a value that
+// stays, for one that operands were merged onto, and when not Valid.
+func (it *Iterator) Until() time.Time {
+	until := it.walk.Until()
+	if until == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, until)
+}
+
 // Err returns the error that ended the last move: nil at the end of the range, a
-// *CorruptionError, or ErrClosed when the database or the iterator was closed.
+// *CorruptionError, that of a Merger, or ErrClosed when the database or the iterator was closed.
 func (it *Iterator) Err() error { return it.walk.Err() }
 
 // Close releases what the iterator holds and returns the error of its last move.

@@ -92,6 +92,7 @@ type JobMetrics struct {
 	Jobs         uint64        `json:"jobs"`
 	Running      int           `json:"running"`
 	Moves        uint64        `json:"moves"` // tables moved down without being rewritten
+	Drops        uint64        `json:"drops"` // jobs that removed tables without reading them
 	BytesRead    uint64        `json:"bytes_read"`
 	BytesWritten uint64        `json:"bytes_written"`
 	EntriesIn    uint64        `json:"entries_in"`

@@ -2,8 +2,11 @@ package db
 
 import "lsmdb/internal/view"
 
-// Get returns a copy of the value of key, or ErrNotFound. A damaged block gives a
-// *CorruptionError for the keys that need it; others can still be read.
+// Get returns a copy of the value of key, or ErrNotFound: also where the key, or a range
+// that it lies in, was deleted, and where its value has ended (PutUntil). Operands are
+// merged onto the value below them, or onto none; where that fails, that is the error of
+// this key alone. A damaged block gives a *CorruptionError for the keys that need it;
+// others can still be read.
 func (d *DB) Get(key []byte) ([]byte, error) { return d.AppendValue(nil, key) }
 
 // AppendValue appends the value of key to dst and returns the result, so that a
@@ -18,13 +21,24 @@ func (d *DB) AppendValue(dst, key []byte) ([]byte, error) {
 	return appendValue(dst, r, view.At{Seq: d.published.Visible()}, key)
 }
 
-// Has reports whether key has a value.
+// Has reports whether key has a value; see Get. It reads no large value, and does not
+// merge operands: a key that has some has a value.
 func (d *DB) Has(key []byte) (bool, error) {
 	if d.closed.Load() {
 		return false, ErrClosed
 	}
 	r := d.published.Enter()
 	return has(r, view.At{Seq: d.published.Visible()}, key)
+}
+
+// GetSize returns the length of the value of key, or ErrNotFound; see Get. It reads no
+// large value; operands are merged.
+func (d *DB) GetSize(key []byte) (int, error) {
+	if d.closed.Load() {
+		return 0, ErrClosed
+	}
+	r := d.published.Enter()
+	return getSize(r, view.At{Seq: d.published.Visible()}, key)
 }
 
 // appendValue reads at an instant and leaves.
@@ -46,6 +60,15 @@ func appendValue(dst []byte, r view.Reading, at view.At, key []byte) ([]byte, er
 // has reads at an instant and leaves.
 func has(r view.Reading, at view.At, key []byte) (bool, error) {
 	defer r.Leave()
-	_, found, err := r.Get(at, key)
-	return found, err
+	return r.Has(at, key)
+}
+
+// getSize reads at an instant and leaves.
+func getSize(r view.Reading, at view.At, key []byte) (int, error) {
+	defer r.Leave()
+	bytes, found, err := r.Size(at, key)
+	if err == nil && !found {
+		err = ErrNotFound
+	}
+	return bytes, err
 }

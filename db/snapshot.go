@@ -7,7 +7,8 @@ import (
 	"lsmdb/stages"
 )
 
-// Snapshot shows the database as it was at one instant. Until it is closed, every
+// Snapshot shows the database as it was at one instant: values that had not ended then
+// stay, and later deletes of keys or ranges change nothing. Until it is closed, every
 // version it can see is kept, which costs space. It is safe for concurrent use.
 type Snapshot struct {
 	db     *DB
@@ -27,11 +28,11 @@ func (d *DB) NewSnapshot() (*Snapshot, error) {
 	}
 	s := &Snapshot{db: d}
 	if d.pipeline == nil {
-		s.at.Seq = d.published.Visible()
+		s.at = d.published.At()
 		return s, nil
 	}
 	s.held = d.pipeline.Acquire()
-	s.at.Seq = s.held.Seq()
+	s.at = s.held.At()
 	return s, nil
 }
 
@@ -76,6 +77,15 @@ func (s *Snapshot) Has(key []byte) (bool, error) {
 		key = *w
 	}
 	return has(r, s.original().at, key)
+}
+
+// GetSize returns the length of the value that key had; see DB.GetSize.
+func (s *Snapshot) GetSize(key []byte) (int, error) {
+	r, err := s.enter()
+	if err != nil {
+		return 0, err
+	}
+	return getSize(r, s.at, key)
 }
 
 // NewIterator returns an iterator over what the snapshot shows. It stays usable

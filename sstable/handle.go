@@ -166,8 +166,8 @@ func (s *source) readBlock(t BlockType, e extent) ([]byte, Compression, error) {
 // that was compressed, in the buffer, or in new memory if it is long.
 func (s *source) openBlock(buffer *[]byte, raw []byte, t BlockType, offset int64) ([]byte, Compression, error) {
 	payload, c, err := checkBlock(raw, t, s.identity, offset)
-	if err == nil && c == CompressionSnappy {
-		payload, err = decompress(*buffer, payload)
+	if err == nil && c != CompressionNone {
+		payload, err = c.decompress(*buffer, payload)
 		if len(payload) <= maxReusedBytes {
 			*buffer = payload
 		}

@@ -15,8 +15,9 @@ type Environment struct {
 	MemtableBytes int64 // a memtable is sealed when it holds about this much
 	RecoveryBytes int64 // the same of those that recovery fills
 	Policy        compactor.Policy
-	Workers       int           // compactions at a time, at least 1
-	IdleDelay     time.Duration // without a write, after which the house is idle; 0: a second
+	Workers       int              // compactions at a time, at least 1
+	Clock         func() time.Time // by which values end; nil: time.Now
+	IdleDelay     time.Duration    // without a write, after which the house is idle; 0: a second
 }
 
 // idleDelay returns IdleDelay or its default.

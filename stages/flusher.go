@@ -27,7 +27,7 @@ import (
 //     more and then leaves the rest to the WAL, which holds all of it.
 type Flusher struct {
 	env       *Environment
-	published *view.Published
+	published *view.Published // for the tree
 	snapshots *Snapshots
 	inbox     *Inbox[Sealed]
 	keeper    *Inbox[*Proposal] // shared with the compaction workers
@@ -148,7 +148,8 @@ func (f *Flusher) flush(ctx context.Context, s Sealed) (verdict, error) {
 // attempt writes the memtable to a table and has the Keeper add it to the tree.
 func (f *Flusher) attempt(ctx context.Context, s Sealed) (verdict, error) {
 	job := f.jobs.begin()
-	tables, err := flusher.Run(ctx, f.env.Directory, s.Memtable.NewIterator(), f.snapshots.List())
+	deletes := flusher.RangeDeletes(s.Memtable, f.published.State().Version) // which holds all that was sealed before
+	tables, err := flusher.Run(ctx, f.env.Directory, s.Memtable.NewIterator(), deletes, f.snapshots.Readers(f.published.Ended))
 	if err != nil {
 		f.jobs.failed(job)
 		return verdict{}, fmt.Errorf("flushing a memtable of WAL segment %d: %w", s.Segment, err)

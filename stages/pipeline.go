@@ -151,6 +151,8 @@ func assemble(env *Environment, start Start) *Pipeline {
 	p.compactor = newCompactor(env, &p.Published, &p.Snapshots, applied, proposals, start.State.Version)
 	p.compactor.launch, p.compactor.seal = p.launch, p.requestFlush
 	p.writer.compactor = p.compactor.nudged
+	p.Merger, p.Clock = env.Merger, env.Clock
+	p.NotBefore(start.State.Now)
 	p.Publish(&view.State{Active: active, Sealed: start.Sealed, Version: start.State.Version}, start.State.LastSeq)
 	p.flusher = &Flusher{
 		env: env, published: &p.Published, snapshots: &p.Snapshots, inbox: sealed, keeper: proposals,
@@ -311,7 +313,7 @@ func (p *Pipeline) Compact(ctx context.Context, lower, upper []byte) error {
 }
 
 // Acquire registers a snapshot of what is visible now.
-func (p *Pipeline) Acquire() *Snapshot { return p.acquire(p.Visible) }
+func (p *Pipeline) Acquire() *Snapshot { return p.acquire(p.At) }
 
 // Release ends a snapshot; what only it needed may be compacted away.
 func (p *Pipeline) Release(s *Snapshot) {

@@ -2,10 +2,11 @@ package stages
 
 import (
 	"container/list"
-	"slices"
 	"sync"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/output"
+	"lsmdb/internal/view"
 )
 
 // Snapshots registers the sequence numbers that somebody still reads at, so that
@@ -23,18 +24,24 @@ type Snapshots struct {
 
 // Snapshot is one registration.
 type Snapshot struct {
-	seq   base.Seq
+	at    view.At
 	place *list.Element
 }
 
-// Seq returns the sequence number at which the snapshot reads.
-func (s *Snapshot) Seq() base.Seq { return s.seq }
+// At returns the instant at which the snapshot reads. Without a time, no value that it
+// sees ends.
+func (s *Snapshot) At() view.At { return s.at }
 
-// acquire registers a snapshot of what is visible now, which never becomes less.
-func (r *Snapshots) acquire(visible func() base.Seq) *Snapshot {
+// Seq returns the sequence number at which the snapshot reads.
+func (s *Snapshot) Seq() base.Seq { return s.at.Seq }
+
+// acquire registers a snapshot of what is visible now, which never becomes less. Its time
+// is taken in there, too: whoever finds it missing in a list, and takes the time before
+// that, has no later one.
+func (r *Snapshots) acquire(now func() view.At) *Snapshot {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := &Snapshot{seq: visible()}
+	s := &Snapshot{at: now()}
 	s.place = r.open.PushBack(s)
 	return s
 }
@@ -68,21 +75,26 @@ func (r *Snapshots) arrived() bool {
 // oldest returns the oldest snapshot's number, base.MaxSeq if there is none.
 func (r *Snapshots) oldest() base.Seq {
 	if first := r.open.Front(); first != nil {
-		return first.Value.(*Snapshot).seq
+		return first.Value.(*Snapshot).at.Seq
 	}
 	return base.MaxSeq
 }
 
-// List returns the sequence numbers of the open snapshots, ascending, without
-// repetition.
-func (r *Snapshots) List() []base.Seq {
+// Readers returns the open snapshots, and the time. Of those with the same number the first
+// has the earliest. Whoever comes later has none that is before this one: the clock is
+// asked under the mutex, too.
+func (r *Snapshots) Readers(clock func() int64) (readers output.Readers) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	list := make([]base.Seq, 0, r.open.Len())
 	for e := r.open.Front(); e != nil; e = e.Next() {
-		list = append(list, e.Value.(*Snapshot).seq)
+		at := e.Value.(*Snapshot).at
+		if n := len(readers.Snapshots); n == 0 || readers.Snapshots[n-1] < at.Seq {
+			readers.Snapshots = append(readers.Snapshots, at.Seq)
+			readers.Nows = append(readers.Nows, at.Now)
+		}
 	}
-	return slices.Compact(list)
+	readers.Nows = append(readers.Nows, clock())
+	return readers
 }
 
 // Count returns how many snapshots are open and the oldest one's sequence number,

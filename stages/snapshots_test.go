@@ -11,19 +11,20 @@ import (
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/vfstest"
+	"lsmdb/internal/view"
 )
 
 func TestSnapshotsRegister(t *testing.T) {
 	var r Snapshots
 	at := base.Seq(3)
-	visible := func() base.Seq { return at }
-	if n, oldest := r.Count(); n != 0 || oldest != base.MaxSeq || len(r.List()) != 0 {
+	visible := func() view.At { return view.At{Seq: at} }
+	if n, oldest := r.Count(); n != 0 || oldest != base.MaxSeq || len(r.Readers(new(view.Published).Now).Snapshots) != 0 {
 		t.Errorf("%d, %d", n, oldest)
 	}
 	b, c := r.acquire(visible), r.acquire(visible)
 	at = 5
 	a := r.acquire(visible)
-	if list := r.List(); !slices.Equal(list, []base.Seq{3, 5}) || b.Seq() != 3 {
+	if list := r.Readers(new(view.Published).Now).Snapshots; !slices.Equal(list, []base.Seq{3, 5}) || b.Seq() != 3 {
 		t.Errorf("listed %d", list)
 	}
 	r.release(b)
@@ -44,7 +45,7 @@ func TestReleaseIsAwaited(t *testing.T) {
 	at := base.Seq(0)
 	var open []*Snapshot
 	for range 5 { // at 1 to 5
-		open = append(open, r.acquire(func() base.Seq { at++; return at }))
+		open = append(open, r.acquire(func() view.At { at++; return view.At{Seq: at} }))
 	}
 	if r.release(open[0]) {
 		t.Error("nobody waits")
@@ -71,10 +72,10 @@ func TestReleaseIsAwaited(t *testing.T) {
 func TestSnapshotIsNumberedAndRegisteredAtOnce(t *testing.T) {
 	var r Snapshots
 	listed := make(chan []base.Seq, 1)
-	r.acquire(func() base.Seq {
-		go func() { listed <- r.List() }()
+	r.acquire(func() view.At {
+		go func() { listed <- r.Readers(new(view.Published).Now).Snapshots }()
 		time.Sleep(20 * time.Millisecond)
-		return 5
+		return view.At{Seq: 5}
 	})
 	if list := <-listed; !slices.Equal(list, []base.Seq{5}) {
 		t.Errorf("a job that started meanwhile listed %d", list)
@@ -270,7 +271,7 @@ func checkView(t *testing.T, r *rig, seq base.Seq, model map[string]string) {
 func BenchmarkSnapshot(b *testing.B) {
 	var r Snapshots
 	at := base.Seq(0)
-	visible := func() base.Seq { at++; return at }
+	visible := func() view.At { at++; return view.At{Seq: at} }
 	for range 20_000 {
 		r.acquire(visible)
 	}

@@ -254,6 +254,9 @@ func (o *Opening) loadTree() error {
 		}
 		o.facts.CleanClose = true
 	}
+	if merger := o.directory.Merger; merger != nil && state.Merger != "" && merger.Name != state.Merger {
+		return fmt.Errorf("%w: %s: the merge operator of the database is %q, not %q", base.ErrIncompatible, path, state.Merger, merger.Name)
+	}
 	o.state, o.listed = state, state.NextFile
 	o.directory.DatabaseID = state.DatabaseID
 	o.directory.Numbers = output.NewFileNumbers(max(o.directory.Numbers.Peek(), state.NextFile))

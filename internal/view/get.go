@@ -8,59 +8,79 @@ import (
 	"lsmdb/internal/base"
 	"lsmdb/manifest"
 	"lsmdb/memtable"
+	"lsmdb/sstable"
 )
 
 // Get looks for what key has at an instant. The value is valid until Leave.
 func (r Reading) Get(at At, key []byte) (value []byte, found bool, err error) {
 	l := lookup{at: at, key: key, hash: base.Hash(key)}
-	if err = r.find(&l); err == nil && len(l.operands) > 0 {
-		value, err = new(base.Fold).Onto(r.published.Merger, key, l.older(), l.operands)
-		return value, err == nil, err
-	}
+	err = r.find(&l)
 	return l.value, l.found, err
 }
 
 // Has reports whether key has a value, which is not read. So an operand that cannot be
 // merged counts as one.
 func (r Reading) Has(at At, key []byte) (found bool, err error) {
-	l := lookup{at: at, key: key, hash: base.Hash(key), keyOnly: true}
-	if err = r.find(&l); err == nil && l.found && len(l.operands) > 0 && r.published.Merger == nil {
-		_, err = new(base.Fold).Onto(nil, key, nil, nil)
-	}
-	return l.found && err == nil, err
+	l := lookup{at: at, key: key, hash: base.Hash(key), wanted: nothing}
+	err = r.find(&l)
+	return l.found, err
 }
 
-// Size returns the length of the value of key.
+// Size returns the length of the value of key, which is not read if it is large, unless
+// there are operands.
 func (r Reading) Size(at At, key []byte) (bytes int, found bool, err error) {
-	value, found, err := r.Get(at, key)
-	return len(value), found, err
+	l := lookup{at: at, key: key, hash: base.Hash(key), wanted: length}
+	err = r.find(&l)
+	return l.bytes, l.found, err
 }
 
 // lookup is the search for what one key has. It goes from the newest run to the oldest
 // one. The first version that it meets decides, unless a range delete that was met before,
 // or in the same run, is newer. Below an operand it goes on.
 type lookup struct {
-	at      At
-	key     []byte
-	hash    uint64
-	keyOnly bool // the value is of no interest
+	at     At
+	key    []byte
+	hash   uint64
+	wanted wanted
 
 	cover    base.Seq // newest range delete met that covers key
 	operands [][]byte // newest first
 	value    []byte   // that they are merged onto
+	bytes    int      // its length
 	found    bool     // there is one
 }
 
-// older returns what operands are merged onto.
-func (l *lookup) older() []byte {
-	if l.found && l.value == nil {
-		return []byte{} // an empty value is a value
+// wanted is what a lookup is to find out of the value.
+type wanted uint8
+
+const (
+	everything wanted = iota
+	length
+	nothing
+)
+
+// find searches all runs, and merges.
+func (r *Reading) find(l *lookup) error {
+	err := r.search(l)
+	if err != nil || len(l.operands) == 0 {
+		l.found = l.found && err == nil
+		return err
 	}
-	return l.value
+	if l.wanted == nothing && r.published.Merger != nil {
+		l.found = true
+		return nil
+	}
+	older := l.value
+	if l.found && older == nil {
+		older = []byte{} // an empty value is a value
+	}
+	l.value, err = new(base.Fold).Onto(r.published.Merger, l.key, older, l.operands)
+	l.bytes, l.found = len(l.value), err == nil
+	return err
 }
 
-// find searches all runs.
-func (r *Reading) find(l *lookup) error {
+// search searches all runs.
+func (r *Reading) search(l *lookup) error {
 	for _, m := range r.own {
 		if r.inMemtable(l, m, l.at.Own) {
 			return nil
@@ -89,7 +109,7 @@ func (r *Reading) inMemtable(l *lookup, m *memtable.Memtable, seq base.Seq) (don
 		if !ok {
 			return l.cover > 0
 		}
-		if r.meet(l, value, t) {
+		if r.meet(l, value, len(value), t) {
 			return true
 		}
 		seq = t.Seq() - 1
@@ -98,23 +118,22 @@ func (r *Reading) inMemtable(l *lookup, m *memtable.Memtable, seq base.Seq) (don
 
 // meet looks at the next older visible version. It reports whether those that are older
 // still do not matter.
-func (r *Reading) meet(l *lookup, value []byte, t base.Trailer) (done bool) {
+func (r *Reading) meet(l *lookup, value []byte, bytes int, t base.Trailer) (done bool) {
 	if t.Seq() < l.cover {
 		return true
 	}
 	switch t.Kind() {
 	case base.KindSet:
-		l.value, l.found = value, true
+		l.value, l.bytes, l.found = value, bytes, true
 	case base.KindMerge:
 		l.operands = append(l.operands, value)
-		l.found = l.keyOnly
-		return l.keyOnly
+		return l.wanted == nothing
 	case base.KindSetExpiring:
 		if l.at.Now == 0 {
 			l.at.Now = r.published.Now()
 		}
 		if l.at.Now < base.Until(value) {
-			l.value, l.found = value[base.ExpiryBytes:], true
+			l.value, l.bytes, l.found = value[base.ExpiryBytes:], bytes-base.ExpiryBytes, true
 		}
 	}
 	return true
@@ -161,15 +180,28 @@ func (r *Reading) inTable(l *lookup, t *manifest.TableMeta, search *base.Interna
 		l.cover = max(l.cover, table.Ranges().Newest(l.key, l.at.Seq))
 	}
 	for {
-		value, trailer, found, err := table.Get(*search, l.hash)
+		value, bytes, trailer, found, err := l.look(table, *search)
 		if err != nil || !found {
 			return l.cover > 0, err
 		}
-		if r.meet(l, value, trailer) {
+		if l.wanted == length && trailer.Kind() == base.KindMerge {
+			l.wanted = everything
+			continue
+		}
+		if r.meet(l, value, bytes, trailer) {
 			return true, nil
 		}
 		*search = base.AppendSearchKey((*search)[:0], l.key, trailer.Seq()-1)
 	}
+}
+
+// look finds the newest version in a table that is not newer than search.
+func (l *lookup) look(t *sstable.Table, search base.InternalKey) (value []byte, bytes int, trailer base.Trailer, found bool, err error) {
+	if l.wanted != everything {
+		return t.Find(search, l.hash)
+	}
+	value, trailer, found, err = t.Get(search, l.hash)
+	return value, len(value), trailer, found, err
 }
 
 // What a read spends on each table of level 0, in bytes that a compaction could have

@@ -89,13 +89,13 @@ func (r Reading) NewIterator(at At, o IteratorOptions, closed *atomic.Bool) Iter
 	}
 	it := Iterator{
 		published: r.published, closed: closed, at: r.published.fix(at), lower: o.Lower, upper: o.Upper,
-		keysOnly: o.KeysOnly, noFill: o.NoCacheFill, inside: insides.Get().(*inside),
+		keysOnly: o.KeysOnly, noFill: o.NoCacheFill, inside: insides.Get().(*inside), key: []byte{},
 	}
 	it.inside.barren.gaps = &r.published.gaps
 	if len(r.own) > 0 {
 		it.inside.barren.gaps = nil // they say nothing of own writes
 	}
-	it.inside.open(&r, &at, sstable.IteratorOptions{NoFill: o.NoCacheFill, ReadAheadBytes: ReadAheadBytes, Lower: o.Lower, Upper: o.Upper})
+	it.inside.open(&r, &at, sstable.IteratorOptions{NoFill: o.NoCacheFill, KeysOnly: o.KeysOnly, ReadAheadBytes: ReadAheadBytes, Lower: o.Lower, Upper: o.Upper})
 	return it
 }
 

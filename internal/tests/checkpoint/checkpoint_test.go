@@ -220,8 +220,17 @@ func TestPin(t *testing.T) {
 		fixture.Must(t, fixture.Differ(want, found))
 		fixture.WantErr(t, "a closed checkpoint", c.Link("/base/none"), db.ErrClosed)
 	}
+	if first.Seq() != 300 || second.Seq() != 300 {
+		t.Errorf("after 300 writes the checkpoints are at %d and %d", first.Seq(), second.Seq())
+	}
 	for !fixture.IsSwept(t, m.Disk, fixture.Dir, 0) {
 		runtime.Gosched()
+	}
+	empty, err := d.NewCheckpoint(t.Context())
+	fixture.Must(t, err)
+	fixture.Must(t, errors.Join(empty.Link("/base/empty"), empty.Close()))
+	if found, sequence := read(t, m.Disk, "/base/empty"); len(found) > 0 || sequence != 600 {
+		t.Errorf("%d keys are left at %d, though all were deleted", len(found), sequence)
 	}
 	if got := d.Metrics().Checkpoint; got != (db.CheckpointMetrics{}) {
 		t.Errorf("no checkpoint is open, and the metrics say %+v", got)
@@ -267,4 +276,9 @@ func TestDamagedSource(t *testing.T) {
 	_, err = c.WriteTo(new(bytes.Buffer))
 	fixture.WantErr(t, "a stream of a damaged database", err, db.ErrCorrupt)
 	fixture.Must(t, c.Link(target)) // reads no table
+	path := filepath.Join(fixture.Dir, name)
+	fixture.Must(t, disk.Remove(path))
+	file, err := disk.Create(path)
+	fixture.Must(t, errors.Join(err, file.Close()))
+	fixture.WantErr(t, "a link to a table of another size", c.Link("/base/other"), db.ErrCorrupt)
 }

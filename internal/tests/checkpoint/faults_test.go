@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -199,4 +200,47 @@ func TestNoLinks(t *testing.T) {
 	}
 	found, _ := read(t, disk, target)
 	fixture.Must(t, errors.Join(fixture.Differ(want, found), d.Close()))
+}
+
+// TestNobodyOpens: while a copy is made, its directory is locked for everybody else.
+func TestNobodyOpens(t *testing.T) {
+	for _, way := range makings {
+		m, d, _, stream := prepared(t)
+		tried := 0
+		m.Fail(func(op vfstest.Op) error {
+			name := op.Name
+			if op.Kind == vfstest.OpLink {
+				name = op.NewName
+			}
+			if strings.HasPrefix(name, target+"/") && op.Kind != vfstest.OpLock && op.Kind != vfstest.OpRemove {
+				tried++
+				_, err := db.Open(target, fixture.On(m.Disk, db.Options{}))
+				fixture.WantErr(t, fmt.Sprintf("Open before %s %s", op.Kind, name), err, db.ErrLocked)
+				err = door.Restore(t.Context(), bytes.NewReader(stream), m.Disk, target)
+				if !errors.Is(err, db.ErrLocked) && !errors.Is(err, fs.ErrExist) {
+					t.Errorf("Restore before %s %s: %v", op.Kind, name, err)
+				}
+			}
+			return nil
+		})
+		fixture.Must(t, way.make(t, m, d, stream))
+		m.Fail(nil)
+		if tried < 5 {
+			t.Errorf("%s: %d tries", way.name, tried)
+		}
+		read(t, m.Disk, target)
+		fixture.Must(t, d.Close())
+	}
+}
+
+// TestDirectoryOfOthers: an empty directory that somebody made and did not sync is made
+// durable with the copy in it.
+func TestDirectoryOfOthers(t *testing.T) {
+	for _, way := range makings {
+		m, d, want, stream := prepared(t)
+		fixture.Must(t, m.Disk.MkdirAll(target))
+		fixture.Must(t, way.make(t, m, d, stream))
+		found, _ := read(t, m.Disk.CrashClone(nil), target)
+		fixture.Must(t, errors.Join(fixture.Differ(want, found), d.Close()))
+	}
 }

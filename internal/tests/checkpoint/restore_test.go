@@ -287,3 +287,36 @@ func TestInMemory(t *testing.T) {
 	mustHoldKey(t, linked)
 	mustHoldKey(t, restored)
 }
+
+// FuzzRestore: whatever comes, Restore makes a database that verifies, or leaves nothing. The
+// checksums are made to fit, so that what lies behind them is met.
+func FuzzRestore(f *testing.F) {
+	d, err := db.Open("", &db.Options{InMemory: true})
+	fixture.Must(f, err)
+	fixture.Must(f, errors.Join(d.Put([]byte("key"), []byte("value")), d.Flush(f.Context())))
+	stream := streamOf(f, d)
+	fixture.Must(f, d.Close())
+	f.Add(stream[16:len(stream)-5], true)
+	f.Add(stream, false)
+	f.Fuzz(func(t *testing.T, data []byte, framed bool) {
+		if framed {
+			var files []streamFile
+			for len(data) > 10 && int(data[0])+9 <= len(data) {
+				name, rest := string(data[1:1+data[0]]), data[1+int(data[0]):]
+				size := min(binary.LittleEndian.Uint64(rest), uint64(len(rest)-8))
+				files = append(files, streamFile{name, rest[8 : 8+size]})
+				data = rest[8+size:]
+				data = data[min(4, len(data)):] // its checksum
+			}
+			data = encode(files...)
+		}
+		disk := vfstest.NewDisk()
+		if err := door.Restore(t.Context(), bytes.NewReader(data), disk, target); err != nil {
+			mustBeEmpty(t, "a fuzzed stream", disk)
+			return
+		}
+		if report, err := fixture.VerifyOn(disk, target); err != nil || !report.OK() {
+			t.Errorf("restored, and then %+v, %v", report, err)
+		}
+	})
+}

@@ -1,0 +1,48 @@
+package view
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"lsmdb/internal/base"
+	"lsmdb/memtable"
+)
+
+// TestEverythingAtEveryNumber compares all reads with the model, at every sequence number,
+// over memtables and tables, with and without a transaction's own writes.
+func TestEverythingAtEveryNumber(t *testing.T) {
+	seeds := 12
+	if testing.Short() || base.Invariants {
+		seeds = 3
+	}
+	for seed := range seeds {
+		rng := rand.New(rand.NewPCG(uint64(seed), 13))
+		d := newWorld(t, rng, []int{6, 20, 80}[seed%3])
+		for i := range 30 {
+			d.own = append(d.own, d.operation(9000+i))
+		}
+		flushes := []int{4, 2, 1, 0, 0}
+		for len(d.ops) < 160 {
+			d.apply(d.operation(len(d.ops) + 1))
+			switch rng.IntN(40) {
+			case 0:
+				d.w.Rotate(memtable.New(1 << 20))
+			case 1:
+				if len(flushes) > 0 && len(d.w.State().Sealed) == 0 {
+					d.flush(flushes[0])
+					flushes = flushes[1:]
+				}
+			}
+			d.clock += rng.Int64N(5) - 2
+			d.checkWalk(d.w.At(), 6)
+		}
+		for seq := range base.Seq(len(d.ops) + 1) {
+			at := At{Seq: seq, Now: 975 + rng.Int64N(70)}
+			d.checkGets(at)
+			d.checkWalk(at, 20)
+			at.Own = OwnBase + base.Seq(rng.IntN(len(d.own)))
+			d.checkGets(at)
+			d.checkWalk(at, 20)
+		}
+	}
+}
