@@ -36,6 +36,7 @@ type DB struct {
 	opened    time.Time
 	directory *output.Directory
 	recovery  *recovery.Opening
+	merger    string // name of the merge operator that is recorded, or is with the first change
 
 	pipeline  *stages.Pipeline // nil if the database was opened read-only
 	published *view.Published  // what readers see
@@ -96,7 +97,7 @@ func open(dir string, options Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &DB{dir: dir, options: options, opened: time.Now(), directory: env.Directory, recovery: r}
+	d := &DB{dir: dir, options: options, opened: time.Now(), directory: env.Directory, recovery: r, merger: r.State().Merger}
 	if options.ReadOnly {
 		d.published = &view.Published{Merger: options.Merger, Clock: options.Now}
 		d.published.NotBefore(r.State().Now)
@@ -106,6 +107,9 @@ func open(dir string, options Options) (*DB, error) {
 	} else {
 		d.pipeline = stages.New(env, stages.Start{State: r.State(), Sealed: r.Memtables(), Marked: r.Marked(), Takeover: r})
 		d.published = &d.pipeline.Published
+	}
+	if m := d.published.Merger; m != nil {
+		d.merger = m.Name
 	}
 	d.logOpened()
 	return d, nil
