@@ -75,7 +75,7 @@ func TestLevelIteratorAgainstModel(t *testing.T) {
 		for seed := range uint64(12) {
 			rng := rand.New(rand.NewPCG(seed, uint64(tables)))
 			l := newLevel(t, rng, tables)
-			it := NewLevelIterator(l.tables, sstable.IteratorOptions{NoFill: seed%2 == 0, ReadAheadBytes: int(seed%3) * 200})
+			it := NewLevelIterator(l.tables, sstable.IteratorOptions{NoCacheFill: seed%2 == 0, ReadAheadBytes: int(seed%3) * 200})
 			if it.Valid() || it.Next() || it.Prev() {
 				t.Fatal("stands on an entry before the first move")
 			}

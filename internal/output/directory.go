@@ -77,12 +77,11 @@ func (d *Directory) Attach(t *manifest.TableMeta) {
 	if t.Handle != nil {
 		return
 	}
-	t.Handle = sstable.NewHandle(d.FS, base.TablePath(d.Dir, t.Number), sstable.ReaderOptions{
-		SizeBytes: t.SizeBytes,
-		Identity:  t.Identity,
-		Cache:     d.Cache,
-		Stats:     d.Stats,
-	}, d.Files)
+	o := sstable.ReaderOptions{SizeBytes: t.SizeBytes, Identity: t.Identity, Cache: d.Cache, Stats: d.Stats}
+	if t.Placeholder != 0 {
+		o.Seq = t.LargestSeq
+	}
+	t.Handle = sstable.NewHandle(d.FS, base.TablePath(d.Dir, t.Number), o, d.Files)
 }
 
 // NewSegment creates a WAL segment that follows previous, durable in its

@@ -357,3 +357,36 @@ func TestCompressionOfLevels(t *testing.T) {
 		}
 	}
 }
+
+// TestAttachNumbersLoadedTables: a table that was written with placeholders shows the
+// number that the MANIFEST has for it; one with numbers of its own shows these.
+func TestAttachNumbersLoadedTables(t *testing.T) {
+	for _, placeholder := range []bool{true, false} {
+		mem := newMem(t)
+		env := newDirectory(mem)
+		env.Tables.Placeholder = placeholder
+		made, err := write(env, history{base.MakeInternalKey([]byte("k"), 1, base.KindSet)}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := base.Seq(1)
+		if placeholder {
+			want = 77
+			made[0].Renumber(want)
+		}
+		env.Files = &sstable.OpenFiles{}
+		env.Attach(made[0])
+		table, err := made[0].Handle.Table()
+		if err != nil {
+			t.Fatal(err)
+		}
+		search := base.AppendSearchKey(nil, []byte("k"), base.MaxSeq)
+		_, trailer, found, err := table.Get(search, base.Hash([]byte("k")))
+		if !found || trailer.Seq() != want || err != nil {
+			t.Errorf("found %v with number %d, want %d: %v", found, trailer.Seq(), want, err)
+		}
+		if !manifest.MetaOf(made[0].Number, table.Properties()).Equal(made[0]) {
+			t.Errorf("the table tells of %+v, the MANIFEST of %s", table.Properties(), made[0])
+		}
+	}
+}

@@ -95,7 +95,7 @@ func (r Reading) NewIterator(at At, o IteratorOptions, closed *atomic.Bool) Iter
 	if len(r.own) > 0 {
 		it.inside.barren.gaps = nil // they say nothing of own writes
 	}
-	it.inside.open(&r, &at, sstable.IteratorOptions{NoFill: o.NoCacheFill, KeysOnly: o.KeysOnly, ReadAheadBytes: ReadAheadBytes, Lower: o.Lower, Upper: o.Upper})
+	it.inside.open(&r, &at, sstable.IteratorOptions{NoCacheFill: o.NoCacheFill, KeysOnly: o.KeysOnly, ReadAheadBytes: ReadAheadBytes, Lower: o.Lower, Upper: o.Upper})
 	return it
 }
 

@@ -100,7 +100,7 @@ func (t *inspectTable) properties(p sstable.Properties) {
 // blocks lists the blocks, and the entries of each where they are wanted. A
 // damaged block does not keep the others from being read.
 func (t *inspectTable) blocks(ctx context.Context, opened *sstable.Table) error {
-	it := opened.NewIterator(sstable.IteratorOptions{NoFill: true})
+	it := opened.NewIterator(sstable.IteratorOptions{NoCacheFill: true})
 	defer it.Close()
 	for b, err := range opened.Blocks() {
 		if ctx.Err() != nil {
