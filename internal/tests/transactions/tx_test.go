@@ -1,10 +1,9 @@
+// Package transactions tests what transactions promise, from outside. It consists of tests.
 package transactions
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"testing"
 
 	"lsmdb/db"
@@ -75,29 +74,5 @@ func wantConflict(t testing.TB, what string, err error, key string) {
 		t.Errorf("%s: %v, want a conflict with %q", what, err, key)
 	case key != "" && string(conflict.Key) != key:
 		t.Errorf("%s: conflict with %q, want %q", what, conflict.Key, key)
-	}
-}
-
-func TestTxSmoke(t *testing.T) {
-	d := openTx(t, "a", "1", "c", "3")
-	tx := begin(t, d)
-	if get(t, tx, "a") != "1" {
-		t.Fatal()
-	}
-	put(t, tx, "b", "2")
-	it, err := tx.NewIterator(nil)
-	if got := pairs(t, it, err); !slices.Equal(got, []string{"a=1", "b=2", "c=3"}) {
-		t.Fatal(got)
-	}
-	fixture.Must(t, d.Put([]byte("c"), []byte("x")))
-	wantConflict(t, "walk", tx.Commit(context.Background()), "c")
-	for range 3 {
-		fixture.Must(t, d.Update(context.Background(), func(tx *db.Tx) error {
-			v, _ := tx.Get([]byte("n"))
-			return tx.Put([]byte("n"), append(v, 'x'))
-		}))
-	}
-	if get(t, d, "n") != "xxx" {
-		t.Fatal()
 	}
 }
