@@ -111,7 +111,7 @@ func (l *look) span(s span) error {
 		if err != nil {
 			return err
 		}
-		entries := table.NewIterator(sstable.IteratorOptions{NoFill: true, ReadAheadBytes: ReadAheadBytes})
+		entries := table.NewIterator(sstable.IteratorOptions{NoCacheFill: true, ReadAheadBytes: ReadAheadBytes})
 		if err := l.walk(s, entries, table.Ranges()); err != nil {
 			return err
 		}

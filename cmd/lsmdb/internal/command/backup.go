@@ -24,9 +24,9 @@ func newBackup(c *console.Console) *cobra.Command {
 		Use:   "backup DIR [FILE]",
 		Short: "Write a database into one file, for restore",
 		Long: `Write the whole database to FILE, or to standard output if there is no FILE or it is
-"-". "lsmdb restore" makes a database of it again, the same byte for byte. Everything
-is read and checked on the way, so a damaged database makes no backup. FILE appears
-only when it is complete.
+"-". "lsmdb restore" makes the same database of it again. Everything is read and
+checked on the way, so a damaged database makes no backup. FILE appears only when it is
+complete.
 
 The database must not be open elsewhere. A program that has it open makes backups
 itself, while it goes on: db.NewCheckpoint. A dump ("lsmdb dump") is text that other

@@ -293,10 +293,7 @@ func TestBackupAndRestore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := commandtest.Succeed(t, "", "backup", dir); got != string(stream) {
-		t.Errorf("standard output got something else: %d bytes, %d in the file", len(got), len(stream))
-	}
-	for _, from := range []struct{ name, in string }{{file, ""}, {"-", string(stream)}} {
+	for _, from := range []struct{ name, in string }{{file, ""}, {"-", commandtest.Succeed(t, "", "backup", dir)}} {
 		restored := filepath.Join(t.TempDir(), "db")
 		commandtest.Contains(t, commandtest.Succeed(t, from.in, "restore", from.name, restored), "restored", "to "+restored, "everything was verified")
 		if got := commandtest.Succeed(t, "", "dump", restored); got != content {
