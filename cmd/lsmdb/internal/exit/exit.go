@@ -107,6 +107,10 @@ func Explain(err error) *Error {
 		return told(Failed, "the disk is full: "+Plain(err))
 	case errors.Is(err, db.ErrNotFound):
 		return told(NotFound, "no such key")
+	case errors.Is(err, db.ErrNoMerger):
+		f := told(Failed, "the database merges by an operator that this command does not have: "+Plain(err))
+		f.Hint = "the command knows sum, max and append; such keys are read by the program that wrote them"
+		return f
 	case errors.Is(err, fs.ErrPermission):
 		f := told(Failed, Plain(err))
 		f.Hint = "check the owner and the mode of the directory and of the files in it"
