@@ -32,11 +32,11 @@ var (
 	ErrDisplaced = vfs.ErrDisplaced
 	// ErrIncompatible: a file was written by a newer version, or with another Merger.
 	ErrIncompatible = base.ErrIncompatible
+	// ErrNoMerger: Merge, or a read of a key that has operands, without Options.Merger.
+	ErrNoMerger = base.ErrNoMerger
 	// ErrConflict: somebody has changed what a transaction has read; errors.As with
 	// *ConflictError says which key. Nothing of it was stored.
 	ErrConflict = base.ErrConflict
-	// ErrNoMerger: Merge, or a read of a key that has operands, without Options.Merger.
-	ErrNoMerger = base.ErrNoMerger
 )
 
 // CorruptionError says which file is damaged, and where.

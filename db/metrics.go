@@ -30,6 +30,8 @@ type Metrics struct {
 
 	Files    FileMetrics     `json:"files"`
 	Recovery RecoveryMetrics `json:"recovery"`
+
+	MergeFailures uint64 `json:"merge_failures"` // times that the Merger failed in a flush or compaction, which left the operands as they are
 }
 
 // LevelMetrics describes one level of the tree.

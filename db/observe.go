@@ -80,6 +80,7 @@ func (d *DB) addPipeline(m *Metrics) {
 	m.Snapshot = SnapshotMetrics{Open: p.Snapshots, Oldest: p.OldestSnapshot}
 	m.Files.ObsoleteDeleted, m.Files.ObsoletePending = p.Deleted, p.Pending
 	m.Files.ManifestBytes = p.ManifestBytes
+	m.MergeFailures = p.MergeFailures
 	if err := d.pipeline.Failed(); err != nil {
 		m.Failure = err.Error()
 	}

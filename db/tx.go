@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"sync"
 	"time"
 
@@ -234,7 +233,7 @@ func (tx *Tx) PutUntil(key, value []byte, until time.Time) error {
 	if o.base.at.Now == 0 { // nothing else that it sees ends
 		o.base.at.Now = o.base.db.published.Now()
 	}
-	return o.wrote(o.commit.PutUntil(key, value, nanoseconds(until)))
+	return o.wrote(o.commit.PutUntil(key, value, view.Nanoseconds(until)))
 }
 
 // Delete removes key, whether it exists or not. Otherwise it is like Put.
@@ -287,17 +286,6 @@ func (tx *Tx) wrote(err error) error {
 		tx.err = err
 	}
 	return err
-}
-
-// nanoseconds is a time as it is stored. What lies beyond 2262 never comes.
-func nanoseconds(t time.Time) int64 {
-	switch {
-	case t.After(time.Unix(0, math.MaxInt64)):
-		return math.MaxInt64
-	case t.Before(time.Unix(0, math.MinInt64)):
-		return math.MinInt64
-	}
-	return t.UnixNano()
 }
 
 // Commit ends the transaction, whatever it returns, and makes its writes part of the

@@ -23,6 +23,7 @@ type Operations struct {
 	encoded      []byte
 	count        uint32
 	payloadBytes int64 // their keys and values
+	merges       bool  // one is an operand
 }
 
 // Put adds the operation that stores value under key, and copies both. One beyond a
@@ -68,6 +69,7 @@ func (o *Operations) Merge(key, operand []byte) error {
 	if err := o.admit(len(key), len(operand)); err != nil {
 		return err
 	}
+	o.merges = true
 	o.encoded = base.AppendMerge(o.encoded, key, operand)
 	return nil
 }
@@ -135,6 +137,9 @@ func (o *Operations) From(offset int) iter.Seq[base.Op] {
 		}
 	}
 }
+
+// NeedMerger reports whether one of them is an operand.
+func (o *Operations) NeedMerger() bool { return o.merges }
 
 // Len returns the number of operations.
 func (o *Operations) Len() int { return int(o.count) }

@@ -285,7 +285,12 @@ func (c *Compactor) settle(ctx context.Context, f finishedJob) error {
 		c.observe(f.applied)
 		for _, t := range f.job.Inputs {
 			delete(c.failing, t.Number)
+			if f.job.Drop {
+				delete(c.setAside, t.Number)
+				delete(c.damage, t.Number)
+			}
 		}
+		c.jobs.count(func(s *JobStats) { s.SetAside = len(c.setAside) })
 		return nil
 	case ctx.Err() != nil || c.stopped:
 		return nil
@@ -311,7 +316,9 @@ func (c *Compactor) settle(ctx context.Context, f finishedJob) error {
 // putAside excludes damaged tables from compaction. They stay in the tree, so what
 // can still be read in them is read, and nothing in them is ever dropped.
 func (c *Compactor) putAside(tables []uint64, f finishedJob) {
-	if len(c.setAside) == 0 {
+	select {
+	case <-c.stuck:
+	default:
 		close(c.stuck)
 	}
 	for _, number := range tables {

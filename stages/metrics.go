@@ -13,6 +13,7 @@ type Metrics struct {
 	Deleted        uint64 // obsolete files
 	Pending        int    // obsolete files that could not be deleted yet
 	Snapshots      int
+	MergeFailures  uint64 // times that a flush or compaction left operands as they are
 	OldestSnapshot uint64 // 0: none
 }
 
@@ -31,6 +32,7 @@ func (p *Pipeline) Metrics() Metrics {
 		ManifestBytes: p.keeper.logBytes.Load(),
 		Deleted:       uint64(p.sweeper.deleted.Load()),
 		Pending:       int(p.sweeper.pending.Load()),
+		MergeFailures: p.env.MergeFailures.Load(),
 	}
 	m.Flush, _ = p.flusher.jobs.snapshot()
 	m.Compact, m.Levels = p.compactor.jobs.snapshot()

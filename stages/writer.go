@@ -72,6 +72,7 @@ type Writer struct {
 	parts    [][]byte      // its WAL record
 	header   []byte        // first part
 	stirred  int           // what the Compactor knows of the memtable
+	ranges   int           // range deletes so far
 
 	// statsMu lets Metrics copy stats; the Writer takes it once per group.
 	statsMu sync.Mutex
@@ -391,6 +392,9 @@ func (w *Writer) insert() {
 	crowded := len(w.group) >= crowd
 	for i, c := range w.group {
 		for op := range c.all() {
+			if op.Kind == base.KindRangeDelete {
+				w.ranges++
+			}
 			w.active.Apply(op, w.next)
 			if op.Kind > base.KindDelete {
 				w.published.Applied(op, w.next, w.active.Len())
@@ -408,10 +412,10 @@ func (w *Writer) insert() {
 	w.stir()
 }
 
-// stir tells the Compactor now and then that the memtable holds more than before: once
-// nobody writes, it may be worth flushing.
+// stir tells the Compactor now and then that the memtable holds more than before, and of
+// each range delete: once nobody writes, it may be worth flushing.
 func (w *Writer) stir() {
-	stirred := bits.Len64(uint64(w.active.Deletes())) + int(64*16*w.active.UsedBytes()/w.env.MemtableBytes)&^63
+	stirred := w.ranges<<32 + bits.Len64(uint64(w.active.Deletes())) + int(64*16*w.active.UsedBytes()/w.env.MemtableBytes)&^63
 	if stirred != w.stirred {
 		w.stirred = stirred
 		nudge(w.compactor)

@@ -112,9 +112,12 @@ func (t *Tables) Add(key base.InternalKey, value []byte) error {
 
 // advance asks for cuts at the borders before a user key, and there.
 func (t *Tables) advance(user []byte) error {
-	for len(t.borders) > 0 && bytes.Compare(t.borders[0], user) < 0 {
+	for len(t.borders) > 0 && bytes.Compare(t.borders[0], user) <= 0 {
 		border := t.borders[0]
 		t.borders = t.borders[1:]
+		if bytes.Equal(border, user) {
+			continue // asked about below, and not again once the key is in the table
+		}
 		if err := t.mayCut(border); err != nil {
 			return err
 		}

@@ -13,19 +13,25 @@ import (
 func TestEverythingAtEveryNumber(t *testing.T) {
 	seeds := 12
 	if testing.Short() || base.Invariants {
-		seeds = 3
+		seeds = 4
 	}
 	for seed := range seeds {
 		rng := rand.New(rand.NewPCG(uint64(seed), 13))
-		d := newWorld(t, rng, []int{6, 20, 80}[seed%3])
-		for i := range 30 {
+		d := newWorld(t, rng, []int{2, 6, 20, 80}[seed%4])
+		for i := range []int{100, 30, 30, 30}[seed%4] {
 			d.own = append(d.own, d.operation(9000+i))
 		}
 		flushes := []int{4, 2, 1, 0, 0}
+		if seed%4 == 0 {
+			flushes = nil // so that a memtable holds very many versions of each key
+		}
 		for len(d.ops) < 160 {
 			d.apply(d.operation(len(d.ops) + 1))
 			switch rng.IntN(40) {
 			case 0:
+				if flushes == nil {
+					break
+				}
 				d.w.Rotate(memtable.New(1 << 20))
 			case 1:
 				if len(flushes) > 0 && len(d.w.State().Sealed) == 0 {

@@ -107,7 +107,7 @@ func (it *Iterator) collect() (older []byte) {
 		default:
 			complete, older = true, it.lasting(it.standing())
 		}
-		if it.err != nil || !entries.Next() || !entries.Again() {
+		if !entries.Next() || !entries.Again() {
 			return older
 		}
 		if complete && versions >= manyVersions && entries.InMemtable() {
@@ -117,9 +117,9 @@ func (it *Iterator) collect() (older []byte) {
 	}
 }
 
-// lasting returns a value that stays when entries move on. An empty one is not nil.
+// lasting returns a value that stays when entries move on.
 func (it *Iterator) lasting(value []byte) []byte {
-	if it.noFill || value == nil {
+	if it.noFill {
 		return append([]byte{}, value...)
 	}
 	return value
