@@ -30,7 +30,7 @@ var chain = &db.Merger{Name: "chain", Merge: func(dst, _, older, newer []byte) (
 }}
 
 var (
-	key   = []byte("k")
+	key   = []byte("k1") // in the keyspace k
 	start = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 	end   = start.Add(time.Hour)
 )
@@ -129,9 +129,9 @@ func TestWhatReadsShow(t *testing.T) {
 					if row.later != "same" {
 						later = reading{value: row.later, present: row.later != ""}
 					}
-					wantRead(t, "a snapshot of before the end", want, snapshot)
+					wantRead(t, "a snapshot of before the end", want, snapshot, key)
 					must(t, move(d))
-					wantRead(t, "a snapshot of before the end, moved", want, snapshot)
+					wantRead(t, "a snapshot of before the end, moved", want, snapshot, key)
 					snapshot.Close()
 					must(t, move(d))
 					now, err := d.NewSnapshot()
@@ -174,15 +174,15 @@ func wantAll(t *testing.T, d *db.DB, s *db.Snapshot, want reading) {
 	must(t, err)
 	defer tx.Discard()
 	for name, r := range map[string]reader{"DB": d, "Snapshot": s, "Tx": tx, "Tx.Snapshot": tx.Snapshot()} {
-		wantRead(t, name, want, r)
+		wantRead(t, name, want, r, key)
 	}
-	empty := d.Keyspace(nil)
-	for name, r := range map[string]reader{"Keyspace": empty, "Snapshot.In": s.In(empty), "Tx.In": tx.In(empty)} {
-		wantRead(t, name, want, r)
+	space := d.Keyspace(key[:1])
+	for name, r := range map[string]reader{"Keyspace": space, "Snapshot.In": s.In(space), "Tx.In": tx.In(space)} {
+		wantRead(t, name, want, r, key[1:])
 	}
 }
 
-func wantRead(t *testing.T, name string, want reading, r reader) {
+func wantRead(t *testing.T, name string, want reading, r reader, key []byte) {
 	t.Helper()
 	value, err := r.Get(key)
 	size, sizeErr := r.GetSize(key)
@@ -203,12 +203,12 @@ func wantRead(t *testing.T, name string, want reading, r reader) {
 	}
 	for _, keysOnly := range []bool{false, true} {
 		for _, backward := range []bool{false, true} {
-			wantWalk(t, name, want, r, keysOnly, backward)
+			wantWalk(t, name, want, r, key, keysOnly, backward)
 		}
 	}
 }
 
-func wantWalk(t *testing.T, name string, want reading, r reader, keysOnly, backward bool) {
+func wantWalk(t *testing.T, name string, want reading, r reader, key []byte, keysOnly, backward bool) {
 	t.Helper()
 	it, err := r.NewIterator(&db.IterOptions{KeysOnly: keysOnly})
 	must(t, err)
