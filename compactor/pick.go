@@ -216,7 +216,7 @@ func (k *picker) free(t *manifest.TableMeta) bool {
 // admits reports whether the job can start now.
 func (k *picker) admits(job *Job) bool {
 	taken := func(t *manifest.TableMeta) bool { return !k.free(t) }
-	return !slices.ContainsFunc(job.tables(), taken) && !slices.ContainsFunc(k.Running, job.collides)
+	return !slices.ContainsFunc(job.tables(), taken) && !slices.ContainsFunc(k.Running, job.Collides)
 }
 
 // runningL0 reports whether a job empties level 0. There is never a second one: it

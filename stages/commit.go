@@ -91,12 +91,10 @@ func (o *Operations) admit(keyBytes, valueBytes int) error {
 	payload := int64(keyBytes) + int64(valueBytes)
 	total := int64(len(o.encoded)) + payload + mostAdded
 	footprint := memtable.FootprintBytes(int64(o.count)+1, o.payloadBytes+payload+base.ExpiryBytes)
-	switch {
-	case keyBytes > base.MaxKeyBytes:
-		return fmt.Errorf("%w: %d bytes, at most %d", base.ErrKeyTooLarge, keyBytes, base.MaxKeyBytes)
-	case valueBytes > base.MaxValueBytes:
-		return fmt.Errorf("%w: %d bytes, at most %d", base.ErrValueTooLarge, valueBytes, base.MaxValueBytes)
-	case total > base.MaxBatchBytes || footprint > memtable.MaxArenaBytes()/2:
+	if err := base.CheckSizes(keyBytes, valueBytes); err != nil {
+		return err
+	}
+	if total > base.MaxBatchBytes || footprint > memtable.MaxArenaBytes()/2 {
 		return fmt.Errorf("%w: %d bytes, which take %d in memory; at most %d and %d", base.ErrBatchTooLarge,
 			total, footprint, base.MaxBatchBytes, memtable.MaxArenaBytes()/2)
 	}
@@ -163,6 +161,8 @@ type Commit struct {
 	// commit, once everything before it lies in tables.
 	seal    bool
 	capture *Capture // what else the Flusher then gives; nil: nothing
+
+	load *load // what the operation of a load stands for; nil for all others
 
 	phase atomic.Uint32
 

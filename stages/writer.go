@@ -2,6 +2,7 @@ package stages
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/bits"
 	"sync"
@@ -57,6 +58,7 @@ type Writer struct {
 	log    *wal.Writer // nil: nothing was written yet
 	active *memtable.Memtable
 	next   base.Seq
+	hidden base.Seq // operations at the end that nobody may see yet: those of a load
 
 	courteous base.Courtesy // of the Writer itself
 	proven    int64         // where the log proves by itself that all before was durable: behind a mark or the header
@@ -389,6 +391,9 @@ func (w *Writer) insert() {
 		last += base.Seq(c.count)
 	}
 	w.published.Announce(last)
+	if load := w.group[len(w.group)-1].load; load != nil {
+		load.number, w.hidden = last, 1
+	}
 	crowded := len(w.group) >= crowd
 	for i, c := range w.group {
 		for op := range c.all() {
@@ -424,7 +429,7 @@ func (w *Writer) stir() {
 
 // show makes what is inserted visible, the operations of some commits for the first time.
 func (w *Writer) show(commits ...*Commit) {
-	w.published.Show(w.next - 1)
+	w.published.Show(w.next - 1 - w.hidden)
 	if !w.published.HasGaps() {
 		return
 	}
@@ -463,10 +468,16 @@ func (w *Writer) acknowledge(ctx context.Context) error {
 	} else if err = w.env.CheckPlace(); err == nil {
 		err = w.handOn(ctx, Sealed{LastSeq: w.next - 1, waiter: last})
 	}
+	if last.load != nil {
+		err = w.endLoad(ctx, last.load, err)
+	}
 	clear(w.group)
 	w.group = w.group[:0]
 	switch {
-	case err == nil:
+	case err == nil && last.load != nil, errors.Is(err, errRevoked):
+		last.answer(err)
+		err = nil
+	case err == nil: // the Flusher answers
 	case base.IsShortage(err):
 		last.answer(err)
 		err = nil

@@ -2,6 +2,7 @@ package output
 
 import (
 	"errors"
+	"io/fs"
 	"path/filepath"
 	"sync/atomic"
 
@@ -110,7 +111,7 @@ func (d *Directory) RemoveTables(edit *manifest.Edit) {
 			continue // it is in the tree already
 		}
 		path := base.TablePath(d.Dir, a.Meta.Number)
-		if err := d.FS.Remove(path); err != nil {
+		if err := d.FS.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			d.Logger.Warn().Str("file", filepath.Base(path)).Err(err).Msg("an unused table stays until the next open")
 		}
 	}

@@ -55,6 +55,17 @@ func NewTables(dir *Directory, level int, cut func(sizeBytes int64, next []byte)
 	return &Tables{dir: dir, options: dir.tablesOf(level), cut: cut}
 }
 
+// LoadedSeq stands in what a load writes in place of its number: see NewLoadedTables.
+const LoadedSeq base.Seq = 1
+
+// NewLoadedTables is NewTables for a load, which gets its number only when all is written.
+// Until then LoadedSeq stands for it.
+func NewLoadedTables(dir *Directory, cut func(sizeBytes int64, next []byte) bool) *Tables {
+	t := NewTables(dir, manifest.NumLevels-1, cut)
+	t.options.Placeholder = true
+	return t
+}
+
 // Ranges has range deletes written as well. It is called before the first Add. cut is
 // asked about each of borders, ascending user keys, that would cut them.
 func (t *Tables) Ranges(l *ranges.List, borders [][]byte) { t.ranges, t.borders = l, borders }
