@@ -41,6 +41,9 @@ type LevelMetrics struct {
 	Bytes        int64  `json:"bytes"`
 	Entries      uint64 `json:"entries"`
 	Deletes      uint64 `json:"deletes"`       // tombstones among the entries
+	RangeDeletes uint64 `json:"range_deletes"` // beside the entries, each once in every span into which they cut each other
+	Merges       uint64 `json:"merges"`        // operands among the entries
+	Expiring     uint64 `json:"expiring"`      // values that end among the entries
 	BytesWritten uint64 `json:"bytes_written"` // into this level, by flushes and compactions
 	BytesRead    uint64 `json:"bytes_read"`    // by compactions whose outputs went to this level
 	Jobs         uint64 `json:"jobs"`          // that wrote to this level

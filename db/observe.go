@@ -33,6 +33,9 @@ func (d *DB) Metrics() Metrics {
 			level.Bytes += t.SizeBytes
 			level.Entries += t.Entries
 			level.Deletes += t.Deletes
+			level.RangeDeletes += t.RangeDeletes
+			level.Merges += t.Merges
+			level.Expiring += t.Expiring
 		}
 	}
 	if d.directory.Cache != nil {

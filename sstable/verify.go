@@ -114,6 +114,7 @@ type BlockInfo struct {
 	Compression  Compression
 	PayloadBytes int64            // decompressed
 	Entries      int              // of a data block
+	Large        bool             // of a data block: it holds one large value and nothing else
 	First, Last  base.InternalKey // of a data block
 }
 
@@ -124,7 +125,8 @@ func (t *Table) Blocks() iter.Seq2[BlockInfo, error] {
 	return func(yield func(BlockInfo, error) bool) {
 		for i := range t.index.count() {
 			e := t.index.extent(i, i)
-			if !yield(t.describe(BlockInfo{Type: BlockData, Offset: e.offset, SizeBytes: e.length})) {
+			_, large := t.index.large(i)
+			if !yield(t.describe(BlockInfo{Type: BlockData, Offset: e.offset, SizeBytes: e.length, Large: large})) {
 				return
 			}
 		}

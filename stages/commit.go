@@ -324,7 +324,7 @@ func (w *Writer) admit(c *Commit, last base.Seq) error {
 			return conflict
 		}
 	}
-	if groupSize(c) > maxGroupBytes { // the group ends with it
+	if groupSize(c) > maxGroupBytes || c.load != nil { // the group ends with it; a load's keys are in tables
 		w.recent.Forget(last + base.Seq(c.count))
 		return nil
 	}

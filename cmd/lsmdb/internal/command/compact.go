@@ -18,6 +18,8 @@ import (
 type compact struct {
 	console *console.Console
 	keys    keyRange
+
+	compression access.Compression
 }
 
 func newCompact(c *console.Console) *cobra.Command {
@@ -37,6 +39,7 @@ read. It can be interrupted: what is merged by then stays so.
 		RunE: c.Interruptible(k.run),
 	}
 	k.keys.addFlags(cmd)
+	k.compression.AddFlag(cmd)
 	return cmd
 }
 
@@ -45,7 +48,11 @@ func (k *compact) run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	database, err := access.Open(k.console, args[0], access.Writing, nil)
+	compression, err := k.compression.Option()
+	if err != nil {
+		return err
+	}
+	database, err := access.Open(k.console, args[0], access.Writing, func(o *db.Options) { o.Compression = compression })
 	if err != nil {
 		return err
 	}

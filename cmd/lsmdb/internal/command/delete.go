@@ -56,13 +56,15 @@ func (d *deletion) run(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer access.Closing(database, &err)
-	batch := database.NewBatch()
-	for _, key := range keys {
-		if err := batch.Delete(key); err != nil {
-			return err
+	err = apply(ctx, database, d.noSync, func(w access.Writer) error {
+		for _, key := range keys {
+			if err := w.Delete(key); err != nil {
+				return err
+			}
 		}
-	}
-	if err := database.Apply(ctx, batch, access.Durability(d.noSync)); err != nil {
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	if d.console.JSON {

@@ -64,18 +64,18 @@ func (l *loading) run(ctx context.Context) error {
 // (io.EOF) or something is wrong.
 func (l *loading) fill(ctx context.Context) error {
 	for {
-		key, value, err := l.records.Next()
+		e, err := l.records.Next()
 		if err != nil {
 			return err
 		}
-		if err := access.CheckEntry(key, value); err != nil {
+		if err := access.CheckEntry(e.Key, e.Value); err != nil {
 			return l.records.Malformed(err)
 		}
-		if err := l.batch.Put(key, value); err != nil {
+		if err := access.Put(l.batch, e.Key, e.Value, e.Until); err != nil {
 			return err
 		}
 		l.filling.entries++
-		l.filling.entryBytes += int64(len(key) + len(value))
+		l.filling.entryBytes += int64(len(e.Key) + len(e.Value))
 		if l.batch.Len() >= loadBatchEntries || l.batch.Bytes() >= loadBatchBytes {
 			if err := cmp.Or(ctx.Err(), l.submit(ctx)); err != nil {
 				return err
