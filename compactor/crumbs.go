@@ -22,7 +22,7 @@ func (k *picker) crumbs(level int, tables []*manifest.TableMeta, least int) *Job
 	if level == k.reserved && level > 0 || level == 0 && k.runningL0() {
 		return nil
 	}
-	fullBytes := k.policy.outputBytes(k.targets, max(level, k.targets.Base))
+	fullBytes := k.Policy.outputBytes(k.targets, max(level, k.targets.Base))
 	first, sumBytes := 0, int64(0)
 	for i, t := range tables {
 		small := t.SizeBytes <= fullBytes/2 && k.free(t)
@@ -46,7 +46,7 @@ func (k *picker) crumbs(level int, tables []*manifest.TableMeta, least int) *Job
 // again each time.
 func (k *picker) glue(level int, tables []*manifest.TableMeta, least int) *Job {
 	if level == 0 {
-		tables = tables[max(0, len(tables)-k.policy.JobInputs):]
+		tables = tables[max(0, len(tables)-k.Policy.JobInputs):]
 	}
 	if len(tables) < least {
 		return nil

@@ -5,6 +5,7 @@ import (
 
 	"lsmdb/internal/base"
 	"lsmdb/manifest"
+	"lsmdb/memtable"
 )
 
 // PickIdle returns the next job that is worth its price while nobody writes and nothing
@@ -12,14 +13,15 @@ import (
 //
 // The price is what has to be written again. It must be at most Policy.Multiplier bytes
 // for each byte that the job takes out of level 0 or, as far as the manifest can tell,
-// frees: a delete frees an entry of average size, a shadowed version itself. Whatever a
+// frees: a delete frees an entry of average size, a shadowed version and a value that has
+// ended itself, a range delete what it covers. Whatever a
 // program does, idle work thus writes no more than a multiple of what it wrote itself;
 // a few bytes written every other second do not have large tables rewritten.
 //
 // Like Pick it comes to an end: every job moves entries to a deeper level or makes
 // tables fewer.
-func PickIdle(p Policy, v *manifest.Version, setAside map[uint64]bool, oldestSnapshot base.Seq) *Job {
-	k := newPicker(p, v, nil, setAside, oldestSnapshot)
+func PickIdle(s Situation) *Job {
+	k := newPicker(s)
 	k.thrifty = true
 	if job, _ := k.fromL0(Range{Through: base.MaxSeq}); job != nil {
 		job.Reason = ReasonIdle
@@ -28,7 +30,7 @@ func PickIdle(p Policy, v *manifest.Version, setAside map[uint64]bool, oldestSna
 	if job := k.deletes(); job != nil {
 		return job
 	}
-	for level, tables := range v.Levels {
+	for level, tables := range s.Version.Levels {
 		if job := k.crumbs(level, tables, anyCrumbs); job != nil {
 			return job
 		}
@@ -39,9 +41,9 @@ func PickIdle(p Policy, v *manifest.Version, setAside map[uint64]bool, oldestSna
 // deletes pushes down a table whose deletes and shadowed versions are worth it.
 func (k *picker) deletes() *Job {
 	for level := 1; level < bottom; level++ {
-		for i, t := range k.version.Levels[level] {
-			one := k.version.Levels[level][i : i+1]
-			if !garbage(t, k.oldestSnapshot) || !k.free(t) || t.SizeBytes > k.policy.Multiplier*k.freedBytes(one) || k.lowest(level, t) {
+		for i, t := range k.Version.Levels[level] {
+			one := k.Version.Levels[level][i : i+1]
+			if !k.hasGarbage(t) || !k.free(t) || t.SizeBytes > k.Policy.Multiplier*k.freedBytes(level, one) || k.lowest(level, t) {
 				continue
 			}
 			if job := k.build(level, level+1, one); k.admits(job) && k.worth(job) {
@@ -55,22 +57,30 @@ func (k *picker) deletes() *Job {
 
 // worth reports whether the job frees enough for what it writes.
 func (k *picker) worth(job *Job) bool {
-	gain, price := k.freedBytes(job.Inputs), job.InputBytes()
+	gain, price := k.freedBytes(job.Level, job.Inputs), job.InputBytes()
 	if job.Level == 0 {
 		gain += totalBytes(job.Inputs)
 		price -= totalBytes(job.Inputs)
 	}
-	return job.Trivial || price <= k.policy.Multiplier*gain
+	return job.Trivial || price <= k.Policy.Multiplier*gain
 }
 
-// freedBytes estimates what the deletes and shadowed versions of some tables will free,
-// here or deeper.
-func (k *picker) freedBytes(tables []*manifest.TableMeta) (sum int64) {
+// freedBytes estimates what the deletes, shadowed versions and ended values of some tables
+// will free, here or deeper.
+func (k *picker) freedBytes(level int, tables []*manifest.TableMeta) (sum int64) {
 	lower, upper := bounds(tables)
-	below := averageBytes(k.version.Overlapping(max(1, k.lastLevel(lower, upper)), lower, upper))
+	below := averageBytes(k.Version.Overlapping(max(1, k.lastLevel(lower, upper)), lower, upper))
 	for i, t := range tables {
-		if garbage(t, k.oldestSnapshot) {
-			sum += int64(t.Deletes)*below + int64(t.Shadowed)*averageBytes(tables[i:i+1])
+		if !k.hasGarbage(t) {
+			continue
+		}
+		dropped := t.Shadowed - min(t.Shadowed, t.Merges)
+		if k.halfEnded(t) {
+			dropped += t.Expiring / 2
+		}
+		sum += int64(t.Deletes)*below + int64(dropped)*averageBytes(tables[i:i+1])
+		if t.RangeDeletes > 0 {
+			sum += k.coveredBytes(k.Deletes.of(t), level)
 		}
 	}
 	return sum
@@ -92,26 +102,37 @@ const flushedForBytes = 256 << 10
 // FlushPays reports whether a memtable that is not full is worth flushing while nobody
 // writes: since its deletes can free a good part of the tree, or since it is large
 // beside the tree, so that its log takes space and its entries may shadow others.
-func FlushPays(p Policy, v *manifest.Version, usedBytes, deletes int64) bool {
-	all := slices.Concat(v.Levels[:]...)
-	treeBytes, freed := totalBytes(all), deletes*averageBytes(all)
-	large := usedBytes >= p.TableLimitBytes/16 && treeBytes <= p.Multiplier*usedBytes
+func FlushPays(s Situation, m *memtable.Memtable) bool {
+	all := slices.Concat(s.Version.Levels[:]...)
+	treeBytes, freed := totalBytes(all), m.Deletes()*averageBytes(all)
+	for _, deletes := range m.Ranges() {
+		freed += s.coveredBytes(deletes, -1)
+	}
+	large := m.UsedBytes() >= s.Policy.TableLimitBytes/16 && treeBytes <= s.Policy.Multiplier*m.UsedBytes()
 	return treeBytes > 0 && (large || freed >= max(flushedForBytes, treeBytes/256))
 }
 
 // Awaited returns the oldest snapshot at which a table can be rid of garbage that
 // snapshots of today hold: when no older one is open, it is time to look for jobs
 // again. It is 0 if there is no such table.
-func Awaited(v *manifest.Version, oldestSnapshot base.Seq) (awaited base.Seq) {
-	if oldestSnapshot == base.MaxSeq {
+func Awaited(s Situation) (awaited base.Seq) {
+	if len(s.Readers.Snapshots) == 0 {
 		return 0
 	}
-	for _, tables := range v.Levels {
+	alone := s
+	alone.Readers = s.Readers.Later()
+	for _, tables := range s.Version.Levels {
 		for _, t := range tables {
-			if t.LargestSeq > oldestSnapshot && (awaited == 0 || t.LargestSeq < awaited) && garbage(t, base.MaxSeq) {
-				awaited = t.LargestSeq
+			at := max(t.LargestSeq, s.Readers.Oldest()+1)
+			if (awaited == 0 || at < awaited) && alone.useless(t) && !s.useless(t) {
+				awaited = at
 			}
 		}
 	}
 	return awaited
+}
+
+// useless reports whether some of a table may go.
+func (s *Situation) useless(t *manifest.TableMeta) bool {
+	return s.hasGarbage(t) || s.ended(t) || s.Deletes != nil && s.Deletes.covers(t, &s.Readers)
 }

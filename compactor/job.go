@@ -1,6 +1,5 @@
 // Package compactor decides what to merge in the tree and merges it. Decisions
-// (Pick, PickRange) are pure functions of a Version, the jobs under way and the
-// oldest snapshot; a Job's Run is plain synchronous code. The goroutines that call
+// (Pick, PickRange) are pure functions of a Situation; a Job's Run is plain synchronous code. The goroutines that call
 // them, and the application of a Job's Edit to the tree, stand in stages.
 //
 // What every job upholds: no newer version of a key ever lies below an older one.
@@ -32,6 +31,9 @@ const (
 	ReasonDrain      = "level should be empty"
 	ReasonTombstones = "table is mostly deletes"
 	ReasonGarbage    = "no reader needs all versions"
+	ReasonCovered    = "range deletes cover all of it"
+	ReasonEnded      = "all of it has ended"
+	ReasonHalfEnded  = "half of it has ended"
 	ReasonCrumbs     = "neighbours are small"
 	ReasonIdle       = "nobody writes"
 	ReasonManual     = "asked for"
@@ -49,6 +51,7 @@ type Job struct {
 	Grandparents []*manifest.TableMeta // overlapped in the level after OutputLevel
 
 	Trivial bool   // the single input is moved as it is: no Run, only Edit(nil)
+	Drop    bool   // the inputs are removed, in place: no Run, only Edit(nil)
 	Reason  string // one of the Reason constants
 
 	Lower, Upper []byte // user keys: range of Inputs and Overlaps, both ends inclusive
@@ -68,13 +71,16 @@ func (j *Job) InputEntries() (sum uint64) {
 	return sum
 }
 
+// Unread reports whether the job is done without its tables being read: there is no Run.
+func (j *Job) Unread() bool { return j.Trivial || j.Drop }
+
 // Edit is the change of the tree that the job amounts to, given its outputs. A
 // trivial job has no outputs: its input changes level and keeps its Handle.
 func (j *Job) Edit(outputs []*manifest.TableMeta) *manifest.Edit {
+	if j.Unread() && len(outputs) > 0 {
+		panic("invariant: a compaction that reads nothing has outputs")
+	}
 	if j.Trivial {
-		if len(outputs) > 0 {
-			panic("invariant: a trivial compaction has outputs")
-		}
 		outputs = j.Inputs
 	}
 	e := &manifest.Edit{}
@@ -109,8 +115,11 @@ func (j *Job) Damaged(err error) []uint64 {
 
 func (j *Job) String() string {
 	how := "merge"
-	if j.Trivial {
+	switch {
+	case j.Trivial:
 		how = "move"
+	case j.Drop:
+		how = "drop"
 	}
 	return fmt.Sprintf("%s L%d%v -> L%d%v (%s)", how, j.Level, numbers(j.Inputs), j.OutputLevel, numbers(j.Overlaps), j.Reason)
 }
@@ -122,7 +131,7 @@ func (j *Job) tables() []*manifest.TableMeta {
 
 // collides reports whether both jobs could write overlapping tables into one level.
 func (j *Job) collides(other *Job) bool {
-	return j.OutputLevel == other.OutputLevel &&
+	return j.OutputLevel == other.OutputLevel && !j.Drop && !other.Drop &&
 		bytes.Compare(j.Lower, other.Upper) <= 0 && bytes.Compare(other.Lower, j.Upper) <= 0
 }
 

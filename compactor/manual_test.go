@@ -50,7 +50,7 @@ func (w *world) driveRange(r Range, busy bool) {
 		if busy && w.rng.IntN(3) == 0 {
 			w.start()
 		}
-		job, done := PickRange(w.policy, w.version, w.jobsRunning(), w.setAside, w.oldest(), r)
+		job, done := PickRange(w.situation(), r)
 		switch {
 		case done:
 			for len(w.running) > 0 {

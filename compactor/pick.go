@@ -10,16 +10,18 @@ import (
 )
 
 // Pick returns the most useful job that can start now beside the running ones, or
-// nil. It is a pure function. Tables set aside are never part of a job.
-// oldestSnapshot is the lowest live snapshot, base.MaxSeq when there is none.
+// nil. It is a pure function.
 //
-// Levels that are due come first, the most urgent before others; level 0 on a tie.
-// Level 0 is due when it has many tables, or when reads have paid for its merge.
-// Only then come jobs that are good for space alone: tables that are mostly deletes
-// are pushed towards what they delete, and garbage at the bottom is rewritten. Last,
-// many small neighbours become one table.
-func Pick(p Policy, v *manifest.Version, running []*Job, setAside map[uint64]bool, oldestSnapshot base.Seq) *Job {
-	k := newPicker(p, v, running, setAside, oldestSnapshot)
+// What can go unread comes first. Then come levels that are due, the most urgent before
+// others; level 0 on a tie. Level 0 is due when it has many tables, or when reads have paid
+// for its merge. Only then come jobs that are good for space alone: tables that are mostly
+// deletes, or whose values have ended, are pushed towards what they delete, and garbage at
+// the bottom is rewritten. Last, many small neighbours become one table.
+func Pick(s Situation) *Job {
+	k := newPicker(s)
+	if job := k.drops(); job != nil {
+		return job
+	}
 	for _, level := range k.due() {
 		if level > 0 {
 			if job := k.cheapest(level); job != nil {
@@ -39,7 +41,7 @@ func Pick(p Policy, v *manifest.Version, running []*Job, setAside map[uint64]boo
 		return job
 	}
 	for level := 1; level <= bottom; level++ {
-		if job := k.crumbs(level, v.Levels[level], crumbsDue); job != nil {
+		if job := k.crumbs(level, s.Version.Levels[level], crumbsDue); job != nil {
 			return job
 		}
 	}
@@ -48,25 +50,16 @@ func Pick(p Policy, v *manifest.Version, running []*Job, setAside map[uint64]boo
 
 // picker is one decision in progress.
 type picker struct {
-	policy         Policy
-	version        *manifest.Version
-	running        []*Job
-	setAside       map[uint64]bool
-	oldestSnapshot base.Seq
-
+	Situation
 	thrifty  bool // only jobs that are worth their price
 	targets  Targets
 	busy     map[uint64]bool // tables of running jobs
 	reserved int             // level that level 0 waits for: nothing more is taken out of it; 0: none
 }
 
-func newPicker(p Policy, v *manifest.Version, running []*Job, setAside map[uint64]bool, oldestSnapshot base.Seq) *picker {
-	k := &picker{
-		policy: p, version: v, running: running, setAside: setAside, oldestSnapshot: oldestSnapshot,
-		targets: p.Targets(v),
-		busy:    make(map[uint64]bool),
-	}
-	for _, job := range running {
+func newPicker(s Situation) *picker {
+	k := &picker{Situation: s, targets: s.Policy.Targets(s.Version), busy: make(map[uint64]bool)}
+	for _, job := range s.Running {
 		for _, t := range job.tables() {
 			k.busy[t.Number] = true
 		}
@@ -79,12 +72,12 @@ func newPicker(p Policy, v *manifest.Version, running []*Job, setAside map[uint6
 // shrink first, or each of the many jobs out of level 0 rewrites all of it.
 func (k *picker) due() []int {
 	var scores [manifest.NumLevels]float64
-	scores[0] = float64(min(len(k.version.Levels[0]), k.policy.L0Limit)) / float64(k.policy.L0Trigger)
-	if len(k.version.Levels[0]) > 0 && k.version.DetoursPay() {
+	scores[0] = float64(min(len(k.Version.Levels[0]), k.Policy.L0Limit)) / float64(k.Policy.L0Trigger)
+	if len(k.Version.Levels[0]) > 0 && k.Version.DetoursPay() {
 		scores[0] = max(scores[0], 1)
 	}
 	for level := 1; level < bottom; level++ {
-		scores[level] = k.policy.score(k.targets, level, k.settledBytes(level))
+		scores[level] = k.Policy.score(k.targets, level, k.settledBytes(level))
 	}
 	var levels []int
 	for level, score := range scores {
@@ -98,8 +91,8 @@ func (k *picker) due() []int {
 
 // settledBytes is the size of a level without what running jobs take out of it.
 func (k *picker) settledBytes(level int) int64 {
-	size := totalBytes(k.version.Levels[level])
-	for _, job := range k.running {
+	size := totalBytes(k.Version.Levels[level])
+	for _, job := range k.Running {
 		if job.Level == level && job.OutputLevel > level {
 			size -= totalBytes(job.Inputs)
 		}
@@ -114,8 +107,8 @@ func (k *picker) cheapest(level int) *Job {
 	}
 	var best *manifest.TableMeta
 	var bestRatio float64
-	for _, t := range k.version.Levels[level] {
-		overlaps := k.version.Overlapping(level+1, t.Smallest.UserKey(), t.Largest.UserKey())
+	for _, t := range k.Version.Levels[level] {
+		overlaps := k.Version.Overlapping(level+1, t.Smallest.UserKey(), t.Largest.UserKey())
 		ratio := float64(totalBytes(overlaps)) / float64(t.SizeBytes)
 		if (best == nil || ratio < bestRatio) && k.admits(k.build(level, level+1, []*manifest.TableMeta{t})) {
 			best, bestRatio = t, ratio
@@ -132,23 +125,22 @@ func (k *picker) cheapest(level int) *Job {
 	return job
 }
 
-// tombstones pushes down a table that is mostly deletes which every snapshot
-// agrees on: what they delete lies deeper and takes space until they arrive. Few deletes
-// are enough where readers keep passing them.
+// tombstones pushes down a table that is mostly deletes, or values that have ended, which
+// every snapshot agrees on: what they delete lies deeper and takes space until they arrive.
+// Few deletes are enough where readers keep passing them, or where they are of ranges that
+// hold much.
 func (k *picker) tombstones() *Job {
 	for level := bottom - 1; level >= 1; level-- {
 		if level == k.reserved {
 			continue
 		}
-		for _, t := range k.version.Levels[level] {
-			if t.Deletes == 0 || (t.Deletes < t.Entries/2 && !t.DetoursPay()) || t.LargestSeq > k.oldestSnapshot || !k.free(t) || k.lowest(level, t) {
+		for _, t := range k.Version.Levels[level] {
+			reason := k.pushes(level, t)
+			if reason == "" || !k.settled(t) || !k.free(t) || k.lowest(level, t) {
 				continue
 			}
 			if job := k.build(level, level+1, []*manifest.TableMeta{t}); k.admits(job) {
-				job.Reason = ReasonTombstones
-				if t.Deletes < t.Entries/2 {
-					job.Reason = ReasonReads
-				}
+				job.Reason = reason
 				return job
 			}
 		}
@@ -156,16 +148,34 @@ func (k *picker) tombstones() *Job {
 	return nil
 }
 
+// pushes says why a table should go deeper for the sake of its deletes, if it should.
+func (k *picker) pushes(level int, t *manifest.TableMeta) string {
+	deletes := t.Deletes + t.RangeDeletes
+	switch {
+	case k.halfEnded(t):
+		return ReasonHalfEnded
+	case deletes == 0:
+		return ""
+	case 2*deletes >= t.Entries+t.RangeDeletes:
+		return ReasonTombstones
+	case t.DetoursPay():
+		return ReasonReads
+	case t.RangeDeletes > 0 && k.coveredBytes(k.Deletes.of(t), level) >= t.SizeBytes:
+		return ReasonTombstones
+	}
+	return ""
+}
+
 // garbage rewrites a table that nothing lies below and that holds entries which no
 // snapshot needs. All its entries are in the oldest stripe, so a rewrite is sure to
-// drop its shadowed entries and its deletes, and the result holds no garbage.
+// drop some.
 func (k *picker) garbage() *Job {
 	for level := bottom; level >= 1; level-- {
 		if level == k.reserved {
 			continue
 		}
-		for _, t := range k.version.Levels[level] {
-			if garbage(t, k.oldestSnapshot) && k.free(t) && k.lowest(level, t) {
+		for _, t := range k.Version.Levels[level] {
+			if k.hasGarbage(t) && k.free(t) && k.lowest(level, t) {
 				if job := k.rewrite(level, t); job != nil {
 					return job
 				}
@@ -173,6 +183,14 @@ func (k *picker) garbage() *Job {
 		}
 	}
 	return nil
+}
+
+// hasGarbage reports whether a table holds entries that no live snapshot needs: shadowed
+// versions, or deletes, which only go where nothing lies deeper, or values that have
+// ended. What a merge operand lies on counts as shadowed, and may have to stay: there is
+// one such entry for each operand at most.
+func (s *Situation) hasGarbage(t *manifest.TableMeta) bool {
+	return s.settled(t) && (t.Deletes > 0 || t.RangeDeletes > 0 || t.Shadowed > t.Merges || s.halfEnded(t))
 }
 
 // rewrite builds the job that replaces a table in place.
@@ -192,19 +210,19 @@ func (k *picker) lowest(level int, t *manifest.TableMeta) bool {
 
 // free reports whether a table may be part of a new job.
 func (k *picker) free(t *manifest.TableMeta) bool {
-	return !k.busy[t.Number] && !k.setAside[t.Number]
+	return !k.busy[t.Number] && !k.SetAside[t.Number]
 }
 
 // admits reports whether the job can start now.
 func (k *picker) admits(job *Job) bool {
 	taken := func(t *manifest.TableMeta) bool { return !k.free(t) }
-	return !slices.ContainsFunc(job.tables(), taken) && !slices.ContainsFunc(k.running, job.collides)
+	return !slices.ContainsFunc(job.tables(), taken) && !slices.ContainsFunc(k.Running, job.collides)
 }
 
 // runningL0 reports whether a job empties level 0. There is never a second one: it
 // could overtake the first, and put newer versions below older ones.
 func (k *picker) runningL0() bool {
-	return slices.ContainsFunc(k.running, func(job *Job) bool { return job.Level == 0 })
+	return slices.ContainsFunc(k.Running, func(job *Job) bool { return job.Level == 0 && !job.Drop })
 }
 
 // build makes the job that merges inputs into the output level.
@@ -212,16 +230,16 @@ func (k *picker) build(level, outputLevel int, inputs []*manifest.TableMeta) *Jo
 	job := &Job{Level: level, OutputLevel: outputLevel, Inputs: inputs}
 	job.Lower, job.Upper = bounds(inputs)
 	if outputLevel > level {
-		job.Overlaps = k.version.Overlapping(outputLevel, job.Lower, job.Upper)
+		job.Overlaps = k.Version.Overlapping(outputLevel, job.Lower, job.Upper)
 		job.Lower, job.Upper = bounds(inputs, job.Overlaps)
 	}
-	job.TableBytes = k.policy.outputBytes(k.targets, outputLevel)
-	job.OverlapBytes = k.policy.overlapLimitBytes(job.TableBytes)
+	job.TableBytes = k.Policy.outputBytes(k.targets, outputLevel)
+	job.OverlapBytes = k.Policy.overlapLimitBytes(job.TableBytes)
 	if outputLevel < bottom {
-		job.Grandparents = k.version.Overlapping(outputLevel+1, job.Lower, job.Upper)
+		job.Grandparents = k.Version.Overlapping(outputLevel+1, job.Lower, job.Upper)
 	}
 	job.Trivial = outputLevel > level && len(inputs) == 1 && len(job.Overlaps) == 0 &&
-		totalBytes(job.Grandparents) <= max(job.OverlapBytes, 2*k.policy.Multiplier*inputs[0].SizeBytes)
+		totalBytes(job.Grandparents) <= max(job.OverlapBytes, 2*k.Policy.Multiplier*inputs[0].SizeBytes)
 	return job
 }
 
@@ -231,12 +249,12 @@ func (k *picker) grow(job *Job) *Job {
 	if len(job.Overlaps) == 0 {
 		return job
 	}
-	inputs := k.version.Overlapping(job.Level, job.Lower, job.Upper)
+	inputs := k.Version.Overlapping(job.Level, job.Lower, job.Upper)
 	if len(inputs) == len(job.Inputs) {
 		return job
 	}
 	larger := k.build(job.Level, job.OutputLevel, inputs)
-	if len(larger.Overlaps) > len(job.Overlaps) || larger.InputBytes() > k.policy.jobLimitBytes(job.TableBytes) || !k.admits(larger) {
+	if len(larger.Overlaps) > len(job.Overlaps) || larger.InputBytes() > k.Policy.jobLimitBytes(job.TableBytes) || !k.admits(larger) {
 		return job
 	}
 	return larger
@@ -269,7 +287,7 @@ func (k *picker) fromL0(r Range) (job *Job, waits bool) {
 		return nil, len(inputs) > 0
 	}
 	for _, cluster := range k.clusters(inputs) {
-		candidate := k.build(0, k.targets.Base, cluster[max(0, len(cluster)-k.policy.JobInputs):])
+		candidate := k.build(0, k.targets.Base, cluster[max(0, len(cluster)-k.Policy.JobInputs):])
 		if k.admits(candidate) && (!k.thrifty || k.worth(candidate)) && (job == nil || len(candidate.Inputs) > len(job.Inputs)) {
 			job = candidate
 		}
@@ -278,7 +296,7 @@ func (k *picker) fromL0(r Range) (job *Job, waits bool) {
 		return nil, true
 	}
 	job.Reason = ReasonL0
-	if len(k.version.Levels[0]) < k.policy.L0Trigger {
+	if len(k.Version.Levels[0]) < k.Policy.L0Trigger {
 		job.Reason = ReasonReads
 	}
 	return job, false
@@ -289,10 +307,10 @@ func (k *picker) fromL0(r Range) (job *Job, waits bool) {
 // small flushes are gathered before what lies below is rewritten for them.
 func (k *picker) relieve() (job *Job, waits bool) {
 	job, waits = k.fromL0(Range{Through: base.MaxSeq})
-	if k.version.DetoursPay() {
+	if k.Version.DetoursPay() {
 		return job, waits
 	}
-	small := k.crumbs(0, k.version.Levels[0], max(anyCrumbs, k.policy.L0Trigger/2))
+	small := k.crumbs(0, k.Version.Levels[0], max(anyCrumbs, k.Policy.L0Trigger/2))
 	if small != nil && (job == nil || len(job.Inputs) < len(small.Inputs) || totalBytes(job.Overlaps) > totalBytes(job.Inputs)) {
 		return small, false
 	}
@@ -304,14 +322,14 @@ func (k *picker) relieve() (job *Job, waits bool) {
 // below them, or below what stays for their sake.
 func (k *picker) sinkable() []*manifest.TableMeta {
 	var stuck []*manifest.TableMeta
-	for _, t := range k.version.Levels[k.targets.Base] {
-		if k.setAside[t.Number] {
+	for _, t := range k.Version.Levels[k.targets.Base] {
+		if k.SetAside[t.Number] {
 			stuck = append(stuck, t)
 		}
 	}
 	var tables []*manifest.TableMeta
-	for _, t := range slices.Backward(k.version.Levels[0]) {
-		if k.setAside[t.Number] || overlapsAny(t, stuck) {
+	for _, t := range slices.Backward(k.Version.Levels[0]) {
+		if k.SetAside[t.Number] || overlapsAny(t, stuck) {
 			stuck = append(stuck, t)
 		} else {
 			tables = append(tables, t)
@@ -342,7 +360,7 @@ func (k *picker) clusters(tables []*manifest.TableMeta) [][]*manifest.TableMeta 
 	var clusters [][]*manifest.TableMeta
 	var end []byte // of the last cluster
 	for i, t := range ascending {
-		below := k.version.Overlapping(k.targets.Base, t.Smallest.UserKey(), t.Largest.UserKey())
+		below := k.Version.Overlapping(k.targets.Base, t.Smallest.UserKey(), t.Largest.UserKey())
 		lower, upper := bounds(ascending[i:i+1], below)
 		if last := len(clusters) - 1; last >= 0 && bytes.Compare(lower, end) <= 0 {
 			clusters[last] = append(clusters[last], t)

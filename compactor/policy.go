@@ -1,9 +1,6 @@
 package compactor
 
-import (
-	"lsmdb/internal/base"
-	"lsmdb/manifest"
-)
+import "lsmdb/manifest"
 
 const bottom = manifest.NumLevels - 1
 
@@ -107,12 +104,6 @@ func (p Policy) score(t Targets, level int, bytes int64) float64 {
 		return float64(bytes) / float64(t.Bytes[level])
 	}
 	return max(1, float64(bytes)/float64(p.BaseBytes))
-}
-
-// garbage reports whether the table holds entries that no live snapshot needs:
-// shadowed versions, or deletes, which only go where nothing lies deeper.
-func garbage(t *manifest.TableMeta, oldestSnapshot base.Seq) bool {
-	return t.LargestSeq <= oldestSnapshot && (t.Deletes > 0 || t.Shadowed > 0)
 }
 
 func totalBytes(tables []*manifest.TableMeta) int64 {

@@ -26,8 +26,11 @@ type Range struct {
 // replaces a table that is older than the compaction, so this comes to an end
 // whatever is written and compacted meanwhile. When done is
 // returned, what remains in other levels is held by tables set aside.
-func PickRange(p Policy, v *manifest.Version, running []*Job, setAside map[uint64]bool, oldestSnapshot base.Seq, r Range) (job *Job, done bool) {
-	k := newPicker(p, v, running, setAside, oldestSnapshot)
+func PickRange(s Situation, r Range) (job *Job, done bool) {
+	k := newPicker(s)
+	if job := k.drops(); job != nil {
+		return job, false
+	}
 	job, waits := k.fromL0(r)
 	if job == nil && !waits {
 		job, waits = k.fromRange(r)
@@ -55,7 +58,7 @@ func (r Range) concerns(t *manifest.TableMeta) bool {
 func (k *picker) fromRange(r Range) (job *Job, waits bool) {
 	last := k.lastLevel(r.Lower, r.Upper)
 	for level := 1; level <= last && !waits; level++ {
-		for _, t := range k.version.Overlapping(level, r.Lower, r.Upper) {
+		for _, t := range k.Version.Overlapping(level, r.Lower, r.Upper) {
 			if !r.concerns(t) || (level == last && !k.mayShrink(t, r)) {
 				continue
 			}
@@ -73,7 +76,7 @@ func (k *picker) fromRange(r Range) (job *Job, waits bool) {
 // compaction, so writers cannot keep it going.
 func (k *picker) crumbsOf(r Range) *Job {
 	last := k.lastLevel(r.Lower, r.Upper)
-	job := k.crumbs(last, k.version.Overlapping(last, r.Lower, r.Upper), anyCrumbs)
+	job := k.crumbs(last, k.Version.Overlapping(last, r.Lower, r.Upper), anyCrumbs)
 	if last == 0 || job == nil || !slices.ContainsFunc(job.Inputs, func(t *manifest.TableMeta) bool { return t.Number < r.Before }) {
 		return nil
 	}
@@ -84,14 +87,15 @@ func (k *picker) crumbsOf(r Range) *Job {
 // holds garbage for certain, or it may hold some between the open snapshots and
 // was not rewritten for this compaction yet.
 func (k *picker) mayShrink(t *manifest.TableMeta, r Range) bool {
-	return garbage(t, k.oldestSnapshot) || (t.Number < r.Before && (t.Deletes > 0 || t.Shadowed > 0))
+	return k.hasGarbage(t) || t.Number < r.Before && (t.Deletes|t.RangeDeletes|t.Shadowed|t.Merges > 0 ||
+		t.Expiring > 0 && t.EarliestExpiry <= k.Readers.Now(t.SmallestSeq))
 }
 
 // lastLevel is the deepest level with a table from lower to upper. What lies in level 0
 // and waits there does not count.
 func (k *picker) lastLevel(lower, upper []byte) int {
 	for level := bottom; level >= 1; level-- {
-		if len(k.version.Overlapping(level, lower, upper)) > 0 {
+		if len(k.Version.Overlapping(level, lower, upper)) > 0 {
 			return level
 		}
 	}
@@ -105,7 +109,7 @@ func (k *picker) lastLevel(lower, upper []byte) int {
 func (k *picker) sink(level, last int, t *manifest.TableMeta, r Range) (job *Job, blocked bool) {
 	if level == last && k.lowest(level, t) {
 		job = k.rewrite(level, t)
-		return job, job == nil && !k.setAside[t.Number]
+		return job, job == nil && !k.SetAside[t.Number]
 	}
 	job = k.build(level, level+1, []*manifest.TableMeta{t})
 	if !k.admits(job) {
@@ -116,7 +120,7 @@ func (k *picker) sink(level, last int, t *manifest.TableMeta, r Range) (job *Job
 
 // stuck reports whether a job would need a table that is set aside.
 func (k *picker) stuck(job *Job) bool {
-	return slices.ContainsFunc(job.tables(), func(t *manifest.TableMeta) bool { return k.setAside[t.Number] })
+	return slices.ContainsFunc(job.tables(), func(t *manifest.TableMeta) bool { return k.SetAside[t.Number] })
 }
 
 // extend takes the tables that follow in the range along while the job stays within
@@ -125,13 +129,13 @@ func (k *picker) extend(job *Job, r Range) *Job {
 	if job.Trivial {
 		return job
 	}
-	following := k.version.Overlapping(job.Level, job.Upper, r.Upper)
+	following := k.Version.Overlapping(job.Level, job.Upper, r.Upper)
 	for _, t := range following {
 		if slices.Contains(job.Inputs, t) {
 			continue
 		}
 		larger := k.build(job.Level, job.OutputLevel, append(slices.Clone(job.Inputs), t))
-		if !r.concerns(t) || larger.InputBytes() > k.policy.jobLimitBytes(job.TableBytes) || !k.admits(larger) {
+		if !r.concerns(t) || larger.InputBytes() > k.Policy.jobLimitBytes(job.TableBytes) || !k.admits(larger) {
 			break
 		}
 		job = larger

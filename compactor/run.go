@@ -9,6 +9,7 @@ import (
 	"lsmdb/internal/base"
 	"lsmdb/internal/merge"
 	"lsmdb/internal/output"
+	"lsmdb/internal/ranges"
 	"lsmdb/internal/vfs"
 	"lsmdb/manifest"
 	"lsmdb/sstable"
@@ -21,21 +22,31 @@ const (
 )
 
 // Run merges the inputs and returns the tables that replace them, durable but not
-// yet part of any Version: apply Edit(outputs) next. snapshots are the live ones in
-// ascending order; newer ones may appear meanwhile. v is a Version that holds the
+// yet part of any Version: apply Edit(outputs) next. readers are those of now; newer ones
+// may appear meanwhile. v is a Version that holds the
 // job's tables. yield is called every few microseconds, so that others get the processor.
 //
 // It ends early with the cause of ctx. On any error no output is left behind and
 // the inputs are untouched: the same tables may be tried again, except after
 // output.ErrDirectorySync, or when Damaged names some. Its calls, for different jobs, may
 // run concurrently.
-func (j *Job) Run(ctx context.Context, dir *output.Directory, snapshots []base.Seq, v *manifest.Version, yield func()) ([]*manifest.TableMeta, error) {
-	if j.Trivial {
-		panic("invariant: a trivial compaction is run")
+func (j *Job) Run(ctx context.Context, dir *output.Directory, readers output.Readers, v *manifest.Version, yield func()) ([]*manifest.TableMeta, error) {
+	if j.Unread() {
+		panic("invariant: a compaction that reads nothing is run")
+	}
+	deletes, err := j.rangeDeletes()
+	if err != nil {
+		return nil, vfs.Shortage(err)
 	}
 	entries := j.open()
-	tables := output.NewTables(dir, j.cutter())
-	count, err := tables.Copy(ctx, entries, output.NewRetention(snapshots, j.elision(v)), yield)
+	tables := output.NewTables(dir, j.OutputLevel, j.cutter())
+	scope := output.Scope{Readers: readers, Ranges: deletes}
+	if j.OutputLevel > 0 { // what stays in level 0 may lie over older tables there
+		scope.Elide, scope.ElideRange = j.elision(v), j.rangeElision(v)
+	}
+	retention := dir.NewRetention(scope)
+	tables.Ranges(retention.Keep(), j.borders())
+	count, err := tables.Copy(ctx, entries, retention, yield)
 	if closeErr := entries.Close(); err == nil {
 		err = closeErr
 	}
@@ -55,6 +66,31 @@ func (j *Job) checkComplete(entries uint64) error {
 		return base.Corruptf("inputs of the compaction", -1, "%d entries were read, the manifest counts %d", entries, want)
 	}
 	return nil
+}
+
+// rangeDeletes returns those of all inputs.
+func (j *Job) rangeDeletes() (*ranges.List, error) {
+	var lists []*ranges.List
+	for _, t := range j.tables() {
+		if t.RangeDeletes == 0 {
+			continue
+		}
+		table, err := t.Handle.Table()
+		if err != nil {
+			return nil, err
+		}
+		lists = append(lists, table.Ranges())
+	}
+	return ranges.Merge(lists...), nil
+}
+
+// borders returns where range deletes may be cut between two entries: where tables of the
+// level after next begin.
+func (j *Job) borders() (keys [][]byte) {
+	for _, t := range j.Grandparents {
+		keys = append(keys, t.Smallest.UserKey())
+	}
+	return keys
 }
 
 // open returns all entries of the inputs in internal order.
@@ -84,7 +120,7 @@ func (j *Job) cutter() func(sizeBytes int64, next []byte) bool {
 	ahead, passedBytes := j.Grandparents, int64(0) // since the last cut
 	return func(sizeBytes int64, next []byte) bool {
 		before := len(ahead)
-		for len(ahead) > 0 && bytes.Compare(ahead[0].Largest.UserKey(), next) < 0 {
+		for len(ahead) > 0 && ahead[0].EndsBefore(next) {
 			passedBytes += ahead[0].SizeBytes
 			ahead = ahead[1:]
 		}
@@ -98,23 +134,31 @@ func (j *Job) cutter() func(sizeBytes int64, next []byte) bool {
 }
 
 // elision returns what tells whether a delete may go, because no table that lies deeper
-// than the job's output can hold the user key; it is asked with ascending ones. What
-// stays in level 0 may lie over older tables there.
+// than the job's output can hold the user key; it is asked with ascending ones.
 func (j *Job) elision(v *manifest.Version) func(userKey []byte) bool {
-	if j.OutputLevel == 0 {
-		return nil
-	}
 	var deeper [][]*manifest.TableMeta // of each level, what the keys have not yet passed
 	for level := j.OutputLevel + 1; level <= bottom; level++ {
 		deeper = append(deeper, v.Overlapping(level, j.Lower, j.Upper))
 	}
 	return func(userKey []byte) bool {
 		for i, tables := range deeper {
-			for len(tables) > 0 && bytes.Compare(tables[0].Largest.UserKey(), userKey) < 0 {
+			for len(tables) > 0 && tables[0].EndsBefore(userKey) {
 				tables = tables[1:]
 			}
 			deeper[i] = tables
 			if len(tables) > 0 && bytes.Compare(tables[0].Smallest.UserKey(), userKey) <= 0 {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+// rangeElision is elision for range deletes.
+func (j *Job) rangeElision(v *manifest.Version) func(start, end []byte) bool {
+	return func(start, end []byte) bool {
+		for level := j.OutputLevel + 1; level <= bottom; level++ {
+			if len(v.Overlapping(level, start, end)) > 0 {
 				return false
 			}
 		}

@@ -54,7 +54,7 @@ func TestRunWithinLevel0(t *testing.T) {
 	s.load(0, "a", "b")
 	s.load(0, "-a", "c")
 	s.load(0, "c", "d")
-	job := newPicker(s.policy, s.version, nil, nil, base.MaxSeq).crumbs(0, s.version.Levels[0][:2], 2)
+	job := newPicker(s.situation(nil)).crumbs(0, s.version.Levels[0][:2], 2)
 	outputs, err := s.run(t.Context(), job)
 	if err != nil {
 		t.Fatal(err)
@@ -168,7 +168,7 @@ func TestCutter(t *testing.T) {
 func TestTrivialJob(t *testing.T) {
 	s := newStore(t, nil)
 	m := s.load(4, "a", "b")
-	job := newPicker(s.policy, s.version, nil, nil, base.MaxSeq).build(4, 5, s.version.Levels[4])
+	job := newPicker(s.situation(nil)).build(4, 5, s.version.Levels[4])
 	if !job.Trivial {
 		t.Fatal(job)
 	}
@@ -203,10 +203,10 @@ func TestWholeTree(t *testing.T) {
 			keys[[]string{"", "-"}[rng.IntN(4)/3]+key] = true
 		}
 		s.load(0, slices.Sorted(maps.Keys(keys))...)
-		s.settle(func(running []*Job) *Job { return Pick(s.policy, s.version, running, nil, base.MaxSeq) })
+		s.settle(func(running []*Job) *Job { return Pick(s.situation(running)) })
 	}
 	s.settle(func(running []*Job) *Job {
-		job, _ := PickRange(s.policy, s.version, running, nil, base.MaxSeq, Range{Through: s.lastSeq})
+		job, _ := PickRange(s.situation(running), Range{Through: s.lastSeq})
 		return job
 	})
 	var want []string
@@ -266,7 +266,7 @@ func BenchmarkRun(b *testing.B) {
 	s.policy = NewPolicy(64 << 20)
 	s.load(6, sequence("k", 20_000)...)
 	s.load(5, sequence("k", 20_000)...)
-	job := newPicker(s.policy, s.version, nil, nil, base.MaxSeq).build(5, 6, s.version.Levels[5])
+	job := newPicker(s.situation(nil)).build(5, 6, s.version.Levels[5])
 	b.SetBytes(job.InputBytes())
 	for b.Loop() {
 		outputs, err := s.run(b.Context(), job)
@@ -302,8 +302,8 @@ func BenchmarkPick(b *testing.B) {
 	policy := NewPolicy(64 << 20)
 	policy.BaseBytes = 4 << 30
 	for name, pick := range map[string]func() *Job{
-		"busy": func() *Job { return Pick(policy, v, nil, nil, base.MaxSeq) },
-		"idle": func() *Job { return PickIdle(policy, v, nil, base.MaxSeq) },
+		"busy": func() *Job { return Pick(Situation{Policy: policy, Version: v}) },
+		"idle": func() *Job { return PickIdle(Situation{Policy: policy, Version: v}) },
 	} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/output"
 	"lsmdb/manifest"
 	"lsmdb/sstable"
 )
@@ -36,7 +37,7 @@ type script struct {
 	version  *manifest.Version
 	running  []*Job
 	setAside map[uint64]bool
-	oldest   base.Seq
+	readers  output.Readers
 	next     uint64
 	out      strings.Builder
 }
@@ -80,7 +81,6 @@ func runScript(t *testing.T, commands string) string {
 		policy:   NewPolicy(64 << 10),
 		version:  &manifest.Version{},
 		setAside: make(map[uint64]bool),
-		oldest:   base.MaxSeq,
 		next:     100,
 	}
 	s.policy.L0Trigger, s.policy.L0Limit, s.policy.BaseBytes, s.policy.TableBytes = 4, 20, 256<<10, 8<<10 // short scripts
@@ -99,9 +99,9 @@ func (s *script) command(t *testing.T, fields []string) {
 	case "aside":
 		s.setAside[parseNumber(t, fields[1])] = true
 	case "snapshot":
-		s.oldest = base.Seq(parseNumber(t, fields[1]))
+		s.readers.Snapshots = append(s.readers.Snapshots, base.Seq(parseNumber(t, fields[1])))
 	case "start":
-		s.start(t, Pick(s.policy, s.version, s.running, s.setAside, s.oldest), true)
+		s.start(t, Pick(s.situation()), true)
 	case "range":
 		r := Range{Lower: parseBound(fields[1]), Upper: parseBound(fields[2]), Through: base.MaxSeq}
 		if len(fields) > 3 {
@@ -111,7 +111,7 @@ func (s *script) command(t *testing.T, fields []string) {
 				r.Through = base.Seq(parseNumber(t, strings.TrimPrefix(fields[3], "through=")))
 			}
 		}
-		job, done := PickRange(s.policy, s.version, s.running, s.setAside, s.oldest, r)
+		job, done := PickRange(s.situation(), r)
 		s.start(t, job, done)
 	case "read":
 		s.read(parseNumber(t, fields[1]), int64(parseNumber(t, fields[2])))
@@ -120,7 +120,7 @@ func (s *script) command(t *testing.T, fields []string) {
 	case "inputs":
 		s.policy.JobInputs = int(parseNumber(t, fields[1]))
 	case "idle":
-		s.start(t, PickIdle(s.policy, s.version, s.setAside, s.oldest), true)
+		s.start(t, PickIdle(s.situation()), true)
 	case "apply":
 		for _, job := range s.running {
 			s.finish(t, job)
@@ -133,6 +133,10 @@ func (s *script) command(t *testing.T, fields []string) {
 	default:
 		s.addTables(t, fields)
 	}
+}
+
+func (s *script) situation() Situation {
+	return Situation{Policy: s.policy, Version: s.version, Running: s.running, SetAside: s.setAside, Readers: s.readers}
 }
 
 func (s *script) read(number uint64, entries int64) {

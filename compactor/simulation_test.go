@@ -65,8 +65,7 @@ func (w *world) flush(n int, next func() string, deletes float64) {
 	}
 	slices.SortFunc(entries, base.Compare)
 	w.history = append(w.history, entries...)
-	retention := output.NewRetention(w.snapshots, nil)
-	entries = slices.DeleteFunc(entries, func(k base.InternalKey) bool { return !retention.Keep(k) })
+	entries = w.keep(entries, nil)
 	meta := w.newTable(entries)
 	w.flushedBytes += meta.SizeBytes
 	w.apply(&manifest.Edit{Added: []manifest.AddedTable{{Level: 0, Meta: meta}}})
@@ -104,11 +103,31 @@ func (w *world) apply(e *manifest.Edit) {
 	w.version = v
 }
 
-func (w *world) oldest() base.Seq {
-	if len(w.snapshots) == 0 {
-		return base.MaxSeq
+func (w *world) readers() output.Readers {
+	return output.Readers{Snapshots: slices.Compact(slices.Clone(w.snapshots))}
+}
+
+func (w *world) situation() Situation {
+	return Situation{Policy: w.policy, Version: w.version, Running: w.jobsRunning(), SetAside: w.setAside, Readers: w.readers()}
+}
+
+// keep returns what a Retention keeps of some entries.
+func (w *world) keep(entries []base.InternalKey, elide func([]byte) bool) (kept []base.InternalKey) {
+	w.t.Helper()
+	retention := output.NewRetention(output.Scope{Readers: w.readers(), Elide: elide})
+	write := func(key base.InternalKey, _ []byte) error {
+		kept = append(kept, key.Clone())
+		return nil
 	}
-	return w.snapshots[0]
+	for _, k := range entries {
+		if err := retention.Take(k, nil, write); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	if err := retention.End(write); err != nil {
+		w.t.Fatal(err)
+	}
+	return kept
 }
 
 func (w *world) jobsRunning() []*Job {
@@ -121,7 +140,7 @@ func (w *world) jobsRunning() []*Job {
 
 // start picks a job and computes its outputs with the snapshots of now.
 func (w *world) start() bool {
-	job := Pick(w.policy, w.version, w.jobsRunning(), w.setAside, w.oldest())
+	job := Pick(w.situation())
 	if job == nil {
 		return false
 	}
@@ -147,16 +166,12 @@ func (w *world) merge(job *Job) []*manifest.TableMeta {
 		entries = append(entries, w.tables[in.Number]...)
 	}
 	slices.SortFunc(entries, base.Compare)
-	retention := output.NewRetention(w.snapshots, job.elision(w.version))
+	read := len(entries)
+	entries = w.keep(entries, job.elision(w.version))
 	cutter := job.cutter()
 	var outputs []*manifest.TableMeta
 	var current []base.InternalKey
-	kept := 0
 	for _, k := range entries {
-		if !retention.Keep(k) {
-			continue
-		}
-		kept++
 		if n := len(current); n > 0 && !bytes.Equal(current[n-1].UserKey(), k.UserKey()) &&
 			cutter(int64(n)*toyEntryBytes, k.UserKey()) {
 			outputs, current = append(outputs, w.newTable(current)), nil
@@ -166,7 +181,7 @@ func (w *world) merge(job *Job) []*manifest.TableMeta {
 	if len(current) > 0 {
 		outputs = append(outputs, w.newTable(current))
 	}
-	if job.Reason == ReasonGarbage && kept == len(entries) {
+	if job.Reason == ReasonGarbage && read == len(entries) {
 		w.t.Fatalf("%s dropped nothing", job)
 	}
 	return outputs
@@ -268,10 +283,10 @@ func (w *world) checkShape() {
 // garbageLeft counts the entries that compaction could have dropped: those that
 // lie below level 0 where nothing lies deeper.
 func (w *world) garbageLeft() (entries uint64) {
-	k := newPicker(w.policy, w.version, nil, nil, w.oldest())
+	k := newPicker(Situation{Policy: w.policy, Version: w.version, Readers: w.readers()})
 	for level := 1; level <= bottom; level++ {
 		for _, table := range w.version.Levels[level] {
-			if garbage(table, w.oldest()) && k.lowest(level, table) {
+			if k.hasGarbage(table) && k.lowest(level, table) {
 				entries += table.Deletes + table.Shadowed
 			}
 		}
@@ -356,7 +371,7 @@ func (w *world) startIdle() bool {
 	if len(w.running) > 0 {
 		return false
 	}
-	job := PickIdle(w.policy, w.version, w.setAside, w.oldest())
+	job := PickIdle(w.situation())
 	if job != nil {
 		w.launch(job)
 	}
@@ -391,7 +406,7 @@ func (w *world) changeSetAside() {
 		clear(w.setAside)
 		return
 	}
-	k := newPicker(w.policy, w.version, w.jobsRunning(), w.setAside, w.oldest())
+	k := newPicker(w.situation())
 	level := w.rng.IntN(manifest.NumLevels)
 	if tables := w.version.Levels[level]; len(tables) > 0 {
 		if table := tables[w.rng.IntN(len(tables))]; k.free(table) {
@@ -414,7 +429,7 @@ func (w *world) randomRange(next func() string) *Range {
 
 // startRange takes a step of a manual compaction and reports whether it is done.
 func (w *world) startRange(r Range) bool {
-	job, done := PickRange(w.policy, w.version, w.jobsRunning(), w.setAside, w.oldest(), r)
+	job, done := PickRange(w.situation(), r)
 	if job != nil {
 		w.launch(job)
 	}

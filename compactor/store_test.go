@@ -79,7 +79,7 @@ func (s *store) load(level int, keys ...string) *manifest.TableMeta {
 	}
 	slices.SortFunc(entries, base.Compare)
 	s.history = append(s.history, entries...)
-	tables := output.NewTables(s.environment(), nil)
+	tables := output.NewTables(s.environment(), 0, nil)
 	for _, k := range entries {
 		if err := tables.Add(k, testValue(k)); err != nil {
 			s.t.Fatal(err)
@@ -110,12 +110,17 @@ func (s *store) apply(e *manifest.Edit) {
 }
 
 func (s *store) run(ctx context.Context, job *Job, snapshots ...base.Seq) ([]*manifest.TableMeta, error) {
-	return job.Run(ctx, s.environment(), snapshots, s.version, func() {})
+	return job.Run(ctx, s.environment(), output.Readers{Snapshots: snapshots}, s.version, func() {})
+}
+
+// situation is the tree with nobody reading.
+func (s *store) situation(running []*Job) Situation {
+	return Situation{Policy: s.policy, Version: s.version, Running: running}
 }
 
 // job builds the job over some tables of a level.
 func (s *store) job(level, outputLevel int, inputs ...*manifest.TableMeta) *Job {
-	job := newPicker(s.policy, s.version, nil, nil, base.MaxSeq).build(level, outputLevel, inputs)
+	job := newPicker(s.situation(nil)).build(level, outputLevel, inputs)
 	job.Trivial = false
 	checkJob(s.t.(*testing.T), s.version, job)
 	return job

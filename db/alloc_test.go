@@ -38,6 +38,12 @@ func TestAllocations(t *testing.T) {
 	if !forward.First() || !backward.Last() {
 		t.Fatal(forward.Err(), backward.Err())
 	}
+	space := d.Keyspace([]byte("key00"))
+	within, err := space.NewIterator(nil)
+	fixture.Must(t, err)
+	defer within.Close()
+	batch := d.NewBatch()
+	view, seen := batch.In(space), snapshot.In(space)
 	for _, c := range []struct {
 		what    string
 		allowed float64
@@ -55,6 +61,15 @@ func TestAllocations(t *testing.T) {
 		{"Prev", 0, func() { backward.Prev() }},
 		{"SeekGE", 0, func() { forward.SeekGE(table) }},
 		{"SeekLT", 0, func() { backward.SeekLT(table) }},
+		{"Keyspace.Put", 0, func() { space.Put(memory[5:], value) }},
+		{"Keyspace.AppendValue", 0, func() { buffer, _ = space.AppendValue(buffer[:0], table[5:]) }},
+		{"Batch.In", 0, func() { batch.Reset(); view.Put(memory[5:], value); view.Delete(table[5:]) }},
+		{"Snapshot.In", 0, func() { buffer, _ = seen.AppendValue(buffer[:0], table[5:]) }},
+		{"moves in a keyspace", 0, func() {
+			if !within.SeekGE(table[5:]) || !within.Next() || !within.Prev() || !within.SeekLT(memory[5:]) || len(within.Key()) != 4 {
+				t.Error("a move in a keyspace went wrong")
+			}
+		}},
 		{"a short scan", 2, func() { // the Iterator, and the key that it showed last
 			it, _ := d.NewIterator(nil)
 			for ok, i := it.SeekGE(memory), 0; ok && i < 50; ok, i = it.Next(), i+1 {

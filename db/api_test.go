@@ -170,6 +170,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		"FilterBitsPerKey": {FilterBitsPerKey: 1000},
 		"Durability":       {Durability: 7},
 		"Compression":      {Compression: -1},
+		"Compression is 3": {Compression: db.Zstd + 1},
 		"InMemory":         {InMemory: true, ReadOnly: true},
 	} {
 		if what != "InMemory" {

@@ -29,6 +29,11 @@ type Batch struct {
 	// only grows until it is answered. So may others before it, if lent.
 	submitted *stages.Commit
 	lent      bool
+
+	// A view has its original and a prefix, and nothing else; see In.
+	of     *Batch
+	prefix []byte
+	whole  []byte // of an original: the key of a view in hand
 }
 
 var errNilContext = errors.New("lsmdb: the context is nil")
@@ -40,42 +45,68 @@ func (d *DB) NewBatch() *Batch { return new(Batch) }
 // limit is refused with ErrKeyTooLarge, ErrValueTooLarge or ErrBatchTooLarge;
 // until Reset, applying the batch then fails with the same error.
 func (b *Batch) Put(key, value []byte) error {
-	b.claim()
-	return b.added(b.ops.Put(key, value))
+	o, key := b.begin(key)
+	return o.end(o.ops.Put(key, value))
 }
 
 // Delete adds the operation that removes key, whether it exists or not. Errors
 // are those of Put.
 func (b *Batch) Delete(key []byte) error {
-	b.claim()
-	return b.added(b.ops.Delete(key))
+	o, key := b.begin(key)
+	return o.end(o.ops.Delete(key))
 }
 
 // DeleteRange adds the operation that removes the keys of [start, end), those that the
 // batch has put before included; see DB.DeleteRange. Errors are those of Put.
 func (b *Batch) DeleteRange(start, end []byte) error {
-	b.claim()
-	return b.added(b.ops.DeleteRange(start, end))
+	o := b.original()
+	o.claim()
+	start, end = rangeIn(b.prefix, start, end)
+	return o.end(o.ops.DeleteRange(start, end))
 }
 
 // Merge adds the operation that merges operand onto the value of key; see DB.Merge. Errors
 // are those of Put. Where there is no Options.Merger, applying the batch is ErrNoMerger.
 func (b *Batch) Merge(key, operand []byte) error {
-	b.claim()
-	err := b.ops.Merge(key, operand)
-	b.merges = b.merges || err == nil
-	return b.added(err)
+	o, key := b.begin(key)
+	err := o.ops.Merge(key, operand)
+	o.merges = o.merges || err == nil
+	return o.end(err)
 }
 
 // PutUntil adds the operation that stores value under key until a time; see DB.PutUntil.
 // Errors are those of Put.
 func (b *Batch) PutUntil(key, value []byte, until time.Time) error {
-	b.claim()
-	return b.added(putUntil(&b.ops, key, value, until))
+	o, key := b.begin(key)
+	return o.end(putUntil(&o.ops, key, value, until))
 }
 
-// added ends the addition of an operation, and notes the first error.
-func (b *Batch) added(err error) error {
+// In returns the same batch as it is seen from a keyspace: its keys get the prefix of k,
+// whatever keyspace b is seen from. Both have one Len, one Reset and so on, and applying
+// either applies all operations of both. So a batch can change several keyspaces at once.
+func (b *Batch) In(k *Keyspace) *Batch { return &Batch{of: b.original(), prefix: k.prefix} }
+
+// original returns the batch that holds the operations.
+func (b *Batch) original() *Batch {
+	if b.of != nil {
+		return b.of
+	}
+	return b
+}
+
+// begin claims the original for an operation, and returns the whole key.
+func (b *Batch) begin(key []byte) (*Batch, []byte) {
+	o := b.original()
+	o.claim()
+	if len(b.prefix) > 0 {
+		o.whole = append(append(o.whole[:0], b.prefix...), key...)
+		key = o.whole
+	}
+	return o, key
+}
+
+// end ends what begin began. An error of an operation is noted, if it is the first.
+func (b *Batch) end(err error) error {
 	if err != nil && b.err == nil {
 		b.err = err
 	}
@@ -84,14 +115,15 @@ func (b *Batch) added(err error) error {
 }
 
 // Len returns the number of operations.
-func (b *Batch) Len() int { return b.ops.Len() }
+func (b *Batch) Len() int { return b.original().ops.Len() }
 
 // Bytes returns the encoded size.
-func (b *Batch) Bytes() int { return b.ops.Bytes() }
+func (b *Batch) Bytes() int { return b.original().ops.Bytes() }
 
 // Reset empties the batch. It keeps the memory, unless a Submit is still under way, whose
 // operations stay as they are.
 func (b *Batch) Reset() {
+	b = b.original()
 	b.claim()
 	if b.lent || b.underWay() {
 		b.ops = stages.Operations{}
@@ -119,17 +151,18 @@ func (b *Batch) look(free bool) {
 	b.self = b
 }
 
-// claimFor is claim for a call that is to apply the batch. After an error it is free.
-func (b *Batch) claimFor(ctx context.Context, d *DB) error {
+// claimFor claims the original for a call that is to apply it. After an error it is free.
+func (b *Batch) claimFor(ctx context.Context, d *DB) (*Batch, error) {
 	if b == nil {
-		return errors.New("lsmdb: the batch is nil")
+		return nil, errors.New("lsmdb: the batch is nil")
 	}
 	if ctx == nil {
-		return errNilContext
+		return nil, errNilContext
 	}
 	if err := ctx.Err(); err != nil {
-		return err
+		return nil, err
 	}
+	b = b.original()
 	b.claim()
 	err := b.err
 	if err == nil && b.merges && d.options.Merger == nil {
@@ -138,7 +171,7 @@ func (b *Batch) claimFor(ctx context.Context, d *DB) error {
 	if err != nil {
 		b.inUse.Store(false)
 	}
-	return err
+	return b, err
 }
 
 // underWay reports whether the last Submit is not answered yet.

@@ -99,6 +99,7 @@ func open(dir string, options Options) (*DB, error) {
 	d := &DB{dir: dir, options: options, opened: time.Now(), directory: env.Directory, recovery: r}
 	if options.ReadOnly {
 		d.published = &view.Published{Merger: options.Merger, Clock: options.Now}
+		d.published.NotBefore(r.State().Now)
 		d.published.Publish(&view.State{
 			Active: memtable.New(minMemtableBytes), Sealed: r.Memtables(), Version: r.State().Version,
 		}, r.State().LastSeq)

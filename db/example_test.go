@@ -1,11 +1,13 @@
 package db_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log"
 	"os"
+	"path/filepath"
 	"time"
 
 	"lsmdb/db"
@@ -193,6 +195,122 @@ func ExampleDB_Apply_context() {
 	// Output:
 	// <nil>
 	// context canceled
+}
+
+func ExampleDB_Keyspace() {
+	d := openExample()
+	defer d.Close()
+	users, mails := d.Keyspace([]byte("user/")), d.Keyspace([]byte("mail/"))
+	users.Put([]byte("ann"), []byte("Ann"))
+
+	b := d.NewBatch() // all or nothing, in both
+	b.In(users).Put([]byte("bob"), []byte("Bob"))
+	b.In(mails).Put([]byte("bob@example.com"), []byte("bob"))
+	if err := d.Apply(context.Background(), b); err != nil {
+		log.Fatal(err)
+	}
+	it, err := users.NewIterator(nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer it.Close()
+	for key, value := range it.All() {
+		fmt.Printf("%s=%s ", key, value)
+	}
+	fmt.Println(it.Err())
+	fmt.Println(d.Has([]byte("user/bob"))) // the database shows all keys
+	// Output:
+	// ann=Ann bob=Bob <nil>
+	// true <nil>
+}
+
+func ExampleSnapshot_In() {
+	d := openExample()
+	defer d.Close()
+	users, mails := d.Keyspace([]byte("user/")), d.Keyspace([]byte("mail/"))
+	users.Put([]byte("ann"), []byte("before"))
+	mails.Put([]byte("ann@example.com"), []byte("before"))
+	s, err := d.NewSnapshot() // one instant for all keyspaces
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer s.Close()
+	mails.Put([]byte("ann@example.com"), []byte("after"))
+
+	user, _ := s.In(users).Get([]byte("ann"))
+	mail, _ := s.In(mails).Get([]byte("ann@example.com"))
+	fmt.Printf("%s, %s\n", user, mail)
+	// Output: before, before
+}
+
+func ExamplePrefixRange() {
+	start, end := db.PrefixRange([]byte("user/"))
+	fmt.Printf("%q to %q\n", start, end)
+	// Output: "user/" to "user0"
+}
+
+func ExampleDB_NewCheckpoint() {
+	dir, err := os.MkdirTemp("", "lsmdb-example-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	d, err := db.Open(filepath.Join(dir, "db"), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer d.Close()
+	d.Put([]byte("k"), []byte("before"))
+	c, err := d.NewCheckpoint(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	d.Put([]byte("k"), []byte("after"))
+
+	if err := c.Link(filepath.Join(dir, "copy")); err != nil { // takes no room on the same file system
+		log.Fatal(err)
+	}
+	copied, err := db.Open(filepath.Join(dir, "copy"), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer copied.Close()
+	value, err := copied.Get([]byte("k"))
+	fmt.Printf("%s %v\n", value, err)
+	// Output: before <nil>
+}
+
+func ExampleRestore() {
+	dir, err := os.MkdirTemp("", "lsmdb-example-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	ctx := context.Background()
+	d := openExample()
+	defer d.Close()
+	d.Put([]byte("hello"), []byte("world"))
+	c, err := d.NewCheckpoint(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	var backup bytes.Buffer // or a file, a pipe, a connection
+	if _, err := c.WriteTo(&backup); err != nil {
+		log.Fatal(err)
+	}
+	if err := db.Restore(ctx, &backup, filepath.Join(dir, "restored")); err != nil {
+		log.Fatal(err)
+	}
+	restored, err := db.Open(filepath.Join(dir, "restored"), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer restored.Close()
+	value, err := restored.Get([]byte("hello"))
+	fmt.Printf("%s %v\n", value, err)
+	// Output: world <nil>
 }
 
 func ExampleDB_Metrics() {

@@ -3,6 +3,7 @@
 package db_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +15,8 @@ import (
 
 	"lsmdb/db"
 	"lsmdb/internal/tests/fixture"
+	"lsmdb/internal/vfs"
+	"lsmdb/sstable"
 )
 
 // TestReadOnly: it writes nothing at all, serves the WAL, several may share it, a
@@ -195,4 +198,51 @@ func TestVerifyFindsFlips(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestZstdBelowLevelOne: what was flushed is stored by Snappy, what was compacted into the
+// deepest level by Zstandard, and a database without it reads both.
+func TestZstdBelowLevelOne(t *testing.T) {
+	dir := t.TempDir()
+	options := &db.Options{Compression: db.Zstd, MemtableBytes: 64 << 10}
+	d, err := db.Open(dir, options)
+	fixture.Must(t, err)
+	for _, want := range []sstable.Compression{sstable.CompressionSnappy, sstable.CompressionZstd} {
+		for i := range 100 {
+			fixture.Must(t, d.Put(fmt.Appendf(nil, "key%d", i), bytes.Repeat([]byte("compressible "), i), db.NoSync))
+		}
+		fixture.Must(t, d.Flush(t.Context()))
+		if want == sstable.CompressionZstd {
+			fixture.Must(t, d.Compact(t.Context(), nil, nil))
+		}
+		fixture.Must(t, d.Close())
+		stored := map[sstable.Compression]int{}
+		names, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+		fixture.Must(t, err)
+		for _, name := range names {
+			table, err := sstable.Open(vfs.OS, name, sstable.ReaderOptions{})
+			fixture.Must(t, err)
+			for info, err := range table.Blocks() {
+				fixture.Must(t, err)
+				if info.Type == sstable.BlockData {
+					stored[info.Compression]++
+				}
+			}
+			fixture.Must(t, table.Close())
+		}
+		if stored[want] < 10 || stored[sstable.CompressionSnappy+sstable.CompressionZstd-want] > 0 {
+			t.Errorf("blocks by compression: %v, want %s", stored, want)
+		}
+		d, err = db.Open(dir, &db.Options{})
+		fixture.Must(t, err)
+		for i := range 100 {
+			if value, err := d.Get(fmt.Appendf(nil, "key%d", i)); err != nil || len(value) != 13*i {
+				t.Fatalf("key%d: %d bytes, %v", i, len(value), err)
+			}
+		}
+		fixture.Must(t, d.Close())
+		d, err = db.Open(dir, options)
+		fixture.Must(t, err)
+	}
+	fixture.Must(t, d.Close())
 }

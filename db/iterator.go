@@ -3,6 +3,7 @@ package db
 import (
 	"bytes"
 	"iter"
+	"slices"
 	"time"
 
 	"lsmdb/internal/view"
@@ -47,6 +48,23 @@ func (o *IterOptions) bounds() (lower, upper []byte) {
 	return lower, upper
 }
 
+// rangeIn returns the range of whole keys that is [start, end) within the keys with a
+// prefix. A nil end is the end of these.
+func rangeIn(prefix, start, end []byte) (wholeStart, wholeEnd []byte) {
+	if len(prefix) == 0 {
+		return start, end
+	}
+	if end == nil {
+		return slices.Concat(prefix, start), afterPrefix(prefix)
+	}
+	return slices.Concat(prefix, start), slices.Concat(prefix, end)
+}
+
+// PrefixRange returns the range [start, end) of all keys with a prefix. A nil end, after a
+// prefix that is empty or nothing but bytes 0xff, means that nothing follows them. The
+// slices are new.
+func PrefixRange(prefix []byte) (start, end []byte) { return rangeIn(prefix, nil, nil) }
+
 // afterPrefix returns the first key after all keys with the prefix, nil where none
 // is.
 func afterPrefix(prefix []byte) []byte {
@@ -72,7 +90,11 @@ func afterPrefix(prefix []byte) []byte {
 // to the iterator and are valid until its next move. An iterator is used by one goroutine
 // at a time and must be closed: until then the files and the memory of what it shows
 // are kept.
-type Iterator struct{ walk view.Iterator }
+type Iterator struct {
+	walk   view.Iterator
+	prefix []byte // of the keyspace, in every key and never shown
+	whole  []byte // the last key that was sought, with the prefix
+}
 
 // NewIterator returns an iterator over what is visible now.
 func (d *DB) NewIterator(o *IterOptions) (*Iterator, error) {
@@ -81,11 +103,14 @@ func (d *DB) NewIterator(o *IterOptions) (*Iterator, error) {
 	}
 	// The state is loaded before the sequence number: see view.Published.
 	r := d.published.Enter()
-	return newIterator(d, r, view.At{Seq: d.published.Visible()}, o)
+	return newIterator(d, r, view.At{Seq: d.published.Visible()}, nil, o)
 }
 
-func newIterator(d *DB, r view.Reading, at view.At, o *IterOptions) (*Iterator, error) {
-	return &Iterator{r.NewIterator(at, o.forView(), &d.closed)}, nil
+// newIterator returns an iterator over the keys with a prefix, which it does not show.
+func newIterator(d *DB, r view.Reading, at view.At, prefix []byte, o *IterOptions) (*Iterator, error) {
+	v := o.forView()
+	v.Lower, v.Upper = rangeIn(prefix, v.Lower, v.Upper)
+	return &Iterator{walk: r.NewIterator(at, v, &d.closed), prefix: prefix}, nil
 }
 
 // First moves to the first key of the range.
@@ -95,10 +120,19 @@ func (it *Iterator) First() bool { return it.walk.First() }
 func (it *Iterator) Last() bool { return it.walk.Last() }
 
 // SeekGE moves to the first key of the range at or after key.
-func (it *Iterator) SeekGE(key []byte) bool { return it.walk.SeekGE(key) }
+func (it *Iterator) SeekGE(key []byte) bool { return it.walk.SeekGE(it.seek(key)) }
 
 // SeekLT moves to the last key of the range before key.
-func (it *Iterator) SeekLT(key []byte) bool { return it.walk.SeekLT(key) }
+func (it *Iterator) SeekLT(key []byte) bool { return it.walk.SeekLT(it.seek(key)) }
+
+// seek returns the whole key.
+func (it *Iterator) seek(key []byte) []byte {
+	if len(it.prefix) == 0 {
+		return key
+	}
+	it.whole = append(append(it.whole[:0], it.prefix...), key...)
+	return it.whole
+}
 
 // Next moves to the next key.
 func (it *Iterator) Next() bool { return it.walk.Next() }
@@ -110,7 +144,13 @@ func (it *Iterator) Prev() bool { return it.walk.Prev() }
 func (it *Iterator) Valid() bool { return it.walk.Valid() }
 
 // Key returns the key, nil when not Valid.
-func (it *Iterator) Key() []byte { return it.walk.Key() }
+func (it *Iterator) Key() []byte {
+	key := it.walk.Key()
+	if key == nil {
+		return nil
+	}
+	return key[len(it.prefix):]
+}
 
 // Value returns the value, nil when not Valid and empty with KeysOnly.
 func (it *Iterator) Value() []byte { return it.walk.Value() }

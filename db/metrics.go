@@ -25,6 +25,9 @@ type Metrics struct {
 	Filter   FilterMetrics   `json:"filter"`
 	Snapshot SnapshotMetrics `json:"snapshots"`
 	Iterator IteratorMetrics `json:"iterators"`
+
+	Checkpoint CheckpointMetrics `json:"checkpoints"`
+
 	Files    FileMetrics     `json:"files"`
 	Recovery RecoveryMetrics `json:"recovery"`
 }
@@ -86,6 +89,7 @@ type JobMetrics struct {
 	Jobs         uint64        `json:"jobs"`
 	Running      int           `json:"running"`
 	Moves        uint64        `json:"moves"` // tables moved down without being rewritten
+	Drops        uint64        `json:"drops"` // jobs that removed tables without reading them
 	BytesRead    uint64        `json:"bytes_read"`
 	BytesWritten uint64        `json:"bytes_written"`
 	EntriesIn    uint64        `json:"entries_in"`
@@ -129,6 +133,12 @@ type FilterMetrics struct {
 type SnapshotMetrics struct {
 	Open   int    `json:"open"`
 	Oldest uint64 `json:"oldest"` // its sequence number; 0 when none is open
+}
+
+// CheckpointMetrics describes the open checkpoints and what only they keep.
+type CheckpointMetrics struct {
+	Open       int   `json:"open"`
+	TableBytes int64 `json:"table_bytes"` // of tables that are not in the tree any more
 }
 
 // IteratorMetrics describes the open iterators and what only they keep.

@@ -20,6 +20,7 @@ func (d *DB) Metrics() Metrics {
 	}
 	pinned := d.published.Pinned()
 	m.Iterator = IteratorMetrics{Open: int(pinned.Iterators), MemtableBytes: pinned.MemtableBytes}
+	m.Checkpoint = CheckpointMetrics{Open: pinned.Pins, TableBytes: pinned.TableBytes}
 	for _, sealed := range state.Sealed {
 		m.Memtable.SealedBytes += sealed.UsedBytes()
 		m.Memtable.SealedCount += sealed.Len()

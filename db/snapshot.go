@@ -15,6 +15,10 @@ type Snapshot struct {
 	at     view.At
 	held   *stages.Snapshot // nil in a read-only database, where nothing is ever dropped
 	closed atomic.Bool
+
+	// A view has its original and a prefix, and nothing else; see In.
+	of     *Snapshot
+	prefix []byte
 }
 
 // NewSnapshot returns a snapshot of what is visible now. Close it.
@@ -32,6 +36,18 @@ func (d *DB) NewSnapshot() (*Snapshot, error) {
 	return s, nil
 }
 
+// In returns the same snapshot as it is seen from a keyspace: keys are those of k, whatever
+// keyspace s is seen from. Closing either closes both.
+func (s *Snapshot) In(k *Keyspace) *Snapshot { return &Snapshot{of: s.original(), prefix: k.prefix} }
+
+// original returns the snapshot that is registered.
+func (s *Snapshot) original() *Snapshot {
+	if s.of != nil {
+		return s.of
+	}
+	return s
+}
+
 // Get returns a copy of the value that key had, or ErrNotFound.
 func (s *Snapshot) Get(key []byte) ([]byte, error) { return s.AppendValue(nil, key) }
 
@@ -41,7 +57,12 @@ func (s *Snapshot) AppendValue(dst, key []byte) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	return appendValue(dst, r, s.at, key)
+	if len(s.prefix) > 0 {
+		w := whole(s.prefix, key)
+		defer wholes.Put(w)
+		key = *w
+	}
+	return appendValue(dst, r, s.original().at, key)
 }
 
 // Has reports whether key had a value.
@@ -50,7 +71,12 @@ func (s *Snapshot) Has(key []byte) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return has(r, s.at, key)
+	if len(s.prefix) > 0 {
+		w := whole(s.prefix, key)
+		defer wholes.Put(w)
+		key = *w
+	}
+	return has(r, s.original().at, key)
 }
 
 // GetSize returns the length of the value that key had; see DB.GetSize.
@@ -69,11 +95,12 @@ func (s *Snapshot) NewIterator(o *IterOptions) (*Iterator, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newIterator(s.db, r, s.at, o)
+	return newIterator(s.original().db, r, s.original().at, s.prefix, o)
 }
 
 // Close releases what only the snapshot needed. It is idempotent.
 func (s *Snapshot) Close() error {
+	s = s.original()
 	if s.closed.CompareAndSwap(false, true) && s.held != nil {
 		s.db.pipeline.Release(s.held)
 	}
@@ -84,6 +111,7 @@ func (s *Snapshot) Close() error {
 // asked whether it is open: what is published after a Close may lack versions that only
 // this snapshot needed.
 func (s *Snapshot) enter() (view.Reading, error) {
+	s = s.original()
 	r := s.db.published.Enter()
 	if s.closed.Load() || s.db.closed.Load() {
 		r.Leave()

@@ -1,7 +1,6 @@
 package db
 
 import (
-	"bytes"
 	"context"
 	"time"
 
@@ -56,10 +55,6 @@ func (d *DB) DeleteRange(start, end []byte, w ...Durability) error {
 	d.giveBack(c)
 	return err
 }
-
-// PrefixRange returns the bounds of all keys that start with prefix, as DeleteRange and
-// IterOptions want them; a nil end is open.
-func PrefixRange(prefix []byte) (start, end []byte) { return bytes.Clone(prefix), afterPrefix(prefix) }
 
 // Merge makes of the value of key what Options.Merger makes of it and operand, when it is
 // read or compacted. A key that was deleted, or that a range delete covers, has no value
@@ -171,14 +166,15 @@ func (d *DB) enqueue(ctx context.Context, c *stages.Commit, w []Durability) erro
 //
 // Errors: those of Put, and ErrBatchTooLarge.
 func (d *DB) Apply(ctx context.Context, b *Batch, w ...Durability) error {
-	if err := b.claimFor(ctx, d); err != nil {
+	b, err := b.claimFor(ctx, d)
+	if err != nil {
 		return err
 	}
 	defer b.inUse.Store(false)
 	c := d.takeCommit()
 	buffer := c.Operations
 	c.Operations = b.ops
-	err := d.commit(ctx, c, w)
+	err = d.commit(ctx, c, w)
 	if !c.Abandoned() { // then the Writer will still come across it
 		c.Operations = buffer
 		d.giveBack(c)
@@ -196,7 +192,8 @@ func (d *DB) Sync(ctx context.Context) error { return d.Apply(ctx, d.NewBatch(),
 // Pending has resolved by then. Ctx bounds the wait for a place in the queue only: an
 // error of Submit means that nothing was or will be written.
 func (d *DB) Submit(ctx context.Context, b *Batch, w ...Durability) (*Pending, error) {
-	if err := b.claimFor(ctx, d); err != nil {
+	b, err := b.claimFor(ctx, d)
+	if err != nil {
 		return nil, err
 	}
 	defer b.inUse.Store(false)

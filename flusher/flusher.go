@@ -3,27 +3,68 @@
 package flusher
 
 import (
+	"bytes"
 	"context"
 	"errors"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/output"
+	"lsmdb/internal/ranges"
 	"lsmdb/manifest"
+	"lsmdb/memtable"
 )
 
-// Run writes entries, a memtable in internal order, to one durable table. Versions
-// that no reader can see, given the live snapshots in ascending order, are left
-// out; deletes stay, because older versions may lie in the tree. There is no table
-// when there is no entry.
+// Run writes a memtable's entries, in internal order, and its range deletes to one
+// durable table. Versions that no reader can see are left out; deletes stay, because older
+// versions may lie in the tree. There is no table when there is nothing to write.
 //
 // It ends early with the cause of ctx. On any error no file is left behind and the
 // same entries may be tried again, except after output.ErrDirectorySync. The
 // iterator stays the caller's to close.
-func Run(ctx context.Context, dir *output.Directory, entries base.Iterator, snapshots []base.Seq) ([]*manifest.TableMeta, error) {
+func Run(ctx context.Context, dir *output.Directory, entries base.Iterator, deletes *ranges.List, readers output.Readers) ([]*manifest.TableMeta, error) {
 	var courtesy base.Courtesy
-	tables := output.NewTables(dir, nil)
-	if _, err := tables.Copy(ctx, entries, output.NewRetention(snapshots, nil), func() { courtesy.Give() }); err != nil {
+	tables := output.NewTables(dir, 0, nil)
+	retention := dir.NewRetention(output.Scope{Readers: readers, Ranges: deletes})
+	tables.Ranges(retention.Keep(), nil)
+	if _, err := tables.Copy(ctx, entries, retention, func() { courtesy.Give() }); err != nil {
 		return nil, errors.Join(err, tables.Abort())
 	}
 	return tables.Finish()
 }
+
+// RangeDeletes returns those of a memtable as a table can hold them: none reaches farther
+// than all that is older than the memtable, which is in the tree, and what is in itself.
+// Behind that there is nothing to delete.
+func RangeDeletes(m *memtable.Memtable, tree *manifest.Version) *ranges.List {
+	deletes := ranges.Merge(m.Ranges()...)
+	if deletes.Empty() {
+		return nil
+	}
+	var end []byte // behind every key; it may be the successor of the longest key
+	reach := func(bound []byte) {
+		if bytes.Compare(bound, end) > 0 {
+			end = bound
+		}
+	}
+	it := m.NewIterator()
+	defer it.Close()
+	if it.Last() {
+		reach(successor(it.Key().UserKey()))
+	}
+	for _, tables := range tree.Levels {
+		for _, t := range tables {
+			if t.LargestExcluded() {
+				reach(t.Largest.UserKey())
+			} else {
+				reach(successor(t.Largest.UserKey()))
+			}
+		}
+	}
+	if end == nil {
+		return nil
+	}
+	return deletes.Clip(nil, end)
+}
+
+// successor returns the first key behind another one.
+func successor(key []byte) []byte { return append(bytes.Clone(key), 0) }

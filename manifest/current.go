@@ -54,7 +54,7 @@ func ReadCurrent(fs vfs.Files, dir string) (Current, error) {
 	if err != nil {
 		return Current{}, err
 	}
-	c, err := decodeCurrent(text)
+	c, err := DecodeCurrent(text)
 	if err != nil {
 		return Current{}, base.DamageAt(path, 0, err)
 	}
@@ -65,8 +65,8 @@ func ReadCurrent(fs vfs.Files, dir string) (Current, error) {
 // holds either what it held or c. Once it returns nil it holds c. After
 // a *base.ShortageError it certainly holds what it held.
 func WriteCurrent(fs vfs.Files, dir string, c Current) error {
-	text := c.encode()
-	if _, err := decodeCurrent(text); err != nil {
+	text := c.Encode()
+	if _, err := DecodeCurrent(text); err != nil {
 		panic(fmt.Sprintf("invariant: CURRENT cannot hold %q: %v", text, err))
 	}
 	path := filepath.Join(dir, base.CurrentName)
@@ -88,8 +88,8 @@ func WriteCurrent(fs vfs.Files, dir string, c Current) error {
 	return nil
 }
 
-// encode returns the text of the file.
-func (c Current) encode() []byte {
+// Encode returns the text of the file.
+func (c Current) Encode() []byte {
 	text := fmt.Appendf(nil, "%s%d\nmanifest %d\n", currentTitle, currentVersion, c.Manifest)
 	if m := c.Clean; m != nil {
 		text = fmt.Appendf(text, "clean %d %d %d\n", m.ManifestEnd, m.WAL, m.WALEnd)
@@ -101,9 +101,9 @@ func appendChecksumLine(text []byte) []byte {
 	return fmt.Appendf(text, "%s%08x\n", checksumTitle, base.Checksum(0, text))
 }
 
-// decodeCurrent checks the checksum before anything else, so that damage never
-// passes for another version. Then only the exact text that encode gives counts.
-func decodeCurrent(text []byte) (Current, error) {
+// DecodeCurrent reads the text of the file. It checks the checksum before anything else, so that damage never
+// passes for another version. Then only the exact text that Encode gives counts.
+func DecodeCurrent(text []byte) (Current, error) {
 	covered := text[:max(0, len(text)-checksumLineBytes)]
 	if !bytes.Equal(appendChecksumLine(bytes.Clone(covered)), text) {
 		return Current{}, errors.New("the checksum line is missing or does not fit")
@@ -121,7 +121,7 @@ func decodeCurrent(text []byte) (Current, error) {
 	case found == 5:
 		c.Clean = &mark
 	}
-	if !bytes.Equal(c.encode(), text) { // more, less or something else was there
+	if !bytes.Equal(c.Encode(), text) { // more, less or something else was there
 		return Current{}, fmt.Errorf("not the text of a CURRENT: %q", covered)
 	}
 	return c, c.check()

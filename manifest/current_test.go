@@ -95,7 +95,7 @@ func TestCurrentRoundTrip(t *testing.T) {
 func TestCurrentDamaged(t *testing.T) {
 	mem := newDir(t)
 	for _, c := range currents {
-		whole := c.encode()
+		whole := c.Encode()
 		refuse := func(damaged []byte) {
 			t.Helper()
 			put(t, mem, base.CurrentName, damaged)
@@ -244,18 +244,18 @@ func TestWriteCurrentRefusesNonsense(t *testing.T) {
 
 func FuzzDecodeCurrent(f *testing.F) {
 	for _, c := range currents {
-		f.Add(c.encode()[:len(c.encode())-checksumLineBytes])
-		f.Add(c.encode())
+		f.Add(c.Encode()[:len(c.Encode())-checksumLineBytes])
+		f.Add(c.Encode())
 	}
 	f.Add([]byte("lsmdb-current 1\nmanifest ../../etc/passwd\n"))
 	f.Add([]byte("lsmdb-current 1\nmanifest /1\nclean -1 99999999999999999999 1\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		if c, err := decodeCurrent(bytes.Clone(text)); err == nil && !bytes.Equal(c.encode(), text) {
+		if c, err := DecodeCurrent(bytes.Clone(text)); err == nil && !bytes.Equal(c.Encode(), text) {
 			t.Fatalf("%q is accepted as %+v without a checksum of its own", text, c)
 		}
 		text = appendChecksumLine(text) // damage to the text alone would never get past the checksum
-		c, err := decodeCurrent(text)
-		if err == nil && !bytes.Equal(c.encode(), text) {
+		c, err := DecodeCurrent(text)
+		if err == nil && !bytes.Equal(c.Encode(), text) {
 			t.Fatalf("%q decodes to %+v", text, c)
 		}
 	})

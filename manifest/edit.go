@@ -117,7 +117,11 @@ func (t *TableMeta) appendTo(dst []byte) []byte {
 	}
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(t.EarliestExpiry))
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(t.LatestExpiry))
-	return binary.AppendUvarint(dst, uint64(t.Placeholder))
+	dst = binary.AppendUvarint(dst, uint64(t.Placeholder))
+	if t.HalfExpiry != 0 {
+		dst = binary.LittleEndian.AppendUint64(dst, uint64(t.HalfExpiry))
+	}
+	return dst
 }
 
 // DecodeEdit decodes an edit and checks everything that can be checked without a
@@ -261,6 +265,14 @@ func (r *fieldReader) extension(t *TableMeta) {
 		t.LatestExpiry = int64(binary.LittleEndian.Uint64(expiries[8:]))
 	}
 	t.Placeholder = base.Seq(r.uvarint("placeholder"))
+	if len(r.rest) > 0 {
+		if half := r.take("half expiry", 8); r.err == nil {
+			t.HalfExpiry = int64(binary.LittleEndian.Uint64(half))
+		}
+		if r.err == nil && t.HalfExpiry == 0 {
+			r.err = fmt.Errorf("half expiry is there without need")
+		}
+	}
 	if r.err == nil && !t.extended() {
 		r.err = fmt.Errorf("table %d is described as extended without need", t.Number)
 	}

@@ -57,6 +57,9 @@ func extend(rng *rand.Rand, meta *TableMeta) {
 		meta.Merges = 1 + rng.Uint64N(8)
 	case 2:
 		meta.Expiring, meta.EarliestExpiry, meta.LatestExpiry = 2, -rng.Int64(), rng.Int64()
+		if 2*meta.Expiring >= meta.Entries {
+			meta.HalfExpiry = meta.LatestExpiry / 2
+		}
 	case 3:
 		meta.Placeholder, meta.SmallestSeq = 1, meta.LargestSeq
 		meta.Renumber(meta.LargestSeq)
@@ -170,7 +173,10 @@ func TestDecodeEditRefuses(t *testing.T) {
 		{"without need", extended(key("b"), 2, 0, 0, 0, 0, 0, 0)},
 		{"expiries of 16 bytes exceeds", field(7, 1, 9, 100, uint64(1), key("a"), key("b"), 5, 5, 2, 0, 0, 0, 1, 0, uint64(0))},
 		{"placeholder is malformed", field(7, 1, 9, 100, uint64(1), key("a"), key("b"), 5, 5, 2, 0, 0, 0, 1, 0, uint64(0), uint64(0))},
-		{"1 bytes too many", field(7, append(extended(key("b"), 2, 0, 1, 0, 0, 0, 0)[2:], 0))},
+		{"half expiry of 8 bytes exceeds what remains (1)", field(7, append(extended(key("b"), 2, 0, 1, 0, 0, 0, 0)[2:], 0))},
+		{"half expiry is there without need", field(7, append(extended(key("b"), 2, 0, 0, 2, 4, 6, 0)[2:], make([]byte, 8)...))},
+		{"half of 2 entries ends at 3, 2 of them from 4 to 6", field(7, append(extended(key("b"), 2, 0, 0, 2, 4, 6, 0)[2:], 3, 0, 0, 0, 0, 0, 0, 0))},
+		{"1 bytes too many", field(7, append(extended(key("b"), 2, 0, 0, 2, 4, 6, 0)[2:], 5, 0, 0, 0, 0, 0, 0, 0, 0))},
 		{"tag 6 follows one with tag 7", join(extended(key("b"), 2, 0, 1, 0, 0, 0, 0), field(6))},
 		{"3 merges", extended(key("b"), 2, 0, 3, 0, 0, 0, 0)},
 		{"2 merges, 1 expiring", extended(key("b"), 2, 0, 2, 1, 0, 0, 0)},

@@ -97,11 +97,11 @@ func TestPageManifest(t *testing.T) {
 func TestPageCurrent(t *testing.T) {
 	want := Current{Manifest: 12, Clean: &CleanMark{ManifestEnd: 4242, WAL: 14, WALEnd: 8192}}
 	text := example(t, "current")
-	got, err := decodeCurrent(text)
+	got, err := DecodeCurrent(text)
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("decoded %+v, %v", got, err)
 	}
-	if again := want.encode(); !bytes.Equal(again, text) {
+	if again := want.Encode(); !bytes.Equal(again, text) {
 		t.Errorf("encoded %q", again)
 	}
 	// The comments of the example say what the bytes spell.

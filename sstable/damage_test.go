@@ -46,13 +46,17 @@ func smallTable(t testing.TB) ([]byte, model) {
 }
 
 // richTable has one of everything.
-func richTable(t testing.TB) ([]byte, model) {
+func richTable(t testing.TB) ([]byte, model) { return richTableOf(t, CompressionSnappy) }
+
+func zstdTable(t testing.TB) ([]byte, model) { return richTableOf(t, CompressionZstd) }
+
+func richTableOf(t testing.TB, c Compression) ([]byte, model) {
 	items := sortItems([]item{
 		set("apple", 9, "red"), merging("apple", 8, "green"), expiring("bird", 7, -5, "sings"), expiring("cow", 3, 1<<40, ""), tombstone("dog", 2),
 		merging("egg", 6, ""), set("fish", 5, ""),
 		expiring("large", 4, -7, strings.Repeat("x", minLargeBytes)), set("large", 3, strings.Repeat("y", minLargeBytes)), set("less", 2, ""),
 	})
-	data, _ := writeRanges(t, items, deleted("cat dog 4", "coal eel 6", "z zz 1"), WriterOptions{BlockBytes: 60, FilterBitsPerKey: 8, Compression: CompressionSnappy})
+	data, _ := writeRanges(t, items, deleted("cat dog 4", "coal eel 6", "z zz 1"), WriterOptions{BlockBytes: 60, FilterBitsPerKey: 8, Compression: c})
 	return data, items
 }
 
@@ -116,7 +120,7 @@ func exercise(t testing.TB, data []byte, o ReaderOptions, m model) error {
 }
 
 func TestEveryBitFlipIsFound(t *testing.T) {
-	for _, table := range []func(testing.TB) ([]byte, model){smallTable, richTable} {
+	for _, table := range []func(testing.TB) ([]byte, model){smallTable, richTable, zstdTable} {
 		data, m := table(t)
 		if err := exercise(t, data, ReaderOptions{}, m); err != nil {
 			t.Fatal(err)
@@ -318,8 +322,9 @@ func TestMalformedBlocksNeverPanic(t *testing.T) {
 	data, _ := smallTable(t)
 	plain, _ := write(t, numbered(5), WriterOptions{FilterBitsPerKey: 10})
 	rich, _ := richTable(t)
+	zstd, _ := zstdTable(t)
 	rng := rand.New(rand.NewPCG(3, 4))
-	for _, sound := range [][]byte{data, plain, rich} {
+	for _, sound := range [][]byte{data, plain, rich, zstd} {
 		at := parts(t, sound)
 		for i := range 1500 {
 			kind := BlockType(1 + i%5)

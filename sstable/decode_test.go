@@ -37,7 +37,7 @@ func TestPropertiesRefuse(t *testing.T) {
 		"number":            {"\x01\x01\x00", "property 1: number of 1 bytes"},
 		"tag":               {"\xff", "malformed tag"},
 		"length":            {"\x01\xff", "beyond the block"},
-		"new":               {full + "\x15\x00", "property 21: lsmdb: incompatible format: unknown table property"},
+		"new":               {full + "\x16\x00", "property 22: lsmdb: incompatible format: unknown table property"},
 		"needless":          {full + "\x0d\x08" + strings.Repeat("\x00", 8), "property 13: 0, which is not told"},
 		"not a number":      {full + "\x0d\x01\x01", "property 13: number of 1 bytes"},
 		"order":             {with(func(p *Properties) { p.Merges = 1 }) + "\x0d\x08\x01\x00\x00\x00\x00\x00\x00\x00", "property 13: follows property 14"},
@@ -88,7 +88,7 @@ func TestPropertiesRefuse(t *testing.T) {
 func TestPropertiesOfTheFuture(t *testing.T) {
 	data, _ := write(t, numbered(3), WriterOptions{FilterBitsPerKey: 10})
 	at := parts(t, data)[BlockProperties]
-	for field, want := range map[string]error{"\x15\x01x": base.ErrIncompatible, "\x80\x01\x01x": nil} {
+	for field, want := range map[string]error{"\x16\x01x": base.ErrIncompatible, "\x80\x01\x01x": nil} {
 		payload := append(bytes.Clone(data[at.offset:at.end()-blockTrailerBytes]), field...)
 		sealed := appendBlock(bytes.Clone(data[:at.offset]), payload, BlockProperties, CompressionNone, testIdentity, at.offset)
 		sealed = footer{extent{at.offset, int64(len(sealed)) - at.offset}, testIdentity}.appendTo(sealed)

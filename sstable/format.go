@@ -18,8 +18,6 @@ import (
 	"encoding/binary"
 	"fmt"
 
-	"github.com/golang/snappy"
-
 	"lsmdb/internal/base"
 )
 
@@ -42,18 +40,6 @@ func (t BlockType) String() string { return base.NameOf(blockTypeNames, "type", 
 
 func (t BlockType) known() bool { return t >= BlockData && t <= BlockRangeDelete }
 
-// Compression is the sentinel that says how a block's payload is stored.
-type Compression uint8
-
-const (
-	CompressionNone   Compression = 0 // stored as it is
-	CompressionSnappy Compression = 1 // the block format of Snappy
-)
-
-var compressionNames = []string{"none", "snappy"}
-
-func (c Compression) String() string { return base.NameOf(compressionNames, "compression", c) }
-
 const (
 	formatVersion = 1
 
@@ -64,10 +50,6 @@ const (
 	// memory: the longest value, its key and room for a large configured block, with a
 	// wide margin.
 	maxPayloadBytes = 512 << 20
-
-	// maxExpansion is more than Snappy can expand: a copy of three bytes yields at
-	// most 64. A claim beyond it is damage, noticed before memory is allocated.
-	maxExpansion = 24
 )
 
 // Identity derives what a table is bound to from the database and the file number
@@ -120,24 +102,12 @@ func checkBlock(raw []byte, want BlockType, identity uint64, offset int64) ([]by
 	switch {
 	case !t.known():
 		return nil, 0, fmt.Errorf("%w: unknown block type (%s)", base.ErrIncompatible, t)
-	case c > CompressionSnappy:
+	case c > CompressionZstd:
 		return nil, 0, fmt.Errorf("%w: unknown compression type (%s)", base.ErrIncompatible, c)
 	case t != want:
 		return nil, 0, fmt.Errorf("%s block where a %s block belongs", t, want)
 	}
 	return payload, c, nil
-}
-
-// decompress undoes Snappy, into dst where that is large enough.
-func decompress(dst, stored []byte) ([]byte, error) {
-	n, err := snappy.DecodedLen(stored)
-	if err != nil {
-		return nil, err
-	}
-	if n > maxPayloadBytes || int64(n) > maxExpansion*int64(len(stored)) {
-		return nil, fmt.Errorf("%d compressed bytes claim to hold %d", len(stored), n)
-	}
-	return snappy.Decode(resize(dst, int64(n)), stored)
 }
 
 // footer is the fixed end of a table and the only thing in it that is found by its

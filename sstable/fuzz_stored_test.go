@@ -49,6 +49,9 @@ func FuzzStoredBlock(f *testing.F) {
 	plain := bytes.Repeat([]byte("compressible "), 30)
 	f.Add(snappy.Encode(nil, plain), uint8(BlockData), uint8(CompressionSnappy), int64(0))
 	f.Add(plain, uint8(BlockIndex), uint8(CompressionNone), int64(1<<40))
+	f.Add(CompressionZstd.compress(nil, plain), uint8(BlockData), uint8(CompressionZstd), int64(0))
+	f.Add(CompressionZstd.compress(nil, make([]byte, 300<<10)), uint8(BlockIndex), uint8(CompressionZstd), int64(0))
+	f.Add([]byte{0x28, 0xb5, 0x2f, 0xfd, 0xe0, 0xff, 0xff, 0xff, 0x1f, 0, 0, 0, 0, 1, 0, 0}, uint8(BlockData), uint8(CompressionZstd), int64(7))
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0x0f}, uint8(BlockData), uint8(CompressionSnappy), int64(7))
 	f.Add([]byte{0x80, 0x80, 0x80, 0x80, 0x02, 0xfe, 0, 0}, uint8(BlockData), uint8(CompressionSnappy), int64(7))
 	f.Add([]byte{}, uint8(BlockRangeDelete), uint8(9), int64(7))
@@ -62,7 +65,7 @@ func FuzzStoredBlock(f *testing.F) {
 		}
 		sealed := appendBlock(nil, stored, want, Compression(compression), testIdentity, offset)
 		payload, c, err := checkBlock(sealed, want, testIdentity, offset)
-		if known := want.known() && Compression(compression) <= CompressionSnappy; known != (err == nil) {
+		if known := want.known() && Compression(compression) <= CompressionZstd; known != (err == nil) {
 			t.Fatalf("%s, %s: %v", want, Compression(compression), err)
 		}
 		if err != nil {
@@ -76,14 +79,16 @@ func FuzzStoredBlock(f *testing.F) {
 				t.Fatal("accepted at another place or for another table")
 			}
 		}
-		if c == CompressionSnappy {
-			out, err := decompress(nil, payload)
-			if err == nil && int64(len(out)) > maxExpansion*int64(len(payload)) || cap(out) > maxExpansion*len(payload)+64 {
-				t.Fatalf("%d bytes became %d, in memory %d", len(payload), len(out), cap(out))
-			}
-			if out, err = decompress(nil, snappy.Encode(nil, stored)); err != nil || !bytes.Equal(out, stored) {
-				t.Fatalf("a round trip: %v", err)
-			}
+		if c == CompressionNone {
+			return
+		}
+		maxExpansion := map[Compression]int{CompressionSnappy: maxSnappyExpansion, CompressionZstd: maxZstdExpansion}[c]
+		out, err := c.decompress(nil, payload)
+		if err == nil && len(out) > maxExpansion*len(payload) || cap(out) > maxExpansion*len(payload)+64 {
+			t.Fatalf("%d bytes became %d, in memory %d", len(payload), len(out), cap(out))
+		}
+		if out, err = c.decompress(nil, c.compress(nil, stored)); err != nil || !bytes.Equal(out, stored) {
+			t.Fatalf("a round trip: %v", err)
 		}
 	})
 }

@@ -56,6 +56,9 @@ func (h *Handle) Table() (*Table, error) {
 	return t, nil
 }
 
+// ReadAt fills p with what lies at offset in the file, as it is: nothing is checked.
+func (h *Handle) ReadAt(p []byte, offset int64) error { return h.source.readAt(p, offset) }
+
 // Retire tells that the table left the tree: its cached blocks make room at once. What
 // is still read of it, through an older version, is cached again until Close.
 func (h *Handle) Retire() { h.source.retire() }
@@ -163,8 +166,8 @@ func (s *source) readBlock(t BlockType, e extent) ([]byte, Compression, error) {
 // that was compressed, in the buffer, or in new memory if it is long.
 func (s *source) openBlock(buffer *[]byte, raw []byte, t BlockType, offset int64) ([]byte, Compression, error) {
 	payload, c, err := checkBlock(raw, t, s.identity, offset)
-	if err == nil && c == CompressionSnappy {
-		payload, err = decompress(*buffer, payload)
+	if err == nil && c != CompressionNone {
+		payload, err = c.decompress(*buffer, payload)
 		if len(payload) <= maxReusedBytes {
 			*buffer = payload
 		}

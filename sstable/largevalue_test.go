@@ -34,7 +34,7 @@ func largeItems(n int) (items []item) {
 
 func TestLargeValuesAreNotRead(t *testing.T) {
 	items := largeItems(200)
-	for _, compression := range []Compression{CompressionNone, CompressionSnappy} {
+	for _, compression := range []Compression{CompressionNone, CompressionSnappy, CompressionZstd} {
 		data, p := write(t, items, WriterOptions{FilterBitsPerKey: 10, Compression: compression})
 		if p.LargeValues != 100 {
 			t.Fatalf("%d values in blocks of their own", p.LargeValues)

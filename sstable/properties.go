@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/ranges"
@@ -23,6 +24,8 @@ type Properties struct {
 	RangeBytes  int64 // 0: no range deletes
 
 	LargeValues uint64 // that lie in a block of their own, see index
+
+	expiries []int64 // of the entries that were counted
 }
 
 const (
@@ -38,13 +41,13 @@ const (
 // fields returns what the properties block tells. Its payload holds for each property,
 // in ascending order of tags, tag uvarint | length uvarint | content; a number is a
 // u64. These are the properties from tag 1 on.
-func (p *Properties) fields() [20]any {
-	return [20]any{
+func (p *Properties) fields() [21]any {
+	return [21]any{
 		&p.Entries, &p.Deletes, &p.Shadowed, &p.Smallest, &p.Largest,
 		(*uint64)(&p.SmallestSeq), (*uint64)(&p.LargestSeq),
 		&p.RawKeyBytes, &p.RawValueBytes, &p.DataBlocks, &p.IndexBytes, &p.FilterBytes,
 		&p.RangeDeletes, &p.Merges, &p.Expiring, &p.EarliestExpiry, &p.LatestExpiry,
-		&p.RangeBytes, &p.LargeValues, (*uint64)(&p.Placeholder),
+		&p.RangeBytes, &p.LargeValues, (*uint64)(&p.Placeholder), &p.HalfExpiry,
 	}
 }
 
@@ -170,6 +173,7 @@ func (p *Properties) count(key base.InternalKey, value []byte, shadowed bool) {
 		p.Merges++
 	case base.KindSetExpiring:
 		p.countExpiry(base.Until(value))
+		p.expiries = append(p.expiries, base.Until(value))
 	}
 	if shadowed {
 		p.Shadowed++
@@ -178,6 +182,15 @@ func (p *Properties) count(key base.InternalKey, value []byte, shadowed bool) {
 	p.LargestSeq = max(p.LargestSeq, trailer.Seq())
 	p.RawKeyBytes += uint64(len(key) - base.TrailerBytes)
 	p.RawValueBytes += uint64(len(value))
+}
+
+// countHalf finds, after all entries, when half of them have ended.
+func (p *Properties) countHalf() {
+	if p.Expiring > 0 && 2*p.Expiring >= p.Entries {
+		slices.Sort(p.expiries)
+		p.HalfExpiry = p.expiries[(p.Entries+1)/2-1]
+	}
+	p.expiries = nil
 }
 
 // countRanges adds the range deletes to the figures, after all entries and their largest

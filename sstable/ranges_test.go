@@ -64,7 +64,7 @@ func TestRangesAndBounds(t *testing.T) {
 		{items, deleted("e z 6", "g k 2"), `"d"#5,set "z"#72057594037927935,range-delete 2 7 4 true`},
 		{nil, deleted("b f 4", "d h 9"), `"b"#4,range-delete "h"#72057594037927935,range-delete 4 9 4 true`},
 	} {
-		for _, compression := range []Compression{CompressionNone, CompressionSnappy} {
+		for _, compression := range []Compression{CompressionNone, CompressionSnappy, CompressionZstd} {
 			data, p := writeRanges(t, c.items, c.list, WriterOptions{FilterBitsPerKey: 10, Compression: compression})
 			if got := fmt.Sprint(p.Smallest, p.Largest, p.SmallestSeq, p.LargestSeq, p.RangeDeletes, p.LargestExcluded()); strings.ReplaceAll(got, "\" \"", "\"\"") != strings.ReplaceAll(c.want, "\" \"", "\"\"") {
 				t.Errorf("got  %s\nwant %s", got, c.want)

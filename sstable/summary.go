@@ -28,6 +28,7 @@ type Summary struct {
 	Expiring     uint64 // entries that are values which end
 
 	EarliestExpiry, LatestExpiry int64 // when these end, in nanoseconds since 1970; 0 without any
+	HalfExpiry                   int64 // when half of all entries have ended; 0: that many never do
 
 	// Placeholder, if not 0, stands in the file in place of the number that all entries
 	// have. Only the MANIFEST knows that.
@@ -87,6 +88,8 @@ func (s *Summary) Check() error {
 		return fmt.Errorf("sequence numbers from %d to %d in place of %d", s.SmallestSeq, s.LargestSeq, s.Placeholder)
 	case s.Deletes > s.Entries || s.Merges > s.Entries-s.Deletes || s.Expiring > s.Entries-s.Deletes-s.Merges || s.Shadowed > 0 && s.Shadowed >= s.Entries:
 		return fmt.Errorf("%d entries, %d deletes, %d merges, %d expiring and %d shadowed", s.Entries, s.Deletes, s.Merges, s.Expiring, s.Shadowed)
+	case s.HalfExpiry != 0 && (s.HalfExpiry < s.EarliestExpiry || s.HalfExpiry > s.LatestExpiry || 2*s.Expiring < s.Entries):
+		return fmt.Errorf("half of %d entries ends at %d, %d of them from %d to %d", s.Entries, s.HalfExpiry, s.Expiring, s.EarliestExpiry, s.LatestExpiry)
 	case s.EarliestExpiry > s.LatestExpiry || s.Expiring < 2 && s.EarliestExpiry != s.LatestExpiry || s.Expiring == 0 && s.LatestExpiry != 0:
 		return fmt.Errorf("%d expiring, from %d to %d", s.Expiring, s.EarliestExpiry, s.LatestExpiry)
 	}

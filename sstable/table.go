@@ -215,6 +215,19 @@ func (t *Table) block(i int, r *blockReader, own *block) (*block, error) {
 // as long as the table is.
 func (t *Table) Ranges() *ranges.List { return t.ranges }
 
+// Share estimates which part of the entries lies in [start, end); a nil end is open.
+func (t *Table) Share(start, end []byte) float64 {
+	blocks := t.index.count()
+	if blocks == 0 {
+		return 0
+	}
+	from, to := t.index.find(base.AppendSearchKey(nil, start, base.MaxSeq)), blocks
+	if end != nil {
+		to = t.index.find(base.AppendSearchKey(nil, end, base.MaxSeq))
+	}
+	return float64(to-from) / float64(blocks)
+}
+
 // Properties returns what the table holds.
 func (t *Table) Properties() Properties { return t.properties }
 

@@ -185,7 +185,7 @@ func checkGet(t *testing.T, table *Table, m model, search base.InternalKey) {
 
 func TestTablesAgainstModel(t *testing.T) {
 	seed := uint64(1)
-	for _, compression := range []Compression{CompressionNone, CompressionSnappy} {
+	for _, compression := range []Compression{CompressionNone, CompressionSnappy, CompressionZstd} {
 		for _, bits := range []int{-1, 1, 10} {
 			for _, blockBytes := range []int{1, 100, 0, 100000} {
 				seed++
@@ -375,7 +375,7 @@ func TestLargestKeysAndLargeValues(t *testing.T) {
 		set(long, 3, "a"), set(long+"a", 2, "b"), set(long+"b", 2, string(noise)), set("small", 1, "x"),
 		set("zeros", 9, string(make([]byte, 5<<20))), set("zeros", 8, "old"),
 	})
-	for _, compression := range []Compression{CompressionNone, CompressionSnappy} {
+	for _, compression := range []Compression{CompressionNone, CompressionSnappy, CompressionZstd} {
 		data, _ := write(t, items, WriterOptions{Compression: compression, FilterBitsPerKey: 10})
 		table := open(t, data, ReaderOptions{Cache: NewCache(64 << 20)})
 		for _, it := range items {

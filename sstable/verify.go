@@ -96,6 +96,7 @@ func (v *verifier) verifyEntry(key base.InternalKey, value []byte, i int) error 
 func (v *verifier) verifyProperties() error {
 	told := v.table.properties
 	v.counted.Largest, v.counted.IndexBytes, v.counted.FilterBytes, v.counted.RangeBytes = v.last, told.IndexBytes, told.FilterBytes, told.RangeBytes
+	v.counted.countHalf()
 	v.counted.countRanges(v.table.ranges)
 	if !bytes.Equal(v.counted.appendTo(nil), told.appendTo(nil)) {
 		return base.Corruptf(v.table.source.name, -1, "properties tell of %d entries from %s to %s, the blocks hold %d from %s to %s, or other figures differ",

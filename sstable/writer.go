@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/golang/snappy"
-
 	"lsmdb/internal/base"
 	"lsmdb/internal/ranges"
 	"lsmdb/internal/vfs"
@@ -57,7 +55,7 @@ const (
 // NewWriter starts a table in the empty file f, which belongs to the Writer from now
 // on. The name is for errors only.
 func NewWriter(f vfs.File, name string, o WriterOptions) *Writer {
-	if o.Identity == 0 || o.Compression > CompressionSnappy || o.BlockBytes < 0 || o.BlockBytes > maxBlockBytes {
+	if o.Identity == 0 || o.Compression > CompressionZstd || o.BlockBytes < 0 || o.BlockBytes > maxBlockBytes {
 		panic(fmt.Sprintf("invariant: table writer options %+v", o))
 	}
 	if o.BlockBytes == 0 {
@@ -239,6 +237,7 @@ func (w *Writer) writeTail() error {
 	}
 	p := &w.properties
 	p.Largest, p.DataBytes = w.lastKey, w.offset
+	p.countHalf()
 	p.countRanges(w.ranges)
 	if len(w.hashes) > 0 {
 		p.FilterBytes = w.writeBlock(BlockFilter, buildFilter(w.hashes, w.options.FilterBitsPerKey), CompressionNone)
@@ -267,8 +266,8 @@ func (w *Writer) writeBlock(t BlockType, payload []byte, c Compression) (lengthB
 		return 0
 	}
 	stored := payload
-	if c == CompressionSnappy {
-		w.encoded = snappy.Encode(w.encoded[:cap(w.encoded)], payload)
+	if c != CompressionNone {
+		w.encoded = c.compress(w.encoded, payload)
 		stored = w.encoded
 		const savesPercent = 12
 		if int64(len(stored))*100 > int64(len(payload))*(100-savesPercent) {

@@ -150,7 +150,8 @@ type Commit struct {
 
 	// seal asks for a rotation after this commit. The Flusher answers such a
 	// commit, once everything before it lies in tables.
-	seal bool
+	seal    bool
+	capture *Capture // what else the Flusher then gives; nil: nothing
 
 	phase atomic.Uint32
 

@@ -10,6 +10,7 @@ import (
 
 	"lsmdb/compactor"
 	"lsmdb/internal/base"
+	"lsmdb/internal/ranges"
 	"lsmdb/internal/view"
 	"lsmdb/manifest"
 )
@@ -22,7 +23,8 @@ import (
 //     (requests), its workers (results), anyone (nudges). It sends to no stage, but asks
 //     the Writer for a flush where that needs no waiting; its workers send proposals to
 //     the Keeper.
-//   - Blocks it: nothing but its own inboxes.
+//   - Blocks it: nothing but its own inboxes, and reading the index of a table with range
+//     deletes, or below one, when it meets it first.
 //   - On an error of a job: a shortage is waited out, a damaged table is set aside,
 //     anything else is tried three times before it stops the database.
 //   - Drains by stopping its workers at their next block.
@@ -43,6 +45,7 @@ type Compactor struct {
 	jobs      jobCounter
 
 	newest   Applied
+	deletes  *compactor.Deletes // of the newest version
 	running  []*compactor.Job
 	setAside map[uint64]bool     // damaged tables, by number
 	damage   map[uint64]error    // what is wrong with them
@@ -56,6 +59,7 @@ type Compactor struct {
 	quiet   <-chan time.Time // fires when the house may have become idle; nil: no work waits for that
 	seen    base.Seq         // newest write when quiet was set
 	calm    bool             // quiet fired: if seen is still the newest write, the house is idle
+	ending  <-chan time.Time // fires when values may have ended that take space; nil: none will
 	sealing *Commit          // flush that was asked for and not answered; nil: none
 	refused bool             // it was refused, and quiet did not fire since
 }
@@ -115,6 +119,8 @@ func (c *Compactor) run(ctx context.Context) error {
 			c.resume = nil
 		case <-c.quiet:
 			c.quiet, c.refused, c.calm = nil, false, true
+		case <-c.ending:
+			c.ending = nil
 		case <-c.flushed():
 			c.endFlush()
 		case <-stopping:
@@ -175,6 +181,7 @@ func (c *Compactor) dispatch(ctx context.Context) {
 	for !c.stopped && ctx.Err() == nil && c.resume == nil && len(c.running) < c.env.Workers {
 		job, manual := c.choose()
 		if job == nil {
+			c.awaitExpiry()
 			c.tidy(ctx)
 			return
 		}
@@ -194,10 +201,10 @@ func (c *Compactor) begin(ctx context.Context, job *compactor.Job, manual bool) 
 // choose picks the next job. A manual compaction goes first; while it waits for
 // running jobs, only a level 0 that grows dangerous gets jobs of its own.
 func (c *Compactor) choose() (job *compactor.Job, manual bool) {
-	_, oldest := c.snapshots.Count()
+	situation := c.situation()
 	for len(c.pending) > 0 {
 		r := c.pending[0]
-		job, done := compactor.PickRange(c.env.Policy, c.newest.Version, c.running, c.setAside, oldest, r.bounds)
+		job, done := compactor.PickRange(situation, r.bounds)
 		abandoned := r.ctx.Err() != nil
 		if job != nil && !abandoned {
 			return job, true
@@ -212,11 +219,39 @@ func (c *Compactor) choose() (job *compactor.Job, manual bool) {
 		r.reply <- cmp.Or(r.ctx.Err(), c.damageWithin(r.bounds)) // the caller may not have seen yet that ctx ended
 		c.pending = c.pending[1:]
 	}
-	job = compactor.Pick(c.env.Policy, c.newest.Version, c.running, c.setAside, oldest)
-	if job == nil && c.snapshots.await(compactor.Awaited(c.newest.Version, oldest)) {
+	job = compactor.Pick(situation)
+	if job == nil && c.snapshots.await(compactor.Awaited(situation)) {
 		return c.choose()
 	}
 	return job, false
+}
+
+// situation is what the decisions of this moment depend on.
+func (c *Compactor) situation() compactor.Situation {
+	c.deletes = compactor.Gather(c.newest.Version, rangeDeletes, c.deletes)
+	return compactor.Situation{
+		Policy: c.env.Policy, Version: c.newest.Version, Running: c.running, SetAside: c.setAside,
+		Readers: c.snapshots.Readers(c.published.Ended), Deletes: c.deletes, Share: share,
+	}
+}
+
+// rangeDeletes returns those of a table. Of one that cannot be read they are not known:
+// then nothing is dropped for them, and whoever merges the table hears of the damage.
+func rangeDeletes(t *manifest.TableMeta) *ranges.List {
+	table, err := t.Handle.Table()
+	if err != nil {
+		return nil
+	}
+	return table.Ranges()
+}
+
+// share estimates which part of a table lies in [start, end).
+func share(t *manifest.TableMeta, start, end []byte) float64 {
+	table, err := t.Handle.Table()
+	if err != nil {
+		return 0
+	}
+	return table.Share(start, end)
 }
 
 // damageWithin returns what prevented a manual compaction from being complete: the

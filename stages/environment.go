@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"lsmdb/compactor"
-	"lsmdb/internal/base"
 	"lsmdb/internal/output"
 )
 
@@ -17,7 +16,6 @@ type Environment struct {
 	RecoveryBytes int64 // the same of those that recovery fills
 	Policy        compactor.Policy
 	Workers       int              // compactions at a time, at least 1
-	Merger        *base.Merger     // nil: there is none
 	Clock         func() time.Time // by which values end; nil: time.Now
 	IdleDelay     time.Duration    // without a write, after which the house is idle; 0: a second
 }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"lsmdb/flusher"
 	"lsmdb/internal/base"
 	"lsmdb/internal/output"
+	"lsmdb/internal/view"
 	"lsmdb/manifest"
 )
 
@@ -25,6 +27,7 @@ import (
 //     more and then leaves the rest to the WAL, which holds all of it.
 type Flusher struct {
 	env       *Environment
+	published *view.Published // for the tree
 	snapshots *Snapshots
 	inbox     *Inbox[Sealed]
 	keeper    *Inbox[*Proposal] // shared with the compaction workers
@@ -61,6 +64,9 @@ func (f *Flusher) handle(ctx context.Context, s Sealed) error {
 	if err != nil {
 		return err // the waiter is answered by refuse, when no stage goes on any more
 	}
+	if f.left == nil && f.waiter != nil {
+		f.capture(f.waiter.capture, s.LastSeq)
+	}
 	f.answer(f.left)
 	if verdict.hold == nil {
 		return nil
@@ -75,6 +81,32 @@ func (f *Flusher) handle(ctx context.Context, s Sealed) error {
 	}
 	f.env.Logger.Info().Dur("waited", time.Since(start)).Msg("level 0 was full: flushing waited for compaction")
 	return nil
+}
+
+// Capture is the tree with all that was written up to one instant, and nothing that came
+// later. It is part of a commit that seals.
+type Capture struct {
+	Last  base.Seq    // the newest write
+	State *view.State // pinned, with the tables
+
+	// settled is set by the Flusher when State is there, or by the caller when it waits
+	// no longer: whoever comes second knows that the pin is nobody's, and ends it.
+	settled atomic.Bool
+}
+
+func (c *Capture) settle() (first bool) { return c.settled.CompareAndSwap(false, true) }
+
+// capture pins the tree for a waiter that wants it. Everything up to the seal is in
+// there, as the memtable in hand and all before it are flushed, and nothing else, as all
+// others come later. What compactions made of it meanwhile is the same history.
+func (f *Flusher) capture(c *Capture, last base.Seq) {
+	if c == nil {
+		return
+	}
+	c.Last, c.State = last, f.published.Pin()
+	if !c.settle() {
+		f.published.Unpin(c.State)
+	}
 }
 
 // answer tells the waiter of the memtable in hand, if there is one, the outcome.
@@ -116,7 +148,8 @@ func (f *Flusher) flush(ctx context.Context, s Sealed) (verdict, error) {
 // attempt writes the memtable to a table and has the Keeper add it to the tree.
 func (f *Flusher) attempt(ctx context.Context, s Sealed) (verdict, error) {
 	job := f.jobs.begin()
-	tables, err := flusher.Run(ctx, f.env.Directory, s.Memtable.NewIterator(), f.snapshots.List())
+	deletes := flusher.RangeDeletes(s.Memtable, f.published.State().Version) // which holds all that was sealed before
+	tables, err := flusher.Run(ctx, f.env.Directory, s.Memtable.NewIterator(), deletes, f.snapshots.Readers(f.published.Ended))
 	if err != nil {
 		f.jobs.failed(job)
 		return verdict{}, fmt.Errorf("flushing a memtable of WAL segment %d: %w", s.Segment, err)

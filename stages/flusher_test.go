@@ -23,7 +23,7 @@ import (
 func (r *rig) newFlusher() (f *Flusher, closing, stuck chan struct{}) {
 	closing, stuck = make(chan struct{}), make(chan struct{})
 	return &Flusher{
-		env: r.env, snapshots: &r.snapshots, inbox: newInbox[Sealed](flusherCapacity), keeper: newInbox[*Proposal](keeperCapacity),
+		env: r.env, published: &r.published, snapshots: &r.snapshots, inbox: newInbox[Sealed](flusherCapacity), keeper: newInbox[*Proposal](keeperCapacity),
 		closing: closing, stuck: stuck,
 	}, closing, stuck
 }

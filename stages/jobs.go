@@ -11,7 +11,7 @@ import (
 type JobStats struct {
 	Jobs                    uint64
 	Running                 int
-	Moves                   uint64
+	Moves, Drops            uint64 // that read nothing
 	BytesRead, BytesWritten uint64
 	EntriesIn, EntriesOut   uint64
 	Time                    time.Duration
@@ -32,6 +32,7 @@ type JobResult struct {
 	EntriesIn uint64
 	Outputs   []*manifest.TableMeta
 	Moved     bool // the table came down as it was
+	Dropped   bool // the tables went as they were
 
 	Took         time.Duration // filled in by finish, as the next two are
 	BytesWritten uint64
@@ -78,6 +79,10 @@ func (c *jobCounter) finish(began time.Time, r JobResult) JobResult {
 	c.stats.Running--
 	c.stats.Time += r.Took
 	level := &c.levels[r.Level]
+	if r.Dropped {
+		c.stats.Drops++
+		return r
+	}
 	if r.Moved {
 		c.stats.Moves++
 		level.Moves++

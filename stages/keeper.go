@@ -200,6 +200,7 @@ func (k *Keeper) apply(p *Proposal) (verdict, []Obsolete, error) {
 		edit.LastSeq = max(edit.LastSeq, a.Meta.LargestSeq)
 	}
 	edit.LastSeq = max(edit.LastSeq, k.state.LastSeq)
+	edit.Now = k.now()
 	previous := k.state.Version
 	next, err := k.state.Apply(edit)
 	if err != nil {
@@ -223,6 +224,15 @@ func (k *Keeper) apply(p *Proposal) (verdict, []Obsolete, error) {
 		k.published.Advance(next.Version)
 	}
 	return verdict{applied: Applied{next.Version, k.generation}}, k.obsolete(p, previous), nil
+}
+
+// now returns the latest time by which a value has ended, 0 where the MANIFEST tells it.
+func (k *Keeper) now() int64 {
+	now := k.published.NotBefore(0)
+	if now <= k.state.Now {
+		return 0
+	}
+	return now
 }
 
 // obsolete lists the files that p made superfluous: tables it removed without
@@ -319,7 +329,7 @@ func (k *Keeper) release() { recovery.Begun{Manifest: k.log, Log: k.first}.Close
 // finish ends the MANIFEST of an orderly shutdown, and the WAL where there was no
 // write. The clean-close mark comes last: it tells the next open where both must end.
 func (k *Keeper) finish(ctx context.Context) error {
-	if k.log == nil && k.start.Marked && len(k.start.Sealed) == 0 {
+	if k.log == nil && k.start.Marked && len(k.start.Sealed) == 0 && k.published.NotBefore(0) <= k.start.State.Now {
 		return nil
 	}
 	err := k.env.CheckPlace() // the last time: who hears that all is well may never open again
@@ -345,6 +355,11 @@ func (k *Keeper) mark(ctx context.Context) error {
 			return fmt.Errorf("finishing WAL segment %d: %w", k.first.Segment(), err)
 		}
 		closed, ok = CleanEnd{k.first.Segment(), walEnd}, ctx.Err() == nil
+	}
+	if now := k.now(); now != 0 {
+		if err := k.log.Append(&manifest.Edit{Now: now}); err != nil {
+			return fmt.Errorf("writing the MANIFEST: %w", err)
+		}
 	}
 	end, err := k.log.Finish()
 	if err != nil {

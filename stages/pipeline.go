@@ -152,9 +152,10 @@ func assemble(env *Environment, start Start) *Pipeline {
 	p.compactor.launch, p.compactor.seal = p.launch, p.requestFlush
 	p.writer.compactor = p.compactor.nudged
 	p.Merger, p.Clock = env.Merger, env.Clock
+	p.NotBefore(start.State.Now)
 	p.Publish(&view.State{Active: active, Sealed: start.Sealed, Version: start.State.Version}, start.State.LastSeq)
 	p.flusher = &Flusher{
-		env: env, snapshots: &p.Snapshots, inbox: sealed, keeper: proposals,
+		env: env, published: &p.Published, snapshots: &p.Snapshots, inbox: sealed, keeper: proposals,
 		closing: p.closing, stuck: p.compactor.stuck,
 	}
 	p.keeper = &Keeper{
@@ -243,9 +244,24 @@ func (p *Pipeline) Enqueue(ctx context.Context, c *Commit) error {
 
 // Flush seals the active memtable and waits until it and all before it are in
 // tables.
-func (p *Pipeline) Flush(ctx context.Context) error {
+func (p *Pipeline) Flush(ctx context.Context) error { return p.flush(ctx, nil) }
+
+// Capture does what Flush does and pins the tree that holds everything up to there. Unpin
+// the state.
+func (p *Pipeline) Capture(ctx context.Context) (*Capture, error) {
+	c := new(Capture)
+	if err := p.flush(ctx, c); err != nil {
+		if !c.settle() { // the Flusher did not hear that ctx ended
+			p.Unpin(c.State)
+		}
+		return nil, err
+	}
+	return c, nil
+}
+
+func (p *Pipeline) flush(ctx context.Context, capture *Capture) error {
 	c := NewCommit()
-	c.seal = true
+	c.seal, c.capture = true, capture
 	if err := p.Enqueue(ctx, c); err != nil {
 		return err
 	}

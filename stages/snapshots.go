@@ -2,10 +2,10 @@ package stages
 
 import (
 	"container/list"
-	"slices"
 	"sync"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/output"
 	"lsmdb/internal/view"
 )
 
@@ -80,16 +80,21 @@ func (r *Snapshots) oldest() base.Seq {
 	return base.MaxSeq
 }
 
-// List returns the sequence numbers of the open snapshots, ascending, without
-// repetition.
-func (r *Snapshots) List() []base.Seq {
+// Readers returns the open snapshots, and the time. Of those with the same number the first
+// has the earliest. Whoever comes later has none that is before this one: the clock is
+// asked under the mutex, too.
+func (r *Snapshots) Readers(clock func() int64) (readers output.Readers) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	list := make([]base.Seq, 0, r.open.Len())
 	for e := r.open.Front(); e != nil; e = e.Next() {
-		list = append(list, e.Value.(*Snapshot).at.Seq)
+		at := e.Value.(*Snapshot).at
+		if n := len(readers.Snapshots); n == 0 || readers.Snapshots[n-1] < at.Seq {
+			readers.Snapshots = append(readers.Snapshots, at.Seq)
+			readers.Nows = append(readers.Nows, at.Now)
+		}
 	}
-	return slices.Compact(list)
+	readers.Nows = append(readers.Nows, clock())
+	return readers
 }
 
 // Count returns how many snapshots are open and the oldest one's sequence number,

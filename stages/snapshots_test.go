@@ -18,13 +18,13 @@ func TestSnapshotsRegister(t *testing.T) {
 	var r Snapshots
 	at := base.Seq(3)
 	visible := func() view.At { return view.At{Seq: at} }
-	if n, oldest := r.Count(); n != 0 || oldest != base.MaxSeq || len(r.List()) != 0 {
+	if n, oldest := r.Count(); n != 0 || oldest != base.MaxSeq || len(r.Readers(new(view.Published).Now).Snapshots) != 0 {
 		t.Errorf("%d, %d", n, oldest)
 	}
 	b, c := r.acquire(visible), r.acquire(visible)
 	at = 5
 	a := r.acquire(visible)
-	if list := r.List(); !slices.Equal(list, []base.Seq{3, 5}) || b.Seq() != 3 {
+	if list := r.Readers(new(view.Published).Now).Snapshots; !slices.Equal(list, []base.Seq{3, 5}) || b.Seq() != 3 {
 		t.Errorf("listed %d", list)
 	}
 	r.release(b)
@@ -73,7 +73,7 @@ func TestSnapshotIsNumberedAndRegisteredAtOnce(t *testing.T) {
 	var r Snapshots
 	listed := make(chan []base.Seq, 1)
 	r.acquire(func() view.At {
-		go func() { listed <- r.List() }()
+		go func() { listed <- r.Readers(new(view.Published).Now).Snapshots }()
 		time.Sleep(20 * time.Millisecond)
 		return view.At{Seq: 5}
 	})

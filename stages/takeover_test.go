@@ -12,6 +12,7 @@ import (
 
 	"lsmdb/flusher"
 	"lsmdb/internal/base"
+	"lsmdb/internal/output"
 	"lsmdb/internal/recovery"
 	"lsmdb/internal/vfs"
 	"lsmdb/manifest"
@@ -57,7 +58,7 @@ func (c *takenOver) begin() (recovery.Begun, error) {
 	if r.begun.Add(1); c.sealed == nil {
 		return r.start, nil
 	}
-	tables, err := flusher.Run(context.Background(), r.env.Directory, c.sealed.NewIterator(), nil)
+	tables, err := flusher.Run(context.Background(), r.env.Directory, c.sealed.NewIterator(), nil, output.Readers{})
 	if err != nil {
 		return recovery.Begun{}, err
 	}

@@ -2,6 +2,7 @@ package stages
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"lsmdb/compactor"
@@ -18,13 +19,12 @@ func (c *Compactor) tidy(ctx context.Context) {
 	if c.sealing != nil || c.quiet != nil || len(c.running) > 0 || len(c.pending) > 0 {
 		return
 	}
+	situation := c.situation()
 	// The flush comes first: what it brings takes part in the merges.
-	flush := len(state.Sealed) == 0 &&
-		compactor.FlushPays(c.env.Policy, c.newest.Version, state.Active.UsedBytes(), state.Active.Deletes())
+	flush := len(state.Sealed) == 0 && compactor.FlushPays(situation, state.Active)
 	var job *compactor.Job
 	if !flush {
-		_, oldest := c.snapshots.Count()
-		job = compactor.PickIdle(c.env.Policy, c.newest.Version, c.setAside, oldest)
+		job = compactor.PickIdle(situation)
 	}
 	switch {
 	case job == nil && !flush:
@@ -34,6 +34,15 @@ func (c *Compactor) tidy(ctx context.Context) {
 		c.flush()
 	default:
 		c.begin(ctx, job, false)
+	}
+}
+
+// awaitExpiry has the loop look again when more values have ended.
+func (c *Compactor) awaitExpiry() {
+	now := c.published.Ended()
+	c.ending = nil
+	if next := compactor.NextExpiry(c.newest.Version, now); next != 0 {
+		c.ending = time.After(time.Duration(min(uint64(next)-uint64(now), math.MaxInt64)))
 	}
 }
 

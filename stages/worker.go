@@ -42,13 +42,13 @@ func (c *Compactor) work(ctx context.Context, job *compactor.Job, version *manif
 	return v.applied, nil
 }
 
-// execute runs the job, unless it is a mere move, and makes its edit.
+// execute runs the job, unless it only moves or drops tables, and makes its edit.
 func (c *Compactor) execute(ctx context.Context, job *compactor.Job, version *manifest.Version) (JobResult, *manifest.Edit, error) {
-	if job.Trivial {
-		return JobResult{Level: job.OutputLevel, Moved: true}, job.Edit(nil), nil
+	if job.Unread() {
+		return JobResult{Level: job.OutputLevel, Moved: job.Trivial, Dropped: job.Drop}, job.Edit(nil), nil
 	}
 	var courtesy base.Courtesy
-	outputs, err := job.Run(ctx, c.env.Directory, c.snapshots.List(), version, func() { courtesy.Give() })
+	outputs, err := job.Run(ctx, c.env.Directory, c.snapshots.Readers(c.published.Ended), version, func() { courtesy.Give() })
 	if err != nil {
 		return JobResult{}, nil, fmt.Errorf("compacting (%s): %w", job, err)
 	}

@@ -444,7 +444,7 @@ func (w *Writer) acknowledge(ctx context.Context) error {
 	if !w.active.Empty() {
 		err = w.rotate(ctx, 0, last)
 	} else if err = w.env.CheckPlace(); err == nil {
-		err = w.handOn(ctx, Sealed{waiter: last})
+		err = w.handOn(ctx, Sealed{LastSeq: w.next - 1, waiter: last})
 	}
 	clear(w.group)
 	w.group = w.group[:0]

@@ -26,6 +26,7 @@ var floors = [][]string{
 	{"lsmdb/internal/output", "lsmdb/internal/view"},
 	{"lsmdb/flusher", "lsmdb/compactor"},
 	{"lsmdb/internal/recovery"},
+	{"lsmdb/internal/checkpoint"},
 	{"lsmdb/stages"},
 	{door},
 	{"lsmdb/db"},

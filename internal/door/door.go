@@ -4,6 +4,9 @@
 package door
 
 import (
+	"context"
+	"io"
+
 	"lsmdb/internal/vfs"
 	"lsmdb/stages"
 )
@@ -15,6 +18,9 @@ var (
 
 	// Compact is what db.Compact does with all of a *db.DB when it has flushed.
 	Compact func(db any) error
+
+	// Restore is db.Restore on a file system.
+	Restore func(ctx context.Context, r io.Reader, fsys vfs.FS, dir string) error
 
 	// Verify is db.Verify on a file system; the report is a *db.VerifyReport.
 	Verify func(fsys vfs.FS, dir string) (report any, err error)

@@ -1,9 +1,10 @@
-// Package output turns a sorted stream of entries into table files: it decides
-// which versions must be kept (Retention) and writes the survivors to as many
+// Package output turns a sorted stream of entries, and range deletes, into table files: it
+// decides which versions must be kept (Retention) and writes the survivors to as many
 // tables as needed (Tables). Flushes and compactions share it.
 //
 // Invariants: all versions of a user key lie in one table, so the tables that one
-// Tables makes have disjoint ranges of user keys; a table that Finish returned is
+// Tables makes have disjoint ranges of user keys; range deletes are cut where tables are,
+// so that all tables together hold exactly what they were given; a table that Finish returned is
 // durable, its directory entry included; whatever fails, no file stays behind.
 //
 // Nothing here is safe for concurrent use; each job makes its own.
@@ -15,9 +16,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/ranges"
 	"lsmdb/internal/vfs"
 	"lsmdb/manifest"
 	"lsmdb/sstable"
@@ -30,8 +31,12 @@ var ErrDirectorySync = errors.New("directory sync failed")
 // Tables writes entries to new tables. Either Finish or Abort ends it; after an
 // error of Add, Abort must be called, and calling it always is harmless.
 type Tables struct {
-	dir *Directory
-	cut func(sizeBytes int64, next []byte) bool
+	dir     *Directory
+	options sstable.WriterOptions
+	cut     func(sizeBytes int64, next []byte) bool
+
+	ranges  *ranges.List // range deletes, from the last cut on
+	borders [][]byte     // where they can be cut between two entries, ascending
 
 	writer *sstable.Writer // of the table under way; nil between tables
 	number uint64          // its file number
@@ -40,20 +45,28 @@ type Tables struct {
 	done   []*manifest.TableMeta
 }
 
-// NewTables starts writing. cut is asked before the first entry of each user key
+// NewTables starts writing tables of a level. cut is asked before the first entry of each user key
 // that could start another table, with the size of the table so far and that
 // user key, in ascending order; nil: everything goes into one table.
-func NewTables(dir *Directory, cut func(sizeBytes int64, next []byte) bool) *Tables {
-	return &Tables{dir: dir, cut: cut}
+//
+// Where a range delete has many tables below it and no entry in this one, nobody would
+// ask: see Ranges.
+func NewTables(dir *Directory, level int, cut func(sizeBytes int64, next []byte) bool) *Tables {
+	return &Tables{dir: dir, options: dir.tablesOf(level), cut: cut}
 }
+
+// Ranges has range deletes written as well. It is called before the first Add. cut is
+// asked about each of borders, ascending user keys, that would cut them.
+func (t *Tables) Ranges(l *ranges.List, borders [][]byte) { t.ranges, t.borders = l, borders }
 
 // pauseBytes is how much Copy reads between two looks at its surroundings: a few
 // microseconds, so that whoever waits gets the processor soon.
 const pauseBytes = 1024
 
-// Copy adds the entries that retention keeps and returns how many there were in all.
+// Copy adds what retention keeps of the entries and returns how many there were in all.
 // yield is called every few microseconds. It ends early with the cause of ctx.
 func (t *Tables) Copy(ctx context.Context, entries base.Iterator, retention *Retention, yield func()) (count uint64, err error) {
+	write := t.Add
 	unpausedBytes := pauseBytes // look at ctx before the first entry
 	for ok := entries.First(); ok; ok = entries.Next() {
 		if unpausedBytes >= pauseBytes {
@@ -66,32 +79,30 @@ func (t *Tables) Copy(ctx context.Context, entries base.Iterator, retention *Ret
 		key, value := entries.Key(), entries.Value()
 		unpausedBytes += len(key) + len(value)
 		count++
-		if !retention.Keep(key) {
-			continue
-		}
-		if err := t.Add(key, value); err != nil {
+		if err := retention.Take(key, value, write); err != nil {
 			return count, err
 		}
 	}
-	return count, entries.Err()
+	if err := entries.Err(); err != nil {
+		return count, err
+	}
+	return count, retention.End(write)
 }
 
 // Add writes the next entry; keys ascend strictly. Key and value may be reused
 // when it returns.
 func (t *Tables) Add(key base.InternalKey, value []byte) error {
 	user := key.UserKey()
-	if t.writer != nil && t.cut != nil && !bytes.Equal(user, t.user) && t.cut(t.writer.SizeBytes(), user) {
-		if err := t.finishTable(); err != nil {
+	if t.cut != nil && (t.writer == nil || !bytes.Equal(user, t.user)) {
+		if err := t.advance(user); err != nil {
 			return err
 		}
+		t.user = append(t.user[:0], user...)
 	}
 	if t.writer == nil {
 		if err := t.startTable(); err != nil {
 			return err
 		}
-	}
-	if t.cut != nil {
-		t.user = append(t.user[:0], user...)
 	}
 	if err := t.writer.Add(key, value); err != nil {
 		return fmt.Errorf("write table %d: %w", t.number, vfs.Shortage(err))
@@ -99,13 +110,37 @@ func (t *Tables) Add(key base.InternalKey, value []byte) error {
 	return nil
 }
 
-// Finish completes the last table and makes the names of all durable. Without
-// entries there are no tables. On an error every file is removed.
-func (t *Tables) Finish() ([]*manifest.TableMeta, error) {
-	if t.writer != nil {
-		if err := t.finishTable(); err != nil {
-			return nil, errors.Join(err, t.Abort())
+// advance asks for cuts at the borders before a user key, and there.
+func (t *Tables) advance(user []byte) error {
+	for len(t.borders) > 0 && bytes.Compare(t.borders[0], user) < 0 {
+		border := t.borders[0]
+		t.borders = t.borders[1:]
+		if err := t.mayCut(border); err != nil {
+			return err
 		}
+	}
+	return t.mayCut(user)
+}
+
+// mayCut ends the table before next, if there is anything to put into it.
+func (t *Tables) mayCut(next []byte) error {
+	sizeBytes := int64(0)
+	if t.writer != nil {
+		sizeBytes = t.writer.SizeBytes()
+	} else if !t.rangesCross(nil, next) {
+		return nil
+	}
+	if !t.cut(sizeBytes, next) {
+		return nil
+	}
+	return t.finishTable(next)
+}
+
+// Finish completes the last table and makes the names of all durable. Without
+// entries and range deletes there are no tables. On an error every file is removed.
+func (t *Tables) Finish() ([]*manifest.TableMeta, error) {
+	if err := t.finishLast(); err != nil {
+		return nil, errors.Join(err, t.Abort())
 	}
 	if len(t.done) > 0 {
 		if err := t.dir.FS.SyncDir(t.dir.Dir); err != nil {
@@ -114,6 +149,29 @@ func (t *Tables) Finish() ([]*manifest.TableMeta, error) {
 	}
 	t.made = nil
 	return t.done, nil
+}
+
+// rangesCross reports whether range deletes are left that reach behind from, and begin
+// before to; nil bounds are open.
+func (t *Tables) rangesCross(from, to []byte) bool {
+	if t.ranges.Empty() {
+		return false
+	}
+	start, end := t.ranges.Bounds()
+	return bytes.Compare(end, from) > 0 && (to == nil || bytes.Compare(start, to) < 0)
+}
+
+// finishLast completes what there is after the last entry.
+func (t *Tables) finishLast() error {
+	for ; t.cut != nil && len(t.borders) > 0 && t.rangesCross(t.borders[0], nil); t.borders = t.borders[1:] {
+		if err := t.mayCut(t.borders[0]); err != nil {
+			return err
+		}
+	}
+	if t.writer == nil && t.ranges.Empty() {
+		return nil
+	}
+	return t.finishTable(nil)
 }
 
 // Abort closes and removes every file made, unless Finish succeeded. The error
@@ -143,14 +201,29 @@ func (t *Tables) startTable() error {
 	if err != nil {
 		return fmt.Errorf("create table %d: %w", t.number, vfs.Shortage(err))
 	}
-	options := t.dir.Tables
+	options := t.options
 	options.Identity = sstable.Identity(t.dir.DatabaseID, t.number)
 	t.writer = sstable.NewWriter(file, path, options)
 	return nil
 }
 
-// finishTable leaves the writer in place on an error, so that Abort closes it.
-func (t *Tables) finishTable() error {
+// finishTable completes the table that ends before next; nil: the last one. It leaves the
+// writer in place on an error, so that Abort closes it.
+func (t *Tables) finishTable(next []byte) error {
+	if t.writer == nil {
+		if err := t.startTable(); err != nil {
+			return err
+		}
+	}
+	if !t.ranges.Empty() {
+		within := t.ranges
+		t.ranges = nil
+		if next != nil {
+			next = bytes.Clone(next) // the lists keep it
+			within, t.ranges = within.Clip(nil, next), within.Clip(next, nil)
+		}
+		t.writer.AddRanges(within)
+	}
 	properties, err := t.writer.Finish()
 	if err != nil {
 		return fmt.Errorf("finish table %d: %w", t.number, vfs.Shortage(err))
@@ -158,56 +231,4 @@ func (t *Tables) finishTable() error {
 	t.writer = nil
 	t.done = append(t.done, manifest.MetaOf(t.number, properties))
 	return nil
-}
-
-// Retention decides which versions of a key live on when entries are written
-// again. The live snapshots cut history into stripes: a snapshot at sequence
-// number s sees everything up to and including s, so stripe i holds the numbers
-// above snapshot i-1 and up to snapshot i, and the last stripe those above every
-// snapshot. All readers of one stripe see the same version of a key, the newest in
-// it: that one is kept, and every older one of the stripe is shadowed.
-//
-// A delete is itself dropped only in the oldest stripe, where nobody looks for an
-// older version, and only if nothing deeper in the tree holds the key: otherwise
-// the older version there would come back.
-//
-// A Retention belongs to one goroutine.
-type Retention struct {
-	snapshots []base.Seq
-	elide     func(userKey []byte) bool
-
-	started bool
-	user    []byte // user key of the last entry
-	stripe  int    // stripe of the last entry
-}
-
-// NewRetention keeps what the live snapshots, given in ascending order, and
-// readers of the newest state can see. elide says whether nothing deeper in the
-// tree holds a user key; it is asked with ascending keys. Nil: never.
-func NewRetention(snapshots []base.Seq, elide func(userKey []byte) bool) *Retention {
-	if !slices.IsSorted(snapshots) {
-		panic("invariant: snapshots are not in ascending order")
-	}
-	return &Retention{snapshots: snapshots, elide: elide}
-}
-
-// Keep reports whether the entry with this key must be written. It is fed every
-// entry, in internal order.
-func (r *Retention) Keep(key base.InternalKey) bool {
-	user, trailer := key.UserKey(), key.Trailer()
-	stripe := 0
-	if len(r.snapshots) > 0 {
-		stripe, _ = slices.BinarySearch(r.snapshots, trailer.Seq())
-	}
-	if r.started && bytes.Equal(user, r.user) {
-		if stripe == r.stripe {
-			return false
-		}
-	} else {
-		r.user = append(r.user[:0], user...)
-		r.started = true
-	}
-	r.stripe = stripe
-	droppable := stripe == 0 && trailer.Kind() == base.KindDelete && r.elide != nil
-	return !droppable || !r.elide(user)
 }

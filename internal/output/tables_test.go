@@ -37,6 +37,9 @@ func newDirectory(fsys vfs.FS) *Directory {
 	}
 }
 
+// history is some versions of some keys, in internal order.
+type history []base.InternalKey
+
 // someEntries has three versions of every second user key and one of the others.
 func someEntries(users int) (h history) {
 	for i := range users {
@@ -54,7 +57,7 @@ func valueOf(k base.InternalKey) []byte {
 
 // write feeds all entries and finishes; buffers are reused as iterators do it.
 func write(env *Directory, h history, cut func(int64, []byte) bool) ([]*manifest.TableMeta, error) {
-	tables := NewTables(env, cut)
+	tables := NewTables(env, 1, cut)
 	var key base.InternalKey
 	var value []byte
 	for _, k := range h {
@@ -162,7 +165,7 @@ func TestTablesWithoutEntries(t *testing.T) {
 
 func TestAbortRemovesEverything(t *testing.T) {
 	mem := newMem(t)
-	tables := NewTables(newDirectory(mem), func(sizeBytes int64, _ []byte) bool { return sizeBytes > 1000 })
+	tables := NewTables(newDirectory(mem), 1, func(sizeBytes int64, _ []byte) bool { return sizeBytes > 1000 })
 	for _, k := range someEntries(200) {
 		if err := tables.Add(k, valueOf(k)); err != nil {
 			t.Fatal(err)
@@ -183,7 +186,7 @@ func TestAbortRemovesEverything(t *testing.T) {
 
 func TestAbortAfterFinishKeepsTables(t *testing.T) {
 	mem := newMem(t)
-	tables := NewTables(newDirectory(mem), nil)
+	tables := NewTables(newDirectory(mem), 0, nil)
 	key := someEntries(1)[0]
 	if err := tables.Add(key, valueOf(key)); err != nil {
 		t.Fatal(err)
@@ -312,7 +315,7 @@ func BenchmarkTables(b *testing.B) {
 	mem := newMem(b)
 	env := newDirectory(mem)
 	env.Tables.BlockBytes = 0
-	tables := NewTables(env, func(sizeBytes int64, _ []byte) bool { return sizeBytes > 8<<20 })
+	tables := NewTables(env, 1, func(sizeBytes int64, _ []byte) bool { return sizeBytes > 8<<20 })
 	var key base.InternalKey
 	b.SetBytes(124)
 	for i := 0; b.Loop(); i++ {
@@ -323,5 +326,34 @@ func BenchmarkTables(b *testing.B) {
 	}
 	if err := tables.Abort(); err != nil {
 		b.Fatal(err)
+	}
+}
+
+// TestCompressionOfLevels: Zstandard is for tables below level 1.
+func TestCompressionOfLevels(t *testing.T) {
+	for level, want := range []sstable.Compression{sstable.CompressionSnappy, sstable.CompressionSnappy, sstable.CompressionZstd, sstable.CompressionZstd} {
+		mem := newMem(t)
+		env := newDirectory(mem)
+		env.Tables.Compression, env.Tables.BlockBytes = sstable.CompressionZstd, 4096
+		tables := NewTables(env, level, nil)
+		for _, key := range someEntries(1000) {
+			if err := tables.Add(key, valueOf(key)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		made, err := tables.Finish()
+		if err != nil {
+			t.Fatal(err)
+		}
+		read(t, mem, made)
+		table, err := sstable.Open(mem, base.TablePath(dir, made[0].Number), sstable.ReaderOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for info, err := range table.Blocks() {
+			if info.Type == sstable.BlockData && (info.Compression != want || err != nil) {
+				t.Fatalf("level %d: a block is stored as %s, %v", level, info.Compression, err)
+			}
+		}
 	}
 }

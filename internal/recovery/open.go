@@ -159,8 +159,8 @@ func (o *Opening) takeLock() error {
 	_, err := o.fs.Stat(o.directory.Dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && mayCreate:
-		if err := o.makeDirectory(); err != nil {
-			return err
+		if err := vfs.MakeDirectory(o.fs, o.directory.Dir); err != nil {
+			return fmt.Errorf("lsmdb: create %s: %w", o.directory.Dir, err)
 		}
 	case err != nil:
 		return fmt.Errorf("lsmdb: open %s: %w", o.directory.Dir, err)
@@ -176,34 +176,6 @@ func (o *Opening) takeLock() error {
 	}
 	o.directory.FS = directory
 	return directory.Lock(o.options.ReadOnly)
-}
-
-// makeDirectory makes the directory and its missing parents, each durable in the
-// directory above it: what is synced in a directory that a power failure takes away
-// would be lost all the same.
-func (o *Opening) makeDirectory() error {
-	var above []string // directories that get a new entry
-	for dir := filepath.Clean(o.directory.Dir); ; dir = filepath.Dir(dir) {
-		if _, err := o.fs.Stat(dir); err == nil || filepath.Dir(dir) == dir {
-			break
-		}
-		above = append(above, filepath.Dir(dir))
-	}
-	if err := o.fs.MkdirAll(o.directory.Dir); err != nil {
-		return fmt.Errorf("lsmdb: create %s: %w", o.directory.Dir, err)
-	}
-	for _, dir := range above {
-		err := o.fs.SyncDir(dir)
-		if errors.Is(err, fs.ErrPermission) {
-			// Who may not read the directory above cannot sync it. File systems with a journal
-			// have the entry of a new directory on disk when the directory itself is synced.
-			err = o.fs.SyncDir(o.directory.Dir)
-		}
-		if err != nil {
-			return fmt.Errorf("lsmdb: create %s: %w", o.directory.Dir, err)
-		}
-	}
-	return nil
 }
 
 // mustExist refuses a directory without a database before a LOCK is left in it.
@@ -238,7 +210,9 @@ func (o *Opening) readCurrent() (err error) {
 // create makes an empty database. CURRENT is its commit point: before it, what is
 // there is the leftover that files.data does not count as data.
 func (o *Opening) create() error {
-	o.syncAbove()
+	vfs.SyncAbove(o.fs, o.directory.Dir, func(above string, err error) {
+		o.directory.Logger.Debug().Str("dir", above).Err(err).Msg("a directory above the new database was not synced")
+	})
 	for _, leftover := range o.files.numbered(0) { // a MANIFEST: see data
 		if err := o.directory.FS.Remove(filepath.Join(o.directory.Dir, leftover)); err != nil {
 			return fmt.Errorf("lsmdb: create %s: %w", o.directory.Dir, err)
@@ -257,18 +231,6 @@ func (o *Opening) create() error {
 	o.files.all = append(o.files.all, base.ManifestName(firstManifest))
 	o.facts.Created = true
 	return nil
-}
-
-// syncAbove makes the way to the directory durable. What makeDirectory made it has
-// synced, but an earlier creation may have been interrupted between the two, and
-// nobody can tell. So this is done on suspicion, and where it cannot be done (other
-// people's directories above) the creation goes on.
-func (o *Opening) syncAbove() {
-	for dir := filepath.Clean(o.directory.Dir); filepath.Dir(dir) != dir; dir = filepath.Dir(dir) {
-		if err := o.fs.SyncDir(filepath.Dir(dir)); err != nil {
-			o.directory.Logger.Debug().Str("dir", filepath.Dir(dir)).Err(err).Msg("a directory above the new database was not synced")
-		}
-	}
 }
 
 // newDatabaseID draws the number that makes this database's tables distinguishable
@@ -291,6 +253,9 @@ func (o *Opening) loadTree() error {
 			return base.Corruptf(path, facts.End.Offset, "ends here, but a clean close left it at %d", clean.ManifestEnd)
 		}
 		o.facts.CleanClose = true
+	}
+	if merger := o.directory.Merger; merger != nil && state.Merger != "" && merger.Name != state.Merger {
+		return fmt.Errorf("%w: %s: the merge operator of the database is %q, not %q", base.ErrIncompatible, path, state.Merger, merger.Name)
 	}
 	o.state, o.listed = state, state.NextFile
 	o.directory.DatabaseID = state.DatabaseID

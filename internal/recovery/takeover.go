@@ -7,6 +7,7 @@ import (
 
 	"lsmdb/flusher"
 	"lsmdb/internal/base"
+	"lsmdb/internal/output"
 	"lsmdb/manifest"
 	"lsmdb/memtable"
 	"lsmdb/wal"
@@ -53,7 +54,8 @@ func (o *Opening) flush(m *memtable.Memtable) error {
 	if !o.swept {
 		o.sweepLeft()
 	}
-	tables, err := flusher.Run(context.Background(), o.directory, m.NewIterator(), nil)
+	deletes := flusher.RangeDeletes(m, o.state.Version)
+	tables, err := flusher.Run(context.Background(), o.directory, m.NewIterator(), deletes, output.Readers{})
 	if err != nil {
 		return fmt.Errorf("lsmdb: writing what was recovered: %w", err)
 	}
@@ -93,6 +95,9 @@ func (o *Opening) commit() (err error) {
 	if o.begun.Manifest == nil {
 		number := o.directory.Numbers.Next()
 		edit := manifest.Edit{OldestWAL: o.begun.Log.Segment(), NextFile: o.directory.Numbers.Peek(), LastSeq: o.replay.lastSeq}
+		if merger := o.directory.Merger; merger != nil && o.state.Merger == "" {
+			edit.Merger = merger.Name // before the first operand
+		}
 		if o.state, err = o.state.Apply(&edit); err != nil {
 			return fmt.Errorf("invariant: recovery made an impossible state: %w", err)
 		}

@@ -25,16 +25,30 @@ type Observer struct {
 
 // Verify reads every byte of a database, as db.Verify describes.
 func Verify(ctx context.Context, fsys vfs.FS, dir string, o Observer) error {
-	v := &verification{ctx: ctx, Observer: o, opening: &Opening{
-		directory: &output.Directory{Dir: dir, Files: &sstable.OpenFiles{}, Logger: zerolog.Nop()},
-		fs:        fsys, options: Options{ReadOnly: true},
-	}}
+	v := newVerification(ctx, dir, o)
+	v.opening.fs = fsys
 	defer v.opening.abandon()
 	if err := v.opening.takeLock(); err != nil {
 		return err
 	}
 	v.fs = v.opening.directory.FS
 	return v.run()
+}
+
+// VerifyWithout is Verify for a new directory that the caller has locked. CURRENT, which
+// comes last, is not there yet, but will be this; there is no log.
+func VerifyWithout(ctx context.Context, directory vfs.Directory, dir string, current manifest.Current, o Observer) error {
+	v := newVerification(ctx, dir, o)
+	v.opening.directory.FS, v.opening.current, v.fs = directory, current, directory
+	defer v.opening.directory.Files.CloseAll()
+	return v.tree()
+}
+
+func newVerification(ctx context.Context, dir string, o Observer) *verification {
+	return &verification{ctx: ctx, Observer: o, opening: &Opening{
+		directory: &output.Directory{Dir: dir, Files: &sstable.OpenFiles{}, Logger: zerolog.Nop()},
+		options:   Options{ReadOnly: true},
+	}}
 }
 
 // verification is one Verify in progress. It goes the way of an Open, but
@@ -55,6 +69,12 @@ func (v *verification) run() error {
 		return v.note(base.CurrentName, err, true)
 	}
 	v.addFile(base.CurrentName, "current", 1)
+	return v.tree()
+}
+
+// tree goes through what CURRENT names.
+func (v *verification) tree() error {
+	o := v.opening
 	manifestName := base.ManifestName(o.current.Manifest)
 	state, facts, err := manifest.Load(v.fs, o.directory.Dir, o.current.Manifest)
 	v.addFile(manifestName, "manifest", uint64(facts.Edits))

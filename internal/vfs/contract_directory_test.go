@@ -1,8 +1,11 @@
 package vfs_test
 
 import (
+	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -171,4 +174,47 @@ func TestFileLosesItsName(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestLink: a link is another name of the same file, which stays when the first is removed.
+func TestLink(t *testing.T) {
+	forEachFS(t, func(t *testing.T, fsys vfs.FS, dir string) {
+		d := open(t, fsys, dir)
+		elsewhere := filepath.Join(dir, "elsewhere")
+		must(t, fsys.MkdirAll(elsewhere))
+		from, to := filepath.Join(dir, "a"), filepath.Join(elsewhere, "b")
+		put(t, d, from, "text", true)
+		if err := d.Link(from, to); errors.Is(err, errors.ErrUnsupported) {
+			wantErr(t, "open after a refusal", second(fsys.Open(to)), fs.ErrNotExist)
+			return
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		wantErr(t, "link to a name that is taken", d.Link(from, to), fs.ErrExist)
+		wantErr(t, "link of nothing", d.Link(filepath.Join(dir, "none"), to+"2"), fs.ErrNotExist)
+		wantErr(t, "link into nothing", d.Link(from, filepath.Join(dir, "none", "b")), fs.ErrNotExist)
+		wantNames(t, fsys, elsewhere, "b")
+		must(t, d.Remove(from))
+		if got := get(fsys, to); got != "text" {
+			t.Errorf("the link holds %q", got)
+		}
+	})
+}
+
+// TestLinkElsewhere: where the directory was moved, its path leads to another file, which
+// gets no link.
+func TestLinkElsewhere(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("no open directory is moved here")
+	}
+	root := t.TempDir()
+	dir, moved := filepath.Join(root, "dir"), filepath.Join(root, "moved")
+	must(t, vfs.OS.MkdirAll(dir))
+	d := open(t, vfs.OS, dir)
+	put(t, d, filepath.Join(dir, "a"), "text", true)
+	must(t, os.Rename(dir, moved))
+	must(t, vfs.OS.MkdirAll(dir))
+	put(t, vfs.OS, filepath.Join(dir, "a"), "another", true)
+	wantErr(t, "link", d.Link(filepath.Join(dir, "a"), filepath.Join(root, "b")), vfs.ErrDisplaced)
+	wantNames(t, vfs.OS, root, "dir", "moved")
 }

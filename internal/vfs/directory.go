@@ -64,6 +64,23 @@ func (osFS) OpenDirectory(dir string) (Directory, error) {
 	return &osDirectory{osFiles: osFiles{inside{dir}, handle, root}, root: root, self: self, path: path, lock: filepath.Join(path, base.LockName)}, nil
 }
 
+// Link follows the path, as every system can, and then looks whether it came to the
+// file that is meant.
+func (d *osDirectory) Link(name, newname string) error {
+	if err := os.Link(filepath.Join(d.path, d.file(name)), newname); err != nil {
+		return err
+	}
+	info, err := d.root.Lstat(d.file(name))
+	found := FoundOther
+	if err == nil {
+		found, err = look(info)(os.Lstat(newname))
+	}
+	if err = errors.Join(err, DisplacedFile(name, found)); err != nil {
+		err = errors.Join(err, os.Remove(newname))
+	}
+	return err
+}
+
 func (d *osDirectory) SyncDir(dir string) error {
 	d.mustBe(dir)
 	return syncDirectory(d.handle)

@@ -164,6 +164,11 @@ func (d *memDirectory) Lock(shared bool) error {
 	return nil
 }
 
+// Link refuses: copies in memory are cheap.
+func (d *memDirectory) Link(name, _ string) error {
+	return pathError("link", name, errors.ErrUnsupported)
+}
+
 // NoteHolder has nobody to serve.
 func (d *memDirectory) NoteHolder() {}
 

@@ -62,6 +62,10 @@ type Directory interface {
 	// NoteHolder notes in LOCK, for the messages of others, that this process has it
 	// exclusively. A LOCK with contents that are no such note stays as it is.
 	NoteHolder()
+	// Link gives a file of the directory another name, which may lie in any directory of
+	// the file system: it is one file then, whose contents are as durable under both. The
+	// entry is durable after SyncDir there. It fails where the system cannot do that.
+	Link(name, newname string) error
 	// Check fails with ErrDisplaced if the path does not lead to this directory any more
 	// or LOCK is not the file that was locked. Where the system would not tell, the error
 	// is the system's. It is cheap enough to stand beside every sync.

@@ -128,6 +128,25 @@ func (v *diskDirectory) Lock(shared bool) error {
 	return nil
 }
 
+// Link implements vfs.Directory within this Disk.
+func (v *diskDirectory) Link(name, newname string) error {
+	d := v.disk
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	from, to := v.at(name), clean(newname)
+	node, err := d.find("link", name, from, false)
+	if err == nil {
+		_, err = d.find("link", newname, path.Dir(to), true)
+	}
+	if err == nil && d.entries[to] != nil {
+		err = pathError("link", newname, fs.ErrExist)
+	}
+	if err == nil {
+		d.change(Event{Kind: OpLink, Name: from, NewName: to, tree: treeChange{to: node}})
+	}
+	return err
+}
+
 // NoteHolder has nobody to serve.
 func (v *diskDirectory) NoteHolder() {}
 

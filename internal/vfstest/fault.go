@@ -32,7 +32,7 @@ func NewFault(under vfs.FS, inject func(Op) error) *Fault {
 type Op struct {
 	Kind    OpKind
 	Name    string // as it was passed; for a file, the name it was opened by
-	NewName string // of OpRename
+	NewName string // of OpRename and OpLink
 	Offset  int64  // of OpRead and OpWrite; of OpTruncate the new size
 	Length  int    // of OpRead and OpWrite, in bytes
 
@@ -62,6 +62,7 @@ const (
 	OpLock     OpKind = "lock"
 	OpCheck    OpKind = "check"
 	OpMkdir    OpKind = "mkdir"
+	OpLink     OpKind = "link"
 )
 
 // String returns the name of the operation.
@@ -182,6 +183,11 @@ type faultDirectory struct {
 
 func (f *faultDirectory) Lock(shared bool) error {
 	return f.do(Op{Kind: OpLock, Name: filepath.Join(f.dir, base.LockName)}, func() error { return f.under.Lock(shared) })
+}
+
+func (f *faultDirectory) Link(name, newname string) error {
+	op := Op{Kind: OpLink, Name: name, NewName: newname}
+	return f.do(op, func() error { return f.under.Link(name, newname) })
 }
 
 func (f *faultDirectory) Check() error {

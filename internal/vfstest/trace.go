@@ -33,7 +33,7 @@ type Trace struct {
 type Event struct {
 	Kind    OpKind
 	Name    string // clean path
-	NewName string // of OpRename and OpMoveDirectory
+	NewName string // of OpRename, OpLink and OpMoveDirectory
 	Offset  int64  // of OpWrite, OpAllocate and OpWriteback; of OpTruncate the new size
 	Length  int64  // of the same
 	Data    []byte // of OpWrite; nil: zeros
@@ -48,7 +48,7 @@ type Event struct {
 func (e Event) String() string {
 	text := fmt.Sprintf("%s %s", e.Kind, e.Name)
 	switch e.Kind {
-	case OpRename, OpMoveDirectory:
+	case OpRename, OpLink, OpMoveDirectory:
 		text += " " + e.NewName
 	case OpWrite, OpAllocate, OpWriteback:
 		text += fmt.Sprintf(" %d+%d", e.Offset, e.Length)

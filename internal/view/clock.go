@@ -48,13 +48,22 @@ func (p *Published) NotBefore(now int64) int64 {
 // was read before.
 func (p *Published) MayExpire() bool { return p.expiring.Load() }
 
+// Ended returns the time by which values have ended for whoever comes later. Where none
+// may end, the clock is not asked.
+func (p *Published) Ended() int64 {
+	if !p.MayExpire() {
+		return 0
+	}
+	return p.Now()
+}
+
 // At returns the instant of what is visible now, for somebody who reads more than once.
 func (p *Published) At() At { return p.fix(At{Seq: p.Visible()}) }
 
 // fix gives an instant its time, unless it has one or none matters.
 func (p *Published) fix(at At) At {
-	if at.Now == 0 && p.MayExpire() {
-		at.Now = p.Now()
+	if at.Now == 0 {
+		at.Now = p.Ended()
 	}
 	return at
 }

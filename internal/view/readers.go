@@ -130,6 +130,20 @@ func (p *Published) Unneeded(tables []*manifest.TableMeta) (unneeded []*manifest
 	return unneeded
 }
 
+// Pin keeps the tables of the current tree until Unpin. What it returns is a state that
+// nobody can enter: it has no memtables.
+func (p *Published) Pin() *State {
+	p.changing.Lock()
+	defer p.changing.Unlock()
+	s := &State{Version: p.state.Load().Version, left: math.MaxUint64}
+	s.hold()
+	p.past = append(p.past, s)
+	return s
+}
+
+// Unpin ends what Pin began.
+func (p *Published) Unpin(s *State) { p.release(s) }
+
 // NewMemtable makes a memtable, in the arena of one that nobody needs if that can be.
 // Large arenas take their time, for which nobody waits.
 func (p *Published) NewMemtable(arenaBytes int64) *memtable.Memtable {
@@ -153,25 +167,49 @@ func (p *Published) takeSpare(arenaBytes int64) *memtable.Memtable {
 	return nil
 }
 
-// Pinned describes what only readers keep: memtables that are in tables already, and
-// replaced states.
+// Pinned describes what only readers and pins keep: memtables that are in tables already,
+// replaced states, and tables that left the tree.
 type Pinned struct {
 	Iterators     int64 // open ones
 	States        int   // replaced, but still looked at
 	MemtableBytes int64
+	Pins          int
+	TableBytes    int64 // of pins
 }
 
-// Pinned counts what only readers keep.
+// Pinned counts what only readers and pins keep.
 func (p *Published) Pinned() Pinned {
 	p.changing.Lock()
 	defer p.changing.Unlock()
 	p.reap()
-	pinned := Pinned{Iterators: p.state.Load().held.Load(), States: len(p.past)}
+	pinned := Pinned{Iterators: p.state.Load().held.Load()}
+	counted := make(map[*manifest.TableMeta]struct{})
 	for _, s := range p.past {
-		pinned.Iterators += s.held.Load()
+		if s.Active != nil {
+			pinned.States++
+			pinned.Iterators += s.held.Load()
+			continue
+		}
+		pinned.Pins++
+		pinned.TableBytes += p.onlyIn(s.Version, counted)
 	}
 	for m := range p.flushed {
 		pinned.MemtableBytes += m.CapacityBytes()
 	}
 	return pinned
+}
+
+// onlyIn returns the bytes of those tables of a version that are not in the current one,
+// and notes what it has counted.
+func (p *Published) onlyIn(v *manifest.Version, counted map[*manifest.TableMeta]struct{}) (bytes int64) {
+	current := p.state.Load().Version
+	for _, tables := range v.Levels {
+		for _, t := range tables {
+			if _, again := counted[t]; !again && !current.Lists(t) {
+				counted[t] = struct{}{}
+				bytes += t.SizeBytes
+			}
+		}
+	}
+	return bytes
 }

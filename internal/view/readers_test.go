@@ -217,3 +217,42 @@ func enterElsewhere(a *arenas) {
 	a.readers.inside[at].count.Add(1)
 	a.left(at)
 }
+
+// TestPin: a pin keeps tables, no memory, and tells when it ends.
+func TestPin(t *testing.T) {
+	a := newArenas(t)
+	var told atomic.Int64
+	a.Unread = func() { told.Add(1) }
+	table := &manifest.TableMeta{Number: 1}
+	table.SizeBytes, table.Entries, table.SmallestSeq, table.LargestSeq = 100, 1, 1, 1
+	table.Smallest = base.AppendInternalKey(nil, []byte("key"), base.MakeTrailer(1, base.KindSet))
+	table.Largest = table.Smallest
+	with, err := (&manifest.Version{}).Apply(&manifest.Edit{Added: []manifest.AddedTable{{Level: 1, Meta: table}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Advance(with)
+	first, second := a.Pin(), a.Pin()
+	if first.Version != with {
+		t.Error("another version is pinned")
+	}
+	check := func(what string, unneeded int, want Pinned) {
+		t.Helper()
+		if got := len(a.Unneeded([]*manifest.TableMeta{table})); got != unneeded || a.Pinned() != want {
+			t.Errorf("%s: %d tables are not needed, pinned %+v; want %d, %+v", what, got, a.Pinned(), unneeded, want)
+		}
+	}
+	check("two pins of the current tree", 0, Pinned{Pins: 2})
+	at := a.cycle()
+	a.Advance(&manifest.Version{})
+	check("two pins", 0, Pinned{Pins: 2, TableBytes: 100})
+	a.check("with pins", at, true)
+	before := told.Load()
+	a.Unpin(second)
+	check("one pin", 0, Pinned{Pins: 1, TableBytes: 100})
+	a.Unpin(first)
+	check("no pin", 1, Pinned{})
+	if told.Load() != before+2 {
+		t.Errorf("the Sweeper heard of %d ends", told.Load()-before)
+	}
+}

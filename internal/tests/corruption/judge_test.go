@@ -235,10 +235,11 @@ func (f imageFS) OpenDirectory(string) (vfs.Directory, error) { return imageDire
 // imageDirectory needs no lock.
 type imageDirectory struct{ imageFS }
 
-func (imageDirectory) Lock(bool) error { return nil }
-func (imageDirectory) NoteHolder()     {}
-func (imageDirectory) Check() error    { return nil }
-func (imageDirectory) Close() error    { return nil }
+func (imageDirectory) Lock(bool) error        { return nil }
+func (imageDirectory) Link(_, _ string) error { return errImage }
+func (imageDirectory) NoteHolder()            {}
+func (imageDirectory) Check() error           { return nil }
+func (imageDirectory) Close() error           { return nil }
 
 func (imageFS) Create(string) (vfs.File, error) { return nil, errImage }
 func (imageFS) Remove(string) error             { return errImage }

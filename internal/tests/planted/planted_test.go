@@ -141,7 +141,7 @@ var plantedBugs = []plantedBug{
 	{"sequence numbers going backwards (rocksdb 14864)", []edit{
 		{"internal/recovery/open.go", "	state.LastSeq = o.replay.lastSeq\n", ""}}},
 	{"deleted keys coming back (leveldb 184)", []edit{
-		{"flusher/flusher.go", "output.NewRetention(snapshots, nil)", "output.NewRetention(snapshots, func([]byte) bool { return true })"}}},
+		{"flusher/flusher.go", "output.Scope{Readers: readers,", "output.Scope{Elide: func([]byte) bool { return true }, Readers: readers,"}}},
 	{"a creation that was interrupted taken for damage (etcd 16596)", []edit{
 		{"internal/recovery/files.go", "if len(names) == 1 && names[0]", "if false && names[0]"}}},
 	{"files removed before CURRENT is switched", []edit{
@@ -173,9 +173,9 @@ var plantedWithoutCrash = []struct {
 	{plantedBug{"records of another life of the log believed (pebble 567)", []edit{
 		{"wal/wal.go", "seed: base.ChecksumNumber(0, segment)", "seed: 0"}}}, "./wal", "TestBytesOfAnotherLife"},
 	{plantedBug{"a snapshot taken before it is registered (leveldb 320)", []edit{
-		{"stages/snapshots.go", "	r.mu.Lock()\n	defer r.mu.Unlock()\n	s := &Snapshot{seq: visible()}\n", "	s := &Snapshot{seq: visible()}\n	r.mu.Lock()\n	defer r.mu.Unlock()\n"}}}, "./stages", "TestSnapshotIsNumberedAndRegisteredAtOnce"},
+		{"stages/snapshots.go", "	r.mu.Lock()\n	defer r.mu.Unlock()\n	s := &Snapshot{at: now()}\n", "	s := &Snapshot{at: now()}\n	r.mu.Lock()\n	defer r.mu.Unlock()\n"}}}, "./stages", "TestSnapshotIsNumberedAndRegisteredAtOnce"},
 	{plantedBug{"a compaction that does not know the snapshots (pebble 6085)", []edit{
-		{"stages/worker.go", "c.snapshots.List()", "nil"}}}, "./stages", "TestSnapshotDuringAJob"},
+		{"stages/worker.go", "c.snapshots.Readers(", "new(Snapshots).Readers("}}}, "./stages", "TestSnapshotDuringAJob"},
 	{plantedBug{"a database open in two processes (badger 424)", []edit{
 		{"internal/vfs/lock.go", `pathError("lock", name, lock(file, shared))`, "nil"}}}, "./internal/tests/kill", "TestTwoProcesses"},
 	{plantedBug{"a database open twice in one process (leveldb 126)", []edit{

@@ -1,0 +1,106 @@
+package checkpoint
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+
+	"lsmdb/internal/base"
+	"lsmdb/internal/vfs"
+	"lsmdb/manifest"
+)
+
+// directory is a new database being made. It is locked, so that nobody opens it. Without
+// CURRENT what is in it is no database, whatever interrupts.
+type directory struct {
+	vfs.Directory
+	fs   vfs.FS
+	dir  string
+	made []string // names of files, in this order
+}
+
+// newDirectory locks dir, which must be absent, and is made then with its parents, or
+// empty.
+func newDirectory(fsys vfs.FS, dir string) (*directory, error) {
+	if err := vfs.MakeDirectory(fsys, dir); err != nil {
+		return nil, err
+	}
+	vfs.SyncAbove(fsys, dir, func(string, error) {})
+	opened, err := fsys.OpenDirectory(dir)
+	if err != nil {
+		return nil, err
+	}
+	d := &directory{Directory: opened, fs: fsys, dir: dir}
+	if err = d.mustHold(); err != nil {
+		return nil, errors.Join(err, opened.Close())
+	}
+	if err = opened.Lock(false); err == nil {
+		err = d.mustHold(base.LockName) // nobody came in between
+	}
+	switch {
+	case err == nil:
+		return d, nil
+	case errors.Is(err, base.ErrLocked) || errors.Is(err, fs.ErrExist): // LOCK is somebody else's, too
+		return nil, errors.Join(err, opened.Close())
+	}
+	return nil, d.end(err)
+}
+
+// mustHold refuses a directory that holds anything but some files.
+func (d *directory) mustHold(names ...string) error {
+	found, err := d.List(d.dir)
+	if err == nil && !slices.Equal(found, names) {
+		err = fmt.Errorf("%s is not empty: %q: %w", d.dir, found, fs.ErrExist)
+	}
+	return err
+}
+
+// write makes a file, durable but for its entry.
+func (d *directory) write(name string, fill func(vfs.File) error) error {
+	d.made = append(d.made, name)
+	file, err := d.Create(filepath.Join(d.dir, name))
+	if err != nil {
+		return err
+	}
+	if err = fill(file); err == nil {
+		err = file.Sync()
+	}
+	return cmp.Or(err, file.Close())
+}
+
+// commit makes the directory a database, when all that current leads to is durable there.
+func (d *directory) commit(current manifest.Current) error {
+	err := d.SyncDir(d.dir)
+	if err == nil {
+		err = d.Check()
+	}
+	if err != nil {
+		return err
+	}
+	d.made = append(d.made, base.CurrentName)
+	return manifest.WriteCurrent(d, d.dir, current)
+}
+
+// end gives the directory up: to users or, after an error, empty. LOCK goes in any case,
+// as who opens the database makes it anew. What cannot be removed must not hide err, and
+// what is durable stays so whatever Close says.
+func (d *directory) end(err error) error {
+	if err != nil {
+		for _, name := range slices.Backward(d.made) { // CURRENT first
+			_ = d.Remove(filepath.Join(d.dir, name))
+		}
+	}
+	lock := filepath.Join(d.dir, base.LockName)
+	kept := d.Remove(lock)
+	if err != nil {
+		_ = d.SyncDir(d.dir)
+	}
+	_ = d.Close()
+	if kept != nil && !errors.Is(kept, fs.ErrNotExist) { // Windows removes no open file
+		_ = d.fs.Remove(lock)
+	}
+	return err
+}

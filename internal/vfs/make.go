@@ -1,0 +1,47 @@
+package vfs
+
+import (
+	"errors"
+	"io/fs"
+	"path/filepath"
+)
+
+// MakeDirectory makes a directory and its missing parents, each durable in the
+// directory above it: what is synced in a directory that a power failure takes away
+// would be lost all the same.
+func MakeDirectory(fsys FS, dir string) error {
+	var above []string // directories that get a new entry
+	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
+		if _, err := fsys.Stat(d); err == nil || filepath.Dir(d) == d {
+			break
+		}
+		above = append(above, filepath.Dir(d))
+	}
+	if err := fsys.MkdirAll(dir); err != nil {
+		return err
+	}
+	for _, d := range above {
+		err := fsys.SyncDir(d)
+		if errors.Is(err, fs.ErrPermission) {
+			// Who may not read the directory above cannot sync it. File systems with a journal
+			// have the entry of a new directory on disk when the directory itself is synced.
+			err = fsys.SyncDir(dir)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SyncAbove makes the way to a directory durable. What MakeDirectory made it has synced,
+// but an earlier call may have been interrupted between the two, or somebody else made
+// the directory, and nobody can tell. So this is done on suspicion; failed hears of
+// directories where it cannot be done (other people's).
+func SyncAbove(fsys FS, dir string, failed func(above string, err error)) {
+	for d := filepath.Clean(dir); filepath.Dir(d) != d; d = filepath.Dir(d) {
+		if err := fsys.SyncDir(filepath.Dir(d)); err != nil {
+			failed(filepath.Dir(d), err)
+		}
+	}
+}
