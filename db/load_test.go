@@ -219,9 +219,12 @@ func TestLoadSurvives(t *testing.T) {
 	for stop := 1; stop < 400; stop += 3 {
 		disk := vfstest.NewDisk()
 		m := fixture.NewMachine(disk)
+		var mu sync.Mutex
 		count := 0
 		var crashed *vfstest.Disk
 		m.Fail(func(vfstest.Op) error {
+			mu.Lock()
+			defer mu.Unlock()
 			if count++; count == stop {
 				crashed = disk.CrashClone(rng)
 			}
@@ -231,7 +234,9 @@ func TestLoadSurvives(t *testing.T) {
 		fixture.Must(t, err)
 		fixture.Must(t, d.Put([]byte("k000003"), []byte("before"), db.Sync))
 		fixture.Must(t, d.Load(t.Context(), numbered("k", 500, "loaded")))
+		mu.Lock()
 		done := count
+		mu.Unlock()
 		fixture.Must(t, d.Put([]byte("z"), []byte("after"), db.NoSync))
 		fixture.Must(t, d.Load(t.Context(), numbered("l", 500, "loaded")))
 		fixture.Must(t, d.Close())

@@ -123,6 +123,9 @@ func (r *Reading) meet(l *lookup, value []byte, bytes int, t base.Trailer) (done
 		l.value, l.bytes, l.found = value, bytes, true
 	case base.KindMerge:
 		l.operands = append(l.operands, value)
+		if l.wanted == length {
+			l.wanted = everything // the length of what they are merged onto does not tell
+		}
 		return l.wanted == nothing
 	case base.KindSetExpiring:
 		if l.at.Now == 0 {

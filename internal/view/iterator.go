@@ -30,8 +30,7 @@ type Iterator struct {
 	err      error
 
 	keysOnly, noFill bool
-	kept             []byte // what value was copied to
-	folded           base.Fold
+	made             *made // nil until it is needed
 }
 
 // inside is what Iterators pass on to later ones. Nothing in it may be shown: what an
@@ -283,6 +282,9 @@ func (it *Iterator) Key() []byte {
 func (it *Iterator) Value() []byte {
 	switch it.position {
 	case forward:
+		if it.until == 0 && !it.keysOnly { // nearly always
+			return it.inside.entries.Value()
+		}
 		return it.standing()
 	case backward, behind:
 		return it.value

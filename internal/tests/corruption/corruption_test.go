@@ -16,6 +16,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"lsmdb/db"
 	"lsmdb/internal/base"
@@ -32,28 +33,58 @@ var corruptBits = flag.Int("corruption.bits", 1, "TestCorruptionSweep turns so m
 type victim struct {
 	fixture.Files
 	killed   bool
-	views    map[uint64]fixture.View // after each commit, by sequence number
+	views    map[uint64]fixture.State // after each commit, by sequence number
 	sequence uint64
 	stale    []fixture.Files
 	absent   []string // keys that were deleted, or never there
 	proven   [2]int64 // where in lastLog the last synced group begins and ends; a mark follows it
 }
 
-func (v *victim) want() fixture.View { return v.views[v.sequence] }
+// victimNow is when victims are looked at: some values have come to their end.
+var victimNow = fixture.Epoch.Add(10 * time.Second).UnixNano()
+
+// opening are the options with which they are.
+func opening(o db.Options) db.Options {
+	clock := fixture.NewClock()
+	clock.Set(victimNow)
+	return fixture.Speaking(o, clock)
+}
+
+// vocabulary writes what is neither a put nor a delete.
+func (v *victim) vocabulary(t *testing.T, d *db.DB, durable db.Durability) {
+	if !fixture.Whole {
+		return
+	}
+	soon, late := fixture.Epoch.Add(5*time.Second).UnixNano(), fixture.Epoch.Add(time.Hour).UnixNano()
+	v.apply(t, d, durable, fixture.Operation{Key: "key07", Value: "key08\x00", Range: true})
+	v.apply(t, d, durable, fixture.Operation{Key: "key10", Value: "an operand", Merge: true}, fixture.Operation{Key: "key41", Value: "onto nothing", Merge: true},
+		fixture.Operation{Key: "key13", Value: "ends", Until: soon}, fixture.Operation{Key: "key42", Value: "stays for long", Until: late})
+	v.apply(t, d, durable, fixture.Operation{Key: "key10", Value: "another", Merge: true}, fixture.Operation{Key: "key13", Value: "behind the end", Merge: true},
+		fixture.Operation{Key: "key43", Value: "ends", Until: soon}, fixture.Operation{Key: "key44", Value: strings.Repeat("large", 1000)})
+}
+
+// load adds a table that was loaded.
+func (v *victim) load(t *testing.T, d *db.DB) {
+	if !fixture.HasLoad {
+		return
+	}
+	c := fixture.Commit{{Key: "key45", Value: "loaded"}, {Key: "key46", Value: "loaded, too"}}.Sorted()
+	fixture.Must(t, c.Load(t.Context(), d))
+	v.note(d, c)
+}
+
+func (v *victim) want() fixture.View { return v.views[v.sequence].At(victimNow) }
 
 // apply commits to the database and notes what that makes.
 func (v *victim) apply(t *testing.T, d *db.DB, durable db.Durability, c ...fixture.Operation) {
 	t.Helper()
-	b := d.NewBatch()
-	for _, o := range c {
-		if o.Delete {
-			fixture.Must(t, b.Delete([]byte(o.Key)))
-		} else {
-			fixture.Must(t, b.Put([]byte(o.Key), []byte(o.Value)))
-		}
-	}
-	fixture.Must(t, d.Apply(t.Context(), b, durable))
-	next := maps.Clone(v.want())
+	fixture.Must(t, d.Apply(t.Context(), fixture.Commit(c).Batch(d), durable))
+	v.note(d, c)
+}
+
+// note notes what is there after a commit.
+func (v *victim) note(d *db.DB, c fixture.Commit) {
+	next := maps.Clone(v.views[v.sequence])
 	next.Apply(c)
 	v.sequence = d.Metrics().Sequence
 	v.views[v.sequence] = next
@@ -63,8 +94,9 @@ func (v *victim) apply(t *testing.T, d *db.DB, durable db.Durability, c ...fixtu
 // a log with something in it, of three segments where the process was killed.
 func newVictim(t *testing.T, killed bool) *victim {
 	t.Helper()
-	v := &victim{killed: killed, views: map[uint64]fixture.View{0: {}}, absent: []string{"key05", "key15", "none", ""}}
+	v := &victim{killed: killed, views: map[uint64]fixture.State{0: {}}, absent: []string{"key05", "key15", "none", "", "key43"}}
 	m := fixture.NewMachine(vfstest.NewDisk())
+	m.Clock = fixture.NewClock()
 	d := m.OpenDB(t)
 	keep := func() { v.stale = append(v.stale, fixture.FilesOf(t, m.Disk, fixture.Dir)) }
 	rng := rand.NewChaCha8([32]byte{})
@@ -82,7 +114,9 @@ func newVictim(t *testing.T, killed bool) *victim {
 	for i := range 10 {
 		v.apply(t, d, db.NoSync, put(i*3, 250), fixture.Operation{Key: fmt.Sprintf("key%02d", 5+i%2*10), Delete: true})
 	}
+	v.vocabulary(t, d, db.NoSync)
 	fixture.Must(t, d.Flush(t.Context()))
+	v.load(t, d)
 	keep()
 	for i := range 3 {
 		v.apply(t, d, db.NoSync, put(i, 500))
@@ -95,6 +129,7 @@ func newVictim(t *testing.T, killed bool) *victim {
 		keep()
 		v.apply(t, d, db.Sync, put(39, 33<<10)) // a record of several chunks, and a segment of its own
 	}
+	v.vocabulary(t, d, db.Sync)
 	for i := range 6 {
 		v.apply(t, d, db.Sync, put(20+i, 20), fixture.Operation{Key: "key15", Delete: true})
 		keep()
@@ -319,7 +354,7 @@ func (v *victim) truncations(mutants chan<- mutant) {
 // judgeWriting does to a disk with a mutant what judge did without changing anything.
 func judgeWriting(t *testing.T, v *victim, damaged fixture.Files, reading verdict) (problem string) {
 	disk := damaged.Disk(t)
-	d, err := db.Open(fixture.Dir, fixture.On(disk, db.Options{MemtableBytes: 1}))
+	d, err := db.Open(fixture.Dir, fixture.On(disk, opening(db.Options{MemtableBytes: 1})))
 	if err != nil {
 		if reading != atOpen && reading != atMissing {
 			return fmt.Sprintf("opens read-only, but not for writing: %v", err)
@@ -336,7 +371,7 @@ func judgeWriting(t *testing.T, v *victim, damaged fixture.Files, reading verdic
 	if err := errors.Join(fixture.TakeOver(d), d.Close()); err != nil {
 		return err.Error()
 	}
-	d, err = db.Open(fixture.Dir, fixture.On(disk, db.Options{MemtableBytes: 1}))
+	d, err = db.Open(fixture.Dir, fixture.On(disk, opening(db.Options{MemtableBytes: 1})))
 	if err != nil {
 		return err.Error()
 	}

@@ -66,7 +66,7 @@ func (v *victim) judge(m mutant, damaged fixture.Files) (j judgement) {
 		j.allocated = allocatedSoFar() - before
 	}()
 	image := imageFS(damaged)
-	d, err := db.Open(fixture.Dir, fixture.On(image, db.Options{ReadOnly: true, MemtableBytes: 1, CacheBytes: -1}))
+	d, err := db.Open(fixture.Dir, fixture.On(image, opening(db.Options{ReadOnly: true, MemtableBytes: 1, CacheBytes: -1})))
 	if err != nil {
 		return v.noticed(m, atOpen, err)
 	}
@@ -123,7 +123,7 @@ func verified(m mutant, image imageFS) judgement {
 // a mark behind the last record proves that it was durable.
 func (v *victim) lost(m mutant, d *db.DB, found fixture.View) judgement {
 	sequence := d.Metrics().Sequence
-	if past := v.views[sequence]; past != nil && fixture.Differ(past, found) == nil {
+	if past := v.views[sequence]; past != nil && fixture.Differ(past.At(victimNow), found) == nil {
 		isTail := v.killed && (m.file == v.lastLog() || m.file == "")
 		if isTail && m.kind != "bit" {
 			return judgement{verdict: torn}

@@ -18,8 +18,8 @@ const againLooks = 6
 func (s *sweep) again(state *vfstest.State, batches int, rng *rand.Rand) error {
 	disk := state.Disk()
 	second := &sweep{recording: &recording{
-		name: s.name, options: s.options, trace: disk.Record(""), keys: maps.Clone(s.keys),
-		views: []fixture.View{s.views[batches]}, ends: make(map[uint64]int),
+		name: s.name, options: s.options, origin: s.recording, trace: disk.Record(""), keys: maps.Clone(s.keys),
+		clock: s.clock, views: []fixture.State{s.views[batches]}, ends: make(map[uint64]int),
 	}}
 	d, err := s.open(disk)
 	if err != nil {

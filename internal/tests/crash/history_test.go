@@ -21,11 +21,14 @@ import (
 type recording struct {
 	name    string
 	options db.Options
+	clock   *fixture.Clock // of the options; it stands where the history left it
 	trace   *vfstest.Trace
-	views   []fixture.View // after each batch; the first one is empty
-	ends    map[uint64]int // batches by the sequence number that they end with
-	last    uint64         // sequence number of the last one
+	views   []fixture.State // after each batch; the first one is empty
+	ends    map[uint64]int  // batches by the sequence number that they end with
+	last    uint64          // sequence number of the last one
 	keys    map[string]bool
+	origin  *recording // whose database is gone on with; nil: none's
+	copied  int        // batches that the checkpoint has
 }
 
 // Marks in the trace. Their value counts batches.
@@ -33,6 +36,7 @@ const (
 	markIssued = "issued" // so many may be there from now on
 	markSynced = "synced" // so many must be there from now on
 	markClosed = "closed" // 1: a clean close must be noticed from now on; 0: no longer
+	markCopied = "copied" // so many databases of checkpoints must be there
 	markLost   = "lost:"  // and a file: its syncs make nothing certain any more
 )
 
@@ -41,7 +45,7 @@ func (r *recording) add(c fixture.Commit) {
 	v := maps.Clone(r.views[len(r.views)-1])
 	v.Apply(c)
 	r.views = append(r.views, v)
-	r.last += uint64(len(c))
+	r.last += c.Numbers()
 	r.ends[r.last] = len(r.views) - 1
 	for _, o := range c {
 		r.keys[o.Key] = true
@@ -57,6 +61,7 @@ type sweepKind struct {
 	keyBytes   int  // length of some of them; bounds of tables make the MANIFEST grow
 	valueBytes int  // greatest length
 	noSync     int  // of a hundred writes
+	whole      bool // the whole vocabulary is written
 	run        func(s *scribe)
 }
 
@@ -77,9 +82,12 @@ func (k sweepKind) record(t testing.TB, seed uint64) *recording {
 	t.Helper()
 	s := &scribe{
 		t: t, kind: k, rng: rand.New(rand.NewPCG(seed, uint64(len(k.name)))), disk: vfstest.NewDisk(),
-		recording: &recording{name: fmt.Sprintf("%s/%d", k.name, seed), views: []fixture.View{{}}, ends: map[uint64]int{0: 0}, keys: map[string]bool{"none": true}},
+		recording: &recording{name: fmt.Sprintf("%s/%d", k.name, seed), clock: fixture.NewClock(), views: []fixture.State{{}}, ends: map[uint64]int{0: 0}, keys: map[string]bool{"none": true}},
 	}
 	s.options = db.Options{MemtableBytes: 16 << 10, CacheBytes: -1, Compression: db.Compression(seed % 2), FilterBitsPerKey: []int{-1, 4}[seed/2%2]}
+	if k.whole {
+		s.options = fixture.Speaking(s.options, s.clock)
+	}
 	windows := ""
 	if k.windows {
 		windows = t.TempDir()
@@ -235,14 +243,22 @@ func (s *scribe) key() string {
 
 func (s *scribe) operation() fixture.Operation {
 	s.written++
-	if s.rng.IntN(6) == 0 {
-		return fixture.Operation{Key: s.key(), Delete: true}
+	o := fixture.Operation{Key: s.key(), Delete: s.rng.IntN(6) == 0}
+	if !o.Delete {
+		o.Value = s.value()
 	}
+	if s.kind.whole {
+		o = fixture.Varied(s.rng, o, s.key(), s.clock.UnixNano())
+	}
+	return o
+}
+
+func (s *scribe) value() string {
 	value := fmt.Appendf(nil, "%d:", s.written)
 	for n := s.rng.IntN(s.kind.valueBytes + 1); len(value) < n; {
 		value = append(value, byte(s.rng.Uint32())) // does not compress
 	}
-	return fixture.Operation{Key: s.key(), Value: string(value)}
+	return string(value)
 }
 
 func (s *scribe) durability() db.Durability {
@@ -271,14 +287,9 @@ func (s *scribe) batch(operations int) *db.Batch {
 	b := s.db.NewBatch()
 	var c fixture.Commit
 	for range operations {
-		o := s.operation()
-		c = append(c, o)
-		if o.Delete {
-			fixture.Must(s.t, b.Delete([]byte(o.Key)))
-		} else {
-			fixture.Must(s.t, b.Put([]byte(o.Key), []byte(o.Value)))
-		}
+		c = append(c, s.operation())
 	}
+	fixture.Must(s.t, c.Fill(b))
 	s.add(c)
 	s.disk.Mark(markIssued, len(s.views)-1)
 	return b

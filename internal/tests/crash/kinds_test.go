@@ -158,4 +158,41 @@ var sweepKinds = []sweepKind{
 		s.some(3)
 		s.close()
 	}},
+	{name: "vocabulary", whole: true, keys: 14, valueBytes: 500, noSync: 60, run: func(s *scribe) {
+		s.open()
+		for range 3 {
+			s.some(7)
+			s.flush()
+			s.pass(2)
+		}
+		s.some(4)
+		s.kill()
+		s.some(3)
+		s.compact()
+		s.pass(5)
+		s.some(5)
+		s.compact()
+		s.some(3)
+		s.close()
+	}},
+	{name: "checkpoint", whole: true, keys: 9, valueBytes: 600, noSync: 60, run: func(s *scribe) {
+		s.open()
+		s.some(4)
+		s.flush()
+		s.some(3)
+		s.checkpoint()
+		s.some(3)
+		s.close()
+	}},
+	{name: "load", whole: true, keys: 20, valueBytes: 900, noSync: 60, run: func(s *scribe) {
+		s.open()
+		s.load(12)
+		s.some(5)
+		s.load(8)
+		s.some(2)
+		s.kill()
+		s.load(3)
+		s.some(2)
+		s.compact()
+	}},
 }

@@ -180,12 +180,14 @@ func (s *sweep) run() error {
 type finding struct {
 	batches int
 	clean   bool // a clean close was noticed
+	copies  int  // databases that were made of checkpoints
 }
 
 // marks say what must be found now.
 type marks struct {
 	issued, synced int
 	closed         bool
+	copies         int             // databases that were made of checkpoints
 	lost           map[string]bool // files whose syncs count for nothing
 }
 
@@ -198,6 +200,8 @@ func (m *marks) note(e *vfstest.Event) {
 		m.issued = e.Value
 	case markSynced:
 		m.synced = e.Value
+	case markCopied:
+		m.copies = e.Value
 	case markClosed:
 		m.closed = e.Value == 1
 	default:
@@ -211,6 +215,9 @@ func (m *marks) note(e *vfstest.Event) {
 func (m *marks) check(f finding) error {
 	if f.batches < m.synced || f.batches > m.issued {
 		return fmt.Errorf("%d batches are there; %d were synced, %d issued", f.batches, m.synced, m.issued)
+	}
+	if f.copies < m.copies {
+		return fmt.Errorf("%d databases that were made of checkpoints are there, %d were finished", f.copies, m.copies)
 	}
 	if m.closed && !f.clean {
 		return errors.New("the clean close is not noticed")
@@ -243,11 +250,17 @@ func (s *sweep) look(state *vfstest.State) (f finding, err error) {
 	if !ok {
 		return f, fmt.Errorf("sequence number %d is not the end of a batch", m.Sequence)
 	}
-	return finding{batches, m.Recovery.CleanClose}, s.compare(d, s.views[batches])
+	f = finding{batches: batches, clean: m.Recovery.CleanClose}
+	if err = s.compare(d, s.views[batches].At(s.clock.UnixNano())); err == nil {
+		f.copies, err = s.lookAtCopies(disk)
+	}
+	return f, err
 }
 
-func (s *sweep) open(disk *vfstest.Disk) (*db.DB, error) {
-	d, err := db.Open(fixture.Dir, fixture.On(disk, s.options))
+func (s *sweep) open(disk *vfstest.Disk) (*db.DB, error) { return s.openAt(disk, fixture.Dir) }
+
+func (s *sweep) openAt(disk *vfstest.Disk, dir string) (*db.DB, error) {
+	d, err := db.Open(dir, fixture.On(disk, s.options))
 	if err != nil {
 		return nil, fmt.Errorf("open: %w", err)
 	}

@@ -60,7 +60,7 @@ func (r *faultRun) certain() int {
 
 // reopened checks what an open found, at least the first certain commits, and possibly the
 // one that failed too. It returns how many commits it found and what they make.
-func (r *faultRun) reopened(certain int, d *db.DB, found fixture.View) (commits []fixture.Commit, now fixture.View) {
+func (r *faultRun) reopened(certain int, d *db.DB, found fixture.View) (commits []fixture.Commit, now fixture.State) {
 	r.t.Helper()
 	h := fixture.History{Start: maps.Clone(r.h.Start), StartAt: r.h.StartAt, Commits: slices.Clone(r.h.Commits)}
 	if r.maybe != nil {
@@ -68,14 +68,16 @@ func (r *faultRun) reopened(certain int, d *db.DB, found fixture.View) (commits 
 	}
 	issued := h.Commits
 	sequence := d.Metrics().Sequence
-	if err := h.Reopened(certain, sequence, found); err != nil {
+	now = maps.Clone(r.h.Start)
+	if err := h.ReopenedAt(r.now(), certain, sequence, found); err != nil {
 		r.errorf("after Open: %v", err)
 	}
 	n, at := 0, r.h.StartAt
 	for ; n < len(issued) && at < sequence; n++ {
-		at += uint64(len(issued[n]))
+		now.Apply(issued[n])
+		at += issued[n].Numbers()
 	}
-	return issued[:n], found
+	return issued[:n], now
 }
 
 // read checks that everything can be read, but for what the fault hits.
@@ -83,12 +85,13 @@ func (r *faultRun) read() {
 	found, err := fixture.Scan(r.d)
 	if err != nil {
 		r.expected("a scan", err)
-	} else if err := fixture.Differ(r.h.Now, found); err != nil {
+	} else if err := fixture.Differ(r.h.Now.At(r.now()), found); err != nil {
 		r.errorf("a scan shows something else: %v", err)
 	}
-	keys := slices.Sorted(maps.Keys(r.h.Now))
+	keys := r.h.Now.Keys(r.now())
 	for i := r.written % 5; i < len(keys); i += 5 {
-		key, value := keys[i], r.h.Now[keys[i]]
+		key := keys[i]
+		value, _ := r.h.Now.Get(key, r.now())
 		got, err := r.d.Get([]byte(key))
 		switch {
 		case errors.Is(err, db.ErrNotFound):
@@ -138,7 +141,7 @@ func (r *faultRun) finish() {
 		return
 	}
 	r.write(fixture.Commit{{Key: "last", Value: "word"}}, db.Sync)
-	if r.h.Now["last"] != "word" {
+	if r.h.Now["last"].Value != "word" {
 		r.errorf("cannot be written to after a new open")
 	}
 	r.losePower(nil)
@@ -165,7 +168,7 @@ func (r *faultRun) goOn() {
 // losePower opens what a power failure would leave now.
 func (r *faultRun) losePower(rng *rand.Rand) {
 	disk := r.machine.Disk.CrashClone(rng)
-	d, err := db.Open(fixture.Dir, fixture.On(disk, db.Options{MemtableBytes: 1}))
+	d, err := db.Open(fixture.Dir, fixture.On(disk, r.speaking(db.Options{MemtableBytes: 1})))
 	if err != nil {
 		r.errorf("open after a power failure: %v", err)
 		return

@@ -96,10 +96,7 @@ func (r *displacedRun) run(t *testing.T) int {
 		r.machine = fixture.NewMachine(disk)
 		d := r.machine.OpenDB(t)
 		want := r.machine.FillTables(t, d, 20)
-		r.h = fixture.History{Now: want, Start: fixture.View{}, StartAt: d.Metrics().Sequence}
-		for key, value := range want {
-			r.h.Start[key] = value
-		}
+		r.h = fixture.History{Now: fixture.StateOf(want), Start: fixture.StateOf(want), StartAt: d.Metrics().Sequence}
 		r.machine.Fail(r.inject)
 		for i, step := range displacedSteps {
 			if i == r.before {

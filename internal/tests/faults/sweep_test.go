@@ -138,6 +138,8 @@ var faultHistories = map[string]struct {
 	"flush and compaction":   {"nnsf.nnnsf.dnnsf.nnnfsC.rnsfC.rsx", nil},
 	"MANIFEST rewrite":       {"sBf.Bf.nBf.sBf.rnsx", nil},
 	"close and open again":   {"nnsfnsxrnsxrxrnnnnnnxrnfxr", nil},
+	"the whole vocabulary":   {"vvsf.tvTf.vtfC.rvTskrtfx", nil},
+	"checkpoints and loads":  {"nvKLrnfL.vKCrLkrKx", nil},
 	"recovery after a kill":  {"rnnsrfrkrsnkrnnnnnnnkrsx", func(t *testing.T) fixture.Filled { return fixture.NewFilled(t, db.Sync) }},
 }
 
@@ -191,11 +193,13 @@ type faultRun struct {
 	fault *breakage     // nil: none
 	seen  *[]vfstest.Op // the operations, if wanted
 
+	clock   *fixture.Clock // nil: the history knows no time
 	machine *fixture.Machine
 	d       *db.DB          // nil: the open failed
 	h       fixture.History // what was acknowledged
 	maybe   fixture.Commit  // failed, and may be there after the next open; nil: none
 	written int             // counts values
+	copies  int             // databases made of checkpoints
 	refused int             // writes that ErrDiskFull or a context refused
 	stopped bool            // the database turned read-only at some time
 	unopen  int             // opens that failed
@@ -234,10 +238,13 @@ func (r *faultRun) run(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r.t = t
 		disk := vfstest.NewDisk()
-		r.h = fixture.History{Now: fixture.View{}, Start: fixture.View{}}
+		r.h = fixture.History{Now: fixture.State{}, Start: fixture.State{}}
 		if r.start != nil {
 			disk = r.start.Disk(t)
-			r.h = fixture.History{Now: maps.Clone(r.start.Want), Start: maps.Clone(r.start.Want), StartAt: r.start.Sequence}
+			r.h = fixture.History{Now: fixture.StateOf(r.start.Want), Start: fixture.StateOf(r.start.Want), StartAt: r.start.Sequence}
+		}
+		if strings.ContainsAny(r.steps, wholeSteps) {
+			r.clock = fixture.NewClock()
 		}
 		r.boot(disk)
 		r.open()
@@ -251,7 +258,7 @@ func (r *faultRun) run(t *testing.T) {
 // boot gives the disk to a machine on which the fault is still to come, or to last.
 func (r *faultRun) boot(disk *vfstest.Disk) {
 	m := fixture.NewMachine(disk)
-	r.machine = m
+	m.Clock, r.machine = r.clock, m
 	var mu sync.Mutex
 	m.Fail(func(op vfstest.Op) error {
 		if r.seen != nil {
@@ -264,6 +271,14 @@ func (r *faultRun) boot(disk *vfstest.Disk) {
 		}
 		return nil
 	})
+}
+
+// now is what the clock says.
+func (r *faultRun) now() int64 {
+	if r.clock == nil {
+		return 0
+	}
+	return r.clock.UnixNano()
 }
 
 // step does what a letter stands for. Where the database did not open, it tries that again.
@@ -304,6 +319,8 @@ func (r *faultRun) step(letter rune) {
 		r.open()
 	case '.':
 		synctest.Wait()
+	default:
+		r.wholeStep(ctx, letter)
 	}
 }
 
@@ -320,16 +337,14 @@ func (r *faultRun) commit(n, longer int) fixture.Commit {
 
 func (r *faultRun) write(c fixture.Commit, durable db.Durability) {
 	b := r.d.NewBatch()
-	for _, o := range c {
-		if o.Delete {
-			fixture.Must(r.t, b.Delete([]byte(o.Key)))
-		} else {
-			fixture.Must(r.t, b.Put([]byte(o.Key), []byte(o.Value)))
-		}
-	}
+	fixture.Must(r.t, c.Fill(b))
 	ctx, cancel := context.WithTimeout(context.Background(), aMinute)
 	defer cancel()
-	err := r.d.Apply(ctx, b, durable)
+	r.wrote(c, durable, "Apply", r.d.Apply(ctx, b, durable))
+}
+
+// wrote notes what became of a commit.
+func (r *faultRun) wrote(c fixture.Commit, durable db.Durability, what string, err error) {
 	switch {
 	case err == nil:
 		if r.stopped && r.d.Metrics().Failure != "" {
@@ -345,7 +360,7 @@ func (r *faultRun) write(c fixture.Commit, durable db.Durability) {
 			r.maybe = c // the first one only: nothing is written after it
 		}
 	}
-	r.expected("Apply", err)
+	r.expected(what, err)
 }
 
 // expected checks that an error comes from the fault and nowhere else.

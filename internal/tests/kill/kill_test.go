@@ -159,7 +159,7 @@ func (c *killed) kill(t *testing.T) (acknowledged int) {
 func TestKill9(t *testing.T) {
 	dir, seed := filepath.Join(t.TempDir(), "db"), *killSeed
 	rng := rand.New(rand.NewPCG(seed, 1<<32))
-	h := fixture.History{Now: fixture.View{}, Start: fixture.View{}}
+	h := fixture.History{Now: fixture.State{}, Start: fixture.State{}}
 	began := time.Now()
 	var tally killTally
 	for n := range uint64(*kills) {

@@ -2,7 +2,6 @@ package linear
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -33,27 +32,6 @@ type linearClient struct {
 const unanswered = math.MaxInt64
 
 func linearKey(key int) []byte { return fmt.Appendf(nil, "key%d", key) }
-
-// linearValue encodes the number of a value, in sizes that fill a memtable quickly.
-func linearValue(number uint16) []byte {
-	v := make([]byte, 2+int(number)*7919%1500)
-	for i := range v {
-		v[i] = byte(number)
-	}
-	binary.LittleEndian.PutUint16(v, number)
-	return v
-}
-
-func linearNumber(value []byte) (uint16, error) {
-	if len(value) < 2 {
-		return 0, fmt.Errorf("a value of %d bytes that nobody wrote", len(value))
-	}
-	number := binary.LittleEndian.Uint16(value)
-	if !slices.Equal(value, linearValue(number)) {
-		return 0, fmt.Errorf("value %d has other bytes than were written", number)
-	}
-	return number, nil
-}
 
 // run acts until its steps are done, the end comes, or something is wrong.
 func (c *linearClient) run() {
@@ -130,6 +108,7 @@ func (c *linearClient) draw(n int) []keyValue {
 		if c.rng.IntN(4) > 0 {
 			writes[i].value = c.epoch.run.number()
 		}
+		c.vary(&writes[i], keys.high)
 	}
 	return writes
 }
@@ -147,14 +126,12 @@ func (c *linearClient) record(o *call, from, to int64) {
 
 // write stores in one of the ways there are.
 func (c *linearClient) write(writes []keyValue, d db.Durability) {
-	db, key := c.epoch.db, linearKey(writes[0].key)
+	db := c.epoch.db
 	from := c.epoch.run.tick()
 	var err error
 	switch way := c.rng.IntN(8); {
-	case len(writes) == 1 && way < 6 && writes[0].value == 0:
-		err = db.Delete(key, d)
 	case len(writes) == 1 && way < 6:
-		err = db.Put(key, linearValue(writes[0].value), d)
+		err = writes[0].operation().Do(db, d)
 	case way == 7:
 		err = c.applyCancelled(writes, d)
 	default:
@@ -164,15 +141,11 @@ func (c *linearClient) write(writes []keyValue, d db.Durability) {
 }
 
 func (c *linearClient) batch(writes []keyValue) *db.Batch {
-	b := c.epoch.db.NewBatch()
+	var ops fixture.Commit
 	for _, w := range writes {
-		if w.value == 0 {
-			b.Delete(linearKey(w.key))
-		} else {
-			b.Put(linearKey(w.key), linearValue(w.value))
-		}
+		ops = append(ops, w.operation())
 	}
-	return b
+	return ops.Batch(c.epoch.db)
 }
 
 // applyCancelled applies with a context that ends at any time.

@@ -22,7 +22,7 @@ const maxLinearKeys = 8
 
 // image is what one instant looks like: by key the number of its value, 0 for none. No
 // two writes of a history have the same number.
-type image [maxLinearKeys]uint16
+type image [maxLinearKeys]number
 
 // keyRange are the keys from low up to, without it, high.
 type keyRange struct{ low, high int }
@@ -59,7 +59,9 @@ type call struct {
 // keyValue puts a value, or deletes with value 0.
 type keyValue struct {
 	key   int
-	value uint16
+	value number
+	merge bool // value is an operand
+	to    int  // if there is one: all keys up to this one are deleted
 }
 
 // linearState is where the specification stands.
@@ -78,7 +80,7 @@ func (s linearState) step(c *call) (bool, linearState) {
 			}
 		}
 		for _, w := range c.writes {
-			s.now[w.key] = w.value
+			w.onto(&s.now)
 		}
 	case callRead:
 		for _, found := range c.images {
@@ -158,7 +160,9 @@ func independent(operations []porcupine.Operation) [][]porcupine.Operation {
 func (c *call) touched() []int {
 	var keys []int
 	for _, w := range c.writes {
-		keys = append(keys, w.key)
+		for key := w.key; key < max(w.to, w.key+1); key++ {
+			keys = append(keys, key)
+		}
 	}
 	for key := c.keys.low; key < c.keys.high; key++ {
 		keys = append(keys, key)
@@ -178,7 +182,14 @@ func (c *call) String() string {
 	var b strings.Builder
 	b.WriteString([...]string{"unanswered", "NoSync", "Sync"}[c.crash])
 	for _, w := range c.writes {
-		fmt.Fprintf(&b, " %d=%d", w.key, w.value)
+		switch {
+		case w.to > 0:
+			fmt.Fprintf(&b, " %d to %d deleted", w.key, w.to-1)
+		case w.merge:
+			fmt.Fprintf(&b, " %d+=%v", w.key, w.value)
+		default:
+			fmt.Fprintf(&b, " %d=%v", w.key, w.value)
+		}
 	}
 	return b.String()
 }

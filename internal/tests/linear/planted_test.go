@@ -21,7 +21,7 @@ type planter struct {
 	lie       bool   // else it does the same without the bug
 	lied      bool   // the occasion was there
 	processes int    // before this one
-	lost      uint16 // the value that the first crash took
+	lost      number // the value that the first crash took
 }
 
 // planted are the keys of the planter.
@@ -61,15 +61,15 @@ func (p *planter) db() *db.DB { return p.epoch.db }
 func (p *planter) crash() { p.epoch.strike() }
 
 // put writes a new value.
-func (p *planter) put(key int, d db.Durability) uint16 {
+func (p *planter) put(key int, d db.Durability) number {
 	number := p.epoch.run.number()
-	p.write([]keyValue{{key, number}}, d)
+	p.write([]keyValue{{key: key, value: number}}, d)
 	return number
 }
 
 func (p *planter) both() []keyValue {
 	r := p.epoch.run
-	return []keyValue{{0, r.number()}, {1, r.number()}}
+	return []keyValue{{key: 0, value: r.number()}, {key: 1, value: r.number()}}
 }
 
 // write, unlike that of other clients, is never taken back.
@@ -146,7 +146,7 @@ var wrongReads = []plant{
 	{"a deleted key comes back", onClose, false, func(p *planter) {
 		p.put(0, db.NoSync)
 		old := p.snapshot()
-		p.write([]keyValue{{0, 0}}, db.Sync)
+		p.write([]keyValue{{key: 0}}, db.Sync)
 		p.get(p.or(old), 0)
 	}},
 	{"a scan misses the last put", onClose, false, func(p *planter) {
@@ -195,7 +195,7 @@ var wrongReads = []plant{
 		p.put(0, db.NoSync)
 		old := p.snapshot()
 		from := p.epoch.run.tick()
-		w := []keyValue{{0, p.epoch.run.number()}}
+		w := []keyValue{{key: 0, value: p.epoch.run.number()}}
 		err := p.db().Apply(context.Background(), p.batch(w), db.NoSync)
 		p.get(p.db(), 0)
 		p.get(p.or(old), 0)
@@ -207,13 +207,13 @@ var wrongReads = []plant{
 var wrongWrites = []plant{
 	{"a put is acknowledged and not stored", onClose, false, func(p *planter) {
 		p.put(0, db.NoSync)
-		w := []keyValue{{0, p.epoch.run.number()}}
+		w := []keyValue{{key: 0, value: p.epoch.run.number()}}
 		p.writeAs(w[:p.unless(1)], w, db.NoSync, db.NoSync)
 		p.get(p.db(), 0)
 	}},
 	{"a delete is acknowledged and not stored", onClose, false, func(p *planter) {
 		p.put(0, db.NoSync)
-		w := []keyValue{{0, 0}}
+		w := []keyValue{{key: 0}}
 		p.writeAs(w[:p.unless(1)], w, db.NoSync, db.NoSync)
 		p.get(p.db(), 0)
 	}},
@@ -242,7 +242,7 @@ var wrongWrites = []plant{
 var wrongCrashes = []plant{
 	{"a put is acknowledged as synced and was not", onPower, true, func(p *planter) {
 		p.put(0, db.Sync)
-		w := []keyValue{{0, p.epoch.run.number()}}
+		w := []keyValue{{key: 0, value: p.epoch.run.number()}}
 		p.writeAs(w, w, p.notSync(), db.Sync)
 		p.crash()
 	}},
@@ -259,7 +259,7 @@ var wrongCrashes = []plant{
 	}},
 	{"a recovery forgets a synced delete", onPower, false, func(p *planter) {
 		old := p.put(0, db.NoSync)
-		p.write([]keyValue{{0, 0}}, db.Sync)
+		p.write([]keyValue{{key: 0}}, db.Sync)
 		p.crash()
 		p.tamper(func(found *image) bool { found[0] = old; return true })
 	}},

@@ -73,7 +73,7 @@ func newLinearRun(seed uint64, shape linearShape, tally *linearTally) *linearRun
 
 func (r *linearRun) tick() int64 { return r.clock.Add(1) }
 
-func (r *linearRun) number() uint16 { return uint16(r.values.Add(1)) }
+func (r *linearRun) number() number { return put(r.values.Add(1)) }
 
 // run makes the history: a process for each crash, and at last one that only reads. Body,
 // if there is one, acts beside the clients and chooses the time of the crash.
@@ -107,10 +107,10 @@ func (r *linearRun) open(crash crashKind) (*linearEpoch, error) {
 		e.crashRand = nil
 	}
 	var err error
-	e.db, err = db.Open(fixture.Dir, fixture.On(vfstest.NewFault(r.disk, e.onFile), db.Options{
+	e.db, err = db.Open(fixture.Dir, fixture.On(vfstest.NewFault(r.disk, e.onFile), linearOptions(db.Options{
 		MemtableBytes: r.shape.memtableBytes,
 		CacheBytes:    []int64{-1, 20 << 10, 0}[r.rng.IntN(3)],
-	}))
+	})))
 	if err == nil {
 		e.sequence = e.db.Metrics().Sequence
 	}
@@ -239,10 +239,11 @@ func (e *linearEpoch) keep(operations []porcupine.Operation) {
 
 // settle says more of the writes without an answer. What a read showed was in the log, and
 // survives a killed process. What nothing ever showed is left out: a place behind the cut of
-// the crash explains as much, and each would double what a check has to try.
+// the crash explains as much, and each would double what a check has to try. What was merged
+// shows under other numbers; it is left alone.
 func settle(operations []porcupine.Operation) []porcupine.Operation {
-	read := map[uint16]bool{}
-	seen := map[uint16]bool{0: true} // a deleted key looks like one that never was
+	read := map[number]bool{}
+	seen := map[number]bool{0: true} // a deleted key looks like one that never was
 	for _, o := range operations {
 		c := o.Input.(*call)
 		for _, found := range c.images {
@@ -254,7 +255,7 @@ func settle(operations []porcupine.Operation) []porcupine.Operation {
 	}
 	return slices.DeleteFunc(operations, func(o porcupine.Operation) bool {
 		c := o.Input.(*call)
-		if c.kind != callWrite || c.crash != noCrash {
+		if c.kind != callWrite || c.crash != noCrash || slices.ContainsFunc(c.writes, func(w keyValue) bool { return w.merge }) {
 			return false
 		}
 		if slices.ContainsFunc(c.writes, func(w keyValue) bool { return read[w.value] }) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"runtime/debug"
 
 	"lsmdb/internal/base"
@@ -49,14 +50,16 @@ func compare(store Store, h History) *Failure {
 
 // session carries out operations and writes their results as text.
 type session struct {
-	store     Store
-	snapshots map[Handle]Snapshot
-	iterators map[Handle]Iterator
-	pending   []func() error // writes that nobody has waited for
+	store        Store
+	snapshots    map[Handle]Snapshot
+	iterators    map[Handle]Iterator
+	transactions map[Handle]Tx
+	seconds      int            // where the clock stands
+	pending      []func() error // writes that nobody has waited for
 }
 
 func newSession(s Store) *session {
-	return &session{store: s, snapshots: make(map[Handle]Snapshot), iterators: make(map[Handle]Iterator)}
+	return &session{store: s, snapshots: make(map[Handle]Snapshot), iterators: make(map[Handle]Iterator), transactions: make(map[Handle]Tx)}
 }
 
 // end releases what is open still.
@@ -67,6 +70,9 @@ func (s *session) end() {
 	}
 	for _, snapshot := range s.snapshots {
 		snapshot.Close()
+	}
+	for _, tx := range s.transactions {
+		tx.Close()
 	}
 }
 
@@ -89,20 +95,23 @@ func (s *session) do(o Operation) (result string) {
 		}
 	}()
 	switch o.Kind {
-	case Put, Delete, Batch, Submit, Sync, Flush, Compact:
+	case Put, Delete, DeleteRange, Merge, PutUntil, Batch, Submit, Sync, Flush, Compact:
 		return outcome(s.write(o))
 	}
 	if err := s.settle(); err != nil {
 		return "submitted before: " + outcome(err)
 	}
 	switch o.Kind {
-	case Get, Has, Scan, NewIterator:
+	case SetClock, Load, Begin, Commit, Checkpoint:
+		return s.vocabulary(o)
+	case Get, Has, Size, Scan, NewIterator:
 		return s.read(o)
 	case NewSnapshot:
 		return s.snapshot(o)
 	case Close:
 		return s.close(o)
 	case Restart:
+		s.seconds = math.MaxInt // it may have been set
 		return outcome(s.store.Restart(o))
 	}
 	return s.move(o)
@@ -115,7 +124,7 @@ func outcome(err error) string {
 	if err == nil {
 		return "ok"
 	}
-	for _, known := range []error{base.ErrNotFound, base.ErrClosed, base.ErrReadOnly} {
+	for _, known := range []error{base.ErrNotFound, base.ErrClosed, base.ErrReadOnly, ErrConflict} {
 		if errors.Is(err, known) {
 			return known.Error()
 		}
@@ -124,6 +133,12 @@ func outcome(err error) string {
 }
 
 func (s *session) write(o Operation) error {
+	switch o.Kind {
+	case Put, Delete, DeleteRange, Merge, PutUntil:
+		if o.On != "" || !o.Writes[0].isPlain() {
+			return s.one(o)
+		}
+	}
 	switch o.Kind {
 	case Put:
 		key, value := clone(o.Writes[0].Key), o.Writes[0].Value.Bytes()
@@ -162,12 +177,15 @@ func clobber(arguments ...[]byte) {
 
 func (s *session) read(o Operation) string {
 	var from Reader = s.store
-	if o.From != Database {
-		snapshot := s.snapshots[o.From]
-		if snapshot == nil {
-			return nothing
-		}
+	if tx := s.transactions[o.From]; tx != nil {
+		from = tx
+	} else if snapshot := s.snapshots[o.From]; snapshot != nil {
 		from = snapshot
+	} else if o.From != Database {
+		return nothing
+	}
+	if o.Space != nil {
+		from = from.(Wide).In(o.Space)
 	}
 	key := clone(o.Key)
 	defer clobber(key)
@@ -184,8 +202,18 @@ func (s *session) read(o Operation) string {
 			return outcome(err)
 		}
 		return fmt.Sprint(has)
+	case Size:
+		size, err := from.(Wide).Size(key)
+		if err != nil {
+			return outcome(err)
+		}
+		return fmt.Sprint(size)
 	}
-	it, err := from.NewIterator(o.Lower, o.Upper, o.Prefix)
+	open := from.NewIterator
+	if o.KeysOnly {
+		open = from.(Wide).NewKeyIterator
+	}
+	it, err := open(o.Lower, o.Upper, o.Prefix)
 	if err != nil {
 		return outcome(err)
 	}
@@ -219,6 +247,10 @@ func (s *session) close(o Operation) string {
 	if it := s.iterators[o.On]; it != nil {
 		delete(s.iterators, o.On)
 		return outcome(it.Close())
+	}
+	if tx := s.transactions[o.On]; tx != nil {
+		delete(s.transactions, o.On)
+		return outcome(tx.Close())
 	}
 	return nothing
 }
@@ -256,6 +288,9 @@ func position(it Iterator, ok bool) string {
 	case valid != ok:
 		return fmt.Sprintf("the move says %v, Valid %v", ok, valid)
 	case valid:
+		if ending, ok := it.(Ending); ok && ending.Until() != 0 {
+			return fmt.Sprint(show(it.Key()), " = ", show(it.Value()), " until ", ending.Until())
+		}
 		return show(it.Key()) + " = " + show(it.Value())
 	case it.Key() != nil || it.Value() != nil:
 		return "not valid, but shows " + show(it.Key())

@@ -9,13 +9,27 @@ import (
 // Generate draws a history of so many operations on so many different keys. It is a
 // function of its arguments.
 func Generate(seed uint64, operations, keys int) History {
-	g := &generator{rng: rand.New(rand.NewPCG(seed, 0)), keys: keys}
-	actions := []struct {
-		weight int
-		do     func()
-	}{
+	return generate(&generator{rng: rand.New(rand.NewPCG(seed, 0)), keys: keys}, operations)
+}
+
+// GenerateWhole draws a history for a Vocabulary.
+func GenerateWhole(seed uint64, operations, keys int) History {
+	return generate(&generator{rng: rand.New(rand.NewPCG(seed, 1)), keys: keys, whole: true}, operations)
+}
+
+// action is something to do, and how often.
+type action struct {
+	weight int
+	do     func()
+}
+
+func generate(g *generator, operations int) History {
+	actions := []action{
 		{60, g.write}, {10, g.batch}, {8, g.submit}, {40, g.get}, {10, g.iterator}, {60, g.moves}, {5, g.snapshot},
 		{15, g.release}, {2, g.scan}, {3, g.sync}, {3, g.flush}, {2, g.compact}, {2, g.restart},
+	}
+	if g.whole {
+		actions = append(actions, action{6, g.clock}, action{2, g.load}, action{2, g.checkpoint}, action{8, g.transaction}, action{10, g.inTransaction})
 	}
 	total := 0
 	for _, a := range actions {
@@ -43,6 +57,11 @@ type generator struct {
 	iterators []Handle
 	snapshots []Handle
 	readOnly  bool
+
+	whole        bool // for a Vocabulary
+	seconds      int  // where the clock stands
+	now          int  // the latest that it stood at
+	transactions []Handle
 }
 
 func (g *generator) add(o Operation) { g.h = append(g.h, o) }
@@ -72,6 +91,9 @@ func (g *generator) change() Write {
 		g.values++
 		w.Value = DrawValue(g.rng, g.values)
 	}
+	if g.whole {
+		g.vary(&w)
+	}
 	return w
 }
 
@@ -82,11 +104,8 @@ func (g *generator) write() {
 		n = 1
 	}
 	for range n {
-		o := Operation{Kind: Put, Writes: []Write{g.change()}, Durability: g.durability()}
-		if o.Writes[0].Delete {
-			o.Kind = Delete
-		}
-		g.add(o)
+		w := g.change()
+		g.add(Operation{Kind: w.kind(), Writes: []Write{w}, Durability: g.durability()})
 	}
 }
 
@@ -95,7 +114,7 @@ func (g *generator) changes() []Write {
 	var list []Write
 	for range g.rng.IntN(12) {
 		w := g.change()
-		if len(list) > 0 && g.rng.IntN(4) == 0 {
+		if len(list) > 0 && g.rng.IntN(4) == 0 && w.Space == nil {
 			w.Key = list[len(list)-1].Key
 		}
 		list = append(list, w)
@@ -115,6 +134,9 @@ func (g *generator) submit() {
 
 // from draws what to read from: the database, or in one of three cases a snapshot.
 func (g *generator) from() Handle {
+	if len(g.transactions) > 0 && g.rng.IntN(4) == 0 {
+		return g.transactions[g.rng.IntN(len(g.transactions))]
+	}
 	if len(g.snapshots) > 0 && g.rng.IntN(3) == 0 {
 		return g.snapshots[g.rng.IntN(len(g.snapshots))]
 	}
@@ -127,7 +149,11 @@ func (g *generator) get() {
 		if g.rng.IntN(4) == 0 {
 			kind = Has
 		}
-		g.add(Operation{Kind: kind, From: g.from(), Key: g.key()})
+		o := Operation{Kind: kind, From: g.from(), Key: g.key()}
+		if g.whole {
+			g.varyRead(&o)
+		}
+		g.add(o)
 	}
 }
 
@@ -149,6 +175,9 @@ func (g *generator) iterator() {
 	if g.rng.IntN(4) == 0 {
 		o.Prefix = g.key()
 		o.Prefix = o.Prefix[:min(len(o.Prefix), g.rng.IntN(4))]
+	}
+	if g.whole {
+		g.varyRead(&o)
 	}
 	g.iterators = append(g.iterators, o.On)
 	g.add(o)
@@ -190,7 +219,14 @@ func (g *generator) release() {
 	}
 }
 
-func (g *generator) scan()  { g.add(Operation{Kind: Scan, From: g.from()}) }
+func (g *generator) scan() {
+	o := Operation{Kind: Scan, From: g.from()}
+	if g.whole {
+		g.varyRead(&o)
+	}
+	g.add(o)
+}
+
 func (g *generator) sync()  { g.add(Operation{Kind: Sync}) }
 func (g *generator) flush() { g.add(Operation{Kind: Flush}) }
 
@@ -209,12 +245,16 @@ func (g *generator) restart() {
 	ends := []End{CleanClose, CleanClose, Killed, PowerLost}
 	o := Operation{Kind: Restart, End: ends[g.rng.IntN(len(ends))], Verify: g.rng.IntN(3) == 0}
 	o.ReadOnly = !g.readOnly && g.rng.IntN(4) == 0
+	wasReadOnly := g.readOnly
 	g.readOnly = o.ReadOnly
 	g.add(o)
 	g.add(Operation{Kind: Scan, From: Database})
 	g.moves()
 	g.get()
-	g.iterators, g.snapshots = nil, nil
+	g.iterators, g.snapshots, g.transactions = nil, nil, nil
+	if o.End != CleanClose || wasReadOnly {
+		g.seconds = g.now
+	}
 	if g.readOnly {
 		for range 5 {
 			g.write()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 
@@ -86,7 +87,11 @@ func drawHistories() ([]metamorphic.History, error) {
 	var list []metamorphic.History
 	for i := range uint64(*histories) {
 		seed := *firstHistory + i
-		list = append(list, metamorphic.Generate(seed, *operations, []int{40, 200, 2000}[seed%3]))
+		draw := metamorphic.Generate
+		if fixture.Whole && fixture.HasTransactions && fixture.HasKeyspaces && fixture.HasLoad && fixture.HasCheckpoints {
+			draw = metamorphic.GenerateWhole
+		}
+		list = append(list, draw(seed, *operations, []int{40, 200, 2000}[seed%3]))
 	}
 	return list, nil
 }
@@ -190,6 +195,23 @@ func (p *files) Open(o *db.Options) (*db.DB, error) {
 	var err error
 	p.open, err = db.Open(p.dir, fixture.On(fsys, *o))
 	return p.open, err
+}
+
+// OpenCopy implements subject.Copying.
+func (p *files) OpenCopy(c fixture.Checkpoint, n int, o *db.Options) (*db.DB, error) {
+	dir, fsys := fmt.Sprintf("%s-checkpoint-%d", p.dir, n), p.fs
+	if p.real || p.disk == nil { // what lies in memory is copied into a real directory
+		above, err := os.MkdirTemp("", "lsmdb-checkpoint-")
+		if err != nil {
+			return nil, err
+		}
+		defer os.RemoveAll(above)
+		dir, fsys = filepath.Join(above, "copy"), vfs.OS
+	}
+	if err := c.Link(dir); err != nil {
+		return nil, err
+	}
+	return db.Open(dir, fixture.On(fsys, *o))
 }
 
 func (p *files) Verify() (*db.VerifyReport, error) {

@@ -1,62 +1,49 @@
 package metamorphic
 
 import (
-	"bytes"
-	"slices"
-	"sort"
+	"maps"
+	"time"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/tests/fixture"
 )
 
-// Model is the Store that is right by being simple: a sorted list. Restarting it
-// changes nothing but who is closed and what is refused.
+// Model is the Store that is right by being simple. Restarting it changes nothing but who
+// is closed and what is refused.
 type Model struct {
 	modelView
-	shared   bool // entries belong to somebody else as well
+	shared   bool // the state belongs to somebody else as well
 	readOnly bool
+	clock    int64            // may be behind the time that was seen already
+	commits  []fixture.Commit // all there were
 }
 
 // NewModel returns an empty model.
-func NewModel() *Model { return &Model{modelView: modelView{closed: new(bool)}} }
-
-type modelEntry struct{ key, value []byte }
+func NewModel() *Model {
+	now := fixture.Epoch.UnixNano()
+	return &Model{modelView: modelView{state: fixture.State{}, now: now, closed: new(bool)}, clock: now}
+}
 
 // Put implements Store, like the rest of the methods.
 func (m *Model) Put(key, value []byte, _ Durability) error {
-	return m.change(func() { m.put(key, value) })
-}
-
-func (m *Model) put(key, value []byte) {
-	e := modelEntry{bytes.Clone(key), bytes.Clone(value)}
-	if i, found := m.find(key); found {
-		m.entries[i] = e
-	} else {
-		m.entries = slices.Insert(m.entries, i, e)
-	}
+	return m.commit(fixture.Commit{{Key: string(key), Value: string(value)}})
 }
 
 // Delete implements Store.
 func (m *Model) Delete(key []byte, _ Durability) error {
-	return m.change(func() { m.delete(key) })
+	return m.commit(fixture.Commit{{Key: string(key), Delete: true}})
 }
 
-func (m *Model) delete(key []byte) {
-	if i, found := m.find(key); found {
-		m.entries = slices.Delete(m.entries, i, i+1)
-	}
-}
+// Write implements Vocabulary.
+func (m *Model) Write(w Write, d Durability) error { return m.Apply([]Write{w}, d) }
 
 // Apply implements Store.
 func (m *Model) Apply(writes []Write, _ Durability) error {
-	return m.change(func() {
-		for _, w := range writes {
-			if w.Delete {
-				m.delete(w.Key)
-			} else {
-				m.put(w.Key, w.Value.Bytes())
-			}
-		}
-	})
+	var c fixture.Commit
+	for _, w := range writes {
+		c = append(c, w.Operation())
+	}
+	return m.commit(c)
 }
 
 // Submit implements Store.
@@ -64,25 +51,29 @@ func (m *Model) Submit(writes []Write, d Durability) (func() error, error) {
 	return func() error { return nil }, m.Apply(writes, d)
 }
 
-func (m *Model) change(do func()) error {
+// Load implements Vocabulary.
+func (m *Model) Load(writes []Write) error { return m.Apply(writes, Synced) }
+
+func (m *Model) commit(c fixture.Commit) error {
 	if m.readOnly {
 		return base.ErrReadOnly
 	}
 	if m.shared {
-		m.entries, m.shared = slices.Clone(m.entries), false
+		m.state, m.shared = maps.Clone(m.state), false
 	}
-	do()
+	m.state.Apply(c)
+	m.commits = append(m.commits, c)
 	return nil
 }
 
 // Sync implements Store.
-func (m *Model) Sync() error { return m.change(func() {}) }
+func (m *Model) Sync() error { return m.commit(nil) }
 
 // Flush implements Store.
-func (m *Model) Flush() error { return m.change(func() {}) }
+func (m *Model) Flush() error { return m.commit(nil) }
 
 // Compact implements Store.
-func (m *Model) Compact(_, _ []byte) error { return m.change(func() {}) }
+func (m *Model) Compact(_, _ []byte) error { return m.commit(nil) }
 
 // NewSnapshot implements Store.
 func (m *Model) NewSnapshot() (Snapshot, error) {
@@ -91,8 +82,43 @@ func (m *Model) NewSnapshot() (Snapshot, error) {
 	return &view, nil
 }
 
+// NewIterator implements Reader.
+func (m *Model) NewIterator(lower, upper, prefix []byte) (Iterator, error) {
+	m.shared = true
+	return m.modelView.NewIterator(lower, upper, prefix)
+}
+
+// NewKeyIterator implements Wide.
+func (m *Model) NewKeyIterator(lower, upper, prefix []byte) (Iterator, error) {
+	m.shared = true
+	return m.modelView.NewKeyIterator(lower, upper, prefix)
+}
+
+// In implements Wide.
+func (m *Model) In(space []byte) Reader {
+	m.shared = true
+	return m.modelView.In(space)
+}
+
+// Checkpoint implements Vocabulary.
+func (m *Model) Checkpoint() (Snapshot, error) {
+	if m.readOnly {
+		return nil, base.ErrReadOnly
+	}
+	return m.NewSnapshot()
+}
+
+// SetClock implements Vocabulary.
+func (m *Model) SetClock(seconds int) {
+	m.clock = fixture.Epoch.UnixNano() + int64(seconds)*int64(time.Second)
+	m.now = max(m.now, m.clock)
+}
+
 // Restart implements Store.
 func (m *Model) Restart(o Operation) error {
+	if o.End != CleanClose || m.readOnly {
+		m.clock = m.now
+	}
 	*m.closed = true
 	m.closed, m.readOnly = new(bool), o.ReadOnly
 	return nil
@@ -101,110 +127,65 @@ func (m *Model) Restart(o Operation) error {
 // Close implements Store.
 func (m *Model) Close() error { return nil }
 
-// modelView is what one instant looks like.
-type modelView struct {
-	entries []modelEntry // sorted by key
-	closed  *bool        // of the database that it belongs to
-}
-
-func (v *modelView) find(key []byte) (int, bool) {
-	return slices.BinarySearchFunc(v.entries, key, func(e modelEntry, key []byte) int { return bytes.Compare(e.key, key) })
-}
-
-func (v *modelView) Get(key []byte) ([]byte, error) {
-	if *v.closed {
-		return nil, base.ErrClosed
+// Begin implements Vocabulary.
+func (m *Model) Begin() (Tx, error) {
+	if m.readOnly {
+		return nil, base.ErrReadOnly
 	}
-	i, found := v.find(key)
-	if !found {
-		return nil, base.ErrNotFound
+	return &modelTx{model: m, closed: m.closed, ended: new(bool), begun: len(m.commits), tx: fixture.BeginModel(m.state, m.now)}, nil
+}
+
+// modelTx is a transaction.
+type modelTx struct {
+	model  *Model
+	closed *bool // of the database
+	ended  *bool
+	begun  int // commits
+	tx     *fixture.Transaction
+}
+
+func (t *modelTx) isOver() bool { return *t.closed || *t.ended }
+
+// view is what it sees now.
+func (t *modelTx) view() *modelView {
+	state, now := t.tx.State()
+	return &modelView{state: state, now: now, closed: t.closed, tx: t}
+}
+
+func (t *modelTx) Get(key []byte) ([]byte, error) { return t.view().Get(key) }
+func (t *modelTx) Has(key []byte) (bool, error)   { return t.view().Has(key) }
+func (t *modelTx) Size(key []byte) (int, error)   { return t.view().Size(key) }
+func (t *modelTx) In(space []byte) Reader         { return t.view().In(space) }
+func (t *modelTx) NewIterator(lower, upper, prefix []byte) (Iterator, error) {
+	return t.view().NewIterator(lower, upper, prefix)
+}
+func (t *modelTx) NewKeyIterator(lower, upper, prefix []byte) (Iterator, error) {
+	return t.view().NewKeyIterator(lower, upper, prefix)
+}
+
+func (t *modelTx) Write(w Write) error {
+	if t.isOver() {
+		return base.ErrClosed
 	}
-	return v.entries[i].value, nil
+	t.tx.Write(w.Operation())
+	return nil
 }
 
-func (v *modelView) Has(key []byte) (bool, error) {
-	_, found := v.find(key)
-	if *v.closed {
-		return false, base.ErrClosed
+func (t *modelTx) Commit(Durability) error {
+	if t.isOver() {
+		return base.ErrClosed
 	}
-	return found, nil
-}
-
-func (v *modelView) NewIterator(lower, upper, prefix []byte) (Iterator, error) {
-	if *v.closed {
-		return nil, base.ErrClosed
-	}
-	it := &modelIterator{closed: v.closed, fresh: true}
-	for _, e := range v.entries {
-		if bytes.HasPrefix(e.key, prefix) && bytes.Compare(e.key, lower) >= 0 && (upper == nil || bytes.Compare(e.key, upper) < 0) {
-			it.entries = append(it.entries, e)
-		}
-	}
-	return it, nil
-}
-
-func (v *modelView) Close() error { return nil }
-
-// modelIterator stands at one of the entries of its range, or at -1, before the
-// first, or behind the last.
-type modelIterator struct {
-	entries []modelEntry
-	at      int
-	fresh   bool // it has not moved yet
-	closed  *bool
-	err     error
-}
-
-// to ends every move.
-func (it *modelIterator) to(at int) bool {
-	it.at, it.fresh = min(max(at, -1), len(it.entries)), false
-	if *it.closed {
-		it.err = base.ErrClosed
-	}
-	return it.Valid()
-}
-
-func (it *modelIterator) First() bool { return it.to(0) }
-func (it *modelIterator) Last() bool  { return it.to(len(it.entries) - 1) }
-
-func (it *modelIterator) Next() bool {
-	if it.fresh {
-		return it.First()
-	}
-	return it.to(it.at + 1)
-}
-
-func (it *modelIterator) Prev() bool {
-	if it.fresh {
-		return it.Last()
-	}
-	return it.to(it.at - 1)
-}
-
-func (it *modelIterator) SeekGE(key []byte) bool { return it.to(it.search(key)) }
-func (it *modelIterator) SeekLT(key []byte) bool { return it.to(it.search(key) - 1) }
-
-func (it *modelIterator) search(key []byte) int {
-	return sort.Search(len(it.entries), func(i int) bool { return bytes.Compare(it.entries[i].key, key) >= 0 })
-}
-
-func (it *modelIterator) Valid() bool {
-	return it.err == nil && !it.fresh && it.at >= 0 && it.at < len(it.entries)
-}
-
-func (it *modelIterator) Key() []byte {
-	if !it.Valid() {
+	*t.ended = true
+	switch {
+	case t.tx.Conflicts(t.model.commits[min(t.begun, len(t.model.commits)):]):
+		return ErrConflict
+	case len(t.tx.Commit()) == 0:
 		return nil
 	}
-	return it.entries[it.at].key
+	return t.model.commit(t.tx.Commit())
 }
 
-func (it *modelIterator) Value() []byte {
-	if !it.Valid() {
-		return nil
-	}
-	return it.entries[it.at].value
+func (t *modelTx) Close() error {
+	*t.ended = true
+	return nil
 }
-
-func (it *modelIterator) Err() error   { return it.err }
-func (it *modelIterator) Close() error { return nil }

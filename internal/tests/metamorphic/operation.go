@@ -45,10 +45,22 @@ const (
 	Close       Kind = "close"  // On; a snapshot or an iterator
 
 	Restart Kind = "restart" // End, Verify, ReadOnly
+
+	// Those of a Vocabulary only. Put and Delete may concern a keyspace or be part of a
+	// transaction, too: then On names it, and there is no Durability.
+	DeleteRange Kind = "deleterange" // Writes[0], Durability, On
+	Merge       Kind = "merge"       // Writes[0], Durability, On
+	PutUntil    Kind = "putuntil"    // Writes[0], Durability, On
+	Size        Kind = "size"        // From, Space, Key
+	Load        Kind = "load"        // Writes
+	Checkpoint  Kind = "checkpoint"  // what a database made of it holds
+	SetClock    Kind = "clock"       // Seconds
+	Begin       Kind = "begin"       // On; a transaction, which Close discards
+	Commit      Kind = "commit"      // On, Durability
 )
 
 // Handle names what an operation acts on: the Database, "s1" and so on for snapshots,
-// "i1" and so on for iterators.
+// "i1" and so on for iterators, "t1" and so on for transactions.
 type Handle string
 
 // Database is the Handle of the database itself.
@@ -88,16 +100,42 @@ type Operation struct {
 	Writes     []Write
 	Durability Durability
 	End        End
-	Verify     bool // while it is closed
-	ReadOnly   bool // open it for reading only
+	Verify     bool   // while it is closed
+	ReadOnly   bool   // open it for reading only
+	Space      []byte // of a read: from the keyspace of this prefix; nil: from none
+	KeysOnly   bool   // of an iterator or a scan: without values
+	Seconds    int
 }
 
-// Write puts a value, or deletes.
+// Write puts a value, if nothing else is said.
 type Write struct {
+	Space  []byte // the prefix of the keyspace that it is made in; nil: none
 	Key    []byte
 	Delete bool
+	Range  bool   // deletes from Key up to End
+	End    []byte // nil: no bound
+	Merge  bool   // merges Value onto what there is
 	Value  Value
+	Until  int // the value ends then, in seconds since the beginning; 0: it stays
 }
+
+// kind is the name of a write.
+func (w Write) kind() Kind {
+	switch {
+	case w.Range:
+		return DeleteRange
+	case w.Delete:
+		return Delete
+	case w.Merge:
+		return Merge
+	case w.Until != 0:
+		return PutUntil
+	}
+	return Put
+}
+
+// isPlain reports whether every Store knows it.
+func (w Write) isPlain() bool { return w.Space == nil && (w.kind() == Put || w.kind() == Delete) }
 
 // Value stands for the bytes of a value. Those of different numbers are different,
 // except empty ones.

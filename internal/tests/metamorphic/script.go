@@ -10,7 +10,8 @@ import (
 
 // String returns the history as a script, one operation in each line. Keys are quoted
 // as in Go, "x"*100 is a repetition, - stands for a bound that is not there. A value is
-// its number, x or r (regular or random) and the size of its filling.
+// its number, x or r (regular or random) and the size of its filling. A write may begin with
+// the transaction that it belongs to and the prefix of its keyspace: put on t1 in "p" "k" 7x60.
 func (h History) String() string {
 	var b strings.Builder
 	for _, o := range h {
@@ -24,30 +25,43 @@ func (o Operation) String() string {
 	words := []string{string(o.Kind)}
 	add := func(more ...string) { words = append(words, more...) }
 	switch o.Kind {
-	case Put:
-		add(quote(o.Writes[0].Key), o.Writes[0].Value.String(), string(o.Durability))
-	case Delete:
-		add(quote(o.Writes[0].Key), string(o.Durability))
-	case Batch, Submit:
-		add(string(o.Durability))
-		for _, w := range o.Writes {
-			if w.Delete {
-				add("delete", quote(w.Key))
-			} else {
-				add("put", quote(w.Key), w.Value.String())
-			}
+	case Put, Delete, DeleteRange, Merge, PutUntil:
+		if o.On != "" {
+			add("on", string(o.On))
 		}
-	case Get, Has:
-		add(string(o.From), quote(o.Key))
+		if add(o.Writes[0].words()...); o.On == "" {
+			add(string(o.Durability))
+		}
+	case Batch, Submit, Load:
+		if o.Kind != Load {
+			add(string(o.Durability))
+		}
+		for _, w := range o.Writes {
+			add(string(w.kind()))
+			add(w.words()...)
+		}
+	case Get, Has, Size:
+		add(string(o.From))
+		add(inSpace(o.Space)...)
+		add(quote(o.Key))
 	case Scan:
 		add(string(o.From))
+		add(inSpace(o.Space)...)
+		add(o.flags()...)
+	case SetClock:
+		add(strconv.Itoa(o.Seconds))
+	case Commit:
+		add(string(o.On), string(o.Durability))
 	case Compact:
 		add(quote(o.Lower), quote(o.Upper))
 	case NewIterator:
-		add(string(o.On), string(o.From), quote(o.Lower), quote(o.Upper), quote(o.Prefix))
+		add(string(o.On), string(o.From))
+		add(inSpace(o.Space)...)
+		add(quote(o.Lower), quote(o.Upper), quote(o.Prefix))
+		add(o.flags()...)
 	case SeekGE, SeekLT:
 		add(string(o.On), quote(o.Key))
-	case NewSnapshot, First, Last, Next, Prev, Close:
+	case NewSnapshot, First, Last, Next, Prev, Close, Begin:
 		add(string(o.On))
 	case Restart:
 		add(string(o.End))
@@ -59,6 +73,34 @@ func (o Operation) String() string {
 		}
 	}
 	return strings.Join(words, " ")
+}
+
+// words are what follows the kind of a write.
+func (w Write) words() []string {
+	list := append(inSpace(w.Space), quote(w.Key))
+	switch w.kind() {
+	case DeleteRange:
+		return append(list, quote(w.End))
+	case Delete:
+		return list
+	case PutUntil:
+		return append(list, w.Value.String(), strconv.Itoa(w.Until))
+	}
+	return append(list, w.Value.String())
+}
+
+func inSpace(space []byte) []string {
+	if space == nil {
+		return nil
+	}
+	return []string{"in", quote(space)}
+}
+
+func (o Operation) flags() []string {
+	if o.KeysOnly {
+		return []string{"keysonly"}
+	}
+	return nil
 }
 
 func (v Value) String() string {
@@ -122,31 +164,42 @@ type parser struct {
 func (p *parser) operation() Operation {
 	o := Operation{Kind: Kind(p.word())}
 	switch o.Kind {
-	case Put, Delete:
-		o.Writes = []Write{p.write(string(o.Kind))}
-		o.Durability = p.durability()
-	case Batch, Submit:
-		o.Durability = p.durability()
+	case Put, Delete, DeleteRange, Merge, PutUntil:
+		if p.flag("on") {
+			o.On = Handle(p.word())
+		}
+		if o.Writes = []Write{p.write(string(o.Kind))}; o.On == "" {
+			o.Durability = p.durability()
+		}
+	case Batch, Submit, Load:
+		if o.Kind != Load {
+			o.Durability = p.durability()
+		}
 		for len(p.words) > 0 && p.err == nil {
 			o.Writes = append(o.Writes, p.write(p.word()))
 		}
-	case Get, Has:
-		o.From, o.Key = Handle(p.word()), p.key()
+	case Get, Has, Size:
+		o.From, o.Space, o.Key = Handle(p.word()), p.space(), p.key()
 	case Scan:
-		o.From = Handle(p.word())
+		o.From, o.Space, o.KeysOnly = Handle(p.word()), p.space(), p.flag("keysonly")
+	case SetClock:
+		o.Seconds = p.number()
+	case Commit:
+		o.On, o.Durability = Handle(p.word()), p.durability()
 	case Compact:
 		o.Lower, o.Upper = p.key(), p.key()
 	case NewIterator:
-		o.On, o.From = Handle(p.word()), Handle(p.word())
+		o.On, o.From, o.Space = Handle(p.word()), Handle(p.word()), p.space()
 		o.Lower, o.Upper, o.Prefix = p.key(), p.key(), p.key()
+		o.KeysOnly = p.flag("keysonly")
 	case SeekGE, SeekLT:
 		o.On, o.Key = Handle(p.word()), p.key()
-	case NewSnapshot, First, Last, Next, Prev, Close:
+	case NewSnapshot, First, Last, Next, Prev, Close, Begin:
 		o.On = Handle(p.word())
 	case Restart:
 		o.End = End(p.oneOf(string(CleanClose), string(Killed), string(PowerLost)))
 		o.Verify, o.ReadOnly = p.flag("verify"), p.flag("readonly")
-	case Sync, Flush:
+	case Sync, Flush, Checkpoint:
 	default:
 		p.fail("no operation %q", o.Kind)
 	}
@@ -190,14 +243,39 @@ func (p *parser) durability() Durability {
 }
 
 func (p *parser) write(kind string) Write {
-	switch kind {
-	case "put":
-		return Write{Key: p.key(), Value: p.value()}
-	case "delete":
-		return Write{Key: p.key(), Delete: true}
+	w := Write{Space: p.space(), Key: p.key()}
+	switch Kind(kind) {
+	case Put:
+		w.Value = p.value()
+	case Delete:
+		w.Delete = true
+	case DeleteRange:
+		w.Range, w.End = true, p.key()
+	case Merge:
+		w.Merge, w.Value = true, p.value()
+	case PutUntil:
+		w.Value, w.Until = p.value(), p.number()
+	default:
+		p.err = fmt.Errorf("a batch has put and delete and so on, not %q", kind)
 	}
-	p.fail("a batch has put and delete, not %q", kind)
-	return Write{}
+	return w
+}
+
+// space reads the prefix of a keyspace, if there is one.
+func (p *parser) space() []byte {
+	if !p.flag("in") {
+		return nil
+	}
+	return p.key()
+}
+
+func (p *parser) number() int {
+	w := p.word()
+	n, err := strconv.Atoi(w)
+	if err != nil {
+		p.fail("%q is not a number", w)
+	}
+	return n
 }
 
 func (p *parser) value() Value {

@@ -10,7 +10,7 @@ import (
 func TestScript(t *testing.T) {
 	seen := make(map[Kind]bool)
 	for seed := range uint64(3) {
-		h := Generate(seed, 2500, 50)
+		h := GenerateWhole(seed, 2500, 50)
 		for _, o := range h {
 			seen[o.Kind] = true
 		}
@@ -26,13 +26,14 @@ func TestScript(t *testing.T) {
 				t.Fatalf("%#v became %#v through %s", h[i], again[i], h[i])
 			}
 		}
-		if other := Generate(seed, 2500, 50); other.String() != h.String() {
+		if other := GenerateWhole(seed, 2500, 50); other.String() != h.String() {
 			t.Fatal("one seed, two histories")
 		}
 	}
 	for _, kind := range []Kind{
 		Put, Delete, Batch, Submit, Get, Has, Scan, Sync, Flush, Compact, NewSnapshot, NewIterator,
 		First, Last, Next, Prev, SeekGE, SeekLT, Close, Restart,
+		DeleteRange, Merge, PutUntil, Size, Load, Checkpoint, SetClock, Begin, Commit,
 	} {
 		if !seen[kind] {
 			t.Errorf("no history has %s", kind)
@@ -52,6 +53,10 @@ func TestScriptErrors(t *testing.T) {
 		`delete "k"*x sync`:                 "not a key",
 		`batch sync get "k"`:                "put and delete",
 		"restart rudely":                    "none of",
+		"clock x":                           "not a number",
+		`merge on t1 "k" 7x60 nosync`:       "too much",
+		`deleterange "k" nosync`:            "not a key",
+		`put in k "k" 7x60 nosync`:          "not a key",
 	} {
 		if _, err := Parse(script); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", script, err, want)

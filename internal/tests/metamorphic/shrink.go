@@ -54,7 +54,7 @@ func simplify(h History, i int, fails func(History) bool) History {
 		h = changed
 		return true
 	}
-	if o := h[i]; o.Kind == Batch || o.Kind == Submit {
+	if o := h[i]; o.Kind == Batch || o.Kind == Submit || o.Kind == Load {
 		minimize(o.Writes, func(w []Write) bool {
 			o.Writes = w
 			return try(o)
@@ -89,12 +89,10 @@ var simplifications = []func(*Operation){
 	},
 	func(o *Operation) {
 		if o.Kind == Batch && len(o.Writes) == 1 {
-			o.Kind = Put
-			if o.Writes[0].Delete {
-				o.Kind = Delete
-			}
+			o.Kind = o.Writes[0].kind()
 		}
 	},
+	func(o *Operation) { o.Space = nil }, func(o *Operation) { o.KeysOnly = false },
 	func(o *Operation) { o.Prefix = nil }, func(o *Operation) { o.Lower = nil }, func(o *Operation) { o.Upper = nil },
 	func(o *Operation) { o.Verify = false }, func(o *Operation) { o.ReadOnly = false },
 	func(o *Operation) {

@@ -34,45 +34,33 @@ func (r *modelRun) durability() (db.Durability, []db.Durability) {
 // write puts or deletes a few keys, one by one.
 func (r *modelRun) write() {
 	for range 1 + r.rng.IntN(25) {
-		o := fixture.Operation{Key: r.key(), Delete: r.rng.IntN(4) == 0}
+		o := r.operation(r.key())
 		d, w := r.durability()
-		key := []byte(o.Key)
-		if o.Delete {
-			r.check(r.db.Delete(key, w...))
-		} else {
-			o.Value = r.value()
-			value := []byte(o.Value)
-			r.check(r.db.Put(key, value, w...))
-			clobber(value)
-		}
-		clobber(key)
+		r.check(o.Do(r.db, w...))
 		r.h.Add(fixture.Commit{o}, d)
 	}
 }
 
-// clobber spoils an argument that was given back: nobody may look at it any more.
-func clobber(p []byte) {
-	for i := range p {
-		p[i] = 0xee
+// operation draws one that concerns a key.
+func (r *modelRun) operation(key string) fixture.Operation {
+	o := fixture.Operation{Key: key, Delete: r.rng.IntN(4) == 0}
+	if !o.Delete {
+		o.Value = r.value()
 	}
+	return fixture.Varied(r.rng, o, r.key(), r.now)
 }
 
 // fill fills a batch, often with the same key again.
 func (r *modelRun) fill(b *db.Batch) fixture.Commit {
 	var c fixture.Commit
 	for range r.rng.IntN(12) {
-		o := fixture.Operation{Key: r.key(), Delete: r.rng.IntN(4) == 0}
+		key := r.key()
 		if len(c) > 0 && r.rng.IntN(4) == 0 {
-			o.Key = c[len(c)-1].Key
+			key = c[len(c)-1].Key
 		}
-		if o.Delete {
-			r.check(b.Delete([]byte(o.Key)))
-		} else {
-			o.Value = r.value()
-			r.check(b.Put([]byte(o.Key), []byte(o.Value)))
-		}
-		c = append(c, o)
+		c = append(c, r.operation(key))
 	}
+	r.check(c.Fill(b))
 	return c
 }
 
@@ -144,17 +132,26 @@ func (r *modelRun) submit() {
 	}
 }
 
-func (r *modelRun) get() { r.read(r.db, r.h.Now) }
+func (r *modelRun) get() { r.read(r.db, r.h.Now.Get) }
 
 // read looks one key up in every way.
-func (r *modelRun) read(from fixture.Reader, v fixture.View) {
+func (r *modelRun) read(from fixture.Reader, shows func(key string, now int64) (string, bool)) {
+	r.readAt(from, func(key string) (string, bool) { return shows(key, r.now) })
+}
+
+func (r *modelRun) readAt(from fixture.Reader, shows func(key string) (string, bool)) {
 	key := r.key()
-	want, exists := v[key]
+	want, exists := shows(key)
 	k := []byte(key)
 	got, err := from.Get(k)
 	has, hasErr := from.Has(k)
 	appended, appendErr := from.AppendValue([]byte("dst"), k)
-	clobber(k)
+	if s, ok := from.(fixture.Sizer); ok {
+		if size, err := s.GetSize(k); exists && (err != nil || size != len(want)) || !exists && !errors.Is(err, db.ErrNotFound) {
+			r.check(fmt.Errorf("GetSize of %s: %d, %v; want %s (%v)", fixture.Short(key), size, err, fixture.Short(want), exists))
+		}
+	}
+	fixture.Clobber(k)
 	r.check(hasErr)
 	if !exists {
 		if !errors.Is(err, db.ErrNotFound) || !errors.Is(appendErr, db.ErrNotFound) || has || string(appended) != "dst" {
@@ -171,6 +168,9 @@ func (r *modelRun) read(from fixture.Reader, v fixture.View) {
 
 func (r *modelRun) iterOptions() *db.IterOptions {
 	o := &db.IterOptions{}
+	if r.rng.IntN(5) == 0 {
+		fixture.SetKeysOnly(o)
+	}
 	n := r.rng.IntN(16)
 	if n&1 != 0 {
 		o.Lower = []byte(r.key())
@@ -188,34 +188,41 @@ func (r *modelRun) iterOptions() *db.IterOptions {
 	return o
 }
 
-func (r *modelRun) iterate(from fixture.Reader, v fixture.View) {
+func (r *modelRun) iterate(from fixture.Reader, s fixture.State, now int64) {
+	r.iterators = append(r.iterators, r.openIterator(from, func(it *db.Iterator, o *db.IterOptions) *fixture.ModelIterator {
+		return fixture.NewStateIterator(it, s, now, o)
+	}))
+}
+
+func (r *modelRun) openIterator(from fixture.Reader, beside func(*db.Iterator, *db.IterOptions) *fixture.ModelIterator) *fixture.ModelIterator {
 	o := r.iterOptions()
 	it, err := from.NewIterator(o)
 	r.check(err)
-	m := fixture.NewModelIterator(it, maps.Clone(v), o)
+	m := beside(it, o)
 	if o != nil {
-		clobber(o.Lower)
-		clobber(o.Upper)
-		clobber(o.Prefix)
+		fixture.Clobber(o.Lower, o.Upper, o.Prefix)
 	}
-	r.iterators = append(r.iterators, m)
+	return m
 }
 
-func (r *modelRun) newIterator() { r.iterate(r.db, r.h.Now) }
+func (r *modelRun) newIterator() { r.iterate(r.db, maps.Clone(r.h.Now), r.now) }
 
 func (r *modelRun) moveIterators() {
 	for range min(len(r.iterators), 3) {
-		it := r.iterators[r.rng.IntN(len(r.iterators))]
-		for range 1 + r.rng.IntN(8) {
-			r.check(it.Move("flgsnnnnppppp"[r.rng.IntN(13)], r.key()))
-		}
+		r.moveOne(r.iterators[r.rng.IntN(len(r.iterators))])
+	}
+}
+
+func (r *modelRun) moveOne(it *fixture.ModelIterator) {
+	for range 1 + r.rng.IntN(8) {
+		r.check(it.Move("flgsnnnnppppp"[r.rng.IntN(13)], r.key()))
 	}
 }
 
 func (r *modelRun) newSnapshot() {
 	s, err := r.db.NewSnapshot()
 	r.check(err)
-	r.snapshots = append(r.snapshots, modelSnapshot{s, maps.Clone(r.h.Now)})
+	r.snapshots = append(r.snapshots, modelSnapshot{s, maps.Clone(r.h.Now), r.now})
 }
 
 func (r *modelRun) readSnapshot() {
@@ -224,10 +231,10 @@ func (r *modelRun) readSnapshot() {
 	}
 	s := r.snapshots[r.rng.IntN(len(r.snapshots))]
 	for range 5 {
-		r.read(s, s.view)
+		r.readAt(s, func(key string) (string, bool) { return s.state.Get(key, s.now) })
 	}
 	if r.rng.IntN(6) == 0 {
-		r.iterate(s, s.view)
+		r.iterate(s, s.state, s.now)
 	}
 }
 
@@ -264,7 +271,7 @@ func (r *modelRun) sync() { r.check(r.db.Sync(context.Background())); r.h.Durabl
 func (r *modelRun) scan() {
 	it, err := r.db.NewIterator(nil)
 	r.check(err)
-	m := fixture.NewModelIterator(it, r.h.Now, nil)
+	m := fixture.NewStateIterator(it, r.h.Now, r.now, nil)
 	r.check(m.Scan())
 	r.check(m.Close())
 }

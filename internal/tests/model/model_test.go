@@ -53,6 +53,9 @@ func TestModel(t *testing.T) {
 	if !enough {
 		t.Error("something that this test is for never happened")
 	}
+	if h := happened; *modelSeeds >= 8 && (fixture.HasTransactions && min(h.committed, h.conflicts) == 0 || fixture.HasLoad && h.loads == 0 || fixture.HasCheckpoints && h.checkpoints == 0) {
+		t.Error("something of the vocabulary never happened")
+	}
 }
 
 // modelTally counts what happened behind the scenes.
@@ -60,6 +63,7 @@ type modelTally struct {
 	flushes, compactions, moves, replayed, stalls uint64
 	torn                                          int64
 	levels                                        int // in use at the same time
+	committed, conflicts, loads, checkpoints      int
 }
 
 func (h *modelTally) add(m db.Metrics) {
@@ -76,6 +80,12 @@ func (h *modelTally) add(m db.Metrics) {
 	h.levels = max(h.levels, used)
 }
 
+// action is one thing to do, and how often.
+type action struct {
+	weight int
+	do     func()
+}
+
 // modelRun is the test of one seed.
 type modelRun struct {
 	t     testing.TB
@@ -90,6 +100,8 @@ type modelRun struct {
 	durable   db.Durability // of writes that do not choose
 	dead      *atomic.Bool  // stops every operation on files
 	h         fixture.History
+	clock     *fixture.Clock
+	now       int64 // the latest that the database has seen on it
 	step      int
 	values    int
 	iterators []*fixture.ModelIterator
@@ -98,7 +110,8 @@ type modelRun struct {
 
 type modelSnapshot struct {
 	*db.Snapshot
-	view fixture.View
+	state fixture.State
+	now   int64
 }
 
 func (r *modelRun) check(err error) {
@@ -109,16 +122,16 @@ func (r *modelRun) check(err error) {
 }
 
 func (r *modelRun) run() {
-	r.h = fixture.History{Now: fixture.View{}, Start: fixture.View{}}
+	r.h = fixture.History{Now: fixture.State{}, Start: fixture.State{}}
+	r.clock = fixture.NewClock()
+	r.now = r.clock.UnixNano()
 	r.open()
-	actions := []struct {
-		weight int
-		do     func()
-	}{
+	actions := []action{
 		{40, r.write}, {12, r.batch}, {4, r.cancelled}, {6, r.submit}, {60, r.get}, {10, r.newIterator}, {90, r.moveIterators},
 		{5, r.newSnapshot}, {30, r.readSnapshot}, {8, r.release}, {4, r.flush}, {2, r.compact}, {3, r.sync}, {2, r.scan},
 		{1, r.closeCleanly}, {1, r.kill}, {2, r.crash},
 	}
+	actions = append(actions, r.more()...)
 	total := 0
 	for _, a := range actions {
 		total += a.weight
@@ -149,26 +162,26 @@ func (r *modelRun) options() *db.Options {
 		}
 		return nil
 	})
-	return fixture.On(fsys, db.Options{
+	return fixture.On(fsys, fixture.Speaking(db.Options{
 		Durability:       r.durable,
 		MemtableBytes:    []int64{1, 16 << 10, 40 << 10}[r.rng.IntN(3)],
 		CacheBytes:       []int64{-1, 20 << 10, 0}[r.rng.IntN(3)],
 		FilterBitsPerKey: []int{-1, 0, 3}[r.rng.IntN(3)],
 		Compression:      db.Compression(r.rng.IntN(2)),
-	})
+	}, r.clock))
 }
 
 // open opens the database and compares it with the history, of which nothing may
 // be missing.
-func (r *modelRun) open() { r.reopen(len(r.h.Commits)) }
+func (r *modelRun) open() { r.reopen(len(r.h.Commits), r.h.ReopenedAt) }
 
 // reopen opens the database after its first `certain` commits at least must have
 // survived. Sometimes somebody looks at it without changing it before.
-func (r *modelRun) reopen(certain int) {
+func (r *modelRun) reopen(certain int, compare func(now int64, certain int, sequence uint64, found fixture.View) error) {
 	r.t.Helper()
 	var before fixture.View
 	if r.rng.IntN(2) == 0 && len(r.h.Commits) > 0 {
-		d, err := db.Open(r.dir, fixture.On(r.fs, db.Options{MemtableBytes: 1, ReadOnly: true}))
+		d, err := db.Open(r.dir, fixture.On(r.fs, fixture.Speaking(db.Options{MemtableBytes: 1, ReadOnly: true}, r.clock)))
 		r.check(err)
 		before = fixture.Contents(r.t, d)
 		r.check(d.Close())
@@ -180,7 +193,7 @@ func (r *modelRun) reopen(certain int) {
 	if before != nil {
 		r.check(fixture.Differ(before, found))
 	}
-	r.check(r.h.Reopened(certain, r.db.Metrics().Sequence, found))
+	r.check(compare(r.now, certain, r.db.Metrics().Sequence, found))
 }
 
 // forget ends what reads the database; with the database gone it must say so.
@@ -217,11 +230,12 @@ func (r *modelRun) closeCleanly() {
 // kill stops the process: everything acknowledged survives, however it was written.
 func (r *modelRun) kill() {
 	certain := len(r.h.Commits)
+	r.clock.Set(r.now) // what was seen is kept by Close alone
 	r.submitSome()
 	r.dead.Store(true)
 	r.db.Close()
 	r.forget(true)
-	r.reopen(certain)
+	r.reopen(certain, r.h.SurvivedAt)
 }
 
 // crash takes the power away.
@@ -230,6 +244,7 @@ func (r *modelRun) crash() {
 		r.kill()
 		return
 	}
+	r.clock.Set(r.now)
 	pending := r.submitSome()
 	certain := r.h.Durable
 	for _, p := range pending {
@@ -249,5 +264,5 @@ func (r *modelRun) crash() {
 	r.check(r.db.Close())
 	r.forget(true)
 	r.mem, r.fs = clone, clone
-	r.reopen(certain)
+	r.reopen(certain, r.h.ReopenedAt)
 }

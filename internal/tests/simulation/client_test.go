@@ -34,6 +34,13 @@ type heldView struct {
 	want     fixture.View
 }
 
+// action is a call, and how often it is made.
+type action struct {
+	weight int
+	name   string
+	do     func()
+}
+
 // run makes calls until it has made enough or the machine died. The first client
 // closes the database in the end.
 func (c *simulatedClient) run() {
@@ -41,14 +48,11 @@ func (c *simulatedClient) run() {
 	c.w.mu.Lock()
 	c.w.reader[id] = true
 	c.w.mu.Unlock()
-	actions := []struct {
-		weight int
-		name   string
-		do     func()
-	}{
+	actions := []action{
 		{12, "write", c.write}, {5, "cancelled write", c.cancelled}, {5, "submit", c.submit}, {2, "sync", c.sync}, {2, "flush", c.flush},
 		{2, "compact", c.compact}, {3, "snapshot", c.snapshot}, {2, "iterator", c.iterate}, {4, "look", c.look}, {2, "release", c.release},
 	}
+	actions = append(actions, c.more()...)
 	total := 0
 	for _, a := range actions {
 		total += a.weight
@@ -85,22 +89,27 @@ func (c *simulatedClient) fill() (*db.Batch, fixture.Commit) {
 	b := c.w.db.NewBatch()
 	var ops fixture.Commit
 	for range 1 + c.rng.IntN(4) {
-		o := fixture.Operation{Key: fmt.Sprintf("key%d", c.rng.IntN(12)), Delete: c.rng.IntN(4) == 0}
-		if c.w.s.largeKeys {
-			o.Key += strings.Repeat("k", 9000)
-		}
-		var err error
-		if o.Delete {
-			err = b.Delete([]byte(o.Key))
-		} else {
-			c.values++
-			o.Value = fmt.Sprintf("%d.%d.%d,%s", c.w.s.life, c.id, c.values, strings.Repeat("v", c.rng.IntN(c.w.s.valueBytes)))
-			err = b.Put([]byte(o.Key), []byte(o.Value))
-		}
-		c.w.s.fail(err)
-		ops = append(ops, o)
+		ops = append(ops, c.operation())
 	}
+	c.w.s.fail(ops.Fill(b))
 	return b, ops
+}
+
+func (c *simulatedClient) operation() fixture.Operation {
+	o := fixture.Operation{Key: c.key(), Delete: c.rng.IntN(4) == 0}
+	if !o.Delete {
+		c.values++
+		o.Value = fmt.Sprintf("%d.%d.%d,%s", c.w.s.life, c.id, c.values, strings.Repeat("v", c.rng.IntN(c.w.s.valueBytes)))
+	}
+	return fixture.Varied(c.rng, o, c.key(), c.w.s.now)
+}
+
+func (c *simulatedClient) key() string {
+	key := fmt.Sprintf("key%d", c.rng.IntN(12))
+	if c.w.s.largeKeys {
+		key += strings.Repeat("k", 9000)
+	}
+	return key
 }
 
 // issue notes a commit that is about to be sent.

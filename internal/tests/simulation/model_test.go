@@ -44,8 +44,8 @@ func (h *simulatedHistory) certain(powerFailed bool) int {
 
 // at finds the commit after which the sequence number was seq, and what was there
 // then. At least the first certain commits are before that.
-func (h *simulatedHistory) at(seq uint64, certain int) (fixture.View, int, error) {
-	v, sum := fixture.View{}, uint64(0)
+func (h *simulatedHistory) at(seq uint64, certain int) (fixture.State, int, error) {
+	v, sum := fixture.State{}, uint64(0)
 	for n := 0; ; n++ {
 		if n >= certain && sum == seq {
 			return v, n, nil
@@ -55,7 +55,7 @@ func (h *simulatedHistory) at(seq uint64, certain int) (fixture.View, int, error
 		}
 		if c := h.commits[n]; !c.removed {
 			v.Apply(c.ops)
-			sum += uint64(len(c.ops))
+			sum += c.ops.Numbers()
 		}
 	}
 }
@@ -117,7 +117,10 @@ func look(it *db.Iterator, err error) (fixture.View, error) {
 
 // seen checks what somebody sees who looks at sequence number seq, from now on. It
 // returns what it has to be.
-func (w *world) seen(seq base.Seq) fixture.View {
+func (w *world) seen(seq base.Seq) fixture.View { return w.known(seq).At(w.s.now) }
+
+// known is what the database knows then.
+func (w *world) known(seq base.Seq) fixture.State {
 	h := &w.s.history
 	h.resolve(w)
 	v, _, err := h.at(uint64(seq), h.certain(false))
@@ -141,7 +144,7 @@ func (w *world) reopened(d *db.DB) {
 	}
 	want, n, err := h.at(d.Metrics().Sequence, h.certain(h.lost))
 	if err == nil {
-		err = fixture.Differ(want, found)
+		err = fixture.Differ(want.At(w.s.now), found)
 	}
 	if err != nil {
 		w.s.fail(fmt.Errorf("after the open: %w", err))

@@ -176,9 +176,9 @@ func (w *world) open() (*db.DB, error) {
 		e.MemtableBytes = w.s.memtableBytes
 		e.Workers = 2
 		e.Policy.L0Trigger, e.Policy.L0Limit = 3, 5
-	}, db.Options{
+	}, fixture.Speaking(db.Options{
 		MemtableBytes: 1, CacheBytes: -1, Compression: db.NoCompression, Logger: zerolog.New(w).Level(zerolog.InfoLevel),
-	}))
+	}, w.s.clock)))
 }
 
 func (w *world) swapFlushing(now bool) (before bool) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -395,7 +396,7 @@ func TestTakenBack(t *testing.T) {
 	var second sync.WaitGroup
 	second.Go(func() { fixture.WantErr(t, "a commit that was taken back", tx.Commit(ctx), context.Canceled) })
 	for d.Metrics().Stages[0].Depth == 0 {
-		fixture.Must(t, t.Context().Err())
+		runtime.Gosched()
 	}
 	cancel()
 	second.Wait()
@@ -473,6 +474,14 @@ func TestMergeReads(t *testing.T) {
 	}
 	wantConflict(t, "a blind merge", blind.Commit(t.Context()), "")
 	wantConflict(t, "a merge that was read", reading.Commit(t.Context()), "key")
+	deleted := begin(t, d)
+	fixture.Must(t, deleted.Merge([]byte("key"), []byte("b")))
+	fixture.Must(t, deleted.DeleteRange([]byte("a"), []byte("z")))
+	if got := get(t, deleted, "key"); got != "-" {
+		t.Errorf("an operand that was deleted shows %q", got)
+	}
+	fixture.Must(t, d.Put([]byte("key"), nil))
+	wantConflict(t, "an own range delete answers, whatever was merged before", deleted.Commit(t.Context()), "")
 	without := begin(t, openTx(t))
 	fixture.WantErr(t, "Merge without a Merger", without.Merge([]byte("key"), nil), db.ErrNoMerger)
 }

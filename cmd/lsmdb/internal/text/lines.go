@@ -13,11 +13,12 @@ import (
 // The lines of both formats; the counterpart of AppendJSONLine, parseJSONLine,
 // has a file of its own.
 
-// AppendTSV appends an entry as a line. A brace that would open the line is
-// escaped, so that guessFormat never takes the line for JSON.
+// AppendTSV appends an entry as a line. A brace that would open the line, behind spaces or
+// not, is escaped, so that guessFormat never takes the line for JSON.
 func AppendTSV(dst []byte, e Entry) []byte {
-	if key := e.Key; len(key) > 0 && key[0] == '{' {
-		dst, e.Key = append(dst, `\x7b`...), key[1:]
+	if rest := bytes.TrimLeft(e.Key, " "); len(rest) > 0 && rest[0] == '{' {
+		dst = append(append(dst, e.Key[:len(e.Key)-len(rest)]...), `\x7b`...)
+		e.Key = rest[1:]
 	}
 	dst = append(AppendEscaped(dst, e.Key), '\t')
 	dst = AppendEscaped(dst, e.Value)

@@ -214,6 +214,7 @@ func FuzzJSONLine(f *testing.F) {
 func FuzzRecordRoundTrip(f *testing.F) {
 	f.Add([]byte("key"), []byte("value"), int64(0))
 	f.Add([]byte("{"), []byte("\t\n\r\\\xff\x00"), int64(math.MaxInt64))
+	f.Add([]byte("  {"), []byte{}, int64(0))
 	f.Fuzz(func(t *testing.T, key, value []byte, until int64) {
 		want := Entry{Key: key, Value: value}
 		if until != 0 {

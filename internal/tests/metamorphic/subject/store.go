@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"lsmdb/db"
+	"lsmdb/internal/tests/fixture"
 	"lsmdb/internal/tests/metamorphic"
 )
 
@@ -28,7 +29,8 @@ type Place interface {
 // Open makes a Store of a new database. Options are drawn anew for each open; the
 // argument counts them.
 func Open(place Place, options func(opening int) db.Options) (metamorphic.Store, error) {
-	s := &store{place: place, options: options}
+	s := &store{place: place, options: options, clock: fixture.NewClock()}
+	s.seen = s.clock.UnixNano()
 	return s, s.open(false)
 }
 
@@ -38,10 +40,13 @@ type store struct {
 	options  func(opening int) db.Options
 	openings int
 	readOnly bool
+	clock    *fixture.Clock
+	seen     int64 // the latest that it stood at
+	copies   int   // databases made of checkpoints
 }
 
 func (s *store) open(readOnly bool) error {
-	o := s.options(s.openings)
+	o := fixture.Speaking(s.options(s.openings), s.clock)
 	s.openings++
 	s.readOnly = readOnly
 	if readOnly {
@@ -94,11 +99,7 @@ func (s *store) batch(writes []metamorphic.Write) (*db.Batch, error) {
 	b := s.DB.NewBatch()
 	var errs []error
 	for _, w := range writes {
-		if w.Delete {
-			errs = append(errs, b.Delete(w.Key))
-		} else {
-			errs = append(errs, b.Put(w.Key, w.Value.Bytes()))
-		}
+		errs = append(errs, s.add(b, w))
 	}
 	return b, errors.Join(errs...)
 }
@@ -110,7 +111,7 @@ func (s *store) Compact(start, end []byte) error {
 }
 
 func (s *store) NewIterator(lower, upper, prefix []byte) (metamorphic.Iterator, error) {
-	return iterator(s.DB, lower, upper, prefix)
+	return iterator(s.DB, lower, upper, prefix, false)
 }
 
 func (s *store) NewSnapshot() (metamorphic.Snapshot, error) {
@@ -118,23 +119,7 @@ func (s *store) NewSnapshot() (metamorphic.Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	return snapshot{inner}, nil
-}
-
-type snapshot struct{ *db.Snapshot }
-
-func (s snapshot) NewIterator(lower, upper, prefix []byte) (metamorphic.Iterator, error) {
-	return iterator(s.Snapshot, lower, upper, prefix)
-}
-
-func iterator(from interface {
-	NewIterator(*db.IterOptions) (*db.Iterator, error)
-}, lower, upper, prefix []byte) (metamorphic.Iterator, error) {
-	it, err := from.NewIterator(&db.IterOptions{Lower: lower, Upper: upper, Prefix: prefix})
-	if err != nil {
-		return nil, err
-	}
-	return it, nil
+	return snapshot{wide{inner, s.DB}, inner.Close}, nil
 }
 
 // Restart implements metamorphic.Store.
@@ -143,6 +128,9 @@ func (s *store) Restart(o metamorphic.Operation) error {
 		if err := s.Sync(); err != nil {
 			return err
 		}
+	}
+	if o.End != metamorphic.CleanClose || s.readOnly {
+		s.clock.Set(s.seen) // only a clean close keeps what was seen
 	}
 	s.place.End(o.End)
 	if err := s.DB.Close(); err != nil && o.End == metamorphic.CleanClose {

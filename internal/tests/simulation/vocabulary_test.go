@@ -1,0 +1,131 @@
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"lsmdb/db"
+	"lsmdb/internal/base"
+	"lsmdb/internal/tests/fixture"
+)
+
+// more are the calls for which the database has to have a part of its own.
+func (c *simulatedClient) more() (list []action) {
+	if fixture.Whole {
+		list = append(list, action{3, "tick", c.tick})
+	}
+	if fixture.HasTransactions {
+		list = append(list, action{6, "transaction", c.transact})
+	}
+	return list
+}
+
+// lacking says that the database does not have what would be counted.
+func lacking(figure string) bool {
+	switch figure {
+	case "Ticks":
+		return !fixture.Whole
+	case "Committed", "Conflicts":
+		return !fixture.HasTransactions
+	}
+	return false
+}
+
+// tick moves the clock.
+func (c *simulatedClient) tick() {
+	s := c.w.s
+	s.now += int64(c.rng.IntN(5)) * int64(time.Second)
+	s.clock.Set(s.now)
+	s.met.Ticks++
+}
+
+// transact goes through a transaction, in which others have their turns. What it has read
+// nobody may have changed when it commits.
+func (c *simulatedClient) transact() {
+	tx, err := fixture.Begin(c.w.db)
+	if err != nil {
+		c.refused("begin", err)
+		return
+	}
+	defer tx.Discard()
+	begun := c.w.db.Metrics().Sequence
+	m := fixture.BeginModel(c.w.known(base.Seq(begun)), c.w.s.now)
+	for i := range 1 + c.rng.IntN(3) {
+		if c.rng.IntN(2) == 0 && !c.walk(tx, m) {
+			return
+		}
+		o := c.operation()
+		if fixture.Commit([]fixture.Operation{o}).Fill(tx) != nil {
+			return // closed meanwhile
+		}
+		m.Write(o)
+		c.values++
+		if c.park(fmt.Sprintf("transaction %d.%d", c.values, i)) != nil {
+			return
+		}
+	}
+	c.commit(tx, m, begun)
+}
+
+// walk reads a few keys. It returns false when that failed.
+func (c *simulatedClient) walk(tx fixture.Tx, m *fixture.Transaction) bool {
+	o := &db.IterOptions{Lower: []byte(c.key())}
+	it, err := tx.NewIterator(o)
+	if err != nil {
+		c.refused("an iterator of a transaction", err)
+		return false
+	}
+	beside := m.Iterator(it, o)
+	for range 1 + c.rng.IntN(3) {
+		if err = beside.Move("fgn"[c.rng.IntN(3)], c.key()); err != nil {
+			break
+		}
+	}
+	c.refused("a walk of a transaction", err)
+	c.refused("the end of a walk", it.Close())
+	return err == nil
+}
+
+func (c *simulatedClient) commit(tx fixture.Tx, m *fixture.Transaction, begun uint64) {
+	i := c.issue(m.Commit(), c.durability())
+	d := db.NoSync
+	if i.sync {
+		d = db.Sync
+	}
+	err := tx.Commit(context.Background(), d)
+	if c.w.passing() != nil {
+		return
+	}
+	if fixture.IsConflict(err) {
+		i.answered, i.removed = true, true
+		c.w.s.met.Conflicts++
+	} else if c.w.settle(i, err, false); err == nil {
+		c.w.s.met.Committed++
+	}
+	// Those who were answered at the same time note that, too.
+	if c.values++; c.park(fmt.Sprintf("committed %d", c.values)) != nil {
+		return
+	}
+	c.w.s.history.resolve(c.w)
+	if late := m.Conflicts(c.w.s.history.between(begun, i)); err == nil && late || fixture.IsConflict(err) && !late {
+		c.w.s.fail(fmt.Errorf("a transaction of %d operations that began at %d: %v, but what it has read was changed: %v", len(m.Commit()), begun, err, late))
+	}
+}
+
+// between are the commits behind a sequence number and before one of them.
+func (h *simulatedHistory) between(begun uint64, end *issued) (list []fixture.Commit) {
+	sum := uint64(0)
+	for _, c := range h.commits {
+		if c == end {
+			break
+		}
+		if !c.removed {
+			if sum >= begun {
+				list = append(list, c.ops)
+			}
+			sum += c.ops.Numbers()
+		}
+	}
+	return list
+}
