@@ -30,7 +30,8 @@ func newCompact(c *console.Console) *cobra.Command {
 		Long: `Merge all tables, or those that hold keys of a range, into one level. Deleted and
 overwritten entries leave the disk. A database does this by itself as far as it
 pays; by hand it is of use after much was deleted, or before a database is only
-read. It can be interrupted: what is merged by then stays so.
+read. It can be interrupted: what is merged by then stays so. --compression holds for
+the tables that are written; those that only move stay as they are.
 
 ` + exit.Help(exit.OK, exit.Failed, exit.Usage, exit.NoDatabase, exit.InUse, exit.Newer, exit.Interrupted),
 		Example: `  lsmdb compact mydata

@@ -306,3 +306,34 @@ func newest(t *testing.T, dir, pattern string) string {
 	}
 	return names[len(names)-1]
 }
+
+// A table whose values mostly end says when half of all have.
+func TestInspectHalfEnded(t *testing.T) {
+	until := time.Date(2200, 1, 2, 3, 4, 5, 0, time.UTC)
+	dir := commandtest.UnclosedDatabase(t, func(d *db.DB) error {
+		return errors.Join(d.PutUntil([]byte("a"), nil, until), d.PutUntil([]byte("b"), nil, until.Add(time.Second)), d.Flush(t.Context()))
+	})
+	path := commandtest.FileLike(t, dir, "*.sst")
+	commandtest.Contains(t, commandtest.Succeed(t, "", "inspect", "table", path), "expiring", "2, from 2200-01-02T03:04:05Z to 2200-01-02T03:04:06Z, half of all by 2200-01-02T03:04:05Z")
+	line, _, _ := strings.Cut(commandtest.Succeed(t, "", "inspect", "table", path, "--json"), "\n")
+	if v := commandtest.Object(t, line); v["half_expiry"] != "2200-01-02T03:04:05Z" {
+		t.Errorf("got %v", v)
+	}
+}
+
+// A loaded table does not know its sequence number; the MANIFEST does.
+func TestInspectLoaded(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "db")
+	commandtest.Succeed(t, "", "put", dir, "x", "1")
+	commandtest.Succeed(t, "a\t1\nb\t2\n", "load", dir, "--sorted")
+	loaded := false
+	paths, _ := filepath.Glob(filepath.Join(dir, "*.sst"))
+	for _, path := range paths {
+		line, _, _ := strings.Cut(commandtest.Succeed(t, "", "inspect", "table", path, "--json"), "\n")
+		loaded = loaded || commandtest.Object(t, line)["loaded"] == true
+	}
+	if !loaded {
+		t.Error("no table tells that it was loaded")
+	}
+	commandtest.Contains(t, commandtest.Succeed(t, "", "inspect", "manifest", newest(t, dir, "MANIFEST-*")), "sequence 2 to 2; loaded: 1 stands in place of the number")
+}

@@ -34,7 +34,11 @@ func (n *inspection) summary(s *sstable.Summary) (lines [][2]string) {
 		add("operands", "%s", units.Count(s.Merges))
 	}
 	if s.Expiring > 0 {
-		add("expiring", "%s, from %s to %s", units.Count(s.Expiring), moment(s.EarliestExpiry), moment(s.LatestExpiry))
+		half := ""
+		if s.HalfExpiry != 0 {
+			half = ", half of all by " + moment(s.HalfExpiry)
+		}
+		add("expiring", "%s, from %s to %s%s", units.Count(s.Expiring), moment(s.EarliestExpiry), moment(s.LatestExpiry), half)
 	}
 	return lines
 }
@@ -55,6 +59,9 @@ func addSummary(object map[string]any, s *sstable.Summary) {
 	addCount(object, "expiring", s.Expiring)
 	if s.Expiring > 0 {
 		object["earliest_expiry"], object["latest_expiry"] = moment(s.EarliestExpiry), moment(s.LatestExpiry)
+	}
+	if s.HalfExpiry != 0 {
+		object["half_expiry"] = moment(s.HalfExpiry)
 	}
 	if s.Placeholder != 0 {
 		object["loaded"] = true
