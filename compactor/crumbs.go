@@ -3,6 +3,7 @@ package compactor
 import (
 	"slices"
 
+	"lsmdb/internal/base"
 	"lsmdb/manifest"
 )
 
@@ -26,7 +27,7 @@ func (k *picker) crumbs(level int, tables []*manifest.TableMeta, least int) *Job
 	first, sumBytes := 0, int64(0)
 	for i, t := range tables {
 		small := t.SizeBytes <= fullBytes/2 && k.free(t)
-		if small && sumBytes+t.SizeBytes <= fullBytes && (level > 0 || i == first || t.LargestSeq < tables[i-1].SmallestSeq) {
+		if small && sumBytes+t.SizeBytes <= fullBytes && k.endTogether(tables[first:i], t) && (level > 0 || i == first || t.LargestSeq < tables[i-1].SmallestSeq) {
 			sumBytes += t.SizeBytes
 			continue
 		}
@@ -38,6 +39,23 @@ func (k *picker) crumbs(level int, tables []*manifest.TableMeta, least int) *Job
 		}
 	}
 	return k.glue(level, tables[min(first, len(tables)):], least)
+}
+
+// endTogether reports whether a table may become one with neighbours: neither has to stay
+// much longer than alone because the other's values end later, or never.
+func (k *picker) endTogether(neighbours []*manifest.TableMeta, t *manifest.TableMeta) bool {
+	if len(neighbours) == 0 {
+		return true
+	}
+	ends := func(t *manifest.TableMeta) bool { return t.Expiring > 0 && t.Expiring == t.Entries }
+	if !ends(t) {
+		return !ends(neighbours[0])
+	}
+	earliest, latest, now := t.EarliestExpiry, t.LatestExpiry, k.Readers.Now(base.MaxSeq)
+	for _, n := range neighbours {
+		earliest, latest = min(earliest, n.EarliestExpiry), max(latest, n.LatestExpiry)
+	}
+	return ends(neighbours[0]) && now < latest && uint64(latest-earliest) <= uint64(latest-now)/4
 }
 
 // glue makes one table out of neighbours, or of some of them. The largest one must not

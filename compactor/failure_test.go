@@ -229,7 +229,7 @@ func TestCollides(t *testing.T) {
 		{job(5, "a", "z"), job(4, "a", "z"), false},
 	}
 	for _, c := range cases {
-		if c.a.collides(c.b) != c.want || c.b.collides(c.a) != c.want {
+		if c.a.Collides(c.b) != c.want || c.b.Collides(c.a) != c.want {
 			t.Errorf("L%d %s-%s and L%d %s-%s: want %v", c.a.OutputLevel, c.a.Lower, c.a.Upper, c.b.OutputLevel, c.b.Lower, c.b.Upper, c.want)
 		}
 	}

@@ -43,7 +43,7 @@ func (k *picker) deletes() *Job {
 	for level := 1; level < bottom; level++ {
 		for i, t := range k.Version.Levels[level] {
 			one := k.Version.Levels[level][i : i+1]
-			if !k.hasGarbage(t) || !k.free(t) || t.SizeBytes > k.Policy.Multiplier*k.freedBytes(level, one) || k.lowest(level, t) {
+			if !k.hasGarbage(t) || !k.free(t) || t.SizeBytes > k.Policy.Multiplier*k.freedBytes(level, one) || k.lowest(level, t) || k.waits(t) {
 				continue
 			}
 			if job := k.build(level, level+1, one); k.admits(job) && k.worth(job) {

@@ -152,7 +152,7 @@ func (k *picker) tombstones() *Job {
 func (k *picker) pushes(level int, t *manifest.TableMeta) string {
 	deletes := t.Deletes + t.RangeDeletes
 	switch {
-	case k.halfEnded(t):
+	case k.halfEnded(t) && !k.waits(t):
 		return ReasonHalfEnded
 	case deletes == 0:
 		return ""
@@ -175,7 +175,7 @@ func (k *picker) garbage() *Job {
 			continue
 		}
 		for _, t := range k.Version.Levels[level] {
-			if k.hasGarbage(t) && k.free(t) && k.lowest(level, t) {
+			if k.hasGarbage(t) && k.free(t) && k.lowest(level, t) && !k.waits(t) {
 				if job := k.rewrite(level, t); job != nil {
 					return job
 				}
@@ -216,7 +216,7 @@ func (k *picker) free(t *manifest.TableMeta) bool {
 // admits reports whether the job can start now.
 func (k *picker) admits(job *Job) bool {
 	taken := func(t *manifest.TableMeta) bool { return !k.free(t) }
-	return !slices.ContainsFunc(job.tables(), taken) && !slices.ContainsFunc(k.Running, job.collides)
+	return !slices.ContainsFunc(job.tables(), taken) && !slices.ContainsFunc(k.Running, job.Collides)
 }
 
 // runningL0 reports whether a job empties level 0. There is never a second one: it
@@ -231,6 +231,9 @@ func (k *picker) build(level, outputLevel int, inputs []*manifest.TableMeta) *Jo
 	job.Lower, job.Upper = bounds(inputs)
 	if outputLevel > level {
 		job.Overlaps = k.Version.Overlapping(outputLevel, job.Lower, job.Upper)
+		if n := len(job.Overlaps); n > 0 && !overlapsAny(job.Overlaps[n-1], inputs) && bytes.Equal(job.Overlaps[n-1].Smallest.UserKey(), job.Upper) {
+			job.Overlaps = job.Overlaps[:n-1] // it begins where a range delete ends
+		}
 		job.Lower, job.Upper = bounds(inputs, job.Overlaps)
 	}
 	job.TableBytes = k.Policy.outputBytes(k.targets, outputLevel)

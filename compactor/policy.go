@@ -113,3 +113,14 @@ func totalBytes(tables []*manifest.TableMeta) int64 {
 	}
 	return sum
 }
+
+// LoadLevel returns the deepest level to which tables with new keys from lower to upper,
+// both included, can be added: it holds nothing of that range, and nothing above it does.
+func LoadLevel(v *manifest.Version, lower, upper []byte) int {
+	for level := range v.Levels {
+		if len(v.Overlapping(level, lower, upper)) > 0 {
+			return max(0, level-1)
+		}
+	}
+	return bottom
+}

@@ -102,7 +102,7 @@ func (j *Job) open() base.Iterator {
 	if len(j.Overlaps) > 0 {
 		sorted = append(sorted, j.Overlaps)
 	}
-	options := sstable.IteratorOptions{NoFill: true, ReadAheadBytes: min(readAheadBytes, allReadAheadBytes/len(sorted))}
+	options := sstable.IteratorOptions{NoCacheFill: true, ReadAheadBytes: min(readAheadBytes, allReadAheadBytes/len(sorted))}
 	var runs []merge.Run
 	for _, tables := range sorted {
 		runs = append(runs, manifest.NewLevelIterator(tables, options).Run())

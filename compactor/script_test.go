@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/output"
+	"lsmdb/internal/ranges"
 	"lsmdb/manifest"
 	"lsmdb/sstable"
 )
@@ -21,8 +23,12 @@ var update = flag.Bool("update", false, "rewrite the expected outputs in testdat
 //
 //	L0 9:a-f#91-99 size=64 entries=10 deletes=1 shadowed=2
 //	...                     tables, newest first in level 0; sizes in KiB
+//	                        or merges=1 expiring=4 ends=10-20-30: when the first, half of
+//	                        all, and the last end; ranges=a-c@95,b-f@99 are range deletes.
+//	                        "a-f)" ends before f
 //	aside 9                 a table that is set aside
-//	snapshot 50             the oldest snapshot
+//	snapshot 50             a snapshot; the oldest comes first
+//	now 25                  the time from then on
 //	start                   pick a job, show it and let it run on
 //	range a c through=50    the same for a manual compaction; "-" is an open end; or before=7
 //	idle                    pick what is worth it while nobody writes
@@ -33,13 +39,16 @@ var update = flag.Bool("update", false, "rewrite the expected outputs in testdat
 //	show                    the tables of the tree
 //	targets
 type script struct {
-	policy   Policy
-	version  *manifest.Version
-	running  []*Job
-	setAside map[uint64]bool
-	readers  output.Readers
-	next     uint64
-	out      strings.Builder
+	policy    Policy
+	version   *manifest.Version
+	running   []*Job
+	setAside  map[uint64]bool
+	snapshots []base.Seq
+	nows      []int64 // of the snapshots
+	now       int64
+	deletes   map[uint64]*ranges.List
+	next      uint64
+	out       strings.Builder
 }
 
 // TestScripts runs testdata/*.txt. A file holds cases, each a comment, commands,
@@ -81,6 +90,7 @@ func runScript(t *testing.T, commands string) string {
 		policy:   NewPolicy(64 << 10),
 		version:  &manifest.Version{},
 		setAside: make(map[uint64]bool),
+		deletes:  make(map[uint64]*ranges.List),
 		next:     100,
 	}
 	s.policy.L0Trigger, s.policy.L0Limit, s.policy.BaseBytes, s.policy.TableBytes = 4, 20, 256<<10, 8<<10 // short scripts
@@ -99,7 +109,11 @@ func (s *script) command(t *testing.T, fields []string) {
 	case "aside":
 		s.setAside[parseNumber(t, fields[1])] = true
 	case "snapshot":
-		s.readers.Snapshots = append(s.readers.Snapshots, base.Seq(parseNumber(t, fields[1])))
+		s.snapshots, s.nows = append(s.snapshots, base.Seq(parseNumber(t, fields[1]))), append(s.nows, s.now)
+	case "now":
+		s.now = int64(parseNumber(t, fields[1]))
+	case "awaited":
+		fmt.Fprintln(&s.out, "look again at snapshot", Awaited(s.situation()), "or at", NextExpiry(s.version, s.now))
 	case "start":
 		s.start(t, Pick(s.situation()), true)
 	case "range":
@@ -136,7 +150,18 @@ func (s *script) command(t *testing.T, fields []string) {
 }
 
 func (s *script) situation() Situation {
-	return Situation{Policy: s.policy, Version: s.version, Running: s.running, SetAside: s.setAside, Readers: s.readers}
+	return Situation{
+		Policy: s.policy, Version: s.version, Running: s.running, SetAside: s.setAside,
+		Readers: output.Readers{Snapshots: s.snapshots, Nows: append(slices.Clone(s.nows), s.now)},
+		Deletes: Gather(s.version, func(t *manifest.TableMeta) *ranges.List { return s.deletes[t.Number] }, nil),
+		Share:   letters,
+	}
+}
+
+// letters is the share of a table between two letters.
+func letters(t *manifest.TableMeta, start, end []byte) float64 {
+	from, to := t.Smallest[0], t.Largest[0]+1
+	return float64(min(to, end[0])-max(from, start[0])) / float64(to-from)
 }
 
 func (s *script) read(number uint64, entries int64) {
@@ -167,7 +192,7 @@ func (s *script) start(t *testing.T, job *Job, done bool) {
 // finish merges the inputs of a job into one table, without their garbage.
 func (s *script) finish(t *testing.T, job *Job) {
 	var outputs []*manifest.TableMeta
-	if !job.Trivial {
+	if !job.Unread() {
 		merged := &manifest.TableMeta{Number: s.next, Summary: sstable.Summary{SmallestSeq: base.MaxSeq}}
 		s.next++
 		for _, in := range job.tables() {
@@ -233,10 +258,27 @@ func (s *script) addTables(t *testing.T, fields []string) {
 	}}
 	meta.Smallest = base.MakeInternalKey([]byte(lower), meta.LargestSeq, base.KindSet)
 	meta.Largest = base.MakeInternalKey([]byte(upper), meta.SmallestSeq, base.KindSet)
+	if upper, excluded := strings.CutSuffix(upper, ")"); excluded {
+		meta.Largest = base.MakeInternalKey([]byte(upper), base.MaxSeq, base.KindRangeDelete)
+	}
 	for _, field := range fields[2:] {
 		name, value, _ := strings.Cut(field, "=")
+		if name == "ends" {
+			if _, err := fmt.Sscanf(value, "%d-%d-%d", &meta.EarliestExpiry, &meta.HalfExpiry, &meta.LatestExpiry); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		if name == "ranges" {
+			s.addRanges(t, meta, value)
+			continue
+		}
 		n := parseNumber(t, value)
 		switch name {
+		case "merges":
+			meta.Merges = n
+		case "expiring":
+			meta.Expiring = n
 		case "size":
 			meta.SizeBytes = int64(n) << 10
 		case "entries":
@@ -249,7 +291,22 @@ func (s *script) addTables(t *testing.T, fields []string) {
 			t.Fatalf("unknown field %q", field)
 		}
 	}
+	if meta.Entries == 0 {
+		meta.Smallest = base.MakeInternalKey([]byte(lower), meta.LargestSeq, base.KindRangeDelete)
+	}
 	s.apply(t, &manifest.Edit{Added: []manifest.AddedTable{{Level: level, Meta: meta}}})
+}
+
+// addRanges gives a table range deletes: a-c@95,b-f@99.
+func (s *script) addRanges(t *testing.T, meta *manifest.TableMeta, text string) {
+	var l *ranges.List
+	for one := range strings.SplitSeq(text, ",") {
+		keys, seq, _ := strings.Cut(one, "@")
+		start, end, _ := strings.Cut(keys, "-")
+		l = ranges.Merge(l, ranges.Of([]byte(start), []byte(end), base.Seq(parseNumber(t, seq))))
+	}
+	s.deletes[meta.Number] = l
+	meta.RangeDeletes = l.Count()
 }
 
 func parseNumber(t *testing.T, s string) uint64 {

@@ -90,12 +90,32 @@ func (d *Deletes) covers(t *manifest.TableMeta, r *output.Readers) bool {
 // ended reports whether every value in the table has ended, for all who see it, and it
 // holds nothing else.
 func (s *Situation) ended(t *manifest.TableMeta) bool {
-	return t.Expiring > 0 && t.Expiring == t.Entries && t.RangeDeletes == 0 && t.LatestExpiry <= s.Readers.Now(t.SmallestSeq)
+	return t.Expiring > 0 && t.Expiring == t.Entries && t.LatestExpiry <= s.Readers.Now(t.SmallestSeq)
 }
 
 // halfEnded reports whether half of the entries have ended, for all who see them.
 func (s *Situation) halfEnded(t *manifest.TableMeta) bool {
 	return t.HalfExpiry != 0 && s.settled(t) && t.HalfExpiry <= s.Readers.Now(t.LargestSeq)
+}
+
+// waits reports whether a half ended table is left to end: it takes about as long again
+// until all of it goes unread, and it is not one of many. So values that come and end in
+// the order of time are never read for that.
+func (s *Situation) waits(t *manifest.TableMeta) bool {
+	left, spread := uint64(t.LatestExpiry-s.Readers.Now(t.LargestSeq)), uint64(t.HalfExpiry-t.EarliestExpiry)
+	if t.Expiring < t.Entries || t.RangeDeletes > 0 || !s.halfEnded(t) || left/2 > spread {
+		return false
+	}
+	var all, ended int64
+	for _, tables := range s.Version.Levels {
+		for _, other := range tables {
+			all += other.SizeBytes
+			if s.halfEnded(other) {
+				ended += other.SizeBytes
+			}
+		}
+	}
+	return 4*ended <= all
 }
 
 // NextExpiry returns when, for readers who come then, the next table may have to go, or to

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"sync/atomic"
+	"time"
 
+	"lsmdb/internal/view"
 	"lsmdb/stages"
 )
 
@@ -51,6 +53,30 @@ func (b *Batch) Put(key, value []byte) error {
 func (b *Batch) Delete(key []byte) error {
 	o, key := b.begin(key)
 	return o.end(o.ops.Delete(key))
+}
+
+// DeleteRange adds the operation that removes every key of [start, end), those that the
+// batch itself has put before included. See DB.DeleteRange. Errors are those of Put.
+func (b *Batch) DeleteRange(start, end []byte) error {
+	o, _ := b.begin(nil)
+	return o.end(o.ops.DeleteRange(rangeIn(b.prefix, start, end)))
+}
+
+// Merge adds the operation that merges operand onto what key has. See DB.Merge: without
+// Options.Merger, the batch cannot be applied. Errors are those of Put.
+func (b *Batch) Merge(key, operand []byte) error {
+	o, key := b.begin(key)
+	return o.end(o.ops.Merge(key, operand))
+}
+
+// PutUntil adds the operation that stores value under key until a time. See DB.PutUntil.
+// Errors are those of Put.
+func (b *Batch) PutUntil(key, value []byte, until time.Time) error {
+	o, key := b.begin(key)
+	if until.IsZero() {
+		return o.end(o.ops.Put(key, value))
+	}
+	return o.end(o.ops.PutUntil(key, value, view.Nanoseconds(until)))
 }
 
 // In returns the same batch as it is seen from a keyspace: its keys get the prefix of k,

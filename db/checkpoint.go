@@ -11,6 +11,7 @@ import (
 
 	"lsmdb/internal/checkpoint"
 	"lsmdb/internal/vfs"
+	"lsmdb/manifest"
 	"lsmdb/stages"
 )
 
@@ -58,7 +59,10 @@ func (d *DB) NewCheckpoint(ctx context.Context) (*Checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	files, err := checkpoint.New(d.directory, capture.State.Version, capture.Last, d.published.NotBefore(0))
+	files, err := checkpoint.New(d.directory, manifest.State{
+		DatabaseID: d.directory.DatabaseID, Version: capture.State.Version, LastSeq: capture.Last,
+		Now: d.published.NotBefore(0), Merger: d.merger,
+	})
 	if err != nil {
 		d.published.Unpin(capture.State)
 		return nil, fmt.Errorf("lsmdb: checkpoint: %w", err)

@@ -1,10 +1,26 @@
 // Package db is the public API of lsmdb: an embedded, ordered, crash-safe
 // key-value store.
 //
-// Open returns a DB. Put and Delete write to it, and so do Apply and Submit, which take
-// a Batch. Get reads one key, an Iterator walks over many, and a Snapshot shows what was
-// there at one instant. Close ends it. By default a write that returned nil survives a
-// power failure: see Durability.
+// Open returns a DB, which maps keys to values, and Close ends it. Keys and values are
+// bytes; keys are in the order of bytes.Compare.
+//
+//   - Writes: Put; PutUntil, whose value ends at a time; Delete; DeleteRange, for any
+//     number of keys at once; Merge, which changes a value without reading it. Apply and
+//     Submit take a Batch of these. Load takes sorted input of any size.
+//   - Reads: Get, AppendValue, Has, GetSize. An Iterator walks over many keys.
+//   - A Snapshot shows what there was at one instant; View is short for one.
+//   - Update runs a transaction, a Tx: it reads and writes, and has the effect that it
+//     would have if nobody else wrote meanwhile.
+//   - A Keyspace is the part of the database whose keys begin with a prefix.
+//   - A Checkpoint is a copy of the running database, and Restore makes a database of one.
+//   - Sync, Flush, Compact, Metrics and Verify are for care.
+//
+// By default a write that returned nil survives a power failure: see Durability. A batch,
+// a transaction and a load are there whole or not at all, for readers and after a crash.
+//
+// All ways of reading agree. A key has a value from a Put, PutUntil, Merge or Load on. It
+// has none after a Delete, or a DeleteRange that covers it, and from the end of a PutUntil
+// on, whatever was stored before. A Merge onto a key without a value makes one.
 //
 // A DB is safe for concurrent use. Writes are messages to a pipeline of stages
 // (package stages); reads look at an immutable state that the stages publish and
@@ -36,6 +52,7 @@ type DB struct {
 	opened    time.Time
 	directory *output.Directory
 	recovery  *recovery.Opening
+	merger    string // name of the merge operator that is recorded, or is with the first change
 
 	pipeline  *stages.Pipeline // nil if the database was opened read-only
 	published *view.Published  // what readers see
@@ -96,7 +113,7 @@ func open(dir string, options Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &DB{dir: dir, options: options, opened: time.Now(), directory: env.Directory, recovery: r}
+	d := &DB{dir: dir, options: options, opened: time.Now(), directory: env.Directory, recovery: r, merger: r.State().Merger}
 	if options.ReadOnly {
 		d.published = &view.Published{Merger: options.Merger, Clock: options.Now}
 		d.published.NotBefore(r.State().Now)
@@ -106,6 +123,9 @@ func open(dir string, options Options) (*DB, error) {
 	} else {
 		d.pipeline = stages.New(env, stages.Start{State: r.State(), Sealed: r.Memtables(), Marked: r.Marked(), Takeover: r})
 		d.published = &d.pipeline.Published
+	}
+	if m := d.published.Merger; m != nil {
+		d.merger = m.Name
 	}
 	d.logOpened()
 	return d, nil

@@ -34,10 +34,17 @@ var (
 	ErrIncompatible = base.ErrIncompatible
 	// ErrNoMerger: Merge, or a read of a key that has operands, without Options.Merger.
 	ErrNoMerger = base.ErrNoMerger
+	// ErrConflict: somebody has changed what a transaction has read; errors.As with
+	// *ConflictError says which key. Nothing of it was stored.
+	ErrConflict = base.ErrConflict
 )
 
 // CorruptionError says which file is damaged, and where.
 type CorruptionError = base.CorruptionError
+
+// ConflictError says which key that a transaction has read was changed, and by which
+// write.
+type ConflictError = base.ConflictError
 
 // Limits. Beyond them a call fails before any state changes.
 const (

@@ -94,6 +94,9 @@ type Iterator struct {
 	walk   view.Iterator
 	prefix []byte // of the keyspace, in every key and never shown
 	whole  []byte // the last key that was sought, with the prefix
+
+	tx    *Tx // that it belongs to; nil: none
+	reads *view.Walk
 }
 
 // NewIterator returns an iterator over what is visible now.
@@ -113,17 +116,49 @@ func newIterator(d *DB, r view.Reading, at view.At, prefix []byte, o *IterOption
 	return &Iterator{walk: r.NewIterator(at, v, &d.closed), prefix: prefix}, nil
 }
 
+// noted reports whether the moves are reads of a transaction. Once that has ended, they
+// are none at all.
+func (it *Iterator) noted() bool {
+	if it.tx == nil {
+		return false
+	}
+	if it.tx.ended {
+		_ = it.walk.Close() // the moves return ErrClosed then
+	}
+	return !it.tx.ended
+}
+
 // First moves to the first key of the range.
-func (it *Iterator) First() bool { return it.walk.First() }
+func (it *Iterator) First() bool {
+	if it.noted() {
+		return it.reads.First(&it.walk)
+	}
+	return it.walk.First()
+}
 
 // Last moves to the last key of the range.
-func (it *Iterator) Last() bool { return it.walk.Last() }
+func (it *Iterator) Last() bool {
+	if it.noted() {
+		return it.reads.Last(&it.walk)
+	}
+	return it.walk.Last()
+}
 
 // SeekGE moves to the first key of the range at or after key.
-func (it *Iterator) SeekGE(key []byte) bool { return it.walk.SeekGE(it.seek(key)) }
+func (it *Iterator) SeekGE(key []byte) bool {
+	if it.noted() {
+		return it.reads.SeekGE(&it.walk, it.seek(key))
+	}
+	return it.walk.SeekGE(it.seek(key))
+}
 
 // SeekLT moves to the last key of the range before key.
-func (it *Iterator) SeekLT(key []byte) bool { return it.walk.SeekLT(it.seek(key)) }
+func (it *Iterator) SeekLT(key []byte) bool {
+	if it.noted() {
+		return it.reads.SeekLT(&it.walk, it.seek(key))
+	}
+	return it.walk.SeekLT(it.seek(key))
+}
 
 // seek returns the whole key.
 func (it *Iterator) seek(key []byte) []byte {
@@ -135,10 +170,20 @@ func (it *Iterator) seek(key []byte) []byte {
 }
 
 // Next moves to the next key.
-func (it *Iterator) Next() bool { return it.walk.Next() }
+func (it *Iterator) Next() bool {
+	if it.noted() {
+		return it.reads.Next(&it.walk)
+	}
+	return it.walk.Next()
+}
 
 // Prev moves to the previous key.
-func (it *Iterator) Prev() bool { return it.walk.Prev() }
+func (it *Iterator) Prev() bool {
+	if it.noted() {
+		return it.reads.Prev(&it.walk)
+	}
+	return it.walk.Prev()
+}
 
 // Valid reports whether the iterator stands on a key.
 func (it *Iterator) Valid() bool { return it.walk.Valid() }
@@ -171,7 +216,13 @@ func (it *Iterator) Err() error { return it.walk.Err() }
 
 // Close releases what the iterator holds and returns the error of its last move.
 // What it showed last stays readable. It is idempotent.
-func (it *Iterator) Close() error { return it.walk.Close() }
+func (it *Iterator) Close() error {
+	if it.noted() {
+		it.tx.walked--
+	}
+	it.tx = nil
+	return it.walk.Close()
+}
 
 // All ranges over the keys and values from the first to the last. The slices are
 // valid until the next step. When the loop ends by itself, ask Err.

@@ -2,7 +2,9 @@ package db
 
 import (
 	"bytes"
+	"context"
 	"sync"
+	"time"
 
 	"lsmdb/internal/view"
 )
@@ -10,12 +12,12 @@ import (
 // Keyspace is the part of a database whose keys begin with a prefix, with the API of a
 // database of its own: keys are given and come back without the prefix, and iterators
 // end at the border. It is a way of looking at the database and nothing more: it costs
-// nothing, needs not be closed, and leaves no trace in the files. The database itself shows
-// all keys. Two keyspaces share keys if one prefix begins with the other; give prefixes of
-// one length, or ones that end with a byte that none has inside.
+// nothing, there is nothing to close, and it leaves no trace in the files. The database
+// itself shows all keys. Two keyspaces share keys if one prefix begins with the other; so
+// give prefixes of one length, or ones that end with a byte that none has inside.
 //
-// For one instant and for atomic changes across keyspaces there are Snapshot.In and
-// Batch.In. A Keyspace is safe for concurrent use.
+// Snapshot.In reads several keyspaces at one instant, Batch.In changes several at once. A
+// Keyspace is safe for concurrent use; its methods give the errors of those of DB.
 type Keyspace struct {
 	db     *DB
 	prefix []byte
@@ -64,6 +66,43 @@ func (k *Keyspace) Delete(key []byte, w ...Durability) error {
 	b := whole(k.prefix, key)
 	defer wholes.Put(b)
 	return k.db.Delete(*b, w...)
+}
+
+// DeleteRange is DB.DeleteRange for keys of the keyspace: an end that is nil is its border.
+func (k *Keyspace) DeleteRange(start, end []byte, w ...Durability) error {
+	start, end = rangeIn(k.prefix, start, end)
+	return k.db.DeleteRange(start, end, w...)
+}
+
+// Drop removes all keys of the keyspace, by one DeleteRange. If ctx ends before that is
+// being written, nothing is removed.
+func (k *Keyspace) Drop(ctx context.Context) error {
+	var b Batch
+	if err := b.In(k).DeleteRange(nil, nil); err != nil {
+		return err
+	}
+	return k.db.Apply(ctx, &b)
+}
+
+// Merge is DB.Merge for a key of the keyspace. The Merger gets the whole key.
+func (k *Keyspace) Merge(key, operand []byte, w ...Durability) error {
+	b := whole(k.prefix, key)
+	defer wholes.Put(b)
+	return k.db.Merge(*b, operand, w...)
+}
+
+// PutUntil is DB.PutUntil for a key of the keyspace.
+func (k *Keyspace) PutUntil(key, value []byte, until time.Time, w ...Durability) error {
+	b := whole(k.prefix, key)
+	defer wholes.Put(b)
+	return k.db.PutUntil(*b, value, until, w...)
+}
+
+// GetSize is DB.GetSize for a key of the keyspace.
+func (k *Keyspace) GetSize(key []byte) (int, error) {
+	b := whole(k.prefix, key)
+	defer wholes.Put(b)
+	return k.db.GetSize(*b)
 }
 
 // NewIterator is DB.NewIterator for the keys of the keyspace. The bounds and the prefix of

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -48,7 +49,7 @@ func TestKeyspaceModel(t *testing.T) {
 			prefix := prefixes[rng.IntN(len(prefixes))]
 			k, key := d.Keyspace([]byte(prefix)), crowdedKey(rng)
 			value := fmt.Sprint(seed, step)
-			switch rng.IntN(12) {
+			switch rng.IntN(14) {
 			case 0, 1, 2:
 				fixture.Must(t, k.Put([]byte(key), []byte(value), db.NoSync))
 				whole[prefix+key] = value
@@ -57,6 +58,13 @@ func TestKeyspaceModel(t *testing.T) {
 				delete(whole, prefix+key)
 			case 4, 5:
 				applyAcross(t, rng, d, whole, value)
+			case 12:
+				deleteRange(t, rng, d, k, whole, prefix)
+			case 13:
+				if rng.IntN(10) == 0 {
+					fixture.Must(t, k.Drop(t.Context()))
+					maps.DeleteFunc(whole, func(key, _ string) bool { return strings.HasPrefix(key, prefix) })
+				}
 			case 6:
 				fixture.Must(t, d.Flush(t.Context()))
 			case 7:
@@ -108,6 +116,31 @@ func applyAcross(t *testing.T, rng *rand.Rand, d *db.DB, whole fixture.View, val
 	if b.Reset(); original.Len() != 0 {
 		t.Errorf("after Reset of a view the batch has %d operations", original.Len())
 	}
+}
+
+// deleteRange deletes a range of a keyspace, by itself or in a batch.
+func deleteRange(t *testing.T, rng *rand.Rand, d *db.DB, k *db.Keyspace, whole fixture.View, prefix string) {
+	t.Helper()
+	start, end := []byte(crowdedKey(rng)), []byte(crowdedKey(rng))
+	if rng.IntN(4) == 0 {
+		end = nil
+	}
+	maps.DeleteFunc(whole, func(key, _ string) bool {
+		rest, within := strings.CutPrefix(key, prefix)
+		return within && rest >= string(start) && (end == nil || rest < string(end))
+	})
+	if rng.IntN(2) == 0 {
+		fixture.Must(t, k.DeleteRange(start, end, db.NoSync))
+		return
+	}
+	var b db.Batch
+	view := b.In(k)
+	fixture.Must(t, errors.Join(view.Put(start, []byte("before")), view.DeleteRange(start, end), view.Put([]byte("ab"), []byte("behind"))))
+	fixture.Must(t, d.Apply(t.Context(), &b, db.NoSync))
+	if end != nil && string(start) >= string(end) { // it deletes nothing
+		whole[prefix+string(start)] = "before"
+	}
+	whole[prefix+"ab"] = "behind"
 }
 
 // compareReads reads one key in all ways.

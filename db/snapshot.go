@@ -85,7 +85,12 @@ func (s *Snapshot) GetSize(key []byte) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return getSize(r, s.at, key)
+	if len(s.prefix) > 0 {
+		w := whole(s.prefix, key)
+		defer wholes.Put(w)
+		key = *w
+	}
+	return getSize(r, s.original().at, key)
 }
 
 // NewIterator returns an iterator over what the snapshot shows. It stays usable

@@ -5,6 +5,7 @@ import (
 
 	"lsmdb/internal/recovery"
 	"lsmdb/internal/vfs"
+	"lsmdb/manifest"
 )
 
 // VerifyProgress tells how far a Verify has come.
@@ -29,6 +30,11 @@ type VerifiedFile struct {
 	Type    string `json:"type"` // current, manifest, table or wal
 	Bytes   int64  `json:"bytes"`
 	Entries uint64 `json:"entries"` // edits, entries or operations
+
+	// Of a table, beside or among its entries.
+	RangeDeletes uint64 `json:"range_deletes,omitempty"` // each counted once in every span into which they cut each other
+	Merges       uint64 `json:"merges,omitempty"`        // operands
+	Expiring     uint64 `json:"expiring,omitempty"`      // values that end
 }
 
 // Problem is one thing that is wrong.
@@ -50,8 +56,12 @@ func Verify(ctx context.Context, dir string, progress func(VerifyProgress)) (*Ve
 func verify(ctx context.Context, fsys vfs.FS, dir string, progress func(VerifyProgress)) (*VerifyReport, error) {
 	report := &VerifyReport{}
 	err := recovery.Verify(ctx, fsys, dir, recovery.Observer{
-		File: func(name, kind string, sizeBytes int64, entries uint64) {
-			report.Files = append(report.Files, VerifiedFile{name, kind, sizeBytes, entries})
+		File: func(name, kind string, sizeBytes int64, entries uint64, t *manifest.TableMeta) {
+			f := VerifiedFile{Name: name, Type: kind, Bytes: sizeBytes, Entries: entries}
+			if t != nil {
+				f.RangeDeletes, f.Merges, f.Expiring = t.RangeDeletes, t.Merges, t.Expiring
+			}
+			report.Files = append(report.Files, f)
 		},
 		Problem: func(name string, offset int64, detail string, fatal bool) {
 			report.Problems = append(report.Problems, Problem{name, offset, detail, fatal})

@@ -1,8 +1,11 @@
 package db
 
 import (
+	"bytes"
 	"context"
+	"time"
 
+	"lsmdb/internal/view"
 	"lsmdb/stages"
 )
 
@@ -16,19 +19,53 @@ import (
 // write that failed with ErrReadOnly, because the log could not be written, may or may
 // not be there after the next Open. After any other error nothing was stored.
 func (d *DB) Put(key, value []byte, w ...Durability) error {
-	c := d.takeCommit()
-	err := c.Put(key, value)
-	if err == nil {
-		err = d.commit(context.Background(), c, w)
-	}
-	d.giveBack(c)
-	return err
+	return d.write(w, func(c *stages.Commit) error { return c.Put(key, value) })
 }
 
 // Delete removes key, whether it exists or not. Otherwise it is like Put.
 func (d *DB) Delete(key []byte, w ...Durability) error {
+	return d.write(w, func(c *stages.Commit) error { return c.Delete(key) })
+}
+
+// DeleteRange removes every key of [start, end), whatever there is; a nil end is no bound.
+// It costs its own bytes only, however much it covers: readers skip what is deleted, and
+// the space comes back soon after the next flush. Snapshots and iterators that are open
+// keep what they see. Where start does not lie before end, nothing happens. See PrefixRange
+// for all keys with a prefix. A start or end longer than MaxKeyBytes is ErrKeyTooLarge.
+// Otherwise it is like Put.
+func (d *DB) DeleteRange(start, end []byte, w ...Durability) error {
+	if err := d.writable(); err != nil || end != nil && bytes.Compare(start, end) >= 0 {
+		return err
+	}
+	return d.write(w, func(c *stages.Commit) error { return c.DeleteRange(start, end) })
+}
+
+// Merge adds operand to what key has: readers see what Options.Merger makes of both, or of
+// operand alone where key has no value. That costs as much as a Put, as nothing is read. An
+// operand does not end, also where the value that it is merged onto does; when that has
+// ended, it counts as no value. Without a Merger it is ErrNoMerger; an operand that the
+// Merger refuses is an error of whoever reads the key, until the key is put, or deleted.
+// Otherwise it is like Put.
+func (d *DB) Merge(key, operand []byte, w ...Durability) error {
+	return d.write(w, func(c *stages.Commit) error { return c.Merge(key, operand) })
+}
+
+// PutUntil is Put for a value that is there until a time, by Options.Now, and then no
+// more, as if key had been deleted: what was there before does not come back. The zero
+// time means that it stays. A time that is past is allowed, and takes away what is there.
+// The space of values that have ended comes back by itself. Times beyond the year 2262
+// never come.
+func (d *DB) PutUntil(key, value []byte, until time.Time, w ...Durability) error {
+	if until.IsZero() {
+		return d.Put(key, value, w...)
+	}
+	return d.write(w, func(c *stages.Commit) error { return c.PutUntil(key, value, view.Nanoseconds(until)) })
+}
+
+// write commits what add adds.
+func (d *DB) write(w []Durability, add func(*stages.Commit) error) error {
 	c := d.takeCommit()
-	err := c.Delete(key)
+	err := add(c)
 	if err == nil {
 		err = d.commit(context.Background(), c, w)
 	}
@@ -90,6 +127,9 @@ func (d *DB) durability(w []Durability) Durability {
 func (d *DB) enqueue(ctx context.Context, c *stages.Commit, w []Durability) error {
 	if err := d.writable(); err != nil {
 		return err
+	}
+	if d.options.Merger == nil && c.NeedMerger() {
+		return ErrNoMerger
 	}
 	c.Sync = d.durability(w) != NoSync
 	return d.pipeline.Enqueue(ctx, c)

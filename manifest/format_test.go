@@ -58,7 +58,7 @@ func TestPageEdit(t *testing.T) {
 			Smallest:    base.MakeInternalKey([]byte("ape"), 43, base.KindMerge),
 			Largest:     base.MakeInternalKey([]byte("cow"), base.MaxSeq, base.KindRangeDelete),
 			SmallestSeq: 43, LargestSeq: 50, Entries: 2, RangeDeletes: 1, Merges: 1,
-			Expiring: 1, EarliestExpiry: 6e9, LatestExpiry: 6e9,
+			Expiring: 1, EarliestExpiry: 6e9, LatestExpiry: 6e9, HalfExpiry: 6e9,
 		}}}},
 	}
 	for name, want := range map[string]*Edit{"edit": want, "extended": extended} {

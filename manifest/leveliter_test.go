@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/ranges"
 	"lsmdb/internal/vfstest"
 	"lsmdb/sstable"
 )
@@ -26,6 +27,13 @@ type level struct {
 // of some of them, into small blocks.
 func newLevel(t testing.TB, rng *rand.Rand, tables int) *level {
 	t.Helper()
+	return newDeletingLevel(t, rng, tables, false)
+}
+
+// newDeletingLevel is newLevel, where tables may also hold range deletes, up to where the
+// next one starts, and may consist of them.
+func newDeletingLevel(t testing.TB, rng *rand.Rand, tables int, deleting bool) *level {
+	t.Helper()
 	l := &level{mem: newDir(t), files: &sstable.OpenFiles{}}
 	for i := range tables {
 		number := uint64(i + 1)
@@ -35,7 +43,12 @@ func newLevel(t testing.TB, rng *rand.Rand, tables int) *level {
 			t.Fatal(err)
 		}
 		w := sstable.NewWriter(file, path, sstable.WriterOptions{Identity: sstable.Identity(1, number), BlockBytes: 100})
-		for j := range 1 + rng.IntN(20) {
+		entries := 1 + rng.IntN(20)
+		if deleting && rng.IntN(2) == 0 {
+			w.AddRanges(ranges.Of(fmt.Appendf(nil, "%02d-%02d", i, rng.IntN(40)), fmt.Appendf(nil, "%02d-00", i+1), base.Seq(1+rng.IntN(40))))
+			entries -= rng.IntN(entries + 1)
+		}
+		for j := range entries {
 			for version := 1 + rng.IntN(3); version > 0; version-- {
 				key := base.MakeInternalKey(fmt.Appendf(nil, "%02d-%02d", i, 2*j), base.Seq(10*version), base.KindSet)
 				if err := w.Add(key, []byte("value of "+string(key))); err != nil {
@@ -74,8 +87,11 @@ func TestLevelIteratorAgainstModel(t *testing.T) {
 	for tables := range 6 {
 		for seed := range uint64(12) {
 			rng := rand.New(rand.NewPCG(seed, uint64(tables)))
-			l := newLevel(t, rng, tables)
-			it := NewLevelIterator(l.tables, sstable.IteratorOptions{NoFill: seed%2 == 0, ReadAheadBytes: int(seed%3) * 200})
+			l := newDeletingLevel(t, rng, tables, seed%4 > 1)
+			if err := checkLevel(1, l.tables); err != nil {
+				t.Fatal(err)
+			}
+			it := NewLevelIterator(l.tables, sstable.IteratorOptions{NoCacheFill: seed%2 == 0, ReadAheadBytes: int(seed%3) * 200})
 			if it.Valid() || it.Next() || it.Prev() {
 				t.Fatal("stands on an entry before the first move")
 			}

@@ -428,3 +428,15 @@ func TestDetoursPayForTheMerge(t *testing.T) {
 		t.Error("an empty tree needs no merge")
 	}
 }
+
+func TestSharesKeys(t *testing.T) {
+	first, excluded, second := newMeta(1, "a", "m", 1, 2), excluding(newMeta(2, "a", "m", 1, 2)), newMeta(3, "m", "z", 1, 2)
+	for _, c := range []struct {
+		a, b *TableMeta
+		want bool
+	}{{first, second, true}, {excluded, second, false}, {first, excluded, true}, {excluded, excluding(newMeta(4, "l", "z", 1, 2)), true}} {
+		if c.a.SharesKeys(c.b) != c.want || c.b.SharesKeys(c.a) != c.want {
+			t.Errorf("%s and %s: %v and %v, want %v", c.a, c.b, c.a.SharesKeys(c.b), c.b.SharesKeys(c.a), c.want)
+		}
+	}
+}

@@ -117,7 +117,7 @@ func BenchmarkIterateForward(b *testing.B) {
 }
 
 func BenchmarkIterateForwardNoFill(b *testing.B) {
-	benchmarkIterate(b, IteratorOptions{NoFill: true, ReadAheadBytes: 1 << 20}, (*Iterator).First, (*Iterator).Next)
+	benchmarkIterate(b, IteratorOptions{NoCacheFill: true, ReadAheadBytes: 1 << 20}, (*Iterator).First, (*Iterator).Next)
 }
 
 func BenchmarkIterateBackward(b *testing.B) {

@@ -294,6 +294,23 @@ func (b *block) fill(s shape) {
 	b.data = data
 }
 
+// renumber puts seq in place of the placeholder in every trailer but those that have no
+// number, of separators.
+func (b *block) renumber(seq base.Seq) error {
+	for i := range b.count() {
+		_, value := b.place(i)
+		at := b.data[value-base.TrailerBytes : value]
+		switch t := base.Trailer(binary.LittleEndian.Uint64(at)); {
+		case t == 0:
+		case t.Seq() != placeholder:
+			return fmt.Errorf("entry %d has number %d in place of %d", i, t.Seq(), placeholder)
+		default:
+			binary.LittleEndian.PutUint64(at, uint64(base.MakeTrailer(seq, t.Kind())))
+		}
+	}
+	return nil
+}
+
 // index tells which data block a key is in. It stays in memory as long as its table
 // is open, and is immutable.
 //

@@ -131,14 +131,14 @@ func TestIteratorLeavesReferencesAlone(t *testing.T) {
 		read(t, table, i)
 	}
 	for _, noFill := range []bool{true, false} {
-		scan(t, table.NewIterator(IteratorOptions{NoFill: noFill}), numbered(10))
+		scan(t, table.NewIterator(IteratorOptions{NoCacheFill: noFill}), numbered(10))
 		for i := range 10 {
 			if table.source.cached(i).referenced.Load() == noFill {
-				t.Fatalf("NoFill %v: block %d referenced is %v", noFill, i, noFill)
+				t.Fatalf("NoCacheFill %v: block %d referenced is %v", noFill, i, noFill)
 			}
 		}
 		if hits := cache.Metrics().Hits; (hits == 0) != noFill {
-			t.Fatalf("NoFill %v: %d hits", noFill, hits)
+			t.Fatalf("NoCacheFill %v: %d hits", noFill, hits)
 		}
 	}
 }
@@ -160,7 +160,7 @@ func TestIteratorFillsTheCacheOnlyIfAsked(t *testing.T) {
 	cache := NewCache(1 << 20)
 	stats := new(Stats)
 	table := numberedTable(t, 30, ReaderOptions{Cache: cache, Stats: stats})
-	scan(t, table.NewIterator(IteratorOptions{NoFill: true, ReadAheadBytes: 8000}), numbered(30))
+	scan(t, table.NewIterator(IteratorOptions{NoCacheFill: true, ReadAheadBytes: 8000}), numbered(30))
 	if m := cache.Metrics(); m.Blocks != 0 || m.Hits+m.Misses != 0 {
 		t.Fatalf("a scan that fills nothing left %+v", m)
 	}
@@ -182,7 +182,7 @@ func TestReadAheadReadsRuns(t *testing.T) {
 	defer table.Close()
 	for _, c := range []struct{ readAhead, atMost int }{{0, 200}, {64 << 10, 8}, {1 << 30, 7}} {
 		f.reads.Store(0)
-		it := table.NewIterator(IteratorOptions{NoFill: true, ReadAheadBytes: c.readAhead})
+		it := table.NewIterator(IteratorOptions{NoCacheFill: true, ReadAheadBytes: c.readAhead})
 		for ok := it.First(); ok; ok = it.Next() {
 		}
 		if n := int(f.reads.Load()); n > c.atMost || n < c.atMost/2 {

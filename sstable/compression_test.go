@@ -73,17 +73,17 @@ func TestFramesThatClaim(t *testing.T) {
 		stored []byte
 		want   string
 	}{
-		"nothing":            {nil, "EOF"},
-		"no frame":           {[]byte("what is this"), "magic number"},
-		"cut":                {sound[:len(sound)-1], "EOF"},
-		"another frame":      {append(bytes.Clone(sound), CompressionZstd.compress(nil, make([]byte, 900))...), "exceed"},
-		"bytes behind":       {append(bytes.Clone(sound), 1, 2, 3, 4, 5), "magic number"},
-		"more than 4 bytes":  {claim(0xa0, 0xff, 0xff, 0xff, 0x7f, 1, 0, 0), "claim to hold 2147483647"},
-		"more than 63 bits":  {claim(0xe0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 0, 0), "claim to hold 18446744073709551615"},
-		"more than any":      {append(claim(0xe0, 1, 0, 0, 0x20, 0, 0, 0, 0), make([]byte, 1<<20)...), "claim to hold 536870913"},
-		"less":               {claim(0x20, 3, 0x2b, 0, 0, 'x'), ""},
-		"no length":          {streamed.Bytes(), "does not tell its length"},
-		"one to be skipped":  {append([]byte{0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0}, 1, 2), "does not tell its length"},
+		"nothing":           {nil, "EOF"},
+		"no frame":          {[]byte("what is this"), "magic number"},
+		"cut":               {sound[:len(sound)-1], "EOF"},
+		"another frame":     {append(bytes.Clone(sound), CompressionZstd.compress(nil, make([]byte, 900))...), "exceed"},
+		"bytes behind":      {append(bytes.Clone(sound), 1, 2, 3, 4, 5), "magic number"},
+		"more than 4 bytes": {claim(0xa0, 0xff, 0xff, 0xff, 0x7f, 1, 0, 0), "claim to hold 2147483647"},
+		"more than 63 bits": {claim(0xe0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 0, 0), "claim to hold 18446744073709551615"},
+		"more than any":     {append(claim(0xe0, 1, 0, 0, 0x20, 0, 0, 0, 0), make([]byte, 1<<20)...), "claim to hold 536870913"},
+		"less":              {claim(0x20, 3, 0x2b, 0, 0, 'x'), ""},
+		"no length":         {streamed.Bytes(), "does not tell its length"},
+		"one to be skipped": {append([]byte{0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0}, 1, 2), "does not tell its length"},
 	} {
 		before := runtime.MemStats{}
 		runtime.ReadMemStats(&before)

@@ -95,7 +95,7 @@ func exercise(t testing.TB, data []byte, o ReaderOptions, m model) error {
 	if keys.Err() != nil && !damaged(keys.Err()) {
 		t.Fatalf("scan of keys: %v", keys.Err())
 	}
-	it := table.NewIterator(IteratorOptions{NoFill: true, ReadAheadBytes: 1 << 20})
+	it := table.NewIterator(IteratorOptions{NoCacheFill: true, ReadAheadBytes: 1 << 20})
 	i := 0
 	for ok := it.First(); ok; ok = it.Next() {
 		if m != nil && (!bytes.Equal(it.Key(), m[i].key) || !bytes.Equal(it.Value(), m[i].value)) {

@@ -16,9 +16,9 @@ import (
 
 // listing reads the worked example of the format's page: lines of an offset and of
 // bytes, each followed by at least two spaces or the end of the line.
-func listing(t *testing.T) []byte {
+func listing(t *testing.T, name string) []byte {
 	page := string(must(os.ReadFile("../docs/format-table.md"))(t))
-	_, page, _ = strings.Cut(page, "```hex\n")
+	_, page, _ = strings.Cut(page, "```hex "+name+"\n")
 	page, _, found := strings.Cut(page, "```")
 	if !found {
 		t.Fatal("the page has no listing")
@@ -42,7 +42,7 @@ func TestWorkedExample(t *testing.T) {
 	items := model{set("apple", 2, "red"), tombstone("apple", 1), set("apricot", 3, "")}
 	o := WriterOptions{Identity: Identity(1, 3), FilterBitsPerKey: 10}
 	want, _ := write(t, items, o)
-	page := listing(t)
+	page := listing(t, "small")
 	if !bytes.Equal(page, want) {
 		t.Fatalf("the page shows\n%s\nthe code writes\n%s", hex.Dump(page), hex.Dump(want))
 	}
@@ -51,6 +51,23 @@ func TestWorkedExample(t *testing.T) {
 	checkGet(t, table, items, base.AppendSearchKey(nil, []byte("apple"), 1))
 	if err := table.Verify(nil); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestWorkedExampleOfEverything is as TestWorkedExample, with all that came later.
+func TestWorkedExampleOfEverything(t *testing.T) {
+	items := model{merging("ape", 8, "x"), expiring("bee", 7, 1e9, "hum"), expiring("cow", 6, 1234567890123456789, strings.Repeat("m", 2048))}
+	gone := deleted("ant bee 5", "bat dog 4")
+	want, _ := writeRanges(t, items, gone, WriterOptions{Compression: CompressionSnappy, FilterBitsPerKey: -1})
+	page := listing(t, "everything")
+	if !bytes.Equal(page, want) {
+		t.Fatalf("the page shows\n%s\nthe code writes\n%s", hex.Dump(page), hex.Dump(want))
+	}
+	table := open(t, page, ReaderOptions{})
+	scan(t, table.NewIterator(IteratorOptions{}), items)
+	scan(t, table.NewIterator(IteratorOptions{KeysOnly: true}), keysOf(items, 2048))
+	if err := table.Verify(nil); err != nil || !bytes.Equal(table.Ranges().AppendTo(nil), gone.AppendTo(nil)) {
+		t.Fatal(table.Ranges(), err)
 	}
 }
 

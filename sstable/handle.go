@@ -31,7 +31,7 @@ func NewHandle(fs vfs.Files, path string, o ReaderOptions, files *OpenFiles) *Ha
 		o.Stats = new(Stats)
 	}
 	return &Handle{
-		source:    source{fs: fs, name: path, files: files, identity: o.Identity, cache: o.Cache, stats: o.Stats},
+		source:    source{fs: fs, name: path, files: files, identity: o.Identity, cache: o.Cache, stats: o.Stats, seq: o.Seq},
 		sizeBytes: o.SizeBytes,
 	}
 }
@@ -74,7 +74,8 @@ type source struct {
 	cache    *Cache                  // may be nil
 	stats    *Stats
 	closed   atomic.Bool
-	identity uint64 // 0 until it is known
+	identity uint64   // 0 until it is known
+	seq      base.Seq // of everything in it; 0: it has its own numbers
 	name     string
 
 	fs      vfs.Files // opens the file by its name, as often as it was closed to make room
@@ -176,6 +177,15 @@ func (s *source) openBlock(buffer *[]byte, raw []byte, t BlockType, offset int64
 		return nil, 0, base.DamageAt(s.name, offset, err)
 	}
 	return payload, c, nil
+}
+
+// decodeData makes b the data block with that payload.
+func (s *source) decodeData(b *block, payload []byte) error {
+	err := b.decode(payload, BlockData)
+	if err == nil && s.seq != 0 {
+		err = b.renumber(s.seq)
+	}
+	return err
 }
 
 // cached returns data block i if it is in the cache.

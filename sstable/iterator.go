@@ -14,8 +14,8 @@ type Iterator struct {
 	table       *Table // nil once closed
 	first, last int    // blocks outside of which nothing of the range lies
 	reader      *blockReader
-	options     struct{ noFill, keysOnly bool }
-	own         *block // with noFill blocks are decoded into this one
+	options     struct{ noCacheFill, keysOnly bool }
+	own         *block // with noCacheFill blocks are decoded into this one
 	stub        *block // with keysOnly this one stands for blocks with large values
 
 	block  *block // nil until one was entered
@@ -32,7 +32,7 @@ type Iterator struct {
 
 // IteratorOptions says how an iterator reads.
 type IteratorOptions struct {
-	NoFill         bool // leave the cache as it is: for compactions, which read everything once
+	NoCacheFill    bool // leave the cache as it is, also what it holds: for what reads much of the table once
 	KeysOnly       bool // read no large value that lies in a block of its own: see Iterator.Value
 	ReadAheadBytes int  // longest read when moving forward block by block; 0: one block at a time
 
@@ -55,17 +55,17 @@ func (t *Table) NewIterator(o IteratorOptions) *Iterator {
 // Key that it showed last changes with the next move.
 func (it *Iterator) Reset(t *Table, o *IteratorOptions) {
 	*it = Iterator{table: t, i: -1, last: t.index.count() - 1, key: it.key[:0], reader: it.reader, own: it.own, stub: it.stub}
-	it.options.noFill, it.options.keysOnly = o.NoFill, o.KeysOnly
+	it.options.noCacheFill, it.options.keysOnly = o.NoCacheFill, o.KeysOnly
 	if cap(it.key) > maxKeptKeyBytes {
 		it.key = nil
 	}
-	if o.NoFill && it.own == nil {
+	if o.NoCacheFill && it.own == nil {
 		it.own = new(block)
 	}
 	if o.KeysOnly && it.stub == nil {
 		it.stub = new(block)
 	}
-	if (o.NoFill || o.ReadAheadBytes > 0) && it.reader == nil {
+	if (o.NoCacheFill || o.ReadAheadBytes > 0) && it.reader == nil {
 		it.reader = new(blockReader)
 	}
 	if it.reader != nil {
@@ -194,7 +194,7 @@ func (it *Iterator) load(i int) (*block, error) {
 			return it.stub, nil
 		}
 	}
-	if it.options.noFill {
+	if it.options.noCacheFill {
 		return it.table.block(i, it.reader, it.own)
 	}
 	return it.table.block(i, it.reader, nil)

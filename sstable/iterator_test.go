@@ -79,8 +79,8 @@ func script(it base.Iterator, words string) string {
 var iteratorModes = map[string]IteratorOptions{
 	"filling":           {},
 	"filling ahead":     {ReadAheadBytes: 1 << 20},
-	"not filling":       {NoFill: true},
-	"not filling ahead": {NoFill: true, ReadAheadBytes: 1 << 20},
+	"not filling":       {NoCacheFill: true},
+	"not filling ahead": {NoCacheFill: true, ReadAheadBytes: 1 << 20},
 }
 
 // TestIteratorMeetsDamage goes over a block that cannot be read, or not be decoded, in
@@ -180,7 +180,7 @@ func TestReadAheadGrows(t *testing.T) {
 		{20_000, "first" + strings.Repeat(" next", 60), []int64{1, first, 20_000 / blockBytes, 20_000 / blockBytes, 20_000 / blockBytes}},
 		{-5, "first next", []int64{1, 1}},
 	} {
-		it := table.NewIterator(IteratorOptions{NoFill: true, ReadAheadBytes: c.readAhead})
+		it := table.NewIterator(IteratorOptions{NoCacheFill: true, ReadAheadBytes: c.readAhead})
 		script(it, c.words)
 		if got := blocks(); !slices.Equal(got, c.want) {
 			t.Errorf("%d, %.40s: reads of %d blocks, want %d", c.readAhead, c.words, got, c.want)
@@ -193,7 +193,7 @@ func TestReadAheadGrows(t *testing.T) {
 func TestReadAheadAfterAnError(t *testing.T) {
 	table, f := scripted(t, 100, ReaderOptions{})
 	f.breakBlock(table, 10, errInjected)
-	it := table.NewIterator(IteratorOptions{NoFill: true, ReadAheadBytes: 1 << 20})
+	it := table.NewIterator(IteratorOptions{NoCacheFill: true, ReadAheadBytes: 1 << 20})
 	for i := range 10 {
 		if want := fmt.Sprintf("%06d", i); i == 0 && !it.First() || i > 0 && !it.Next() || string(it.Key().UserKey()) != want {
 			t.Fatalf("entry %s: %v", want, it.Err())
@@ -215,7 +215,7 @@ func TestLongBuffersAreGivenBack(t *testing.T) {
 	for _, c := range []Compression{CompressionNone, CompressionSnappy} {
 		data, _ := write(t, items, WriterOptions{Compression: c})
 		table := open(t, data, ReaderOptions{})
-		it := table.NewIterator(IteratorOptions{NoFill: true})
+		it := table.NewIterator(IteratorOptions{NoCacheFill: true})
 		scan(t, it, items)
 		if n := cap(it.reader.stored) + cap(it.reader.decoded) + cap(it.own.data); n > 3*maxReusedBytes {
 			t.Errorf("%s: an iterator keeps %d bytes", c, n)
@@ -268,7 +268,7 @@ func TestLongValueIsNotCopied(t *testing.T) {
 // TestClosedIterator shows what is left when iterator and table are closed.
 func TestClosedIterator(t *testing.T) {
 	table, _ := scripted(t, 10, ReaderOptions{})
-	it := table.NewIterator(IteratorOptions{NoFill: true})
+	it := table.NewIterator(IteratorOptions{NoCacheFill: true})
 	if it.Key() != nil || it.Value() != nil || it.Valid() || it.Next() || it.Prev() || it.Err() != nil {
 		t.Fatal("an iterator that never moved shows something")
 	}

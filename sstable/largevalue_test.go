@@ -64,7 +64,7 @@ func TestLargeValuesAreNotRead(t *testing.T) {
 				small += table.index.extent(i, i).length
 			}
 		}
-		for _, o := range []IteratorOptions{{KeysOnly: true}, {KeysOnly: true, ReadAheadBytes: 1 << 20}, {KeysOnly: true, NoFill: true}} {
+		for _, o := range []IteratorOptions{{KeysOnly: true}, {KeysOnly: true, ReadAheadBytes: 1 << 20}, {KeysOnly: true, NoCacheFill: true}} {
 			before := stats.Metrics()
 			it := table.NewIterator(o)
 			scan(t, it, keysOf(items, 2048))
@@ -107,7 +107,7 @@ func TestLargeValuesAreCopied(t *testing.T) {
 	data, _ := write(t, largeItems(100), o)
 	fs := vfs.NewMem()
 	w := NewWriter(must(fs.Create("t.sst"))(t), "t.sst", o)
-	it := open(t, data, ReaderOptions{}).NewIterator(IteratorOptions{NoFill: true, ReadAheadBytes: 1 << 20})
+	it := open(t, data, ReaderOptions{}).NewIterator(IteratorOptions{NoCacheFill: true, ReadAheadBytes: 1 << 20})
 	for ok := it.First(); ok; ok = it.Next() {
 		if err := w.Add(it.Key(), it.Value()); err != nil {
 			t.Fatal(err)
@@ -129,7 +129,7 @@ func TestResetForgetsTheOptions(t *testing.T) {
 	data, _ := write(t, items, WriterOptions{})
 	cache := NewCache(1 << 20)
 	table := open(t, data, ReaderOptions{Cache: cache})
-	it := table.NewIterator(IteratorOptions{NoFill: true, KeysOnly: true, ReadAheadBytes: 1 << 20})
+	it := table.NewIterator(IteratorOptions{NoCacheFill: true, KeysOnly: true, ReadAheadBytes: 1 << 20})
 	scan(t, it, keysOf(items, 2048))
 	if m := cache.Metrics(); m.Blocks != 0 || m.Hits != 0 {
 		t.Fatalf("%+v", m)

@@ -12,7 +12,7 @@ import (
 var verbs = map[string]func(*Table) error{
 	"get": func(table *Table) error { return getError(table, 5) },
 	"iterate": func(table *Table) error {
-		it := table.NewIterator(IteratorOptions{NoFill: true})
+		it := table.NewIterator(IteratorOptions{NoCacheFill: true})
 		for ok := it.First(); ok; ok = it.Next() {
 		}
 		return it.Err()

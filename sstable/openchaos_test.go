@@ -33,7 +33,7 @@ func TestOpenFilesUnderAllAtOnce(t *testing.T) {
 					}
 					table, err := handles[i].Table()
 					if err == nil {
-						it := table.NewIterator(IteratorOptions{NoFill: true})
+						it := table.NewIterator(IteratorOptions{NoCacheFill: true})
 						n := 0
 						for ok := it.First(); ok; ok = it.Next() {
 							n++

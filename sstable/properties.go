@@ -152,6 +152,8 @@ func (p *Properties) check(offset int64) error {
 		return nil
 	case p.DataBlocks > p.Entries || (p.DataBlocks == 0) != (p.Entries == 0) || p.LargeValues > p.DataBlocks:
 		return fmt.Errorf("%d entries in %d blocks, %d large values", p.Entries, p.DataBlocks, p.LargeValues)
+	case p.Placeholder != 0 && p.SmallestSeq != p.Placeholder:
+		return fmt.Errorf("number %d in place of %d", p.SmallestSeq, p.Placeholder)
 	case p.RangeBytes != 0 && p.RangeDeletes == 0:
 		return fmt.Errorf("a block for range deletes without any")
 	}

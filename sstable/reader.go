@@ -55,8 +55,11 @@ func (r *blockReader) decode(s *source, e extent, b *block) error {
 	if err != nil {
 		return err
 	}
-	if err := b.decode(payload, BlockData); err != nil {
+	if err := s.decodeData(b, payload); err != nil {
 		return base.DamageAt(s.name, e.offset, err)
+	}
+	if s.seq != 0 && len(payload) > maxReusedBytes {
+		r.stored = r.stored[:0] // the block may have kept it, and changed the number there
 	}
 	s.stats.blocksRead.Add(1)
 	return nil

@@ -26,6 +26,10 @@ type ReaderOptions struct {
 	Identity  uint64 // what the table must be bound to; 0: whatever it says
 	Cache     *Cache // nil: every read goes to the file
 	Stats     *Stats // nil: nobody is interested
+
+	// Seq is the number of all that is in a table whose Summary has a placeholder; 0: any
+	// other table, or the placeholders are to be seen.
+	Seq base.Seq
 }
 
 // Open opens a table by itself. Its file is open until Close.
@@ -91,7 +95,24 @@ func (t *Table) load(sizeBytes int64) error {
 		return base.Corruptf(s.name, separators.offset, "properties tell of %d data blocks, %d of them large values, the index of %d and %d",
 			p.DataBlocks, p.LargeValues, t.index.count(), t.index.largeValues)
 	}
+	if err == nil && s.seq != 0 {
+		err = t.renumber(separators.offset)
+	}
 	return err
+}
+
+// renumber puts the number that the MANIFEST knows in place of the placeholder.
+func (t *Table) renumber(indexOffset int64) error {
+	s := t.source
+	if t.properties.Placeholder == 0 {
+		return base.Corruptf(s.name, -1, "the table is said to have number %d, and has numbers of its own", s.seq)
+	}
+	if err := t.index.separators.renumber(s.seq); err != nil {
+		return base.DamageAt(s.name, indexOffset, err)
+	}
+	t.ranges = t.ranges.Reduce(func(ranges.Span) []base.Seq { return []base.Seq{s.seq} })
+	t.properties.Renumber(s.seq)
+	return nil
 }
 
 // loadFooter reads the footer, and learns from it to what the table is bound.

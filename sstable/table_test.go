@@ -219,11 +219,11 @@ func checkAgainstModel(t *testing.T, rng *rand.Rand, o WriterOptions) {
 			checkGet(t, table, items, it.key)
 		}
 		walk(t, rng, table.NewIterator(IteratorOptions{}), items)
-		walk(t, rng, table.NewIterator(IteratorOptions{NoFill: true, ReadAheadBytes: 30000}), items)
+		walk(t, rng, table.NewIterator(IteratorOptions{NoCacheFill: true, ReadAheadBytes: 30000}), items)
 		walk(t, rng, table.NewIterator(IteratorOptions{ReadAheadBytes: 1000}), items)
 		keys := keysOf(items, max(2048, cmp.Or(o.BlockBytes, 4096)/2))
 		walk(t, rng, table.NewIterator(IteratorOptions{KeysOnly: true}), keys)
-		walk(t, rng, table.NewIterator(IteratorOptions{KeysOnly: true, NoFill: true, ReadAheadBytes: 30000}), keys)
+		walk(t, rng, table.NewIterator(IteratorOptions{KeysOnly: true, NoCacheFill: true, ReadAheadBytes: 30000}), keys)
 		total := int64(0)
 		if err := table.Verify(func(n int64) { total += n }); err != nil || total != int64(len(data)) {
 			t.Fatalf("verify: %v, progress %d of %d", err, total, len(data))
@@ -381,7 +381,7 @@ func TestLargestKeysAndLargeValues(t *testing.T) {
 		for _, it := range items {
 			checkGet(t, table, items, it.key)
 		}
-		scan(t, table.NewIterator(IteratorOptions{NoFill: true, ReadAheadBytes: 1 << 16}), items)
+		scan(t, table.NewIterator(IteratorOptions{NoCacheFill: true, ReadAheadBytes: 1 << 16}), items)
 		if err := table.Verify(nil); err != nil {
 			t.Fatal(err)
 		}

@@ -42,6 +42,7 @@ type WriterOptions struct {
 	Identity         uint64      // what its blocks are bound to; not 0
 	Compression      Compression // of data and index blocks; CompressionNone
 	FilterBitsPerKey int         // 10 gives about 1 % false positives; 0 or less: no filter
+	Placeholder      bool        // everything has number 1, in place of one that only the MANIFEST will know: see Summary
 	BlockBytes       int         // payload at which a data block is finished; 0: 4096; at most 16 MiB
 }
 
@@ -117,6 +118,11 @@ func (w *Writer) AddRanges(l *ranges.List) {
 	if w.ranges != nil {
 		panic("invariant: a table gets range deletes twice")
 	}
+	if w.options.Placeholder && !l.Empty() {
+		if oldest, newest := l.Seqs(); oldest != placeholder || newest != placeholder {
+			panic(fmt.Sprintf("invariant: range deletes from %d to %d in place of number %d", oldest, newest, placeholder))
+		}
+	}
 	w.ranges = l
 }
 
@@ -131,6 +137,9 @@ func (w *Writer) checkEntry(key base.InternalKey, value []byte) (shared int, sha
 		panic(fmt.Sprintf("invariant: tombstone %s has a value", key))
 	case checkKind(kind, len(value)) != nil:
 		panic(fmt.Sprintf("invariant: table entry %s: %v", key, checkKind(kind, len(value))))
+	}
+	if w.options.Placeholder && key.Seq() != placeholder {
+		panic(fmt.Sprintf("invariant: table entry %s in place of number %d", key, placeholder))
 	}
 	if w.properties.Entries == 0 {
 		return 0, false
@@ -239,6 +248,9 @@ func (w *Writer) writeTail() error {
 	p.Largest, p.DataBytes = w.lastKey, w.offset
 	p.countHalf()
 	p.countRanges(w.ranges)
+	if w.options.Placeholder && p.LargestSeq != 0 {
+		p.Placeholder = placeholder
+	}
 	if len(w.hashes) > 0 {
 		p.FilterBytes = w.writeBlock(BlockFilter, buildFilter(w.hashes, w.options.FilterBitsPerKey), CompressionNone)
 	}

@@ -3,6 +3,7 @@ package stages
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/view"
 	"lsmdb/memtable"
 )
 
@@ -21,6 +23,7 @@ type Operations struct {
 	encoded      []byte
 	count        uint32
 	payloadBytes int64 // their keys and values
+	merges       bool  // one is an operand
 }
 
 // Put adds the operation that stores value under key, and copies both. One beyond a
@@ -66,6 +69,7 @@ func (o *Operations) Merge(key, operand []byte) error {
 	if err := o.admit(len(key), len(operand)); err != nil {
 		return err
 	}
+	o.merges = true
 	o.encoded = base.AppendMerge(o.encoded, key, operand)
 	return nil
 }
@@ -87,12 +91,10 @@ func (o *Operations) admit(keyBytes, valueBytes int) error {
 	payload := int64(keyBytes) + int64(valueBytes)
 	total := int64(len(o.encoded)) + payload + mostAdded
 	footprint := memtable.FootprintBytes(int64(o.count)+1, o.payloadBytes+payload+base.ExpiryBytes)
-	switch {
-	case keyBytes > base.MaxKeyBytes:
-		return fmt.Errorf("%w: %d bytes, at most %d", base.ErrKeyTooLarge, keyBytes, base.MaxKeyBytes)
-	case valueBytes > base.MaxValueBytes:
-		return fmt.Errorf("%w: %d bytes, at most %d", base.ErrValueTooLarge, valueBytes, base.MaxValueBytes)
-	case total > base.MaxBatchBytes || footprint > memtable.MaxArenaBytes()/2:
+	if err := base.CheckSizes(keyBytes, valueBytes); err != nil {
+		return err
+	}
+	if total > base.MaxBatchBytes || footprint > memtable.MaxArenaBytes()/2 {
 		return fmt.Errorf("%w: %d bytes, which take %d in memory; at most %d and %d", base.ErrBatchTooLarge,
 			total, footprint, base.MaxBatchBytes, memtable.MaxArenaBytes()/2)
 	}
@@ -117,9 +119,12 @@ func (o *Operations) check() error {
 }
 
 // all walks the operations, which check has found in order.
-func (o *Operations) all() iter.Seq[base.Op] {
+func (o *Operations) all() iter.Seq[base.Op] { return o.From(0) }
+
+// From walks the operations that were added when Bytes had returned a number.
+func (o *Operations) From(offset int) iter.Seq[base.Op] {
 	return func(yield func(base.Op) bool) {
-		for rest := o.encoded; len(rest) > 0; {
+		for rest := o.encoded[offset:]; len(rest) > 0; {
 			op, next, err := base.DecodeOp(rest)
 			if err != nil {
 				panic(fmt.Sprintf("invariant: a batch that was checked is malformed: %v", err))
@@ -130,6 +135,9 @@ func (o *Operations) all() iter.Seq[base.Op] {
 		}
 	}
 }
+
+// NeedMerger reports whether one of them is an operand.
+func (o *Operations) NeedMerger() bool { return o.merges }
 
 // Len returns the number of operations.
 func (o *Operations) Len() int { return int(o.count) }
@@ -146,12 +154,15 @@ func (o *Operations) Clear() { *o = Operations{encoded: o.encoded[:0]} }
 // one receiver for each answer.
 type Commit struct {
 	Operations
-	Sync bool // answer only when it is durable
+	Reading      // of a transaction
+	Sync    bool // answer only when it is durable
 
 	// seal asks for a rotation after this commit. The Flusher answers such a
 	// commit, once everything before it lies in tables.
 	seal    bool
 	capture *Capture // what else the Flusher then gives; nil: nothing
+
+	load *load // what the operation of a load stands for; nil for all others
 
 	phase atomic.Uint32
 
@@ -191,6 +202,7 @@ func NewPendingCommit() *Commit { return &Commit{} }
 // Reset empties an answered commit for another use. The operations keep their memory.
 func (c *Commit) Reset() {
 	c.Clear()
+	c.Reading = Reading{}
 	c.Sync, c.seal = false, false
 	c.phase.Store(commitQueued)
 }
@@ -248,6 +260,79 @@ func (c *Commit) answer(err error) {
 	if waiting := c.resolved.Swap(&answered); waiting != nil {
 		close(*waiting)
 	}
+}
+
+// Reading makes the commit of a transaction conditional: it is written if nothing that was
+// read was changed since. The sender looks at memtables and tables for that (Look), which
+// takes as long as it takes; what comes between that and the commit's turn, the Writer
+// knows by heart. So nobody locks anything: the Writer sees every write.
+type Reading struct {
+	Reads   *view.Reads // nil: the commit is unconditional
+	Through base.Seq    // up to here nothing was changed
+	late    bool        // the Writer has forgotten too much once
+}
+
+var errLate = errors.New("invariant: a commit that came too late was not sent again")
+
+// CameLate reports whether an answer says that the Writer did not remember enough, as
+// happens once at most. The commit has to be looked at and sent again then.
+func (c *Commit) CameLate(answer error) bool {
+	if answer != errLate {
+		return false
+	}
+	c.phase.Store(commitQueued)
+	return true
+}
+
+// littleNews is how many operations are sooner compared by the Writer than looked for.
+const littleNews = 16
+
+// Look looks for changes of what a commit depends on, and leaves little to the Writer. It
+// returns a *base.ConflictError if there are any, and errors of tables.
+func (p *Pipeline) Look(c *Commit) error {
+	visible := p.Visible() // before the state is loaded, which holds all of this then
+	if visible == c.Through || visible-c.Through <= littleNews && c.Through >= p.writer.recent.Since() {
+		return nil
+	}
+	conflict, err := p.Changed(c.Reads, c.Through)
+	if conflict != nil {
+		return conflict
+	}
+	c.Through = visible
+	return err
+}
+
+// admit decides whether a member may become part of the history behind last, and remembers
+// what it changes then. A transaction's that comes too late for the second time has the
+// Writer look itself, so that nobody has to try for ever.
+func (w *Writer) admit(c *Commit, last base.Seq) error {
+	if c.Reads != nil {
+		var conflict *base.ConflictError
+		if c.Through < w.recent.Since() {
+			var err error
+			if c.late = !c.late; c.late {
+				return errLate
+			}
+			if conflict, err = w.published.Changed(c.Reads, c.Through); err != nil {
+				return err
+			}
+		}
+		if conflict == nil {
+			conflict = w.recent.Changed(c.Reads, c.Through)
+		}
+		if conflict != nil {
+			return conflict
+		}
+	}
+	if groupSize(c) > maxGroupBytes || c.load != nil { // the group ends with it; a load's keys are in tables
+		w.recent.Forget(last + base.Seq(c.count))
+		return nil
+	}
+	for op := range c.all() {
+		last++
+		w.recent.Add(op, last)
+	}
+	return nil
 }
 
 // door lets callers into the Writer's inbox until it is shut. After shut has

@@ -29,20 +29,22 @@ import (
 //     anything else is tried three times before it stops the database.
 //   - Drains by stopping its workers at their next block.
 type Compactor struct {
-	env       *Environment
-	published *view.Published // only to see whether anybody writes
-	snapshots *Snapshots
-	launch    func(name string, body func(context.Context) error, after func())
-	seal      func() *Commit // asks for a flush without waiting; nil: not possible now
-	inbox     *Inbox[Applied]
-	keeper    *Inbox[*Proposal]  // its workers share it with the Flusher
-	requests  chan *rangeRequest // callers send and wait, the loop receives, nobody closes; no capacity: nothing is left behind
-	finished  chan finishedJob   // workers send, the loop receives, nobody closes; one place per worker, so a worker never waits
-	nudged    chan struct{}      // anyone sends without waiting, the loop receives, nobody closes; capacity 1 remembers it
-	stopping  chan struct{}      // the steward closes it: start no more jobs, stop the running ones
-	idle      chan struct{}      // the loop closes it when it is stopping and no worker is left
-	stuck     chan struct{}      // the loop closes it when a table was set aside: level 0 may never shrink again
-	jobs      jobCounter
+	env          *Environment
+	published    *view.Published // only to see whether anybody writes
+	snapshots    *Snapshots
+	launch       func(name string, body func(context.Context) error, after func())
+	seal         func() *Commit // asks for a flush without waiting; nil: not possible now
+	inbox        *Inbox[Applied]
+	keeper       *Inbox[*Proposal]  // its workers share it with the Flusher
+	requests     chan *rangeRequest // callers send and wait, the loop receives, nobody closes; no capacity: nothing is left behind
+	reservations chan *reservation  // the same
+	released     chan *reservation  // the same
+	finished     chan finishedJob   // workers send, the loop receives, nobody closes; one place per worker, so a worker never waits
+	nudged       chan struct{}      // anyone sends without waiting, the loop receives, nobody closes; capacity 1 remembers it
+	stopping     chan struct{}      // the steward closes it: start no more jobs, stop the running ones
+	idle         chan struct{}      // the loop closes it when it is stopping and no worker is left
+	stuck        chan struct{}      // the loop closes it when a table was set aside: level 0 may never shrink again
+	jobs         jobCounter
 
 	newest   Applied
 	deletes  *compactor.Deletes // of the newest version
@@ -52,6 +54,7 @@ type Compactor struct {
 	failing  map[uint64]*backOff // of jobs that failed, by their first input
 	resume   <-chan time.Time    // no job starts before it fires; nil: no reason to wait
 	pending  []*rangeRequest     // the first is under way
+	reserved []*reservation      // of loads
 	serving  int                 // running jobs that serve requests
 	stopped  bool
 	settled  bool // idle is closed
@@ -82,7 +85,8 @@ type finishedJob struct {
 func newCompactor(env *Environment, published *view.Published, snapshots *Snapshots, inbox *Inbox[Applied], keeper *Inbox[*Proposal], v *manifest.Version) *Compactor {
 	return &Compactor{
 		env: env, published: published, snapshots: snapshots, inbox: inbox, keeper: keeper,
-		requests: make(chan *rangeRequest),
+		requests:     make(chan *rangeRequest),
+		reservations: make(chan *reservation), released: make(chan *reservation),
 		finished: make(chan finishedJob, env.Workers),
 		nudged:   make(chan struct{}, 1),
 		stopping: make(chan struct{}),
@@ -102,6 +106,7 @@ func (c *Compactor) run(ctx context.Context) error {
 	defer stop()
 	inbox, stopping := c.inbox.ch, c.stopping
 	for inbox != nil || !c.settled {
+		c.grant()
 		c.dispatch(workers)
 		select {
 		case a, open := <-inbox:
@@ -114,6 +119,11 @@ func (c *Compactor) run(ctx context.Context) error {
 			// Whoever asks may have flushed before: that version waits in the inbox.
 			inbox = c.catchUp(inbox)
 			c.pending = append(c.pending, r)
+		case r := <-c.reservations:
+			c.reserved = append(c.reserved, r)
+		case r := <-c.released:
+			inbox = c.catchUp(inbox) // the version with what was loaded waits there
+			c.reserved = slices.DeleteFunc(c.reserved, func(other *reservation) bool { return other == r })
 		case <-c.nudged:
 		case <-c.resume:
 			c.resume = nil
@@ -230,7 +240,7 @@ func (c *Compactor) choose() (job *compactor.Job, manual bool) {
 func (c *Compactor) situation() compactor.Situation {
 	c.deletes = compactor.Gather(c.newest.Version, rangeDeletes, c.deletes)
 	return compactor.Situation{
-		Policy: c.env.Policy, Version: c.newest.Version, Running: c.running, SetAside: c.setAside,
+		Policy: c.env.Policy, Version: c.newest.Version, Running: c.underWay(), SetAside: c.setAside,
 		Readers: c.snapshots.Readers(c.published.Ended), Deletes: c.deletes, Share: share,
 	}
 }
@@ -285,7 +295,12 @@ func (c *Compactor) settle(ctx context.Context, f finishedJob) error {
 		c.observe(f.applied)
 		for _, t := range f.job.Inputs {
 			delete(c.failing, t.Number)
+			if f.job.Drop {
+				delete(c.setAside, t.Number)
+				delete(c.damage, t.Number)
+			}
 		}
+		c.jobs.count(func(s *JobStats) { s.SetAside = len(c.setAside) })
 		return nil
 	case ctx.Err() != nil || c.stopped:
 		return nil
@@ -311,7 +326,9 @@ func (c *Compactor) settle(ctx context.Context, f finishedJob) error {
 // putAside excludes damaged tables from compaction. They stay in the tree, so what
 // can still be read in them is read, and nothing in them is ever dropped.
 func (c *Compactor) putAside(tables []uint64, f finishedJob) {
-	if len(c.setAside) == 0 {
+	select {
+	case <-c.stuck:
+	default:
 		close(c.stuck)
 	}
 	for _, number := range tables {

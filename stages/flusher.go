@@ -64,6 +64,12 @@ func (f *Flusher) handle(ctx context.Context, s Sealed) error {
 	if err != nil {
 		return err // the waiter is answered by refuse, when no stage goes on any more
 	}
+	if s.waiter != nil && s.waiter.load != nil {
+		if err := f.load(ctx, s.waiter.load); err != nil {
+			return err
+		}
+		f.waiter = nil // the Writer answers
+	}
 	if f.left == nil && f.waiter != nil {
 		f.capture(f.waiter.capture, s.LastSeq)
 	}

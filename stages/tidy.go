@@ -16,7 +16,7 @@ func (c *Compactor) tidy(ctx context.Context) {
 	if c.sealing == nil && !c.refused && state.Active.PassesPay() {
 		c.flush()
 	}
-	if c.sealing != nil || c.quiet != nil || len(c.running) > 0 || len(c.pending) > 0 {
+	if c.sealing != nil || c.quiet != nil || len(c.underWay()) > 0 || len(c.pending) > 0 {
 		return
 	}
 	situation := c.situation()

@@ -2,9 +2,11 @@ package stages
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/bits"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"lsmdb/internal/base"
@@ -50,9 +52,13 @@ type Writer struct {
 	keeper    *Inbox[*Proposal]
 	compactor chan<- struct{} // nudges it
 
+	transactions atomic.Int64 // open ones, counted by those who begin and end them
+	recent       view.Recent  // what they have to be compared with
+
 	log    *wal.Writer // nil: nothing was written yet
 	active *memtable.Memtable
 	next   base.Seq
+	hidden base.Seq // operations at the end that nobody may see yet: those of a load
 
 	courteous base.Courtesy // of the Writer itself
 	proven    int64         // where the log proves by itself that all before was durable: behind a mark or the header
@@ -68,24 +74,13 @@ type Writer struct {
 	parts    [][]byte      // its WAL record
 	header   []byte        // first part
 	stirred  int           // what the Compactor knows of the memtable
+	ranges   int           // range deletes so far
 
 	// statsMu lets Metrics copy stats; the Writer takes it once per group.
 	statsMu sync.Mutex
 	stats   WriterStats
 
 	closed CleanEnd // set when the WAL was finished; read after the Writer ended
-}
-
-// WriterStats counts the Writer's work.
-type WriterStats struct {
-	Commits, Groups, Operations uint64
-	UserBytes                   uint64 // keys and values
-	LogBytes                    uint64 // written to all segments, without preallocation
-	Syncs, Rotations, Stalls    uint64
-	SyncTime, StallTime         time.Duration
-	Stalled                     bool // waiting for the Flusher right now
-	Segment                     uint64
-	Offset, Durable, Reserved   int64 // in the segment
 }
 
 // Sealed is the message that hands a full memtable to the Flusher.
@@ -304,19 +299,28 @@ func (w *Writer) handOn(ctx context.Context, s Sealed) error {
 
 // takeMembers claims the members that were not abandoned. After a shortage it answers
 // those that write; the others, who only want a sync or a flush, need no room. A member
-// that could not be read back is answered, too, and never reaches the log.
+// that could not be read back is answered, too, and never reaches the log; nor does that
+// of a transaction whose reads do not hold any more.
 func (w *Writer) takeMembers(shortage error) {
-	kept := w.group[:0]
+	kept, last := w.group[:0], w.next-1
+	remember := w.recent.Begin(last, w.transactions.Load() > 0)
 	for _, c := range w.group {
 		switch {
 		case shortage != nil && c.count > 0:
 			c.answer(shortage)
 		case !c.take():
 		default:
-			if err := c.check(); err != nil {
-				c.answer(fmt.Errorf("lsmdb: operations were changed on their way to the log, and are not stored: %w", err))
+			err := c.check()
+			if err != nil {
+				err = fmt.Errorf("lsmdb: operations were changed on their way to the log, and are not stored: %w", err)
+			} else if remember {
+				err = w.admit(c, last)
+			}
+			if err != nil {
+				c.answer(err)
 				continue
 			}
+			last += base.Seq(c.count)
 			kept = append(kept, c)
 		}
 	}
@@ -375,9 +379,15 @@ func (w *Writer) insert() {
 		last += base.Seq(c.count)
 	}
 	w.published.Announce(last)
+	if load := w.group[len(w.group)-1].load; load != nil {
+		load.number, w.hidden = last, 1
+	}
 	crowded := len(w.group) >= crowd
 	for i, c := range w.group {
 		for op := range c.all() {
+			if op.Kind == base.KindRangeDelete {
+				w.ranges++
+			}
 			w.active.Apply(op, w.next)
 			if op.Kind > base.KindDelete {
 				w.published.Applied(op, w.next, w.active.Len())
@@ -395,10 +405,10 @@ func (w *Writer) insert() {
 	w.stir()
 }
 
-// stir tells the Compactor now and then that the memtable holds more than before: once
-// nobody writes, it may be worth flushing.
+// stir tells the Compactor now and then that the memtable holds more than before, and of
+// each range delete: once nobody writes, it may be worth flushing.
 func (w *Writer) stir() {
-	stirred := bits.Len64(uint64(w.active.Deletes())) + int(64*16*w.active.UsedBytes()/w.env.MemtableBytes)&^63
+	stirred := w.ranges<<32 + bits.Len64(uint64(w.active.Deletes())) + int(64*16*w.active.UsedBytes()/w.env.MemtableBytes)&^63
 	if stirred != w.stirred {
 		w.stirred = stirred
 		nudge(w.compactor)
@@ -407,7 +417,7 @@ func (w *Writer) stir() {
 
 // show makes what is inserted visible, the operations of some commits for the first time.
 func (w *Writer) show(commits ...*Commit) {
-	w.published.Show(w.next - 1)
+	w.published.Show(w.next - 1 - w.hidden)
 	if !w.published.HasGaps() {
 		return
 	}
@@ -446,10 +456,16 @@ func (w *Writer) acknowledge(ctx context.Context) error {
 	} else if err = w.env.CheckPlace(); err == nil {
 		err = w.handOn(ctx, Sealed{LastSeq: w.next - 1, waiter: last})
 	}
+	if last.load != nil {
+		err = w.endLoad(ctx, last.load, err)
+	}
 	clear(w.group)
 	w.group = w.group[:0]
 	switch {
-	case err == nil:
+	case err == nil && last.load != nil, errors.Is(err, errRevoked):
+		last.answer(err)
+		err = nil
+	case err == nil: // the Flusher answers
 	case base.IsShortage(err):
 		last.answer(err)
 		err = nil
@@ -460,20 +476,4 @@ func (w *Writer) acknowledge(ctx context.Context) error {
 		return nil
 	}
 	return err
-}
-
-// count changes the statistics and notes where the WAL stands.
-func (w *Writer) count(change func(*WriterStats)) {
-	w.statsMu.Lock()
-	defer w.statsMu.Unlock()
-	change(&w.stats)
-	w.stats.Segment = w.log.Segment()
-	w.stats.Offset, w.stats.Durable, w.stats.Reserved = w.log.Offset(), w.log.Durable(), w.log.ReservedBytes()
-}
-
-// snapshotStats returns the statistics; any goroutine may call it.
-func (w *Writer) snapshotStats() WriterStats {
-	w.statsMu.Lock()
-	defer w.statsMu.Unlock()
-	return w.stats
 }

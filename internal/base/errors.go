@@ -17,6 +17,7 @@ var (
 	ErrBatchTooLarge = errors.New("lsmdb: batch too large")
 	ErrDiskFull      = errors.New("lsmdb: no space left")
 	ErrIncompatible  = errors.New("lsmdb: incompatible format")
+	ErrConflict      = errors.New("lsmdb: conflict")
 )
 
 // NameOf returns the name of a number that a format defines, or the number itself behind
@@ -50,6 +51,20 @@ func (e *CorruptionError) Is(target error) bool { return target == ErrCorrupt }
 func Corruptf(file string, offset int64, format string, args ...any) error {
 	return &CorruptionError{File: file, Offset: offset, Detail: fmt.Sprintf(format, args...)}
 }
+
+// ConflictError says which key of those that a transaction has read was changed by others,
+// and by which write. errors.Is(err, ErrConflict) holds for it.
+type ConflictError struct {
+	Key []byte // whole
+	Seq uint64 // sequence number of the newest change
+}
+
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("%v: key %q, which the transaction has read, was changed at %d", ErrConflict, e.Key, e.Seq)
+}
+
+// Is makes errors.Is(err, ErrConflict) true.
+func (e *ConflictError) Is(target error) bool { return target == ErrConflict }
 
 // ShortageError says that a step had to stop because the system is short of something:
 // room, descriptors, memory. Nothing of consequence was written, and the same can be

@@ -58,6 +58,17 @@ const ExpiryBytes = 8
 // Until returns the time at which a value of KindSetExpiring ends.
 func Until(value []byte) int64 { return int64(binary.LittleEndian.Uint64(value)) }
 
+// CheckSizes refuses a key or a value that is too long.
+func CheckSizes(keyBytes, valueBytes int) error {
+	switch {
+	case keyBytes > MaxKeyBytes:
+		return fmt.Errorf("%w: %d bytes, at most %d", ErrKeyTooLarge, keyBytes, MaxKeyBytes)
+	case valueBytes > MaxValueBytes:
+		return fmt.Errorf("%w: %d bytes, at most %d", ErrValueTooLarge, valueBytes, MaxValueBytes)
+	}
+	return nil
+}
+
 // Op is one decoded operation. Key and Value share the memory of their source.
 type Op struct {
 	Kind  Kind

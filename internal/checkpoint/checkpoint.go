@@ -27,21 +27,21 @@ type Files struct {
 	manifest []byte
 }
 
-// New describes the checkpoint of a version of the tree, in which last is the newest write
-// and by now values have ended.
-func New(source *output.Directory, v *manifest.Version, last base.Seq, now int64) (*Files, error) {
+// New describes the checkpoint of a state, whose LastSeq is that of the newest write in it.
+// Its numbers of files need not be set.
+func New(source *output.Directory, state manifest.State) (*Files, error) {
 	f := &Files{source: source, current: manifest.Current{Manifest: 1}}
-	for _, tables := range v.Levels {
+	for _, tables := range state.Version.Levels {
 		f.tables = append(f.tables, tables...)
 	}
 	slices.SortFunc(f.tables, func(a, b *manifest.TableMeta) int { return cmp.Compare(a.Number, b.Number) })
 	for _, t := range f.tables {
 		f.current.Manifest = t.Number + 1
-		if t.LargestSeq > last {
-			return nil, fmt.Errorf("invariant: a checkpoint at sequence number %d with %s", last, t)
+		if t.LargestSeq > state.LastSeq {
+			return nil, fmt.Errorf("invariant: a checkpoint at sequence number %d with %s", state.LastSeq, t)
 		}
 	}
-	state := manifest.State{DatabaseID: source.DatabaseID, Version: v, NextFile: f.current.Manifest + 1, LastSeq: last, Now: now, Merger: source.MergerName}
+	state.NextFile = f.current.Manifest + 1
 	mem := vfs.NewMem()
 	log, err := manifest.CreateLog(mem, "", f.current.Manifest, state)
 	if err != nil {

@@ -19,7 +19,7 @@ const formatPage = "../../docs/format-checkpoint.md"
 // exampleStream writes the stream that the format page shows.
 func exampleStream(t *testing.T) []byte {
 	t.Helper()
-	f, err := New(&output.Directory{DatabaseID: 0x1122334455667788}, &manifest.Version{}, 43, 0)
+	f, err := New(&output.Directory{}, manifest.State{DatabaseID: 0x1122334455667788, Version: &manifest.Version{}, LastSeq: 43})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func TestLaterTable(t *testing.T) {
 	table.LargestSeq = 44
 	v := &manifest.Version{}
 	v.Levels[1] = []*manifest.TableMeta{table}
-	if _, err := New(&output.Directory{}, v, 43, 0); err == nil || !strings.HasPrefix(err.Error(), "invariant: ") {
+	if _, err := New(&output.Directory{}, manifest.State{Version: v, LastSeq: 43}); err == nil || !strings.HasPrefix(err.Error(), "invariant: ") {
 		t.Errorf("%v", err)
 	}
 }

@@ -152,7 +152,7 @@ func verify(ctx context.Context, d *directory, current manifest.Current) error {
 	var problem error
 	found := 0
 	err := recovery.VerifyWithout(ctx, d, d.dir, current, recovery.Observer{
-		File:     func(string, string, int64, uint64) { found++ },
+		File:     func(string, string, int64, uint64, *manifest.TableMeta) { found++ },
 		Progress: func(string, int64, int64) {},
 		Problem: func(name string, offset int64, detail string, _ bool) {
 			problem = cmp.Or(problem, base.Corruptf(filepath.Join(d.dir, name), offset, "%s", detail))

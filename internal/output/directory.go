@@ -2,6 +2,7 @@ package output
 
 import (
 	"errors"
+	"io/fs"
 	"path/filepath"
 	"sync/atomic"
 
@@ -29,7 +30,6 @@ type Directory struct {
 	Logger     zerolog.Logger
 
 	Merger        *base.Merger  // nil: none
-	MergerName    string        // what the MANIFEST says of it, perhaps while there is none; empty: nothing
 	MergeFailures atomic.Uint64 // how often it failed in flushes and compactions, once for each key and stretch of operands
 }
 
@@ -78,12 +78,11 @@ func (d *Directory) Attach(t *manifest.TableMeta) {
 	if t.Handle != nil {
 		return
 	}
-	t.Handle = sstable.NewHandle(d.FS, base.TablePath(d.Dir, t.Number), sstable.ReaderOptions{
-		SizeBytes: t.SizeBytes,
-		Identity:  t.Identity,
-		Cache:     d.Cache,
-		Stats:     d.Stats,
-	}, d.Files)
+	o := sstable.ReaderOptions{SizeBytes: t.SizeBytes, Identity: t.Identity, Cache: d.Cache, Stats: d.Stats}
+	if t.Placeholder != 0 {
+		o.Seq = t.LargestSeq
+	}
+	t.Handle = sstable.NewHandle(d.FS, base.TablePath(d.Dir, t.Number), o, d.Files)
 }
 
 // NewSegment creates a WAL segment that follows previous, durable in its
@@ -112,7 +111,7 @@ func (d *Directory) RemoveTables(edit *manifest.Edit) {
 			continue // it is in the tree already
 		}
 		path := base.TablePath(d.Dir, a.Meta.Number)
-		if err := d.FS.Remove(path); err != nil {
+		if err := d.FS.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			d.Logger.Warn().Str("file", filepath.Base(path)).Err(err).Msg("an unused table stays until the next open")
 		}
 	}

@@ -81,8 +81,17 @@ func (r *Retention) Take(key base.InternalKey, value []byte, write Write) error 
 	stripe := r.Readers.stripe(trailer.Seq())
 	same := r.started && bytes.Equal(user, r.user)
 	if !same || stripe != r.stripe {
-		if err := r.enter(user, stripe, same, write); err != nil {
-			return err
+		if len(r.operands) > 0 {
+			if err := r.leave(write); err != nil {
+				return err
+			}
+		}
+		if !same {
+			r.user, r.started = append(r.user[:0], user...), true
+		}
+		r.stripe, r.decided, r.covered = stripe, false, 0
+		if r.Ranges != nil {
+			r.covered = r.coveredWithin(stripe)
 		}
 	} else if r.decided {
 		return nil
@@ -127,22 +136,13 @@ func (r *Retention) Take(key base.InternalKey, value []byte, write Write) error 
 // End writes what is left when all entries were taken.
 func (r *Retention) End(write Write) error { return r.leave(write) }
 
-// enter begins with a stripe of a key.
-func (r *Retention) enter(user []byte, stripe int, same bool, write Write) error {
-	if err := r.leave(write); err != nil {
-		return err
+// coveredWithin returns the newest range delete of a stripe that covers the key, 0 if there
+// is none.
+func (r *Retention) coveredWithin(stripe int) base.Seq {
+	if t := r.Ranges.Newest(r.user, r.Readers.end(stripe)); t > r.Readers.start(stripe) {
+		return t
 	}
-	if !same {
-		r.user = append(r.user[:0], user...)
-		r.started = true
-	}
-	r.stripe, r.decided, r.covered = stripe, false, 0
-	if r.Ranges != nil {
-		if t := r.Ranges.Newest(user, r.Readers.end(stripe)); t > r.Readers.start(stripe) {
-			r.covered = t
-		}
-	}
-	return nil
+	return 0
 }
 
 // leave ends a stripe of a key: nothing more of it is there to lie below its operands.

@@ -55,6 +55,17 @@ func NewTables(dir *Directory, level int, cut func(sizeBytes int64, next []byte)
 	return &Tables{dir: dir, options: dir.tablesOf(level), cut: cut}
 }
 
+// LoadedSeq stands in what a load writes in place of its number: see NewLoadedTables.
+const LoadedSeq base.Seq = 1
+
+// NewLoadedTables is NewTables for a load, which gets its number only when all is written.
+// Until then LoadedSeq stands for it.
+func NewLoadedTables(dir *Directory, cut func(sizeBytes int64, next []byte) bool) *Tables {
+	t := NewTables(dir, manifest.NumLevels-1, cut)
+	t.options.Placeholder = true
+	return t
+}
+
 // Ranges has range deletes written as well. It is called before the first Add. cut is
 // asked about each of borders, ascending user keys, that would cut them.
 func (t *Tables) Ranges(l *ranges.List, borders [][]byte) { t.ranges, t.borders = l, borders }
@@ -112,9 +123,12 @@ func (t *Tables) Add(key base.InternalKey, value []byte) error {
 
 // advance asks for cuts at the borders before a user key, and there.
 func (t *Tables) advance(user []byte) error {
-	for len(t.borders) > 0 && bytes.Compare(t.borders[0], user) < 0 {
+	for len(t.borders) > 0 && bytes.Compare(t.borders[0], user) <= 0 {
 		border := t.borders[0]
 		t.borders = t.borders[1:]
+		if bytes.Equal(border, user) {
+			continue // asked about below, and not again once the key is in the table
+		}
 		if err := t.mayCut(border); err != nil {
 			return err
 		}

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/ranges"
 	"lsmdb/internal/vfs"
 	"lsmdb/internal/vfstest"
 	"lsmdb/manifest"
@@ -329,6 +332,109 @@ func BenchmarkTables(b *testing.B) {
 	}
 }
 
+// rangesOf returns the range deletes of a table.
+func rangesOf(t *testing.T, fsys vfs.FS, m *manifest.TableMeta) *ranges.List {
+	t.Helper()
+	table, err := sstable.Open(fsys, base.TablePath(dir, m.Number), sstable.ReaderOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer table.Close()
+	if err := table.Verify(nil); err != nil {
+		t.Fatal(err)
+	}
+	return table.Ranges()
+}
+
+// TestRangesAreCutWhereTablesAre: tables share no key, and together hold exactly the range
+// deletes that they were given (rocksdb 2752, cockroach 31752).
+func TestRangesAreCutWhereTablesAre(t *testing.T) {
+	for seed := range uint64(300) {
+		rng := rand.New(rand.NewPCG(seed, 3))
+		key := func() []byte { return fmt.Appendf(nil, "key%06d", rng.IntN(250)) }
+		var all *ranges.List
+		for seq := range 1 + rng.IntN(8) {
+			start := key()
+			end := append(bytes.Clone(start), "~"...)
+			if rng.IntN(2) == 0 {
+				end = append(key(), 0)
+			}
+			all = ranges.Merge(all, ranges.Of(start, end, base.Seq(10+seq)))
+		}
+		var borders [][]byte
+		for range rng.IntN(20) {
+			borders = append(borders, key())
+		}
+		slices.SortFunc(borders, bytes.Compare)
+		mem := newMem(t)
+		tables := NewTables(newDirectory(mem), 1, func(int64, []byte) bool { return rng.IntN(3) == 0 })
+		tables.Ranges(all, borders)
+		var entries history
+		for _, k := range someEntries(250) {
+			if rng.IntN(8) == 0 {
+				entries = append(entries, k)
+			}
+		}
+		for _, k := range entries {
+			if err := tables.Add(k, valueOf(k)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		metas, err := tables.Finish()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var together *ranges.List
+		for i, m := range metas {
+			if i > 0 && (!metas[i-1].EndsBefore(m.Smallest.UserKey()) || metas[i-1].SharesKeys(m)) {
+				t.Fatalf("seed %d: %s and %s share keys", seed, metas[i-1], m)
+			}
+			own := rangesOf(t, mem, m)
+			if m.Entries == 0 && own.Empty() || m.RangeDeletes != own.Count() {
+				t.Fatalf("seed %d: %s holds %v", seed, m, own)
+			}
+			together = ranges.Merge(together, own)
+		}
+		// Clip joins what was cut.
+		if got, want := fmt.Sprint(together.Clip(nil, nil)), fmt.Sprint(all); got != want {
+			t.Fatalf("seed %d: cut to %v, given %v", seed, got, want)
+		}
+		if got := read(t, mem, metas); fmt.Sprint(got) != fmt.Sprint(entries) {
+			t.Fatalf("seed %d: entries differ", seed)
+		}
+	}
+}
+
+// TestWideRangesAreCutBetweenEntries: where nothing but range deletes lies over many tables,
+// they are cut as asked, and nothing is written where there are none.
+func TestWideRangesAreCutBetweenEntries(t *testing.T) {
+	for _, last := range []string{"", " z-z 1"} {
+		var asked []string
+		tables := NewTables(newDirectory(newMem(t)), 1, func(sizeBytes int64, next []byte) bool {
+			asked = append(asked, string(next))
+			return len(asked)%2 == 0
+		})
+		tables.Ranges(ranges.Merge(ranges.Of([]byte("b"), []byte("h"), 5), ranges.Of([]byte("m"), []byte("o"), 6)),
+			[][]byte{[]byte("a"), []byte("c"), []byte("e"), []byte("g"), []byte("i"), []byte("k"), []byte("mm"), []byte("n"), []byte("p")})
+		if last != "" {
+			if err := tables.Add(base.MakeInternalKey([]byte("z"), 1, base.KindSet), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		metas, err := tables.Finish()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, m := range metas {
+			got = append(got, fmt.Sprintf("%s-%s %d", m.Smallest.UserKey(), m.Largest.UserKey(), m.Entries))
+		}
+		if fmt.Sprint(got) != "[b-e 0 e-h 0 m-n 0 n-o 0"+last+"]" {
+			t.Errorf("asked %v, made %v", asked, got)
+		}
+	}
+}
+
 // TestCompressionOfLevels: Zstandard is for tables below level 1.
 func TestCompressionOfLevels(t *testing.T) {
 	for level, want := range []sstable.Compression{sstable.CompressionSnappy, sstable.CompressionSnappy, sstable.CompressionZstd, sstable.CompressionZstd} {
@@ -354,6 +460,39 @@ func TestCompressionOfLevels(t *testing.T) {
 			if info.Type == sstable.BlockData && (info.Compression != want || err != nil) {
 				t.Fatalf("level %d: a block is stored as %s, %v", level, info.Compression, err)
 			}
+		}
+	}
+}
+
+// TestAttachNumbersLoadedTables: a table that was written with placeholders shows the
+// number that the MANIFEST has for it; one with numbers of its own shows these.
+func TestAttachNumbersLoadedTables(t *testing.T) {
+	for _, placeholder := range []bool{true, false} {
+		mem := newMem(t)
+		env := newDirectory(mem)
+		env.Tables.Placeholder = placeholder
+		made, err := write(env, history{base.MakeInternalKey([]byte("k"), 1, base.KindSet)}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := base.Seq(1)
+		if placeholder {
+			want = 77
+			made[0].Renumber(want)
+		}
+		env.Files = &sstable.OpenFiles{}
+		env.Attach(made[0])
+		table, err := made[0].Handle.Table()
+		if err != nil {
+			t.Fatal(err)
+		}
+		search := base.AppendSearchKey(nil, []byte("k"), base.MaxSeq)
+		_, trailer, found, err := table.Get(search, base.Hash([]byte("k")))
+		if !found || trailer.Seq() != want || err != nil {
+			t.Errorf("found %v with number %d, want %d: %v", found, trailer.Seq(), want, err)
+		}
+		if !manifest.MetaOf(made[0].Number, table.Properties()).Equal(made[0]) {
+			t.Errorf("the table tells of %+v, the MANIFEST of %s", table.Properties(), made[0])
 		}
 	}
 }

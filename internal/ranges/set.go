@@ -43,11 +43,17 @@ func (s *Set) Add(start, end []byte, seq base.Seq) {
 
 // Newest returns the number of the newest range delete that covers key and is not newer
 // than seq, 0 if there is none.
-func (s *Set) Newest(key []byte, seq base.Seq) (newest base.Seq) {
-	if now := s.lists.Load(); now != nil {
-		for _, w := range *now {
-			newest = max(newest, w.list.Newest(key, seq))
-		}
+func (s *Set) Newest(key []byte, seq base.Seq) base.Seq {
+	now := s.lists.Load()
+	if now == nil {
+		return 0
+	}
+	return newest(*now, key, seq)
+}
+
+func newest(lists []weighed, key []byte, seq base.Seq) (newest base.Seq) {
+	for _, w := range lists {
+		newest = max(newest, w.list.Newest(key, seq))
 	}
 	return newest
 }

@@ -101,7 +101,6 @@ func (o *Opening) commit() (err error) {
 		if o.state, err = o.state.Apply(&edit); err != nil {
 			return fmt.Errorf("invariant: recovery made an impossible state: %w", err)
 		}
-		o.directory.MergerName = o.state.Merger
 		if o.begun.Manifest, err = manifest.CreateLog(o.directory.FS, o.directory.Dir, number, o.state); err != nil {
 			return fmt.Errorf("lsmdb: beginning the MANIFEST: %w", err)
 		}

@@ -18,7 +18,9 @@ import (
 
 // Observer hears what Verify finds. Names are without directory.
 type Observer struct {
-	File     func(name, kind string, sizeBytes int64, entries uint64) // that was read: edits, entries or operations
+	// File is told of each file that was read, and how many edits, entries or operations it
+	// holds. Of a table it gets what the MANIFEST says.
+	File     func(name, kind string, sizeBytes int64, entries uint64, table *manifest.TableMeta)
 	Problem  func(name string, offset int64, detail string, fatal bool)
 	Progress func(name string, doneBytes, totalBytes int64)
 }
@@ -65,10 +67,10 @@ type verification struct {
 func (v *verification) run() error {
 	o := v.opening
 	if err := o.readCurrent(); err != nil {
-		v.addFile(base.CurrentName, "current", 0)
+		v.addFile(base.CurrentName, "current", 0, nil)
 		return v.note(base.CurrentName, err, true)
 	}
-	v.addFile(base.CurrentName, "current", 1)
+	v.addFile(base.CurrentName, "current", 1, nil)
 	return v.tree()
 }
 
@@ -77,7 +79,7 @@ func (v *verification) tree() error {
 	o := v.opening
 	manifestName := base.ManifestName(o.current.Manifest)
 	state, facts, err := manifest.Load(v.fs, o.directory.Dir, o.current.Manifest)
-	v.addFile(manifestName, "manifest", uint64(facts.Edits))
+	v.addFile(manifestName, "manifest", uint64(facts.Edits), nil)
 	if err != nil {
 		return v.note(manifestName, err, true)
 	}
@@ -113,7 +115,7 @@ func (v *verification) table(level int, t *manifest.TableMeta) error {
 	if err := checkTable(v.fs, o.directory.Dir, level, t); err != nil {
 		return v.note(name, err, true)
 	}
-	v.addFile(name, "table", t.Entries)
+	v.addFile(name, "table", t.Entries, t)
 	o.directory.Attach(t)
 	table, err := t.Handle.Table()
 	if err != nil {
@@ -167,7 +169,7 @@ func (v *verification) log() error {
 	err := r.run()
 	for _, number := range r.segments {
 		if number >= v.opening.state.OldestWAL {
-			v.addFile(base.WALName(number), "wal", r.operations[number])
+			v.addFile(base.WALName(number), "wal", r.operations[number], nil)
 		}
 	}
 	if err != nil {
@@ -191,11 +193,11 @@ func (v *verification) note(name string, err error, fatal bool) error {
 	return nil
 }
 
-func (v *verification) addFile(name, kind string, entries uint64) {
+func (v *verification) addFile(name, kind string, entries uint64, table *manifest.TableMeta) {
 	o := v.opening
 	size := int64(0)
 	if info, err := v.fs.Stat(filepath.Join(o.directory.Dir, name)); err == nil {
 		size = info.SizeBytes
 	}
-	v.File(name, kind, size, entries)
+	v.File(name, kind, size, entries, table)
 }

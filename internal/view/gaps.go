@@ -219,6 +219,18 @@ func (p *Published) Fill(key []byte) {
 	}
 }
 
+// FillRange is Fill for all keys from lower to upper, both included.
+func (p *Published) FillRange(lower, upper []byte) {
+	for before := p.gaps.list.Load(); before != nil; before = p.gaps.list.Load() {
+		next := slices.DeleteFunc(slices.Clone(*before), func(g *gap) bool {
+			return bytes.Compare(g.lower, upper) <= 0 && (g.endless || bytes.Compare(lower, g.upper) < 0)
+		})
+		if len(next) == len(*before) || p.gaps.list.CompareAndSwap(before, &next) {
+			return
+		}
+	}
+}
+
 // before returns the part of g that lies before key. It is the larger one where keys
 // are put behind all others, as into a queue.
 func (g *gap) before(key []byte) *gap {

@@ -45,7 +45,7 @@ type lookup struct {
 
 	cover    base.Seq // newest range delete met that covers key
 	operands [][]byte // newest first
-	value    []byte   // that they are merged onto
+	value    []byte   // that they are merged onto; nil: there is none
 	bytes    int      // its length
 	found    bool     // there is one
 }
@@ -70,11 +70,7 @@ func (r *Reading) find(l *lookup) error {
 		l.found = true
 		return nil
 	}
-	older := l.value
-	if l.found && older == nil {
-		older = []byte{} // an empty value is a value
-	}
-	l.value, err = new(base.Fold).Onto(r.published.Merger, l.key, older, l.operands)
+	l.value, err = new(base.Fold).Onto(r.published.Merger, l.key, l.value, l.operands)
 	l.bytes, l.found = len(l.value), err == nil
 	return err
 }

@@ -30,8 +30,7 @@ type Iterator struct {
 	err      error
 
 	keysOnly, noFill bool
-	kept             []byte // what value was copied to
-	folded           base.Fold
+	made             *made // nil until it is needed
 }
 
 // inside is what Iterators pass on to later ones. Nothing in it may be shown: what an
@@ -84,7 +83,7 @@ type IteratorOptions struct {
 // caller does not change any more, and leaves. Once closed is true it shows nothing.
 func (r Reading) NewIterator(at At, o IteratorOptions, closed *atomic.Bool) Iterator {
 	defer r.Leave()
-	if at.Now == 0 && slices.ContainsFunc(r.own, (*memtable.Memtable).Expiring) {
+	if len(r.own) > 0 && at.Now == 0 && slices.ContainsFunc(r.own, (*memtable.Memtable).Expiring) {
 		at.Now = r.published.Now()
 	}
 	it := Iterator{
@@ -95,7 +94,7 @@ func (r Reading) NewIterator(at At, o IteratorOptions, closed *atomic.Bool) Iter
 	if len(r.own) > 0 {
 		it.inside.barren.gaps = nil // they say nothing of own writes
 	}
-	it.inside.open(&r, &at, sstable.IteratorOptions{NoFill: o.NoCacheFill, KeysOnly: o.KeysOnly, ReadAheadBytes: ReadAheadBytes, Lower: o.Lower, Upper: o.Upper})
+	it.inside.open(&r, &at, sstable.IteratorOptions{NoCacheFill: o.NoCacheFill, KeysOnly: o.KeysOnly, ReadAheadBytes: ReadAheadBytes, Lower: o.Lower, Upper: o.Upper})
 	return it
 }
 
@@ -283,6 +282,9 @@ func (it *Iterator) Key() []byte {
 func (it *Iterator) Value() []byte {
 	switch it.position {
 	case forward:
+		if it.until == 0 && !it.keysOnly { // nearly always
+			return it.inside.entries.Value()
+		}
 		return it.standing()
 	case backward, behind:
 		return it.value

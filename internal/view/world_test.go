@@ -56,7 +56,8 @@ func joining(dst, _, older, newer []byte) ([]byte, error) {
 }
 
 func newWorld(t *testing.T, rng *rand.Rand, keys int) *world {
-	d := &world{t: t, rng: rng, w: newWriter(), disk: vfstest.NewDisk(), files: new(sstable.OpenFiles), clock: 1000}
+	d := &world{t: t, rng: rng, w: new(writer), disk: vfstest.NewDisk(), files: new(sstable.OpenFiles), clock: 1000}
+	d.w.Publish(&State{Active: memtable.New(1 << 20), Version: &manifest.Version{}}, 0)
 	must(t, d.disk.MkdirAll(worldDir))
 	d.w.Merger = &base.Merger{Name: "joining", Merge: joining}
 	d.w.Clock = func() time.Time { d.asked++; return time.Unix(0, d.clock) }
@@ -97,6 +98,9 @@ func (d *world) operation(number int) base.Op {
 		op.Value = nil
 	case 9:
 		op.Value = bytes.Repeat(op.Value, 1000)
+	}
+	if string(op.Value) != failing && d.rng.IntN(8) == 0 && (op.Kind == base.KindMerge || op.Kind == base.KindSetExpiring) {
+		op.Value = append(op.Value, make([]byte, 3000)...) // lies in a block of its own
 	}
 	return op
 }

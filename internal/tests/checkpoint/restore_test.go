@@ -168,8 +168,12 @@ func (e *endless) Read(p []byte) (int, error) {
 func TestRestoreEnds(t *testing.T) {
 	stream, disk := smallStream(t), vfstest.NewDisk()
 	ctx, cancel := context.WithCancel(t.Context())
-	err := door.Restore(ctx, &endless{iotest.OneByteReader(bytes.NewReader(stream)), cancel, 0}, disk, target)
+	slow := &endless{iotest.OneByteReader(bytes.NewReader(stream)), cancel, 0}
+	err := door.Restore(ctx, slow, disk, target)
 	fixture.WantErr(t, "the context ended", err, context.Canceled)
+	if slow.reads > 50 {
+		t.Errorf("the context ended at read 20 of %d", slow.reads)
+	}
 	mustBeEmpty(t, "the context ended", disk)
 	err = door.Restore(t.Context(), io.MultiReader(bytes.NewReader(stream[:len(stream)-3]), iotest.ErrReader(errDisk)), disk, target)
 	fixture.WantErr(t, "the reader failed", err, errDisk)

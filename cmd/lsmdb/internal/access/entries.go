@@ -1,8 +1,10 @@
 package access
 
 import (
+	"bytes"
 	"context"
 	"iter"
+	"time"
 
 	"lsmdb/cmd/lsmdb/internal/exit"
 	"lsmdb/cmd/lsmdb/internal/units"
@@ -26,6 +28,57 @@ func Walk(ctx context.Context, it *db.Iterator, reverse bool, visit func(key, va
 		}
 	}
 	return it.Err()
+}
+
+// Reader is what reads: a database, or a transaction.
+type Reader interface {
+	Get(key []byte) ([]byte, error)
+	GetSize(key []byte) (int, error)
+	NewIterator(o *db.IterOptions) (*db.Iterator, error)
+}
+
+// Writer is what takes writes: a batch, or a transaction.
+type Writer interface {
+	Put(key, value []byte) error
+	PutUntil(key, value []byte, until time.Time) error
+	Delete(key []byte) error
+	DeleteRange(start, end []byte) error
+	Merge(key, operand []byte) error
+}
+
+// Put stores an entry, for ever or until it ends.
+func Put(w Writer, key, value []byte, until time.Time) error {
+	if until.IsZero() {
+		return w.Put(key, value)
+	}
+	return w.PutUntil(key, value, until)
+}
+
+// Until says when the value of a key ends; zero: never, or there is none.
+func Until(r Reader, key []byte) (until time.Time, err error) {
+	it, err := r.NewIterator(&db.IterOptions{Lower: key, Upper: append(bytes.Clone(key), 0), KeysOnly: true})
+	if err != nil {
+		return until, err
+	}
+	defer it.Close()
+	if it.First() {
+		until = it.Until()
+	}
+	return until, it.Err()
+}
+
+// CheckRange refuses a range without keys: whoever gives one has mistaken something. An
+// end of nil is open.
+func CheckRange(start, end []byte) error {
+	for _, bound := range [][]byte{start, end} {
+		if err := CheckEntry(bound, nil); err != nil {
+			return err
+		}
+	}
+	if end != nil && bytes.Compare(start, end) >= 0 {
+		return exit.Usagef("no key lies between them: START, which is included, must come before END, which is not")
+	}
+	return nil
 }
 
 // CheckEntry refuses what exceeds the limits, in words for a person.

@@ -41,6 +41,9 @@ func Open(c *console.Console, dir string, how Mode, tune func(*db.Options)) (*db
 	if tune != nil {
 		tune(options)
 	}
+	if err := chooseMerger(dir, options); err != nil {
+		return nil, err
+	}
 	database, err := db.Open(dir, options)
 	if err != nil {
 		return nil, ExplainOpen(dir, err)

@@ -17,12 +17,15 @@ func everyCommand(dir string) map[string][]string {
 	return map[string][]string{
 		"put": {"put", dir, "k", "v"}, "get": {"get", dir, "k"}, "delete": {"delete", dir, "k"}, "scan": {"scan", dir},
 		"load": {"load", dir}, "dump": {"dump", dir}, "stats": {"stats", dir}, "compact": {"compact", dir},
-		"verify": {"verify", dir}, "shell": {"shell", dir},
+		"verify": {"verify", dir}, "shell": {"shell", dir}, "delete-range": {"delete-range", dir, "a", "b"}, "merge": {"merge", dir, "k", "v", "--merger", "append"},
+		"checkpoint": {"checkpoint", dir, dir + ".copy"}, "backup": {"backup", dir},
 	}
 }
 
 // creates says which subcommands make a database.
-func creates(name string) bool { return name == "put" || name == "load" || name == "shell" }
+func creates(name string) bool {
+	return name == "put" || name == "load" || name == "shell" || name == "merge"
+}
 
 func TestNoSuchDirectory(t *testing.T) {
 	for name, args := range everyCommand(filepath.Join(t.TempDir(), "none")) {

@@ -18,6 +18,8 @@ import (
 type compact struct {
 	console *console.Console
 	keys    keyRange
+
+	compression access.Compression
 }
 
 func newCompact(c *console.Console) *cobra.Command {
@@ -28,7 +30,8 @@ func newCompact(c *console.Console) *cobra.Command {
 		Long: `Merge all tables, or those that hold keys of a range, into one level. Deleted and
 overwritten entries leave the disk. A database does this by itself as far as it
 pays; by hand it is of use after much was deleted, or before a database is only
-read. It can be interrupted: what is merged by then stays so.
+read. It can be interrupted: what is merged by then stays so. --compression holds for
+the tables that are written; those that only move stay as they are.
 
 ` + exit.Help(exit.OK, exit.Failed, exit.Usage, exit.NoDatabase, exit.InUse, exit.Newer, exit.Interrupted),
 		Example: `  lsmdb compact mydata
@@ -37,6 +40,7 @@ read. It can be interrupted: what is merged by then stays so.
 		RunE: c.Interruptible(k.run),
 	}
 	k.keys.addFlags(cmd)
+	k.compression.AddFlag(cmd)
 	return cmd
 }
 
@@ -45,7 +49,11 @@ func (k *compact) run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	database, err := access.Open(k.console, args[0], access.Writing, nil)
+	compression, err := k.compression.Option()
+	if err != nil {
+		return err
+	}
+	database, err := access.Open(k.console, args[0], access.Writing, func(o *db.Options) { o.Compression = compression })
 	if err != nil {
 		return err
 	}

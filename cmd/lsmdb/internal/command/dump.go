@@ -35,7 +35,9 @@ func newDump(c *console.Console) *cobra.Command {
 		Short: "Write entries as JSON Lines or tab-separated text",
 		Long: `Write all entries, or a range of them, in the order of their keys to FILE, or to
 standard output if there is no FILE or it is "-". "lsmdb load" reads it back, byte
-for byte. All entries are of one instant. FILE appears only when it is complete.
+for byte, with the time when a value ends. What was merged is written as the value
+that it amounts to. All entries are of one instant. FILE appears only when it is
+complete. A copy of everything as it lies in the files is faster: "lsmdb backup".
 
 ` + text.FormatHelp + `
 
@@ -147,6 +149,7 @@ type dumping struct {
 }
 
 func (d *dumping) run(ctx context.Context, to *text.Writer) error {
+	d.bounds.NoCacheFill = true
 	it, err := d.database.NewIterator(d.bounds)
 	if err != nil {
 		return err
@@ -158,7 +161,7 @@ func (d *dumping) run(ctx context.Context, to *text.Writer) error {
 		if d.entries%1024 == 0 {
 			d.display.Update(d.paint)
 		}
-		return true, to.Write(key, value)
+		return true, to.Write(text.Entry{Key: key, Value: value, Until: it.Until()})
 	})
 	if err != nil {
 		return err

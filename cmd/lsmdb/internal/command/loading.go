@@ -1,9 +1,11 @@
 package command
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -64,18 +66,18 @@ func (l *loading) run(ctx context.Context) error {
 // (io.EOF) or something is wrong.
 func (l *loading) fill(ctx context.Context) error {
 	for {
-		key, value, err := l.records.Next()
+		e, err := l.records.Next()
 		if err != nil {
 			return err
 		}
-		if err := access.CheckEntry(key, value); err != nil {
+		if err := access.CheckEntry(e.Key, e.Value); err != nil {
 			return l.records.Malformed(err)
 		}
-		if err := l.batch.Put(key, value); err != nil {
+		if err := access.Put(l.batch, e.Key, e.Value, e.Until); err != nil {
 			return err
 		}
 		l.filling.entries++
-		l.filling.entryBytes += int64(len(key) + len(value))
+		l.filling.entryBytes += int64(len(e.Key) + len(e.Value))
 		if l.batch.Len() >= loadBatchEntries || l.batch.Bytes() >= loadBatchBytes {
 			if err := cmp.Or(ctx.Err(), l.submit(ctx)); err != nil {
 				return err
@@ -126,4 +128,60 @@ func (l *loading) paint() []string {
 	}
 	m := l.database.Metrics()
 	return append([]string{line}, display.PipelineLines(l.display.Ink, &m)...)
+}
+
+// runSorted loads everything as one commit, or nothing of it. The lines must be in the
+// order of their keys.
+func (l *loading) runSorted(ctx context.Context) error {
+	ctx, abandon := context.WithCancel(ctx)
+	defer abandon()
+	var failed error // what ended the input before its end
+	err := l.database.Load(ctx, func(yield func(key, value []byte) bool) {
+		var last []byte
+		for {
+			e, err := l.nextSorted(last)
+			if err == io.EOF {
+				return
+			}
+			if err != nil {
+				failed = err
+				abandon() // or Load would take this for the end
+				return
+			}
+			if !yield(e.Key, e.Value) {
+				return
+			}
+			if last = append(last[:0], e.Key...); last == nil {
+				last = []byte{}
+			}
+			l.filling.entries++
+			l.filling.entryBytes += int64(len(e.Key) + len(e.Value))
+			if l.filling.entries%1024 == 0 {
+				l.display.Update(l.paint)
+			}
+		}
+	})
+	if err = cmp.Or(failed, err); err == nil {
+		l.loaded = l.filling
+	}
+	return err
+}
+
+// nextSorted reads an entry that must come after the last one, nil for the first.
+func (l *loading) nextSorted(last []byte) (text.Entry, error) {
+	e, err := l.records.Next()
+	if err != nil {
+		return e, err
+	}
+	switch err = access.CheckEntry(e.Key, e.Value); {
+	case err != nil:
+	case last != nil && bytes.Compare(e.Key, last) <= 0:
+		err = fmt.Errorf("not sorted: key %s does not come after %s", text.Quote(e.Key), text.Quote(last))
+	case !e.Until.IsZero():
+		err = errors.New("the value ends some day, and --sorted takes only what stays; load it without --sorted")
+	}
+	if err != nil {
+		return e, l.records.Malformed(err)
+	}
+	return e, nil
 }

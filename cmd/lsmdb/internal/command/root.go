@@ -56,8 +56,9 @@ at work, operates databases by hand and looks into their files.
 Start with "lsmdb tour": it needs no arguments, and everything it makes is
 removed again.
 
-A database is a directory. put, load and shell create it where it is missing;
-every other command wants an existing one. Reading commands write nothing to it.
+A database is a directory. put, merge, load, shell and restore create it where it is
+missing; every other command wants an existing one. Reading commands write nothing to
+it.
 
 Keys and values are given as plain text. --escaped, --hex and --base64 read the
 arguments in that form, and results come in the same form. Plain results are
@@ -94,8 +95,8 @@ func newRoot(c *console.Console) *cobra.Command {
 		&cobra.Group{ID: "care", Title: "Care and diagnosis:"},
 	)
 	addTo(root, "start", tour.New(c), shell.New(c))
-	addTo(root, "data", newPut(c), newGet(c), newDelete(c), newScan(c), newLoad(c), newDump(c))
-	addTo(root, "care", newStats(c), newCompact(c), newVerify(c), inspect.New(c))
+	addTo(root, "data", newPut(c), newGet(c), newDelete(c), newDeleteRange(c), newMerge(c), newScan(c), newLoad(c), newDump(c))
+	addTo(root, "care", newStats(c), newCompact(c), newCheckpoint(c), newBackup(c), newRestore(c), newVerify(c), inspect.New(c))
 	root.AddCommand(tour.NewChild(c))
 	root.SetHelpCommand(&cobra.Command{
 		Use:   "help [COMMAND]",

@@ -14,7 +14,7 @@ import (
 )
 
 func TestHelp(t *testing.T) {
-	for _, args := range [][]string{{}, {"tour"}, {"shell"}, {"put"}, {"get"}, {"delete"}, {"scan"}, {"load"}, {"dump"}, {"stats"},
+	for _, args := range [][]string{{}, {"tour"}, {"shell"}, {"put"}, {"get"}, {"delete"}, {"scan"}, {"load"}, {"dump"}, {"delete-range"}, {"merge"}, {"checkpoint"}, {"backup"}, {"restore"}, {"stats"},
 		{"compact"}, {"verify"}, {"inspect"}, {"inspect", "wal"}, {"inspect", "table"}, {"inspect", "manifest"}} {
 		help := commandtest.Succeed(t, "", append(args, "--help")...)
 		for _, part := range []string{"Exit codes:", "Examples:", "--json"} {
@@ -64,6 +64,18 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"inspect"}, []string{"wal, table or manifest"}},
 		{[]string{"inspect", "dir"}, []string{"wal, table or manifest", `"dir"`}},
 		{[]string{"shell", "--read-only"}, []string{"DIR"}},
+		{[]string{"delete-rnage"}, []string{`did you mean "delete-range"`}},
+		{[]string{"delete-range", "dir"}, []string{"which keys?", "--prefix"}},
+		{[]string{"delete-range", "dir", "b", "a"}, []string{"START, which is included, must come before END"}},
+		{[]string{"delete-range", "dir", "a", ""}, []string{"no key lies between them"}},
+		{[]string{"delete-range", "dir", "a", "--prefix", "b"}, []string{"only one of them"}},
+		{[]string{"delete-range", "dir", "zz", "--hex"}, []string{"malformed START", `"zz"`}},
+		{[]string{"merge", "dir", "k"}, []string{"lsmdb merge DIR KEY OPERAND"}},
+		{[]string{"put", "dir", "k", "v", "--until", "tomorrow"}, []string{`--until: "tomorrow" is no time`, "7d", "2030-12-31"}},
+		{[]string{"put", "dir", "k", "v", "--until", "2001-01-01"}, []string{`--until: "2001-01-01" is over already`}},
+		{[]string{"checkpoint", "dir"}, []string{"lsmdb checkpoint DIR COPY"}},
+		{[]string{"restore", "file"}, []string{"lsmdb restore FILE DIR"}},
+		{[]string{"restore", "file", ""}, []string{"the name of the directory is empty"}},
 	} {
 		got := commandtest.Fail(t, exit.Usage, c.words, "", c.args...)
 		if got.Out != "" {
@@ -84,7 +96,8 @@ func TestErrorsAsJSON(t *testing.T) {
 func TestUnwrittenResults(t *testing.T) {
 	dir := commandtest.FilledDatabase(t, "a", "1")
 	for _, args := range [][]string{{"stats", dir}, {"scan", dir, "--count"}, {"scan", dir}, {"get", dir, "a"}, {"verify", dir}, {"compact", dir},
-		{"put", dir, "a", "1", "--json"}, {"dump", dir}, {"inspect", "manifest", filepath.Join(dir, "CURRENT")}, {"inspect", "manifest", filepath.Join(dir, "CURRENT"), "--json"}} {
+		{"put", dir, "a", "1", "--json"}, {"dump", dir}, {"backup", dir}, {"get", dir, "a", "--size"}, {"delete-range", dir, "x", "--json"}, {"merge", dir, "m", "1", "--merger", "max", "--json"},
+		{"checkpoint", dir, t.TempDir()}, {"inspect", "manifest", filepath.Join(dir, "CURRENT")}, {"inspect", "manifest", filepath.Join(dir, "CURRENT"), "--json"}} {
 		var errOut bytes.Buffer
 		code := command.Run(t.Context(), args, &console.Console{In: strings.NewReader(""), Out: fullDisk{}, Err: &errOut})
 		if code != exit.Failed || !strings.Contains(errOut.String(), "the disk behind it is full") {

@@ -66,7 +66,9 @@ func newScan(c *console.Console) *cobra.Command {
 		Short: "Print entries in the order of their keys",
 		Long: `Print entries in the order of their keys (bytes, not letters of an alphabet): one
 line per entry, key and value with a tab between them, escaped as in every plain
-result. With --json: one object per line, as "lsmdb load" reads them.
+result, and behind another tab when the value ends, if it does. With --json: one
+object per line, as "lsmdb load" reads them. --keys-only and --count --keys-only
+read no large values.
 
 ` + exit.Help(exit.OK, exit.Failed, exit.Usage, exit.NoDatabase, exit.InUse, exit.Newer, exit.Interrupted),
 		Example: `  lsmdb scan mydata
@@ -80,7 +82,7 @@ result. With --json: one object per line, as "lsmdb load" reads them.
 	s.keys.addPrefixFlag()
 	cmd.Flags().BoolVar(&s.reverse, "reverse", false, "last key first")
 	cmd.Flags().Int64VarP(&s.limit, "limit", "n", 0, "stop after so many entries (0: no limit)")
-	cmd.Flags().BoolVarP(&s.keysOnly, "keys-only", "k", false, "print no values")
+	cmd.Flags().BoolVarP(&s.keysOnly, "keys-only", "k", false, "print no values, and read no large ones")
 	cmd.Flags().BoolVarP(&s.count, "count", "c", false, "print only how many entries there are, and their bytes")
 	return cmd
 }
@@ -104,6 +106,7 @@ func (s *scan) run(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer access.Closing(database, &err)
+	bounds.KeysOnly = s.keysOnly
 	it, err := database.NewIterator(bounds)
 	if err != nil {
 		return err
@@ -121,7 +124,7 @@ func (s *scan) print(ctx context.Context, it *db.Iterator) error {
 	var n int64
 	err := access.Walk(ctx, it, s.reverse, func(key, value []byte) (bool, error) {
 		n++
-		line = s.appendLine(line[:0], key, value)
+		line = s.appendLine(line[:0], text.Entry{Key: key, Value: value, Until: it.Until()})
 		_, err := w.Write(line)
 		return n != s.limit, err
 	})
@@ -131,34 +134,56 @@ func (s *scan) print(ctx context.Context, it *db.Iterator) error {
 	return err
 }
 
-func (s *scan) appendLine(dst, key, value []byte) []byte {
-	switch form := s.keys.form; {
+func (s *scan) appendLine(dst []byte, e text.Entry) []byte {
+	form := s.keys.form
+	switch {
 	case s.console.JSON && s.keysOnly:
-		return append(text.AppendJSONField(append(dst, '{'), "key", key), "}\n"...)
+		dst = text.AppendJSONField(append(dst, '{'), "key", e.Key)
+		return append(text.AppendJSONUntil(dst, e.Until), "}\n"...)
 	case s.console.JSON:
-		return text.AppendJSONLine(dst, key, value)
-	case s.keysOnly:
-		return append(append(dst, form.Format(key)...), '\n')
-	default:
-		dst = append(append(dst, form.Format(key)...), '\t')
-		return append(append(dst, form.Format(value)...), '\n')
+		return text.AppendJSONLine(dst, e)
 	}
+	dst = append(dst, form.Format(e.Key)...)
+	if !s.keysOnly {
+		dst = append(append(dst, '\t'), form.Format(e.Value)...)
+	}
+	if !e.Until.IsZero() {
+		dst = append(append(dst, '\t'), text.FormatUntil(e.Until)...)
+	}
+	return append(dst, '\n')
 }
 
 func (s *scan) printCount(ctx context.Context, it *db.Iterator) error {
-	var entries, keyBytes, valueBytes int64
+	var entries, keyBytes, valueBytes, ending int64
 	err := access.Walk(ctx, it, s.reverse, func(key, value []byte) (bool, error) {
 		entries++
 		keyBytes += int64(len(key))
 		valueBytes += int64(len(value))
+		if !it.Until().IsZero() {
+			ending++
+		}
 		return entries != s.limit, nil
 	})
 	if err != nil {
 		return err
 	}
 	if s.console.JSON {
-		return s.console.PrintJSON(map[string]int64{"entries": entries, "key_bytes": keyBytes, "value_bytes": valueBytes})
+		counts := map[string]int64{"entries": entries, "key_bytes": keyBytes, "value_bytes": valueBytes}
+		if ending > 0 {
+			counts["ending"] = ending
+		}
+		if s.keysOnly {
+			delete(counts, "value_bytes")
+		}
+		return s.console.PrintJSON(counts)
 	}
-	s.console.Printf("%s, %s in keys, %s in values\n", units.Plural(entries, "entry", "entries"), units.Size(keyBytes), units.Size(valueBytes))
+	s.console.Printf("%s, %s in keys", units.Plural(entries, "entry", "entries"), units.Size(keyBytes))
+	if !s.keysOnly {
+		s.console.Printf(", %s in values", units.Size(valueBytes))
+	}
+	if ending > 0 {
+		s.console.Printf(", %s of the values end", units.Count(ending))
+	}
+	s.console.Printf("\n")
 	return nil
 }

@@ -75,12 +75,20 @@ func (v *verify) tell(dir string, report *db.VerifyReport, elapsed time.Duration
 		v.console.Printf("%s\n\n", fileTable(i, report.Files))
 	}
 	var bytes int64
+	var sum db.VerifiedFile
 	for _, f := range report.Files {
 		bytes += f.Bytes
+		sum.RangeDeletes += f.RangeDeletes
+		sum.Merges += f.Merges
+		sum.Expiring += f.Expiring
+	}
+	with := ""
+	if text := display.Vocabulary(sum.RangeDeletes, sum.Merges, sum.Expiring); text != "" {
+		with = " (with " + text + ")"
 	}
 	read := fmt.Sprintf("read %s, %s, in %s", units.Plural(len(report.Files), "file", "files"), units.Size(bytes), units.Span(elapsed))
 	if report.OK() {
-		v.console.Printf("%s: %s; no problem found\n", i.Good("sound"), read)
+		v.console.Printf("%s: %s%s; no problem found\n", i.Good("sound"), read, with)
 		return nil
 	}
 	for _, p := range report.Problems {
@@ -91,10 +99,10 @@ func (v *verify) tell(dir string, report *db.VerifyReport, elapsed time.Duration
 }
 
 func fileTable(i display.Ink, files []db.VerifiedFile) string {
-	t := i.NewTable("", "file", "kind", "size", "entries")
+	t := i.NewTable("", "file", "kind", "size", "entries", "")
 	display.AlignRight(t, 3, 4)
 	for _, f := range files {
-		t.AppendRow(table.Row{f.Name, f.Type, units.Size(f.Bytes), units.Count(f.Entries)})
+		t.AppendRow(table.Row{f.Name, f.Type, units.Size(f.Bytes), units.Count(f.Entries), i.Faint(display.Vocabulary(f.RangeDeletes, f.Merges, f.Expiring))})
 	}
 	return display.Render(t)
 }

@@ -89,7 +89,7 @@ func FilledDatabase(t *testing.T, entries ...string) (dir string) {
 	dir = filepath.Join(t.TempDir(), "db")
 	var input strings.Builder
 	for i := 0; i < len(entries); i += 2 {
-		input.Write(text.AppendTSV(nil, []byte(entries[i]), []byte(entries[i+1])))
+		input.Write(text.AppendTSV(nil, text.Entry{Key: []byte(entries[i]), Value: []byte(entries[i+1])}))
 	}
 	Succeed(t, input.String(), "load", dir, "--format", "tsv")
 	return dir
@@ -98,7 +98,13 @@ func FilledDatabase(t *testing.T, entries ...string) (dir string) {
 // OpenHere opens a database in this process until the test ends.
 func OpenHere(t *testing.T, dir string) *db.DB {
 	t.Helper()
-	database, err := db.Open(dir, &db.Options{MemtableBytes: 1 << 20})
+	return openWith(t, dir, &db.Options{})
+}
+
+func openWith(t *testing.T, dir string, o *db.Options) *db.DB {
+	t.Helper()
+	o.MemtableBytes = 1 << 20
+	database, err := db.Open(dir, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,8 +142,14 @@ func FileLike(t *testing.T, dir, pattern string) string {
 // UnclosedDatabase copies a database while it is open, as a crash leaves it.
 func UnclosedDatabase(t *testing.T, fill func(d *db.DB) error) (dir string) {
 	t.Helper()
+	return UnclosedDatabaseWith(t, &db.Options{}, fill)
+}
+
+// UnclosedDatabaseWith is UnclosedDatabase with options.
+func UnclosedDatabaseWith(t *testing.T, o *db.Options, fill func(d *db.DB) error) (dir string) {
+	t.Helper()
 	open := filepath.Join(t.TempDir(), "open")
-	database := OpenHere(t, open)
+	database := openWith(t, open, o)
 	if err := fill(database); err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,9 @@ func FactTable(i Ink, m *db.Metrics) string {
 	add := func(name, format string, args ...any) { t.AppendRow(table.Row{name, fmt.Sprintf(format, args...)}) }
 	tables, sizeBytes := m.Tables()
 	add("tables", "%s, %s", units.Count(tables), units.Size(sizeBytes))
+	if text := vocabulary(m); text != "" {
+		add("in the tables", "%s", text)
+	}
 	add("memtable", "%s, %s; %d sealed, %s", units.Plural(m.Memtable.ActiveCount, "entry", "entries"), units.Size(m.Memtable.ActiveBytes),
 		m.Memtable.Sealed, units.Size(m.Memtable.SealedBytes))
 	add("sequence number", "%s", units.Count(m.Sequence))
@@ -28,10 +31,39 @@ func FactTable(i Ink, m *db.Metrics) string {
 	if m.Compact.SetAside > 0 {
 		add("set aside", "%s", i.Warm(units.Plural(m.Compact.SetAside, "damaged table that compaction leaves alone", "damaged tables that compaction leaves alone")))
 	}
+	if m.Checkpoint.Open > 0 {
+		add("checkpoints", "%d open; only they keep %s", m.Checkpoint.Open, units.Size(m.Checkpoint.TableBytes))
+	}
 	if m.Failure != "" {
 		add("failure", "%s", i.Bad(m.Failure))
 	}
 	return Render(t)
+}
+
+// vocabulary counts what the tables hold beside entries of the usual kinds; "" if nothing.
+func vocabulary(m *db.Metrics) string {
+	var sum db.LevelMetrics
+	for _, l := range m.Levels {
+		sum.RangeDeletes += l.RangeDeletes
+		sum.Merges += l.Merges
+		sum.Expiring += l.Expiring
+	}
+	return Vocabulary(sum.RangeDeletes, sum.Merges, sum.Expiring)
+}
+
+// Vocabulary names those of the counts that are not zero.
+func Vocabulary(rangeDeletes, merges, expiring uint64) string {
+	var parts []string
+	if rangeDeletes > 0 {
+		parts = append(parts, units.Plural(rangeDeletes, "range delete", "range deletes"))
+	}
+	if merges > 0 {
+		parts = append(parts, units.Plural(merges, "operand to merge", "operands to merge"))
+	}
+	if expiring > 0 {
+		parts = append(parts, units.Plural(expiring, "value that ends", "values that end"))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // TrafficTable lists what happened since the database was opened.

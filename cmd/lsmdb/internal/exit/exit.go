@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"strconv"
 	"strings"
 
 	"lsmdb/db"
@@ -80,12 +81,18 @@ var ErrShown = &Error{Code: Failed, Sentence: "failed", Shown: true}
 func Explain(err error) *Error {
 	var settled *Error
 	var corrupt *db.CorruptionError
+	var conflict *db.ConflictError
 	told := func(code int, sentence string) *Error { return &Error{Code: code, Sentence: sentence, Cause: err} }
 	switch {
 	case errors.As(err, &settled):
 		return settled
 	case errors.Is(err, context.Canceled):
 		return told(Interrupted, "interrupted")
+	case errors.As(err, &conflict):
+		f := told(Failed, fmt.Sprintf("conflict: %s, which the transaction has read, was changed after it began (by write %d); nothing of it was stored", quoted(conflict.Key), conflict.Seq))
+		f.Hint = "begin again, read again, write again"
+		f.Details = map[string]any{"conflict": quoted(conflict.Key), "sequence": conflict.Seq}
+		return f
 	case errors.Is(err, db.ErrLocked):
 		return told(InUse, Plain(err))
 	case errors.Is(err, db.ErrIncompatible):
@@ -100,12 +107,24 @@ func Explain(err error) *Error {
 		return told(Failed, "the disk is full: "+Plain(err))
 	case errors.Is(err, db.ErrNotFound):
 		return told(NotFound, "no such key")
+	case errors.Is(err, db.ErrNoMerger):
+		f := told(Failed, "the database merges by an operator that this command does not have: "+Plain(err))
+		f.Hint = "the command knows sum, max and append; such keys are read by the program that wrote them"
+		return f
 	case errors.Is(err, fs.ErrPermission):
 		f := told(Failed, Plain(err))
 		f.Hint = "check the owner and the mode of the directory and of the files in it"
 		return f
 	}
 	return told(Failed, Plain(err))
+}
+
+// quoted is a key as one word of printable characters.
+func quoted(key []byte) string {
+	if word := strconv.Quote(string(key)); len(word) != len(key)+2 || strings.ContainsAny(word, " ") || len(key) == 0 {
+		return word
+	}
+	return string(key)
 }
 
 // Place names a place in a file; an offset below zero is no single place.

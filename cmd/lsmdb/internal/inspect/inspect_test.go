@@ -1,12 +1,14 @@
 package inspect_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"lsmdb/cmd/lsmdb/internal/commandtest"
 	"lsmdb/cmd/lsmdb/internal/exit"
@@ -224,4 +226,114 @@ func TestInspectDamagedTable(t *testing.T) {
 		t.Errorf("cut: exit code %d", got.Code)
 	}
 	commandtest.Contains(t, got.Out, "damage", "does not open")
+}
+
+// vocabulary is a database with one of everything in its log, and after flush in a table.
+func vocabulary(t *testing.T, flush bool) (dir string) {
+	t.Helper()
+	until := time.Date(2200, 1, 2, 3, 4, 5, 6, time.UTC)
+	return commandtest.UnclosedDatabaseWith(t, &db.Options{Merger: db.AppendBytes}, func(d *db.DB) error {
+		snapshot, err := d.NewSnapshot() // what lies below is not put together yet
+		if err != nil {
+			return err
+		}
+		t.Cleanup(func() { snapshot.Close() })
+		errs := []error{d.Put([]byte("count"), []byte("0")), d.Put([]byte("large"), bytes.Repeat([]byte("v"), 100_000)), d.Flush(t.Context()),
+			d.PutUntil([]byte("session"), []byte("alice"), until), d.Merge([]byte("count"), []byte("1")),
+			d.DeleteRange([]byte("a"), []byte("b\xff")), d.DeleteRange([]byte("z"), nil), d.Put([]byte("zz"), nil)}
+		if flush {
+			errs = append(errs, d.Flush(t.Context()))
+		}
+		return errors.Join(errs...)
+	})
+}
+
+func TestInspectVocabularyInWAL(t *testing.T) {
+	wal := newest(t, vocabulary(t, false), "*.wal")
+	commandtest.Contains(t, commandtest.Succeed(t, "", "inspect", "wal", wal), "set-expiring session = alice  (5 bytes), until 2200-01-02T03:04:05.000000006Z",
+		"merge  count = 1  (1 byte)", `range-delete a .. b\xff (excluded)`, "range-delete z .. (no end)", "set    zz =")
+	objects := map[string]map[string]any{}
+	for line := range strings.Lines(commandtest.Succeed(t, "", "inspect", "wal", wal, "--json")) {
+		v := commandtest.Object(t, line)
+		objects[v["type"].(string)] = v
+	}
+	if v := objects["set-expiring"]; v["until"] != "2200-01-02T03:04:05.000000006Z" || v["value_bytes"] != 5.0 || v["key"] != "session" {
+		t.Errorf("set-expiring: %v", v)
+	}
+	if v := objects["range-delete"]; v["start"] != "z" || v["end"] != nil {
+		t.Errorf("range-delete: %v", v)
+	}
+	if v := objects["merge"]; v["key"] != "count" || v["value_bytes"] != 1.0 {
+		t.Errorf("merge: %v", v)
+	}
+}
+
+func TestInspectVocabularyInTable(t *testing.T) {
+	dir := vocabulary(t, true)
+	table := newest(t, dir, "*.sst")
+	out := commandtest.Succeed(t, "", "inspect", "table", table, "--entries")
+	commandtest.Contains(t, out, "keys", "a .. zz", "range deletes", "2", "operands", "1", "expiring", "1, from 2200-01-02T03:04:05.000000006Z to 2200-01-02T03:04:05.000000006Z",
+		"set-expiring session#3  = alice  (5 bytes), until 2200-", "range-delete", `range-delete a .. b\xff (excluded) #5`, "range-delete z ..", "#6", "sound")
+	found := map[string]bool{}
+	for line := range strings.Lines(commandtest.Succeed(t, "", "inspect", "table", table, "--entries", "--json")) {
+		v := commandtest.Object(t, line)
+		found[v["type"].(string)] = true
+		if v["type"] == "properties" && (v["range_deletes"] != 2.0 || v["expiring"] != 1.0 || v["merges"] != 1.0 || v["earliest_expiry"] != "2200-01-02T03:04:05.000000006Z") {
+			t.Errorf("properties: %v", v)
+		}
+	}
+	if !found["range-delete"] || !found["set-expiring"] || !found["merge"] {
+		t.Errorf("JSON lines of %v", found)
+	}
+
+	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	if err != nil || len(tables) != 2 {
+		t.Fatalf("tables: %v, %v", tables, err)
+	}
+	out = commandtest.Succeed(t, "", "inspect", "table", tables[0])
+	commandtest.Contains(t, out, "large values", "1, each in a block of its own", "a large value, large", "sound")
+
+	out = commandtest.Succeed(t, "", "inspect", "manifest", commandtest.FileLike(t, dir, "MANIFEST-*"))
+	commandtest.Contains(t, out, "merger lsmdb.AppendBytes", "+ level 0", "range deletes 2", "operands 1", "expiring 1, from 2200-", "the tree:", "merger lsmdb.AppendBytes")
+}
+
+// newest returns the last of the files in dir that match the pattern.
+func newest(t *testing.T, dir, pattern string) string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, pattern))
+	if err != nil || len(names) == 0 {
+		t.Fatalf("%s in %s: %v, %v", pattern, dir, names, err)
+	}
+	return names[len(names)-1]
+}
+
+// A table whose values mostly end says when half of all have.
+func TestInspectHalfEnded(t *testing.T) {
+	until := time.Date(2200, 1, 2, 3, 4, 5, 0, time.UTC)
+	dir := commandtest.UnclosedDatabase(t, func(d *db.DB) error {
+		return errors.Join(d.PutUntil([]byte("a"), nil, until), d.PutUntil([]byte("b"), nil, until.Add(time.Second)), d.Flush(t.Context()))
+	})
+	path := commandtest.FileLike(t, dir, "*.sst")
+	commandtest.Contains(t, commandtest.Succeed(t, "", "inspect", "table", path), "expiring", "2, from 2200-01-02T03:04:05Z to 2200-01-02T03:04:06Z, half of all by 2200-01-02T03:04:05Z")
+	line, _, _ := strings.Cut(commandtest.Succeed(t, "", "inspect", "table", path, "--json"), "\n")
+	if v := commandtest.Object(t, line); v["half_expiry"] != "2200-01-02T03:04:05Z" {
+		t.Errorf("got %v", v)
+	}
+}
+
+// A loaded table does not know its sequence number; the MANIFEST does.
+func TestInspectLoaded(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "db")
+	commandtest.Succeed(t, "", "put", dir, "x", "1")
+	commandtest.Succeed(t, "a\t1\nb\t2\n", "load", dir, "--sorted")
+	loaded := false
+	paths, _ := filepath.Glob(filepath.Join(dir, "*.sst"))
+	for _, path := range paths {
+		line, _, _ := strings.Cut(commandtest.Succeed(t, "", "inspect", "table", path, "--json"), "\n")
+		loaded = loaded || commandtest.Object(t, line)["loaded"] == true
+	}
+	if !loaded {
+		t.Error("no table tells that it was loaded")
+	}
+	commandtest.Contains(t, commandtest.Succeed(t, "", "inspect", "manifest", newest(t, dir, "MANIFEST-*")), "sequence 2 to 2; loaded: 1 stands in place of the number")
 }

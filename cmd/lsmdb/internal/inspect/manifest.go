@@ -81,7 +81,8 @@ func (m *inspectManifest) edit(name string, r logRecord) error {
 	}
 	m.edits++
 	m.item(map[string]any{"type": "edit", "offset": r.offset, "added": tableObjects(e.Added), "removed": removedObjects(e.Removed),
-		"next_file": e.NextFile, "last_sequence": e.LastSeq, "oldest_wal": e.OldestWAL, "database_id": e.DatabaseID},
+		"next_file": e.NextFile, "last_sequence": e.LastSeq, "oldest_wal": e.OldestWAL, "database_id": e.DatabaseID,
+		"now": e.Now, "merger": e.Merger},
 		"%10d  %s %s", r.offset, m.console.OutInk().Bold("edit"), scalars(e))
 	if !m.console.JSON {
 		for _, t := range e.Removed {
@@ -117,21 +118,34 @@ func scalars(e *manifest.Edit) string {
 	add("next file", e.NextFile)
 	add("last sequence", uint64(e.LastSeq))
 	add("oldest log", e.OldestWAL)
+	if e.Now != 0 {
+		parts = append(parts, "now "+moment(e.Now))
+	}
+	if e.Merger != "" {
+		parts = append(parts, "merger "+text.Quote([]byte(e.Merger)))
+	}
 	return strings.Join(parts, ", ")
 }
 
 func (m *inspectManifest) table(t *manifest.TableMeta) string {
-	return fmt.Sprintf("table %06d  %9s  %s entries, %s deletes, sequence %d to %d\n%s%s .. %s", t.Number, units.Size(t.SizeBytes), units.Count(t.Entries),
-		units.Count(t.Deletes), t.SmallestSeq, t.LargestSeq, strings.Repeat(" ", 23), m.key(t.Smallest.UserKey()), m.key(t.Largest.UserKey()))
+	indent := "\n" + strings.Repeat(" ", 23)
+	text := fmt.Sprintf("table %06d  %9s  %s entries, %s deletes", t.Number, units.Size(t.SizeBytes), units.Count(t.Entries), units.Count(t.Deletes))
+	for _, more := range m.summary(&t.Summary) {
+		text += indent + more[0] + " " + more[1]
+	}
+	return text
 }
 
 // tree prints the state at the end of the file.
 func (m *inspectManifest) tree() {
 	s := m.state
-	object := map[string]any{"type": "tree", "next_file": s.NextFile, "last_sequence": s.LastSeq, "oldest_wal": s.OldestWAL}
+	object := map[string]any{"type": "tree", "next_file": s.NextFile, "last_sequence": s.LastSeq, "oldest_wal": s.OldestWAL, "now": s.Now, "merger": s.Merger}
 	var levels []map[string]any
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%s next file %d, last sequence %d, oldest log %d", m.console.OutInk().Bold("the tree:"), s.NextFile, s.LastSeq, s.OldestWAL)
+	if s.Merger != "" {
+		fmt.Fprintf(&b, ", merger %s", text.Quote([]byte(s.Merger)))
+	}
 	for level, tables := range s.Version.Levels {
 		if len(tables) == 0 {
 			continue
@@ -153,9 +167,8 @@ func tableObjects(added []manifest.AddedTable) []map[string]any {
 	objects := []map[string]any{}
 	for _, t := range added {
 		object := map[string]any{"level": t.Level, "number": t.Meta.Number, "bytes": t.Meta.SizeBytes, "entries": t.Meta.Entries,
-			"deletes": t.Meta.Deletes, "shadowed": t.Meta.Shadowed, "smallest_sequence": t.Meta.SmallestSeq, "largest_sequence": t.Meta.LargestSeq}
-		text.JSONFields(object, "smallest", t.Meta.Smallest.UserKey())
-		text.JSONFields(object, "largest", t.Meta.Largest.UserKey())
+			"deletes": t.Meta.Deletes, "shadowed": t.Meta.Shadowed}
+		addSummary(object, &t.Meta.Summary)
 		objects = append(objects, object)
 	}
 	return objects

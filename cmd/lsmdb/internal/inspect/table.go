@@ -31,7 +31,8 @@ func newInspectTable(c *console.Console) *cobra.Command {
 		Short: "Print the properties, blocks and entries of a table",
 		Long: `Print the properties of a table and its blocks: offset, kind, stored and plain
 size, entries and key range. With --entries also every entry: key, sequence
-number, kind and value.
+number, kind, value and when that ends; and every range delete, with the numbers
+of those that cover its keys.
 
 ` + exit.Help(exit.OK, exit.Failed, exit.Usage, exit.Newer, exit.Interrupted),
 		Example: "  lsmdb inspect table mydata/000003.sst\n  lsmdb inspect table mydata/000003.sst --entries --limit 0",
@@ -76,17 +77,21 @@ func (t *inspectTable) run(ctx context.Context, args []string) error {
 
 func (t *inspectTable) properties(p sstable.Properties) {
 	object := map[string]any{"type": "properties", "bytes": p.SizeBytes, "identity": fmt.Sprintf("%016x", p.Identity), "entries": p.Entries,
-		"deletes": p.Deletes, "shadowed": p.Shadowed, "smallest_sequence": p.SmallestSeq, "largest_sequence": p.LargestSeq,
+		"deletes": p.Deletes, "shadowed": p.Shadowed,
 		"raw_key_bytes": p.RawKeyBytes, "raw_value_bytes": p.RawValueBytes, "data_blocks": p.DataBlocks}
-	text.JSONFields(object, "smallest", p.Smallest.UserKey())
-	text.JSONFields(object, "largest", p.Largest.UserKey())
+	addSummary(object, &p.Summary)
+	addCount(object, "large_values", p.LargeValues)
 	i := t.console.OutInk()
 	w := i.NewTable("Properties")
 	add := func(name, format string, args ...any) { w.AppendRow(table.Row{name, fmt.Sprintf(format, args...)}) }
 	add("size", "%s in %s", units.Size(p.SizeBytes), units.Plural(p.DataBlocks, "data block", "data blocks"))
 	add("entries", "%s, of them %s deletes, %s shadowed by a newer version here", units.Count(p.Entries), units.Count(p.Deletes), units.Count(p.Shadowed))
-	add("keys", "%s .. %s", t.key(p.Smallest.UserKey()), t.key(p.Largest.UserKey()))
-	add("sequence", "%d to %d", p.SmallestSeq, p.LargestSeq)
+	for _, more := range t.summary(&p.Summary) {
+		add(more[0], "%s", more[1])
+	}
+	if p.LargeValues > 0 {
+		add("large values", "%s, each in a block of its own", units.Count(p.LargeValues))
+	}
 	add("raw bytes", "%s in keys, %s in values", units.Size(p.RawKeyBytes), units.Size(p.RawValueBytes))
 	add("identity", "%016x", p.Identity)
 	t.always(object, "%s\n", display.Render(w))
@@ -95,7 +100,7 @@ func (t *inspectTable) properties(p sstable.Properties) {
 // blocks lists the blocks, and the entries of each where they are wanted. A
 // damaged block does not keep the others from being read.
 func (t *inspectTable) blocks(ctx context.Context, opened *sstable.Table) error {
-	it := opened.NewIterator(sstable.IteratorOptions{NoFill: true})
+	it := opened.NewIterator(sstable.IteratorOptions{NoCacheFill: true})
 	defer it.Close()
 	for b, err := range opened.Blocks() {
 		if ctx.Err() != nil {
@@ -109,6 +114,9 @@ func (t *inspectTable) blocks(ctx context.Context, opened *sstable.Table) error 
 		}
 		t.sound++
 		t.block(b)
+		if t.entries && b.Type == sstable.BlockRangeDelete {
+			t.spans(opened.Ranges())
+		}
 		if t.entries && b.Entries > 0 && len(b.First) > 0 {
 			t.list(it, b)
 		}
@@ -123,6 +131,12 @@ func (t *inspectTable) block(b sstable.BlockInfo) {
 	if len(b.First) > 0 {
 		text.JSONFields(object, "first", b.First.UserKey())
 		text.JSONFields(object, "last", b.Last.UserKey())
+		if b.Large {
+			object["large_value"] = true
+			keys = "a large value, " + t.key(b.First.UserKey())
+		}
+	}
+	if len(b.First) > 0 && !b.Large {
 		keys = fmt.Sprintf("%s, %s .. %s", units.Plural(b.Entries, "entry", "entries"), t.key(b.First.UserKey()), t.key(b.Last.UserKey()))
 	}
 	t.item(object, "%10d  %-10s %9s of %9s  %-6s  %s", b.Offset, t.console.OutInk().Bold(b.Type.String()), units.Size(b.SizeBytes), units.Size(b.PayloadBytes), b.Compression, keys)
@@ -137,13 +151,8 @@ func (t *inspectTable) list(it *sstable.Iterator, b sstable.BlockInfo) {
 			return
 		}
 		key := it.Key()
-		object := map[string]any{"type": key.Kind().String(), "sequence": key.Seq(), "value_bytes": len(it.Value())}
-		text.JSONFields(object, "key", key.UserKey())
-		shown := ""
-		if key.Kind() != base.KindDelete {
-			shown = " = " + t.value(it.Value())
-		}
-		t.item(object, "            %-6s %s%s  %s", key.Kind(), t.key(key.UserKey()), t.console.OutInk().Faint(fmt.Sprintf("#%d", key.Seq())), shown)
+		object, line := t.operation(key.Kind(), key.Seq(), key.UserKey(), it.Value(), t.console.OutInk().Faint(fmt.Sprintf("#%d", key.Seq()))+" ")
+		t.item(object, "            %-6s %s", key.Kind(), line)
 		ok = it.Next()
 	}
 }

@@ -8,7 +8,6 @@ import (
 
 	"lsmdb/cmd/lsmdb/internal/console"
 	"lsmdb/cmd/lsmdb/internal/exit"
-	"lsmdb/cmd/lsmdb/internal/text"
 	"lsmdb/cmd/lsmdb/internal/units"
 	"lsmdb/internal/base"
 	"lsmdb/internal/vfs"
@@ -116,12 +115,6 @@ func (w *inspectWAL) operation(seq base.Seq, op base.Op) {
 		w.omitted++
 		return // spares the formatting
 	}
-	object := map[string]any{"type": op.Kind.String(), "sequence": seq}
-	text.JSONFields(object, "key", op.Key)
-	if op.Kind == base.KindDelete {
-		w.item(object, "            %-6s %s", op.Kind, w.key(op.Key))
-		return
-	}
-	object["value_bytes"] = len(op.Value)
-	w.item(object, "            %-6s %s = %s", op.Kind, w.key(op.Key), w.value(op.Value))
+	object, line := w.inspection.operation(op.Kind, seq, op.Key, op.Value, "")
+	w.item(object, "            %-6s %s", op.Kind, line)
 }

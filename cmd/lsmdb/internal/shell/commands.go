@@ -19,21 +19,28 @@ import (
 
 // shellCommand is a command of the shell under all its names.
 type shellCommand struct {
-	names    []string
-	usage    string
-	help     string
-	takesKey bool
-	run      func(s *shell, ctx context.Context, line string, words []text.Word) (answer, error)
+	names      []string
+	usage      string
+	help       string
+	actsOnData bool // on what the words behind it name, in the open transaction or outside
+	run        func(s *shell, ctx context.Context, line string, words []text.Word) (answer, error)
 }
 
 // shellCommands returns the commands in the order of the help. It is a function
 // because help itself is one of them.
 func shellCommands() []shellCommand {
 	return []shellCommand{
-		{[]string{"put", "set", "update"}, "put KEY VALUE", "store a value; the value is the rest of the line", true, (*shell).put},
-		{[]string{"get"}, "get KEY", "print a value", true, (*shell).get},
+		{[]string{"put", "set", "update"}, "put KEY VALUE [--until TIME]", "store a value, the rest of the line; it ends after a time (10m, 7d) or at one (2030-12-31)", true, (*shell).put},
+		{[]string{"get"}, "get KEY", "print a value, and when it ends", true, (*shell).get},
+		{[]string{"size"}, "size KEY", "print how long a value is", true, (*shell).size},
 		{[]string{"delete", "remove", "rm", "del"}, "delete KEY", "delete a key", true, (*shell).delete},
-		{[]string{"scan"}, "scan [PREFIX] [from KEY] [to KEY] [limit N] [reverse]", "print entries in the order of their keys, 20 unless limit says otherwise", true, (*shell).scan},
+		{[]string{"delete-range"}, "delete-range START [END]", "delete all keys from START to before END, at once, however many; without END to the last", true, (*shell).deleteRange},
+		{[]string{"merge"}, "merge KEY OPERAND", "merge onto the value, as --merger says (sum: a number); the operand is the rest of the line", true, (*shell).merge},
+		{[]string{"scan"}, "scan [PREFIX] [from KEY] [to KEY] [limit N] [reverse] [--keys]", "print entries in the order of their keys, 20 unless limit says otherwise; --keys: no values", true, (*shell).scan},
+		{[]string{"begin"}, "begin", "begin a transaction: what follows sees it, and commit stores all of it or nothing", false, (*shell).begin},
+		{[]string{"commit"}, "commit", "end it and store it, if nobody has changed what it read", false, (*shell).commit},
+		{[]string{"rollback", "discard"}, "rollback", "end it and store nothing", false, (*shell).rollback},
+		{[]string{"outside"}, "outside COMMAND ...", "run one command outside of the transaction, as another client would", false, (*shell).outside},
 		{[]string{"stats"}, "stats", "show the tree, the stages and their traffic", false, (*shell).stats},
 		{[]string{"clear"}, "clear", "delete everything, after asking", false, (*shell).clear},
 		{[]string{"help"}, "help", "print this", false, (*shell).help},
@@ -59,47 +66,87 @@ func shellCommandNames() []string {
 }
 
 func (s *shell) put(ctx context.Context, line string, words []text.Word) (answer, error) {
+	line, words, argument, err := text.CutFlag(line, words, "--until", 1)
+	if err != nil {
+		return answer{}, err
+	}
 	if len(words) < 2 {
 		return answer{}, exit.Usagef("put wants a key and a value")
 	}
+	var until time.Time
+	if argument != nil {
+		if until, err = text.ParseUntil(string(argument), time.Now()); err != nil {
+			return answer{}, exit.Usagef("--until: %v", err)
+		}
+	}
+	key := words[0].Text
 	value, err := text.ValueFrom(line, words[1:])
 	if err != nil {
 		return answer{}, err
 	}
-	if err := access.CheckEntry(words[0].Text, value); err != nil {
+	if err := access.CheckEntry(key, value); err != nil {
 		return answer{}, err
 	}
-	batch := s.database.NewBatch()
-	if err := batch.Put(words[0].Text, value); err != nil {
-		return answer{}, err
+	object := map[string]any{"stored": 1}
+	addUntil(object, until)
+	return s.write(ctx, "stored"+s.untilText(until), object, func(w access.Writer) error { return access.Put(w, key, value, until) })
+}
+
+func addUntil(object map[string]any, until time.Time) {
+	if !until.IsZero() {
+		object["until"] = text.FormatUntil(until)
 	}
-	start := time.Now()
-	err = s.database.Apply(ctx, batch)
-	return answer{text: "stored", object: map[string]any{"stored": 1}, elapsed: time.Since(start)}, err
 }
 
 func (s *shell) get(_ context.Context, _ string, words []text.Word) (answer, error) {
 	if len(words) != 1 {
 		return answer{}, exit.Usagef("get wants one key")
 	}
+	key := words[0].Text
 	start := time.Now()
-	value, err := s.database.Get(words[0].Text)
+	value, err := s.reader().Get(key)
 	a := answer{elapsed: time.Since(start)}
 	if errors.Is(err, db.ErrNotFound) {
-		a.text, a.object = s.console.OutInk().Warm("not found"), map[string]any{"found": false}
-		return a, nil
+		return s.notFound(a), nil
 	}
 	if err != nil {
 		return a, err
 	}
-	a.text, a.object = s.shown(value), map[string]any{"found": true}
+	until, err := access.Until(s.reader(), key)
+	if err != nil {
+		return a, err
+	}
+	a.text, a.object = s.shown(value)+s.untilText(until), map[string]any{"found": true}
 	text.JSONFields(a.object, "value", value)
+	addUntil(a.object, until)
 	return a, nil
+}
+
+func (s *shell) notFound(a answer) answer {
+	a.text, a.object = s.console.OutInk().Warm("not found"), map[string]any{"found": false}
+	return a
+}
+
+func (s *shell) size(_ context.Context, _ string, words []text.Word) (answer, error) {
+	if len(words) != 1 {
+		return answer{}, exit.Usagef("size wants one key")
+	}
+	start := time.Now()
+	n, err := s.reader().GetSize(words[0].Text)
+	a := answer{elapsed: time.Since(start)}
+	if errors.Is(err, db.ErrNotFound) {
+		return s.notFound(a), nil
+	}
+	a.text, a.object = units.Plural(n, "byte", "bytes"), map[string]any{"found": true, "value_bytes": n}
+	return a, err
 }
 
 // shown is a value for people: on a terminal, the start of a long one.
 func (s *shell) shown(value []byte) string {
 	const most = 2000
+	if n, ok := access.Number(value); ok && s.merger == db.SumInt64 {
+		return string(text.AppendEscaped(nil, value)) + s.console.OutInk().Faint(fmt.Sprintf("  = %d", n))
+	}
 	if len(value) <= most || !s.console.OutTerminal {
 		return string(text.AppendEscaped(nil, value))
 	}
@@ -110,13 +157,38 @@ func (s *shell) delete(ctx context.Context, _ string, words []text.Word) (answer
 	if len(words) != 1 {
 		return answer{}, exit.Usagef("delete wants one key")
 	}
-	batch := s.database.NewBatch()
-	if err := batch.Delete(words[0].Text); err != nil {
+	return s.write(ctx, "deleted", map[string]any{"deleted": 1}, func(w access.Writer) error { return w.Delete(words[0].Text) })
+}
+
+func (s *shell) deleteRange(ctx context.Context, _ string, words []text.Word) (answer, error) {
+	if len(words) == 0 || len(words) > 2 {
+		return answer{}, exit.Usagef("delete-range wants the first key, and the one before which it ends, or no end")
+	}
+	start, end := words[0].Text, []byte(nil)
+	if len(words) == 2 {
+		end = words[1].Text
+	}
+	if err := access.CheckRange(start, end); err != nil {
 		return answer{}, err
 	}
-	start := time.Now()
-	err := s.database.Apply(ctx, batch)
-	return answer{text: "deleted", object: map[string]any{"deleted": 1}, elapsed: time.Since(start)}, err
+	return s.write(ctx, "deleted", map[string]any{"deleted_range": true}, func(w access.Writer) error { return w.DeleteRange(start, end) })
+}
+
+func (s *shell) merge(ctx context.Context, line string, words []text.Word) (answer, error) {
+	if len(words) < 2 {
+		return answer{}, exit.Usagef("merge wants a key and an operand")
+	}
+	operand, err := text.ValueFrom(line, words[1:])
+	if err == nil {
+		operand, err = access.ParseOperand(s.merger, operand)
+	}
+	if err == nil {
+		err = access.CheckEntry(words[0].Text, operand)
+	}
+	if err != nil {
+		return answer{}, err
+	}
+	return s.write(ctx, "merged", map[string]any{"merged": 1}, func(w access.Writer) error { return w.Merge(words[0].Text, operand) })
 }
 
 // scanRequest is a parsed scan command.
@@ -136,6 +208,9 @@ func parseScan(words []text.Word) (r scanRequest, err error) {
 		switch {
 		case w.Is("reverse"):
 			r.reverse = true
+			continue
+		case w.Is("--keys"):
+			r.bounds.KeysOnly = true
 			continue
 		case !w.Is("from") && !w.Is("to") && !w.Is("limit"):
 			if r.bounds.Prefix != nil {
@@ -168,7 +243,7 @@ func (s *shell) scan(ctx context.Context, _ string, words []text.Word) (answer, 
 		return answer{}, err
 	}
 	start := time.Now()
-	it, err := s.database.NewIterator(&request.bounds)
+	it, err := s.reader().NewIterator(&request.bounds)
 	if err != nil {
 		return answer{}, err
 	}
@@ -186,11 +261,18 @@ func (s *shell) scan(ctx context.Context, _ string, words []text.Word) (answer, 
 		if s.console.JSON {
 			entry := map[string]any{}
 			text.JSONFields(entry, "key", key)
-			text.JSONFields(entry, "value", value)
+			if !request.bounds.KeysOnly {
+				text.JSONFields(entry, "value", value)
+			}
+			addUntil(entry, it.Until())
 			entries = append(entries, entry)
-		} else {
-			fmt.Fprintf(&b, "%s  %s\n", i.Accent(text.Quote(key)), s.shown(value))
+			return true, nil
 		}
+		b.WriteString(i.Accent(text.Quote(key)))
+		if !request.bounds.KeysOnly {
+			b.WriteString("  " + s.shown(value))
+		}
+		b.WriteString(s.untilText(it.Until()) + "\n")
 		return true, nil
 	})
 	a := answer{elapsed: time.Since(start), object: map[string]any{"entries": entries, "more": more}}
@@ -222,12 +304,28 @@ func (s *shell) clear(ctx context.Context, _ string, words []text.Word) (answer,
 	if !s.confirm("delete every entry of this database? yes or no: ") {
 		return answer{text: "nothing was deleted", object: map[string]any{"deleted": 0}, untimed: true}, nil
 	}
-	start := time.Now()
-	n, err := deleteAll(ctx, s.database)
-	if err == nil {
-		err = s.database.Compact(ctx, nil, nil)
+	n, err := countKeys(ctx, s.reader())
+	if err != nil {
+		return answer{}, err
 	}
-	return answer{text: units.Plural(n, "entry", "entries") + " deleted", object: map[string]any{"deleted": n}, elapsed: time.Since(start)}, err
+	a, err := s.write(ctx, units.Plural(n, "entry", "entries")+" deleted", map[string]any{"deleted": n},
+		func(w access.Writer) error { return w.DeleteRange(nil, nil) })
+	if err == nil && s.tx == nil {
+		start := time.Now()
+		err = s.database.Compact(ctx, nil, nil)
+		a.elapsed += time.Since(start)
+	}
+	return a, err
+}
+
+func countKeys(ctx context.Context, r access.Reader) (n int64, err error) {
+	it, err := r.NewIterator(&db.IterOptions{KeysOnly: true, NoCacheFill: true})
+	if err != nil {
+		return 0, err
+	}
+	defer it.Close()
+	err = access.Walk(ctx, it, false, func([]byte, []byte) (bool, error) { n++; return true, nil })
+	return n, err
 }
 
 // confirm asks a question; only yes is yes.
@@ -237,36 +335,6 @@ func (s *shell) confirm(question string) bool {
 	}
 	reply, err := s.input.read(question)
 	return err == nil && (strings.EqualFold(strings.TrimSpace(reply), "yes") || strings.EqualFold(strings.TrimSpace(reply), "y"))
-}
-
-// clearBatchEntries bounds the memory that clear needs.
-const clearBatchEntries = 2000
-
-// deleteAll deletes the entries of one instant, in batches of a bounded size.
-func deleteAll(ctx context.Context, database *db.DB) (n int64, err error) {
-	it, err := database.NewIterator(nil)
-	if err != nil {
-		return 0, err
-	}
-	defer it.Close()
-	batch := database.NewBatch()
-	err = access.Walk(ctx, it, false, func(key, _ []byte) (bool, error) {
-		if err := batch.Delete(key); err != nil {
-			return false, err
-		}
-		if batch.Len() < clearBatchEntries {
-			return true, nil
-		}
-		n += int64(batch.Len())
-		err := database.Apply(ctx, batch, db.NoSync)
-		batch.Reset()
-		return true, err
-	})
-	if err != nil {
-		return n, err
-	}
-	n += int64(batch.Len())
-	return n, database.Apply(ctx, batch, db.Sync)
 }
 
 func (s *shell) help(context.Context, string, []text.Word) (answer, error) {

@@ -27,7 +27,7 @@ func TestShellCompletion(t *testing.T) {
 		line string
 		want []string
 	}{
-		{"s", []string{"set ", "scan ", "stats "}},
+		{"s", []string{"set ", "size ", "scan ", "stats "}},
 		{"sca", []string{"scan "}},
 		{"x", nil},
 		{"get fruit/", []string{"get fruit/apple", "get fruit/plum"}},

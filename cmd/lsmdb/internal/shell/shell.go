@@ -4,6 +4,7 @@ package shell
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -25,12 +26,16 @@ import (
 type shell struct {
 	console  *console.Console
 	database *db.DB
+	merger   *db.Merger // of the database; nil: none
+	tx       *db.Tx     // the open transaction; nil: none
 	input    lineSource
 	failed   bool // a command went wrong; tells scripts
 
-	noHistory bool
-	noSync    bool
-	readOnly  bool
+	mergerName  string // --merger
+	compression access.Compression
+	noHistory   bool
+	noSync      bool
+	readOnly    bool
 }
 
 // New makes the subcommand.
@@ -39,10 +44,15 @@ func New(c *console.Console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "shell [DIR]",
 		Short: "Work with a database interactively",
-		Long: `Work with a database interactively: put, get, delete, scan, stats, clear, help, exit.
-Each answer shows how long the database took, in microseconds. The database is
-created if DIR does not exist; without DIR it lives in memory and is gone at the
-end.
+		Long: `Work with a database interactively: put, get, delete, scan and more; help lists
+all commands. Each answer shows how long the database took, in microseconds. The
+database is created if DIR does not exist; without DIR it lives in memory and is
+gone at the end.
+
+begin begins a transaction, and the prompt says so: what follows is seen in it and
+nowhere else, until commit stores all of it, or rollback nothing. If what it read
+was changed meanwhile, commit fails and names the key. "outside put KEY VALUE" is
+somebody else's write, to see that.
 
 On a terminal there are line editing, completion (Tab) and a history, which is
 kept in the user's state directory unless --no-history is given. Elsewhere lines
@@ -60,6 +70,8 @@ escapes \\ \t \n \r \xHH \" hold everywhere, and results use them.
 			return s.run(cmd.Context(), args)
 		},
 	}
+	cmd.Flags().StringVar(&s.mergerName, "merger", "", access.MergerHelp)
+	s.compression.AddFlag(cmd)
 	cmd.Flags().BoolVar(&s.noHistory, "no-history", false, "neither read nor keep the history of lines")
 	cmd.Flags().BoolVar(&s.noSync, "no-sync", false, "writes do not wait for the disk")
 	cmd.Flags().BoolVar(&s.readOnly, "read-only", false, "write nothing to DIR")
@@ -96,6 +108,7 @@ func (s *shell) run(ctx context.Context, args []string) (err error) {
 		s.input = newPlainLines(stopped, s.console.In)
 	}
 	err = s.loop(ctx)
+	s.abandon()
 	if closeErr := s.input.close(); closeErr != nil {
 		s.console.Notef("%s\n", s.console.ErrInk().Faint("the history is not kept: "+closeErr.Error()))
 	}
@@ -106,16 +119,31 @@ func (s *shell) run(ctx context.Context, args []string) (err error) {
 }
 
 func (s *shell) open(args []string) (*db.DB, error) {
-	durable := func(o *db.Options) { o.Durability = access.Durability(s.noSync) }
+	var err error
+	if s.merger, err = access.CheckMerger(s.mergerName); err != nil {
+		return nil, err
+	}
+	compression, err := s.compression.Option()
+	if err != nil {
+		return nil, err
+	}
+	tune := func(o *db.Options) {
+		o.Durability, o.Merger, o.Compression = access.Durability(s.noSync), s.merger, compression
+	}
+	how := access.Creating
 	switch {
 	case len(args) == 0 && s.readOnly:
 		return nil, exit.Usagef("--read-only needs a DIR")
 	case len(args) == 0:
-		return db.Open("", &db.Options{InMemory: true, MemtableBytes: s.console.MemtableBytes, Logger: s.console.Logger()})
+		return db.Open("", &db.Options{InMemory: true, MemtableBytes: s.console.MemtableBytes, Logger: s.console.Logger(), Merger: s.merger})
 	case s.readOnly:
-		return access.Open(s.console, args[0], access.Reading, durable)
+		how = access.Reading
 	}
-	return access.Open(s.console, args[0], access.Creating, durable)
+	database, err := access.Open(s.console, args[0], how, tune)
+	if err == nil && s.merger == nil {
+		_, s.merger = access.RecordedMerger(args[0])
+	}
+	return database, err
 }
 
 func (s *shell) welcome(args []string) {
@@ -131,7 +159,7 @@ func (s *shell) welcome(args []string) {
 // loop reads and executes lines until the input ends.
 func (s *shell) loop(ctx context.Context) error {
 	for {
-		line, err := s.input.read("lsmdb> ")
+		line, err := s.input.read(s.prompt())
 		switch {
 		case errors.Is(err, errAborted):
 			s.console.Printf("%s\n", s.console.OutInk().Faint("exit or Ctrl-D ends the shell"))
@@ -151,6 +179,13 @@ func (s *shell) loop(ctx context.Context) error {
 	}
 }
 
+func (s *shell) prompt() string {
+	if s.tx != nil {
+		return "lsmdb, in a transaction> "
+	}
+	return "lsmdb> "
+}
+
 // execute runs one line; an interrupt ends the command and not the shell. It
 // returns false when the shell is to end.
 func (s *shell) execute(ctx context.Context, line string) (more bool) {
@@ -168,7 +203,7 @@ func (s *shell) execute(ctx context.Context, line string) (more bool) {
 		case words[0].Is("exit") || words[0].Is("quit"):
 			return false
 		case command == nil:
-			err = exit.Usagef("no command %s; help lists them", text.Quote(words[0].Text))
+			err = errNoCommand(words[0])
 		default:
 			answer, err = command.run(s, ctx, line, words[1:])
 		}
@@ -179,6 +214,19 @@ func (s *shell) execute(ctx context.Context, line string) (more bool) {
 	}
 	s.show(words[0], answer)
 	return true
+}
+
+// errNoCommand is the error for a word that is no command, and proposes the nearest.
+func errNoCommand(word text.Word) error {
+	names := &cobra.Command{Use: "shell", SuggestionsMinimumDistance: 2}
+	for _, name := range shellCommandNames() {
+		names.AddCommand(&cobra.Command{Use: name, Run: func(*cobra.Command, []string) {}})
+	}
+	hint := "help lists them"
+	if close := names.SuggestionsFor(string(word.Text)); len(close) > 0 {
+		hint = fmt.Sprintf("did you mean %s? %s", close[0], hint)
+	}
+	return exit.Usagef("no command %s; %s", text.Quote(word.Text), hint)
 }
 
 // answer is what a command has to say.
@@ -230,7 +278,7 @@ func (s *shell) complete(line string) []string {
 		return lines
 	}
 	command := findShellCommand(name)
-	if command == nil || !command.takesKey || strings.ContainsAny(rest, " \"\\") {
+	if command == nil || !command.actsOnData || strings.ContainsAny(rest, " \"\\") {
 		return nil
 	}
 	return s.completeKey(name, rest)
@@ -238,7 +286,7 @@ func (s *shell) complete(line string) []string {
 
 // completeKey proposes the first keys that begin as the word does.
 func (s *shell) completeKey(name, begun string) []string {
-	it, err := s.database.NewIterator(&db.IterOptions{Prefix: []byte(begun)})
+	it, err := s.database.NewIterator(&db.IterOptions{Prefix: []byte(begun), KeysOnly: true}) // a transaction would count it as read
 	if err != nil {
 		return nil
 	}

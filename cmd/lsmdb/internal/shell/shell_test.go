@@ -22,6 +22,7 @@ func session(t *testing.T, dir string, lines ...string) commandtest.Outcome {
 	}
 	got := commandtest.Execute(t, strings.Join(lines, "\n"), args...)
 	got.Out = regexp.MustCompile(`  \([0-9,]+ µs\)\n`).ReplaceAllString(got.Out, " (time)\n")
+	got.Out = regexp.MustCompile(`Z, in [^ \n]+( |\n)`).ReplaceAllString(got.Out, "Z, TIME$1")
 	return got
 }
 
@@ -59,11 +60,49 @@ func TestShell(t *testing.T) {
 		{"clear, yes", "put a 1\nput b 2\nclear\nyes\nscan", "stored (time)\nstored (time)\ndelete every entry of this database? yes or no:\n2 entries deleted (time)\n0 entries (time)\n", false},
 		{"clear, end of input", "put a 1\nclear", "stored (time)\ndelete every entry of this database? yes or no:\nnothing was deleted\n", false},
 		{"clear with a word", "clear a", "error: clear wants nothing behind it; it deletes everything\n", true},
+		{"delete-range", "put a 1\nput b 2\nput c 3\ndelete-range b c\nscan --keys\ndelete-range \"\"\nscan", strings.Repeat("stored (time)\n", 3) + "deleted (time)\na\nc\n2 entries (time)\ndeleted (time)\n0 entries (time)\n", false},
+		{"delete-range, nonsense", "delete-range\ndelete-range b a\ndelete-range a a\ndelete-range a b c", "error: delete-range wants the first key, and the one before which it ends, or no end\n" +
+			strings.Repeat("error: no key lies between them: START, which is included, must come before END, which is not\n", 2) + "error: delete-range wants the first key, and the one before which it ends, or no end\n", true},
+		{"size", "put a four\nsize a\nput a \"\"\nsize a\nsize b\nsize", "stored (time)\n4 bytes (time)\nstored (time)\n0 bytes (time)\nnot found (time)\nerror: size wants one key\n", true},
+		{"until", "put a one two --until 2200-01-02T03:04:05Z\nput b --until 2200-01-02T03:04:05Z 2\nput c --until\nput c \"--until\"", "stored  until 2200-01-02T03:04:05Z, TIME (time)\nstored  until 2200-01-02T03:04:05Z, TIME (time)\n" +
+			"error: --until wants a word behind it\nstored (time)\n", true},
+		{"until, shown", "put a 1 --until 2200-01-02T03:04:05Z\nput b 2\nget a\nscan\nscan --keys", "stored  until 2200-01-02T03:04:05Z, TIME (time)\nstored (time)\n1  until 2200-01-02T03:04:05Z, TIME (time)\n" +
+			"a  1  until 2200-01-02T03:04:05Z, TIME\nb  2\n2 entries (time)\na  until 2200-01-02T03:04:05Z, TIME\nb\n2 entries (time)\n", false},
+		{"until, nonsense", "put a 1 --until soon\nput a 1 --until -5m\nput a --until 5m", "error: --until: \"soon\" is no time: wanted is a time to live (90s, 10m, 36h, 7d), or a time (2030-12-31, \"2030-12-31 18:00\", 2030-12-31T18:00:00Z)\n" +
+			"error: --until: \"-5m\" is over already\nerror: put wants a key and a value\n", true},
+		{"merge without a merger", "merge a 1", "error: nothing says how to merge here: --merger sum, max or append, when it is opened; the database keeps that\n", true},
 		{"key too large", "put " + strings.Repeat("k", 1<<16) + " v", "error: the key is too large: 65,536 bytes; at most 65,535 are allowed\n", true},
 	} {
 		if got := session(t, "", c.in); got.Out != c.want || (got.Code == exit.Failed) != c.failed {
 			t.Errorf("%s: exit code %d, got\n%s\nwant\n%s%s", c.name, got.Code, got.Out, c.want, got.Err)
 		}
+	}
+}
+
+func TestShellMerge(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "db")
+	got := commandtest.Execute(t, "merge n 5\nmerge n -2\nmerge n two\nget n\nbegin\nmerge n 1\nget n\noutside get n\nrollback", "shell", dir, "--merger", "sum")
+	commandtest.Contains(t, got.Out, "merged", "merged", `error: sum wants a whole number of 64 bits, like 5 or -3, not "two"`, `\x03\x00\x00\x00\x00\x00\x00\x00  = 3`, "= 4", "= 3", "rolled back")
+	got = commandtest.Execute(t, "merge n 10\nget n", "shell", dir) // the database knows how
+	commandtest.Contains(t, got.Out, "merged", "= 13")
+	commandtest.Fail(t, exit.Usage, []string{"merges by sum", "--merger max is another one"}, "", "shell", dir, "--merger", "max")
+	commandtest.Fail(t, exit.Usage, []string{`"add"`, "sum, max or append"}, "", "shell", "--merger", "add")
+	got = commandtest.Execute(t, "merge a one two\nmerge a  three\nget a", "shell", "--merger", "append")
+	commandtest.Contains(t, got.Out, "one twothree  (")
+}
+
+func TestShellJSONVocabulary(t *testing.T) {
+	out := commandtest.Execute(t, "put a 1 --until 2200-01-02T03:04:05Z\nget a\nscan --keys\nsize a\ndelete-range a b\nget a\nmerge n 1", "shell", "--json", "--merger", "sum").Out
+	var lines []map[string]any
+	for line := range strings.Lines(out) {
+		lines = append(lines, commandtest.Object(t, line))
+	}
+	if len(lines) != 7 || lines[0]["until"] != "2200-01-02T03:04:05Z" || lines[1]["until"] != "2200-01-02T03:04:05Z" || lines[3]["value_bytes"] != 1.0 ||
+		lines[4]["deleted_range"] != true || lines[5]["found"] != false || lines[6]["merged"] != 1.0 {
+		t.Errorf("got %s", out)
+	}
+	if entry := lines[2]["entries"].([]any)[0].(map[string]any); entry["value"] != nil || entry["until"] != "2200-01-02T03:04:05Z" {
+		t.Errorf("scan --keys: %v", entry)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 type jsonLine struct {
 	line   []byte
 	at     int
-	fields [4]jsonField // in the order of jsonFieldNames
+	fields [5]jsonField // in the order of jsonFieldNames
 }
 
 type jsonField struct {
@@ -23,24 +23,29 @@ type jsonField struct {
 	text    []byte
 }
 
-var jsonFieldNames = [4]string{"key", "key_base64", "value", "value_base64"}
+var jsonFieldNames = [5]string{"key", "key_base64", "value", "value_base64", "until"}
 
 // parseJSONLine reads an entry. Key and value may share the line's memory.
-func parseJSONLine(line []byte) (key, value []byte, err error) {
+func parseJSONLine(line []byte) (e Entry, err error) {
 	if !utf8.Valid(line) {
-		return nil, nil, errors.New("not UTF-8 (binary data belongs into key_base64 and value_base64)")
+		return e, errors.New("not UTF-8 (binary data belongs into key_base64 and value_base64)")
 	}
 	j := jsonLine{line: line}
 	if err := j.object(); err != nil {
-		return nil, nil, err
+		return e, err
 	}
-	if key, err = oneOf("key", j.fields[0], j.fields[1]); err != nil {
-		return nil, nil, err
+	if e.Key, err = oneOf("key", j.fields[0], j.fields[1]); err != nil {
+		return e, err
 	}
-	if value, err = oneOf("value", j.fields[2], j.fields[3]); err != nil {
-		return nil, nil, err
+	if e.Value, err = oneOf("value", j.fields[2], j.fields[3]); err != nil {
+		return e, err
 	}
-	return key, value, nil
+	if until := j.fields[4]; until.present {
+		if e.Until, err = parseUntil(until.text); err != nil {
+			return e, fmt.Errorf("field \"until\": %w", err)
+		}
+	}
+	return e, nil
 }
 
 // oneOf decides between the plain and the base64 form of a field.
@@ -99,7 +104,7 @@ func (j *jsonLine) field() error {
 		j.fields[i] = jsonField{true, text}
 		return err
 	}
-	return fmt.Errorf("unknown field %q (known: key, key_base64, value, value_base64)", name)
+	return fmt.Errorf("unknown field %q (known: key, key_base64, value, value_base64, until)", name)
 }
 
 // accept skips blanks and the byte, if it comes next.

@@ -6,46 +6,66 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 	"unicode/utf8"
 )
 
 // The lines of both formats; the counterpart of AppendJSONLine, parseJSONLine,
 // has a file of its own.
 
-// AppendTSV appends an entry as a line. A brace that would open the line is
-// escaped, so that guessFormat never takes the line for JSON.
-func AppendTSV(dst, key, value []byte) []byte {
-	if len(key) > 0 && key[0] == '{' {
-		dst, key = append(dst, `\x7b`...), key[1:]
+// AppendTSV appends an entry as a line. A brace that would open the line, behind spaces or
+// not, is escaped, so that guessFormat never takes the line for JSON.
+func AppendTSV(dst []byte, e Entry) []byte {
+	if rest := bytes.TrimLeft(e.Key, " "); len(rest) > 0 && rest[0] == '{' {
+		dst = append(append(dst, e.Key[:len(e.Key)-len(rest)]...), `\x7b`...)
+		e.Key = rest[1:]
 	}
-	dst = append(AppendEscaped(dst, key), '\t')
-	return append(AppendEscaped(dst, value), '\n')
+	dst = append(AppendEscaped(dst, e.Key), '\t')
+	dst = AppendEscaped(dst, e.Value)
+	if !e.Until.IsZero() {
+		dst = append(append(dst, '\t'), FormatUntil(e.Until)...)
+	}
+	return append(dst, '\n')
 }
 
 // parseTSV reverses AppendTSV. The line has no line feed.
-func parseTSV(line []byte) (key, value []byte, err error) {
-	line = bytes.TrimSuffix(line, []byte("\r"))
-	left, right, found := bytes.Cut(line, []byte("\t"))
-	if !found {
-		return nil, nil, errors.New("no tab; KEY<TAB>VALUE is expected")
+func parseTSV(line []byte) (e Entry, err error) {
+	columns := bytes.SplitN(bytes.TrimSuffix(line, []byte("\r")), []byte("\t"), 4)
+	switch len(columns) {
+	case 1:
+		return e, errors.New("no tab; KEY<TAB>VALUE is expected")
+	case 2:
+	case 3:
+		if e.Until, err = parseUntil(columns[2]); err != nil {
+			return e, fmt.Errorf("3 columns, and the third, %w; %s", err, columnsWanted)
+		}
+	default:
+		return e, fmt.Errorf("%d columns; %s", bytes.Count(line, []byte("\t"))+1, columnsWanted)
 	}
-	if more := bytes.Count(right, []byte("\t")); more > 0 {
-		return nil, nil, fmt.Errorf("%d columns; KEY<TAB>VALUE is expected, with one tab (a tab inside a key or value is written \\t)", more+2)
+	if e.Key, err = parseEscaped(columns[0]); err != nil {
+		return e, fmt.Errorf("key: %w", err)
 	}
-	if key, err = parseEscaped(left); err != nil {
-		return nil, nil, fmt.Errorf("key: %w", err)
+	if e.Value, err = parseEscaped(columns[1]); err != nil {
+		return e, fmt.Errorf("value: %w", err)
 	}
-	if value, err = parseEscaped(right); err != nil {
-		return nil, nil, fmt.Errorf("value: %w", err)
-	}
-	return key, value, nil
+	return e, nil
 }
 
+const columnsWanted = "KEY<TAB>VALUE is expected, or KEY<TAB>VALUE<TAB>UNTIL (a tab inside a key or value is written \\t)"
+
 // AppendJSONLine appends an entry as a line.
-func AppendJSONLine(dst, key, value []byte) []byte {
-	dst = AppendJSONField(append(dst, '{'), "key", key)
-	dst = AppendJSONField(append(dst, ','), "value", value)
-	return append(dst, "}\n"...)
+func AppendJSONLine(dst []byte, e Entry) []byte {
+	dst = AppendJSONField(append(dst, '{'), "key", e.Key)
+	dst = AppendJSONField(append(dst, ','), "value", e.Value)
+	return append(AppendJSONUntil(dst, e.Until), "}\n"...)
+}
+
+// AppendJSONUntil appends the field for the end of a value, if it ends.
+func AppendJSONUntil(dst []byte, until time.Time) []byte {
+	if until.IsZero() {
+		return dst
+	}
+	return append(append(append(dst, `,"until":"`...), FormatUntil(until)...), '"')
 }
 
 // AppendJSONField appends "name":"text" where p is text, and "name_base64":"..."

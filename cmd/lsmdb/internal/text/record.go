@@ -30,11 +30,13 @@ const FormatHelp = `Formats, one entry per line (empty lines are skipped):
          {"key_base64":"AP8=","value_base64":"3q2+7w=="}
          Every line has exactly one of key and key_base64 and exactly one of
          value and value_base64. The plain fields are text (UTF-8), the base64
-         fields carry any bytes; dump uses them where text would not do.
+         fields carry any bytes; dump uses them where text would not do. A value
+         that ends has "until":"2030-12-31T18:00:00Z" too.
 
   tsv    fruit/apple<TAB>red
-         Exactly one tab. Both sides may use the escapes \\ \t \n \r and \xHH
-         (two hexadecimal digits), all other bytes stand for themselves.
+         One tab, or a second one and when the value ends: 2030-12-31T18:00:00Z.
+         Keys and values may use the escapes \\ \t \n \r and \xHH (two
+         hexadecimal digits), all other bytes stand for themselves.
 
 In both, a carriage return before the line feed and a byte order mark at the
 start are ignored. The encoding is UTF-8; UTF-16 and UTF-32 are refused.`
@@ -99,17 +101,17 @@ func (r *Reader) Malformed(reason error) error { return &MalformedLine{r.Line, r
 // Next returns the next entry; its bytes are valid until the following call. At
 // the end of the input the error is io.EOF; for a line that is no entry it is a
 // *MalformedLine.
-func (r *Reader) Next() (key, value []byte, err error) {
+func (r *Reader) Next() (e Entry, err error) {
 	if !r.begun {
 		r.begun = true
 		if err := SkipMark(r.from, lookBytes); err != nil {
-			return nil, nil, err
+			return e, err
 		}
 	}
 	for {
 		line, err := r.nextLine()
 		if err != nil {
-			return nil, nil, err
+			return e, err
 		}
 		if len(bytes.TrimRight(line, " \r")) == 0 {
 			continue
@@ -118,17 +120,17 @@ func (r *Reader) Next() (key, value []byte, err error) {
 			r.format = guessFormat(line)
 		}
 		if bytes.HasPrefix(line, []byte(byteOrderMark)) {
-			return nil, nil, r.Malformed(errMark)
+			return e, r.Malformed(errMark)
 		}
 		if r.format == TSV {
-			key, value, err = parseTSV(line)
+			e, err = parseTSV(line)
 		} else {
-			key, value, err = parseJSONLine(line)
+			e, err = parseJSONLine(line)
 		}
 		if err != nil {
-			return nil, nil, r.Malformed(err)
+			err = r.Malformed(err)
 		}
-		return key, value, nil
+		return e, err
 	}
 }
 
@@ -181,11 +183,11 @@ func NewWriter(to io.Writer, format Format) *Writer {
 }
 
 // Write writes an entry.
-func (w *Writer) Write(key, value []byte) error {
+func (w *Writer) Write(e Entry) error {
 	if w.format == TSV {
-		w.line = AppendTSV(w.line[:0], key, value)
+		w.line = AppendTSV(w.line[:0], e)
 	} else {
-		w.line = AppendJSONLine(w.line[:0], key, value)
+		w.line = AppendJSONLine(w.line[:0], e)
 	}
 	_, err := w.to.Write(w.line)
 	return err

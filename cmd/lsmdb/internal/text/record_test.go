@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 	"unicode/utf8"
 )
 
@@ -17,14 +19,18 @@ import (
 // nil for io.EOF.
 func readAll(r *Reader) (entries []string, err error) {
 	for {
-		key, value, err := r.Next()
+		e, err := r.Next()
 		if err == io.EOF {
 			return entries, nil
 		}
 		if err != nil {
 			return entries, err
 		}
-		entries = append(entries, fmt.Sprintf("%s=%s", key, value))
+		entry := fmt.Sprintf("%s=%s", e.Key, e.Value)
+		if !e.Until.IsZero() {
+			entry += "@" + FormatUntil(e.Until)
+		}
+		entries = append(entries, entry)
 	}
 }
 
@@ -44,7 +50,11 @@ func TestReadRecords(t *testing.T) {
 		{"empty key and value", "\t\n", "", "=", 0, ""},
 		{"escapes", `a\tb` + "\t" + `c\\d\x41\n` + "\n", TSV, "a\tb=c\\dA\n", 0, ""},
 		{"no tab", "a\tb\nno tab\n", "", "a=b", 2, "no tab; KEY<TAB>VALUE is expected"},
-		{"two tabs", "a\tb\tc\n", "", "", 1, "3 columns; KEY<TAB>VALUE is expected"},
+		{"two tabs", "a\tb\tc\n", "", "", 1, `3 columns, and the third, "c" is no time like 2030-12-31T18:00:00Z; KEY<TAB>VALUE is expected, or KEY<TAB>VALUE<TAB>UNTIL`},
+		{"three tabs", "a\tb\tc\td\n", "", "", 1, "4 columns; KEY<TAB>VALUE is expected"},
+		{"an end", "a\tb\t2030-12-31T18:00:00.000000001+01:00\r\nc\td\n", "", "a=b@2030-12-31T17:00:00.000000001Z c=d", 0, ""},
+		{"no end", "a\tb\t\n", "", "", 1, `the third, "" is no time`},
+		{"the zero time", "a\tb\t0001-01-01T00:00:00Z\n", "", "", 1, "is no time"},
 		{"mark", "\ufeffa\tb\r\n", "", "a=b", 0, ""},
 		{"mark before json", "\ufeff{\"key\":\"a\",\"value\":\"b\"}", "", "a=b", 0, ""},
 		{"mark before json of a known format", "\ufeff\n{\"key\":\"a\",\"value\":\"b\"}", JSONLines, "a=b", 0, ""},
@@ -60,6 +70,9 @@ func TestReadRecords(t *testing.T) {
 		{"json with windows lines", "{\"key\":\"a\",\"value\":\"b\"}\r\n", "", "a=b", 0, ""},
 		{"json in tsv", `{"key":"a"}` + "\tb", TSV, `{"key":"a"}=b`, 0, ""},
 		{"tsv in json", "a\tb\n", JSONLines, "", 1, "an object, {...}, is wanted"},
+		{"json with an end", `{"until":"1969-12-31T23:59:59.999999999Z","key":"a","value":"b"}` + "\n" + `{"key":"c","value":"d"}`, "", "a=b@1969-12-31T23:59:59.999999999Z c=d", 0, ""},
+		{"json with a bad end", `{"key":"a","value":"b","until":"tomorrow"}`, "", "", 1, `field "until": "tomorrow" is no time`},
+		{"json with two ends", `{"key":"a","value":"b","until":"2030-12-31T18:00:00Z","until":"2030-12-31T18:00:00Z"}`, "", "", 1, `"until" is there twice`},
 		{"no value", `{"key":"a"}`, "", "", 1, `neither "value" nor "value_base64"`},
 		{"no key", `{"value":"a"}`, "", "", 1, `neither "key" nor "key_base64"`},
 		{"both keys", `{"key":"a","key_base64":"YQ==","value":""}`, "", "", 1, `both "key" and "key_base64"`},
@@ -124,30 +137,37 @@ func TestReadError(t *testing.T) {
 	}
 }
 
+func same(a, b Entry) bool {
+	return bytes.Equal(a.Key, b.Key) && bytes.Equal(a.Value, b.Value) && a.Until.Equal(b.Until)
+}
+
 func TestRecordsRoundTrip(t *testing.T) {
 	random := rand.New(rand.NewPCG(2, 2))
 	for _, format := range []Format{JSONLines, TSV} {
 		for range 300 {
-			var keys, values [][]byte
+			var entries []Entry
 			var lines bytes.Buffer
 			w := NewWriter(&lines, format)
 			for range 1 + random.IntN(5) {
-				keys, values = append(keys, randomBytes(random, 30)), append(values, randomBytes(random, 60))
-				if err := w.Write(keys[len(keys)-1], values[len(values)-1]); err != nil {
+				e := Entry{Key: randomBytes(random, 30), Value: randomBytes(random, 60)}
+				if random.IntN(2) == 0 {
+					e.Until = time.Unix(0, int64(random.Uint64()))
+				}
+				entries = append(entries, e)
+				if err := w.Write(e); err != nil {
 					t.Fatal(err)
 				}
 			}
 			if err := w.Flush(); err != nil {
 				t.Fatal(err)
 			}
-			if n := bytes.Count(lines.Bytes(), []byte("\n")); n != len(keys) || !utf8.Valid(lines.Bytes()) {
-				t.Fatalf("%d entries in %d lines, or not UTF-8: %q", len(keys), n, lines.Bytes())
+			if n := bytes.Count(lines.Bytes(), []byte("\n")); n != len(entries) || !utf8.Valid(lines.Bytes()) {
+				t.Fatalf("%d entries in %d lines, or not UTF-8: %q", len(entries), n, lines.Bytes())
 			}
 			r := NewReader(bytes.NewReader(lines.Bytes()), "") // the format is guessed
-			for i := range keys {
-				key, value, err := r.Next()
-				if err != nil || !bytes.Equal(key, keys[i]) || !bytes.Equal(value, values[i]) {
-					t.Fatalf("%s: %q = %q came back as %q = %q, %v; %q", format, keys[i], values[i], key, value, err, lines.Bytes())
+			for _, want := range entries {
+				if got, err := r.Next(); err != nil || !same(got, want) {
+					t.Fatalf("%s: %q came back as %q, %v; %q", format, want, got, err, lines.Bytes())
 				}
 			}
 		}
@@ -165,8 +185,9 @@ func FuzzJSONLine(f *testing.F) {
 		if bytes.ContainsAny(line, "\n") {
 			return
 		}
-		key, value, err := parseJSONLine(line)
+		e, err := parseJSONLine(line)
 		var reference struct {
+			Until       *string
 			Key         *string
 			KeyBase64   *[]byte `json:"key_base64"`
 			Value       *string
@@ -179,25 +200,29 @@ func FuzzJSONLine(f *testing.F) {
 			return
 		}
 		if referenceErr != nil {
-			t.Fatalf("%q accepted as %q = %q; encoding/json says %v", line, key, value, referenceErr)
+			t.Fatalf("%q accepted as %q; encoding/json says %v", line, e, referenceErr)
 		}
 		same := func(got []byte, text *string, encoded *[]byte) bool {
 			return text != nil && encoded == nil && *text == string(got) || text == nil && encoded != nil && bytes.Equal(*encoded, got)
 		}
-		if !same(key, reference.Key, reference.KeyBase64) || !same(value, reference.Value, reference.ValueBase64) {
-			t.Fatalf("%q means %q = %q, in encoding/json %+v", line, key, value, reference)
+		if !same(e.Key, reference.Key, reference.KeyBase64) || !same(e.Value, reference.Value, reference.ValueBase64) || (reference.Until == nil) != e.Until.IsZero() {
+			t.Fatalf("%q means %q, in encoding/json %+v", line, e, reference)
 		}
 	})
 }
 
 func FuzzRecordRoundTrip(f *testing.F) {
-	f.Add([]byte("key"), []byte("value"))
-	f.Add([]byte("{"), []byte("\t\n\r\\\xff\x00"))
-	f.Fuzz(func(t *testing.T, key, value []byte) {
-		for _, line := range [][]byte{AppendTSV(nil, key, value), AppendJSONLine(nil, key, value)} {
-			gotKey, gotValue, err := NewReader(bytes.NewReader(line), "").Next()
-			if err != nil || !bytes.Equal(gotKey, key) || !bytes.Equal(gotValue, value) {
-				t.Fatalf("%q = %q, line %q: got %q = %q, %v", key, value, line, gotKey, gotValue, err)
+	f.Add([]byte("key"), []byte("value"), int64(0))
+	f.Add([]byte("{"), []byte("\t\n\r\\\xff\x00"), int64(math.MaxInt64))
+	f.Add([]byte("  {"), []byte{}, int64(0))
+	f.Fuzz(func(t *testing.T, key, value []byte, until int64) {
+		want := Entry{Key: key, Value: value}
+		if until != 0 {
+			want.Until = time.Unix(0, until)
+		}
+		for _, line := range [][]byte{AppendTSV(nil, want), AppendJSONLine(nil, want)} {
+			if got, err := NewReader(bytes.NewReader(line), "").Next(); err != nil || !same(got, want) {
+				t.Fatalf("%q, line %q: got %q, %v", want, line, got, err)
 			}
 		}
 	})
@@ -216,7 +241,7 @@ func FuzzRecords(f *testing.F) {
 		format := []Format{"", JSONLines, TSV}[form%3]
 		r := NewReader(bytes.NewReader(input), format)
 		for total := 0; ; {
-			key, value, err := r.Next()
+			e, err := r.Next()
 			if err == io.EOF || errors.Is(err, ErrForeign) {
 				return
 			}
@@ -227,14 +252,13 @@ func FuzzRecords(f *testing.F) {
 				}
 				return
 			}
-			if total += len(key) + len(value); total > len(input) {
+			if total += len(e.Key) + len(e.Value); total > len(input) {
 				t.Fatalf("%q yields %d bytes", input, total)
 			}
-			key, value = bytes.Clone(key), bytes.Clone(value)
-			for _, line := range [][]byte{AppendTSV(nil, key, value), AppendJSONLine(nil, key, value)} {
-				againKey, againValue, err := NewReader(bytes.NewReader(line), "").Next()
-				if err != nil || !bytes.Equal(againKey, key) || !bytes.Equal(againValue, value) {
-					t.Fatalf("%q = %q is written as %q and read as %q = %q, %v", key, value, line, againKey, againValue, err)
+			e.Key, e.Value = bytes.Clone(e.Key), bytes.Clone(e.Value)
+			for _, line := range [][]byte{AppendTSV(nil, e), AppendJSONLine(nil, e)} {
+				if again, err := NewReader(bytes.NewReader(line), "").Next(); err != nil || !same(again, e) {
+					t.Fatalf("%q is written as %q and read as %q, %v", e, line, again, err)
 				}
 			}
 		}
@@ -247,7 +271,7 @@ func BenchmarkReadRecords(b *testing.B) {
 			var lines bytes.Buffer
 			w := NewWriter(&lines, format)
 			for i := range 1000 {
-				w.Write(fmt.Appendf(nil, "user%012d", i), bytes.Repeat([]byte("v"), 100))
+				w.Write(Entry{Key: fmt.Appendf(nil, "user%012d", i), Value: bytes.Repeat([]byte("v"), 100)})
 			}
 			w.Flush()
 			b.SetBytes(int64(lines.Len()))
@@ -263,7 +287,7 @@ func BenchmarkReadRecords(b *testing.B) {
 
 func drain(r *Reader) (entries int, err error) {
 	for {
-		if _, _, err := r.Next(); err == io.EOF {
+		if _, err := r.Next(); err == io.EOF {
 			return entries, nil
 		} else if err != nil {
 			return entries, err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Word is one argument of a line in the shell.
@@ -74,6 +75,21 @@ func ValueFrom(line string, words []Word) ([]byte, error) {
 		return nil, fmt.Errorf("something follows the quoted value")
 	}
 	return parseEscaped(bytes.TrimRight([]byte(line[words[0].start:]), " \t"))
+}
+
+// CutFlag takes a flag and the word behind it off the words of a line: from the end, or
+// from the place at. line is then what is left of it; argument is nil without the flag.
+func CutFlag(line string, words []Word, flag string, at int) (string, []Word, []byte, error) {
+	n := len(words)
+	switch {
+	case n > at+1 && words[at].Is(flag):
+		return line, slices.Delete(slices.Clone(words), at, at+2), words[at+1].Text, nil
+	case n > at+1 && words[n-2].Is(flag):
+		return line[:words[n-2].start], words[:n-2], words[n-1].Text, nil
+	case n > at && words[n-1].Is(flag):
+		return line, words, nil, fmt.Errorf("%s wants a word behind it", flag)
+	}
+	return line, words, nil, nil
 }
 
 // Quote writes bytes as SplitWords reads them back, as one word.

@@ -39,7 +39,7 @@ const childCommand = "tour-child"
 // tourOptions are the database's options in both processes: a memtable so small
 // that the whole pipeline has work.
 func tourOptions(c *console.Console) *db.Options {
-	return &db.Options{MemtableBytes: 4 << 20, Logger: c.Logger()}
+	return &db.Options{MemtableBytes: 4 << 20, Merger: db.SumInt64, Logger: c.Logger()}
 }
 
 // NewChild makes the hidden subcommand of the loading process.

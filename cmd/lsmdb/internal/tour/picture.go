@@ -25,6 +25,7 @@ type tourResult struct {
 	StoredBytes  int64              `json:"stored_bytes"`
 	ScanSeconds  float64            `json:"scan_seconds"` // one pass over everything
 	Timings      []*timings         `json:"timings"`
+	More         moreResult         `json:"more"`
 	Metrics      db.Metrics         `json:"metrics"` // of the second process, at the end
 	Seconds      float64            `json:"seconds"`
 }

@@ -56,8 +56,10 @@ value) into a database in a temporary directory, and watch the pipeline do it. T
 loading process is killed in the middle, without warning. The tour reopens the
 database, says what recovery found, checks that every acknowledged file is there
 byte for byte, finishes the load, overwrites and deletes a part, compacts, checks
-everything again against the files on disk, and shows what the tree, the stages and
-the timings look like. It takes less than a minute and leaves nothing behind.
+everything again against the files on disk, measures, shows a transaction, merges, a
+value that ends, a checkpoint and a range delete at work, and what the tree, the
+stages and the timings look like. It takes less than a minute and leaves nothing
+behind.
 
 Any difference ends the tour with exit code 1 and names the key.
 
@@ -97,7 +99,7 @@ func (t *tour) run(ctx context.Context, _ []string) (err error) {
 	}()
 	for _, step := range []func(context.Context) error{
 		func(ctx context.Context) error { return t.gather(ctx, root) },
-		t.load, t.recover, t.check, t.finish, t.change, t.compact, t.verify, t.measure, t.examine,
+		t.load, t.recover, t.check, t.finish, t.change, t.compact, t.verify, t.measure, t.more, t.examine,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -194,6 +196,7 @@ var captions = map[string]string{
 	"compacting": "tables are merged downwards; what is deleted or outdated leaves the disk",
 	"verifying":  "every file against the disk, then one scan over everything",
 	"measuring":  "random reads, reads of absent keys, short scans",
+	"showing":    "load, transaction, merges, checkpoint, a value that ends, range delete",
 }
 
 // frame is the live picture of a step: a bar, its caption, the pipeline, the tree.

@@ -43,7 +43,8 @@ func TestTour(t *testing.T) {
 	out := commandtest.Succeed(t, "", "tour", "--source", root)
 	commandtest.Contains(t, out, "A tour of lsmdb", "✓  1  source    60 files", "✓  2  load", "killed after", "✓  3  recover", "was not closed: replayed",
 		"✓  4  check", "byte for byte", "✓  5  finish", "✓  6  change    12 files overwritten, 6 deleted", "✓  7  compact", "✓  8  verify    all 54 files",
-		"✓  9  measure", "✓ 10  examine", "is sound", "The tree, by level", "The stages and their mailboxes", "writer", "Bytes", "Times", "put, synced", "get, absent key",
+		"✓  9  measure", "✓ 10  more      a sorted load copied 13 files of dir0/; a transaction renamed one; 60 merges counted 1 kind of files", "holds the same 68 entries",
+		"a value ended by itself", "✓ 11  examine", "is sound", "The tree, by level", "The stages and their mailboxes", "writer", "Bytes", "Times", "put, synced", "get, absent key",
 		"Every file was checked")
 	wantEmpty(t, temporary)
 
@@ -133,7 +134,7 @@ func TestTourInterrupted(t *testing.T) {
 	t.Setenv(commandtest.RunAsCommand, "yes")
 	root, _ := tour.SmallTree(t)
 	temporary := temporaries(t)
-	for _, step := range []string{"source", "load", "check", "finish", "compact", "measure"} {
+	for _, step := range []string{"source", "load", "check", "finish", "compact", "measure", "more"} {
 		ctx, cancel := context.WithCancel(t.Context())
 		var out, errOut bytes.Buffer
 		c := &console.Console{In: strings.NewReader(""), Out: cancelOn{&out, step + " ", cancel}, Err: &errOut}
@@ -152,5 +153,5 @@ func TestTourOnTerminal(t *testing.T) {
 	out, shown := commandtest.OnTerminal(t, "", "tour", "--source", root)
 	commandtest.Contains(t, out, "✓", "killed after", "Every file was checked")
 	commandtest.Contains(t, shown, "loading", tour.Captions["loading"], "writer", "recovering", tour.Captions["checking"], tour.Captions["finishing"], tour.Captions["changing"],
-		"compacting", tour.Captions["verifying"], tour.Captions["measuring"], "verifying")
+		"compacting", tour.Captions["verifying"], tour.Captions["measuring"], tour.Captions["showing"], "verifying")
 }

@@ -1,0 +1,89 @@
+package db
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"lsmdb/internal/base"
+	"lsmdb/internal/output"
+	"lsmdb/manifest"
+)
+
+// Load adds everything that sorted yields, in strictly ascending order of keys, as one
+// commit: all of it becomes visible at once, or none. It writes tables instead of the
+// log, so it is several times as fast as batches, and it may be larger than memory. What
+// lies under the same keys is overwritten, like by Put. When Load returns nil, what was
+// loaded survives a power failure.
+//
+// Sorted runs in this goroutine; it may use its slices again for the next pair. A key
+// that does not lie behind the one before is an error that names both; after any error
+// nothing of the input stays. Ctx bounds the time until the tables are handed over.
+// Reads and writes go on meanwhile. Only in the end writers wait, until what was written
+// shortly before is flushed.
+//
+// Errors: those of Put, and the context's.
+func (d *DB) Load(ctx context.Context, sorted iter.Seq2[[]byte, []byte]) error {
+	if sorted == nil {
+		return errors.New("lsmdb: load: there is no input")
+	}
+	if err := d.Flush(ctx); err != nil { // also has the database taken over, which removes unlisted tables
+		return err
+	}
+	tables, err := d.writeSorted(ctx, sorted)
+	if err != nil || len(tables) == 0 {
+		return err
+	}
+	if err := d.Flush(ctx); err != nil {
+		d.directory.RemoveTables(&manifest.Edit{Added: listed(tables)})
+		return err
+	}
+	return d.pipeline.Load(ctx, tables)
+}
+
+// listed returns tables as an edit adds them.
+func listed(tables []*manifest.TableMeta) (added []manifest.AddedTable) {
+	for _, t := range tables {
+		added = append(added, manifest.AddedTable{Meta: t})
+	}
+	return added
+}
+
+// writeSorted writes the input to tables that nothing lists yet.
+func (d *DB) writeSorted(ctx context.Context, sorted iter.Seq2[[]byte, []byte]) (done []*manifest.TableMeta, err error) {
+	limit := d.pipeline.TableLimitBytes()
+	tables := output.NewLoadedTables(d.directory, func(sizeBytes int64, _ []byte) bool { return sizeBytes >= limit })
+	finished := false
+	defer func() {
+		if !finished { // also after a panic of the input
+			err = errors.Join(err, tables.Abort())
+		}
+	}()
+	var key base.InternalKey
+	var last []byte
+	for user, value := range sorted {
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case d.closed.Load():
+			return nil, ErrClosed
+		case last != nil && bytes.Compare(user, last) <= 0:
+			return nil, fmt.Errorf("lsmdb: load: the input is not sorted: %q follows %q", user, last)
+		}
+		if err := base.CheckSizes(len(user), len(value)); err != nil {
+			return nil, err
+		}
+		key = base.AppendInternalKey(key[:0], user, base.MakeTrailer(output.LoadedSeq, base.KindSet))
+		if err := tables.Add(key, value); err != nil {
+			return nil, err
+		}
+		last = append(last[:0], user...)
+		if last == nil {
+			last = []byte{}
+		}
+	}
+	finished = true
+	return tables.Finish()
+}

@@ -1,0 +1,440 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"lsmdb/internal/base"
+	"lsmdb/internal/view"
+	"lsmdb/memtable"
+	"lsmdb/stages"
+)
+
+// Tx is a transaction. It reads the database as it was at Begin, and its own writes over
+// that. Commit makes the writes visible, all at one instant, if nothing that the
+// transaction has read was changed by others since Begin; otherwise it stores nothing and
+// says which key was. So transactions have the effect that they would have one after the
+// other, in the order of their commits: they are serializable. None waits for another one,
+// and nothing is locked.
+//
+// What counts as read: a key that was looked up, found or not; and of an iterator, every
+// key from where it was asked to start to the one it stopped on, this included, be there
+// a value or not. What the transaction's own Put, PutUntil, Delete or DeleteRange answers
+// is no read of the database; after its own Merge it is one.
+//
+// What counts as changed: every write to the key, be it the delete of a key that had no
+// value, or undone since; and a DeleteRange that covers it, though not beyond the last key
+// that exists. A value that ends is no change.
+//
+// A transaction that writes nothing never conflicts, nor does one that reads nothing. Until
+// it ends it keeps what it can see, as a Snapshot does; what it reads and writes is kept in
+// memory. Nothing limits its age. It is used by one goroutine at a time, together with its
+// iterators, and ends with Commit or Discard: then reads, writes and iterators return
+// ErrClosed.
+type Tx struct {
+	base  Snapshot // what there was at Begin
+	shown *Snapshot
+	ended bool
+	err   error // of the first write that was refused
+	*txSpace
+
+	// A view has its original and a prefix, and nothing else; see In.
+	of     *Tx
+	prefix []byte
+}
+
+// txSpace is what transactions pass on to later ones.
+type txSpace struct {
+	commit *stages.Commit // with the own writes
+	reads  view.Reads
+	whole  []byte // the key of a view in hand
+
+	// Own writes are sorted when something is read: those that only write never need it.
+	sorted  []*memtable.Memtable // newest first
+	through int                  // bytes of the commit's operations that are in there
+	newest  base.Seq             // of these; 0: there are none
+	walked  int                  // iterators that may still look at them
+	spare   *memtable.Memtable   // of another transaction, to be used again; may be nil
+}
+
+const (
+	leastOwnBytes  = 4 << 10 // of the first memtable of own writes; each further one is larger
+	mostOwnBytes   = 4 << 20
+	pooledOwnBytes = 64 << 10
+)
+
+var txSpaces = sync.Pool{New: func() any { return new(txSpace) }}
+
+// Begin begins a transaction of what is visible now. It must be ended by Commit or
+// Discard; Update does all of that. Errors: ErrClosed, and ErrReadOnly for a database that
+// was opened so.
+func (d *DB) Begin() (*Tx, error) {
+	if err := d.writable(); err != nil {
+		return nil, err
+	}
+	tx := &Tx{txSpace: txSpaces.Get().(*txSpace)}
+	tx.base.db, tx.base.held = d, d.pipeline.Begin()
+	tx.base.at = tx.base.held.At()
+	tx.commit = d.takeCommit()
+	return tx, nil
+}
+
+// View calls fn with a snapshot of what is visible now, and closes it when fn returns or
+// panics. It returns fn's error unchanged. Fn may read for as long as it likes; nobody
+// waits for it.
+func (d *DB) View(fn func(*Snapshot) error) error {
+	s, err := d.NewSnapshot()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return fn(s)
+}
+
+// Update runs fn in a transaction and commits it. After a conflict it does so again, in a
+// new transaction, until ctx ends; so fn may be called several times, and must do nothing
+// that cannot be done twice. Nothing of a failed run stays.
+//
+// An error of fn discards the transaction and is returned unchanged, as is an error of the
+// commit that is no conflict: see Tx.Commit. When ctx ends, errors.Is finds its error and,
+// after a conflict, ErrConflict. A panic of fn passes through, and the transaction is
+// discarded. Fn must neither commit the transaction nor use it later.
+//
+// A transaction that reads much and takes long may meet a conflict each time, while others
+// write what it reads. They get on with it: of those that conflict, one always commits.
+func (d *DB) Update(ctx context.Context, fn func(*Tx) error, w ...Durability) error {
+	if ctx == nil {
+		return errNilContext
+	}
+	var conflict error
+	for ctx.Err() == nil {
+		again, err := d.update(ctx, fn, w)
+		if !again {
+			return err
+		}
+		conflict = err
+	}
+	if conflict != nil {
+		return fmt.Errorf("%w after a conflict: %w", ctx.Err(), conflict)
+	}
+	return ctx.Err()
+}
+
+// update runs fn once. With again, the commit met a conflict.
+func (d *DB) update(ctx context.Context, fn func(*Tx) error, w []Durability) (again bool, err error) {
+	tx, err := d.Begin()
+	if err != nil {
+		return false, err
+	}
+	defer tx.Discard()
+	if err := fn(tx); err != nil {
+		return false, err
+	}
+	err = tx.Commit(ctx, w...)
+	return errors.Is(err, ErrConflict), err
+}
+
+// In returns the same transaction as it is seen from a keyspace: keys are those of k,
+// whatever keyspace tx is seen from. Ending either ends both.
+func (tx *Tx) In(k *Keyspace) *Tx { return &Tx{of: tx.original(), prefix: k.prefix} }
+
+// original returns the transaction that was begun.
+func (tx *Tx) original() *Tx {
+	if tx.of != nil {
+		return tx.of
+	}
+	return tx
+}
+
+// Get returns a copy of the value of key, or ErrNotFound: what the transaction's own
+// writes make of what there was at Begin.
+func (tx *Tx) Get(key []byte) ([]byte, error) { return tx.AppendValue(nil, key) }
+
+// AppendValue appends the value of key to dst; see DB.AppendValue and Tx.Get.
+func (tx *Tx) AppendValue(dst, key []byte) ([]byte, error) {
+	r, o, key, err := tx.read(key)
+	if err != nil {
+		return dst, err
+	}
+	return appendValue(dst, r, o.at(), key)
+}
+
+// Has reports whether key has a value; see Tx.Get.
+func (tx *Tx) Has(key []byte) (bool, error) {
+	r, o, key, err := tx.read(key)
+	if err != nil {
+		return false, err
+	}
+	return has(r, o.at(), key)
+}
+
+// GetSize returns the length of the value of key, or ErrNotFound; see Tx.Get.
+func (tx *Tx) GetSize(key []byte) (int, error) {
+	r, o, key, err := tx.read(key)
+	if err != nil {
+		return 0, err
+	}
+	return getSize(r, o.at(), key)
+}
+
+// NewIterator returns an iterator over the transaction as it is now; what it writes later
+// does not appear. Nothing is read before the first move: see Tx.
+func (tx *Tx) NewIterator(options *IterOptions) (*Iterator, error) {
+	o := tx.original()
+	r, err := o.enter()
+	if err != nil {
+		return nil, err
+	}
+	it, err := newIterator(o.base.db, r, o.at(), tx.prefix, options)
+	it.tx, it.reads = o, o.reads.NewWalk(&it.walk)
+	o.walked++
+	return it, err
+}
+
+// Snapshot shows the database as it was at Begin, without the transaction's own writes.
+// What is read there may be changed by others: it never makes the commit fail. The
+// snapshot ends with the transaction.
+func (tx *Tx) Snapshot() *Snapshot {
+	o := tx.original()
+	if o.shown == nil || o.shown.closed.Load() {
+		o.shown = &Snapshot{db: o.base.db, at: o.base.at}
+		o.shown.closed.Store(o.ended)
+	}
+	if tx != o {
+		return &Snapshot{of: o.shown, prefix: tx.prefix}
+	}
+	return o.shown
+}
+
+// Put stores value under key when the transaction is committed; its own reads see it from
+// now on. Key and value are copied. A write beyond a limit is refused with ErrKeyTooLarge,
+// ErrValueTooLarge or ErrBatchTooLarge, and Commit fails with the same error then.
+func (tx *Tx) Put(key, value []byte) error {
+	o, key, err := tx.begin(key)
+	if err != nil {
+		return err
+	}
+	return o.wrote(o.commit.Put(key, value))
+}
+
+// PutUntil stores value under key until a time; the zero time means that it stays.
+// Otherwise it is like Put.
+func (tx *Tx) PutUntil(key, value []byte, until time.Time) error {
+	if until.IsZero() {
+		return tx.Put(key, value)
+	}
+	o, key, err := tx.begin(key)
+	if err != nil {
+		return err
+	}
+	if o.base.at.Now == 0 { // nothing else that it sees ends
+		o.base.at.Now = o.base.db.published.Now()
+	}
+	return o.wrote(o.commit.PutUntil(key, value, view.Nanoseconds(until)))
+}
+
+// Delete removes key, whether it exists or not. Otherwise it is like Put.
+func (tx *Tx) Delete(key []byte) error {
+	o, key, err := tx.begin(key)
+	if err != nil {
+		return err
+	}
+	return o.wrote(o.commit.Delete(key))
+}
+
+// DeleteRange removes the keys in [start, end), as of the transaction's commit; a nil end
+// is open. Where end is not behind start, it does nothing. Otherwise it is like Put.
+func (tx *Tx) DeleteRange(start, end []byte) error {
+	o := tx.original()
+	if o.ended {
+		return ErrClosed
+	}
+	return o.wrote(o.commit.DeleteRange(rangeIn(tx.prefix, start, end)))
+}
+
+// Merge merges operand onto the value of key with Options.Merger, without which it fails.
+// Otherwise it is like Put.
+func (tx *Tx) Merge(key, operand []byte) error {
+	o, key, err := tx.begin(key)
+	switch {
+	case err != nil:
+		return err
+	case o.base.db.published.Merger == nil:
+		return ErrNoMerger
+	}
+	return o.wrote(o.commit.Merge(key, operand))
+}
+
+// begin returns the original and the whole key, unless the transaction has ended.
+func (tx *Tx) begin(key []byte) (o *Tx, whole []byte, err error) {
+	if o = tx.original(); o.ended {
+		return o, nil, ErrClosed
+	}
+	if len(tx.prefix) > 0 {
+		o.whole = append(append(o.whole[:0], tx.prefix...), key...)
+		key = o.whole
+	}
+	return o, key, nil
+}
+
+// wrote notes the first error.
+func (tx *Tx) wrote(err error) error {
+	if tx.err == nil {
+		tx.err = err
+	}
+	return err
+}
+
+// Commit ends the transaction, whatever it returns, and makes its writes part of the
+// database, all or none. It waits like Apply: until the writes are as durable as w says,
+// and no longer than ctx while they are queued.
+//
+// It returns a *ConflictError, for which errors.Is(err, ErrConflict) holds, if others have
+// changed what the transaction has read. Then nothing was stored, and the whole
+// transaction may be run again: Update does that. A *CorruptionError says that a damaged
+// table does not let it tell. Other errors are those of Apply.
+func (tx *Tx) Commit(ctx context.Context, w ...Durability) error {
+	o := tx.original()
+	if o.ended {
+		return ErrClosed
+	}
+	defer o.Discard()
+	d, c := o.base.db, o.commit
+	switch {
+	case ctx == nil:
+		return errNilContext
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case d.closed.Load():
+		return ErrClosed
+	case o.err != nil:
+		return o.err
+	case c.Len() == 0:
+		return nil
+	}
+	if o.reads.Seal(); o.reads.Empty() {
+		return d.commit(ctx, c, w)
+	}
+	c.Reads, c.Through = &o.reads, o.base.at.Seq
+	for {
+		err := d.pipeline.Look(c)
+		if err == nil {
+			err = d.commit(ctx, c, w)
+		}
+		if !c.CameLate(err) {
+			return err
+		}
+	}
+}
+
+// Discard ends the transaction without a trace, unless it has ended already. It is good
+// to defer it behind Begin.
+func (tx *Tx) Discard() {
+	o := tx.original()
+	if o.ended {
+		return
+	}
+	o.ended = true
+	if o.shown != nil {
+		o.shown.closed.Store(true) // before what it shows may go
+	}
+	o.base.db.pipeline.End(o.base.held)
+	if !o.commit.Abandoned() { // then the Writer will still come across it
+		o.base.db.giveBack(o.commit)
+	}
+	o.recycle()
+	o.txSpace = nil
+}
+
+// recycle leaves the space to another transaction, without what somebody may still
+// look at.
+func (s *txSpace) recycle() {
+	next := txSpace{reads: s.reads, whole: s.whole, spare: s.spare}
+	if n := len(s.sorted); n > 0 && s.walked == 0 {
+		if first := s.sorted[n-1]; !first.Shown() && first.CapacityBytes() <= pooledOwnBytes {
+			next.spare = first
+		}
+	}
+	next.reads.Reset()
+	*s = next
+	txSpaces.Put(s)
+}
+
+// read returns what to search for a key, and to leave then. It notes that the key was
+// read, unless an own write answers.
+func (tx *Tx) read(key []byte) (r view.Reading, o *Tx, whole []byte, err error) {
+	o, whole, err = tx.begin(key)
+	if err == nil {
+		r, err = o.enter()
+	}
+	if err == nil && !o.answers(whole) && len(whole) <= MaxKeyBytes { // nobody can write longer ones
+		o.reads.Add(whole)
+	}
+	return r, o, whole, err
+}
+
+// enter returns what to search, and to leave then.
+func (tx *Tx) enter() (view.Reading, error) {
+	if tx.ended {
+		return view.Reading{}, ErrClosed
+	}
+	tx.sort()
+	r, err := tx.base.enter()
+	return r.Over(tx.sorted), err
+}
+
+// at is the instant that the transaction shows.
+func (tx *Tx) at() view.At {
+	at := tx.base.at
+	at.Own = tx.newest
+	return at
+}
+
+// answers reports whether the own writes say what value key has.
+func (s *txSpace) answers(key []byte) bool {
+	if len(s.sorted) == 0 {
+		return false
+	}
+	hash, cover := base.Hash(key), base.Seq(0)
+	for _, m := range s.sorted {
+		cover = max(cover, m.Covered(key, s.newest))
+		if _, t, ok := m.Get(key, hash, s.newest); ok {
+			return t.Seq() < cover || t.Kind() != base.KindMerge
+		}
+	}
+	return cover > 0
+}
+
+// sort sorts the own writes that are not sorted yet.
+func (s *txSpace) sort() {
+	if s.through == s.commit.Bytes() {
+		return
+	}
+	for op := range s.commit.From(s.through) {
+		s.newest = max(s.newest+1, view.OwnBase)
+		s.room(memtable.FootprintBytes(1, int64(len(op.Key)+len(op.Value)))).Apply(op, s.newest)
+	}
+	s.through = s.commit.Bytes()
+}
+
+// room returns the newest memtable, which has room for so much.
+func (s *txSpace) room(footprint int64) *memtable.Memtable {
+	arenaBytes := int64(leastOwnBytes)
+	if len(s.sorted) > 0 {
+		if s.sorted[0].Fits(footprint) {
+			return s.sorted[0]
+		}
+		arenaBytes = min(4*s.sorted[0].CapacityBytes(), mostOwnBytes)
+	}
+	m := s.spare
+	if arenaBytes = max(arenaBytes, footprint); m != nil && m.CapacityBytes() >= arenaBytes {
+		m, s.spare = m.Renew(), nil
+	} else {
+		m = memtable.New(arenaBytes)
+	}
+	s.sorted = append([]*memtable.Memtable{m}, s.sorted...) // iterators have the slice
+	return m
+}

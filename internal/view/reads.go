@@ -1,0 +1,250 @@
+package view
+
+import (
+	"bytes"
+	"slices"
+	"sort"
+)
+
+// Reads is what a transaction has read of the database: keys, and ranges of keys that it
+// has walked. Whether there was anything does not matter: what was not there is read as
+// well. The zero value is empty. One goroutine at a time uses it; once sealed, any number
+// may ask.
+//
+// A key takes its length and some 50 bytes of memory, however often it is read; a walk
+// takes its two ends, however long it is.
+type Reads struct {
+	keys  map[string]struct{}
+	spans []span // once sealed, ascending, and none touches another
+}
+
+// span is a range of keys [from, to).
+type span struct {
+	from, to []byte
+	endless  bool // there is no to
+}
+
+// Empty reports whether nothing was read.
+func (r *Reads) Empty() bool { return len(r.keys) == 0 && len(r.spans) == 0 }
+
+// Reset forgets everything. It keeps the memory of a few reads.
+func (r *Reads) Reset() {
+	const few = 256
+	if len(r.keys) > few || len(r.spans) > few {
+		*r = Reads{}
+	}
+	clear(r.keys)
+	clear(r.spans)
+	r.spans = r.spans[:0]
+}
+
+// Add adds a key, and copies it.
+func (r *Reads) Add(key []byte) {
+	if r.keys == nil {
+		r.keys = make(map[string]struct{})
+	}
+	if _, known := r.keys[string(key)]; !known {
+		r.keys[string(key)] = struct{}{}
+	}
+}
+
+// Seal ends the reading, so that Has and First can be asked.
+func (r *Reads) Seal() {
+	slices.SortFunc(r.spans, func(a, b span) int { return bytes.Compare(a.from, b.from) })
+	kept := r.spans[:0]
+	for _, s := range r.spans {
+		if n := len(kept); n == 0 || !kept[n-1].touches(s) {
+			kept = append(kept, s)
+		} else if last := &kept[n-1]; s.endless || !last.endless && bytes.Compare(s.to, last.to) > 0 {
+			last.to, last.endless = s.to, s.endless
+		}
+	}
+	r.spans = kept
+}
+
+// Has reports whether a key was read.
+func (r *Reads) Has(key []byte) bool {
+	if _, found := r.keys[string(key)]; found {
+		return true
+	}
+	i := r.firstSpan(key)
+	return i < len(r.spans) && r.spans[i].holds(key)
+}
+
+// firstSpan returns the first range that ends behind key.
+func (r *Reads) firstSpan(key []byte) int {
+	return sort.Search(len(r.spans), func(i int) bool { return r.spans[i].endless || bytes.Compare(r.spans[i].to, key) > 0 })
+}
+
+// First returns the first key in [start, end) that was read; of a walk, where it begins
+// in there. A nil end is open.
+func (r *Reads) First(start, end []byte) (first []byte, found bool) {
+	within := span{start, end, end == nil}
+	if i := r.firstSpan(start); i < len(r.spans) {
+		if first = r.spans[i].from; bytes.Compare(first, start) < 0 {
+			first = start
+		}
+		found = within.holds(first)
+	}
+	for key := range r.keys {
+		if k := []byte(key); within.holds(k) && (!found || bytes.Compare(k, first) < 0) {
+			first, found = k, true
+		}
+	}
+	return first, found
+}
+
+// touches reports whether no key lies between s and t.
+func (s span) touches(t span) bool {
+	return (s.endless || bytes.Compare(s.to, t.from) >= 0) && (t.endless || bytes.Compare(t.to, s.from) >= 0)
+}
+
+// holds reports whether the range contains a key.
+func (s span) holds(key []byte) bool {
+	return bytes.Compare(s.from, key) <= 0 && (s.endless || bytes.Compare(key, s.to) < 0)
+}
+
+// upper is where it ends, nil where it does not.
+func (s span) upper() []byte {
+	if s.endless {
+		return nil
+	}
+	return s.to
+}
+
+// Walk notes what an Iterator reads: from where it was asked to start to the key it
+// stopped on, that key included, or to the end of its range. A move back from a key reads
+// up to, not including, that key. A move that fails may have read all up to the end. Its
+// moves are those of the Iterator.
+type Walk struct {
+	reads        *Reads
+	lower, upper []byte // of the Iterator
+	place        place
+	at           int    // of reads.spans, which one grows; -1: there is none yet
+	mark         []byte // where a move begins
+}
+
+// place is where the iterator of a Walk stands.
+type place int
+
+const (
+	nowhereYet place = iota
+	onKey
+	beforeAll
+	behindAll
+	lost // after an error: Next and Prev do not go on
+)
+
+// NewWalk returns what notes the moves of an iterator.
+func (r *Reads) NewWalk(it *Iterator) *Walk {
+	return &Walk{reads: r, lower: it.lower, upper: it.upper, at: -1}
+}
+
+// First moves to the first key of the range.
+func (w *Walk) First(it *Iterator) bool { return w.forward(it, w.lower, it.First()) }
+
+// SeekGE moves to the first key of the range at or after key.
+func (w *Walk) SeekGE(it *Iterator, key []byte) bool {
+	if bytes.Compare(key, w.lower) < 0 {
+		key = w.lower
+	}
+	w.mark = append(w.mark[:0], key...) // it may be the iterator's own
+	return w.forward(it, w.mark, it.SeekGE(key))
+}
+
+// Last moves to the last key of the range.
+func (w *Walk) Last(it *Iterator) bool {
+	return w.backward(it, span{to: w.upper, endless: w.upper == nil}, it.Last())
+}
+
+// SeekLT moves to the last key of the range before key.
+func (w *Walk) SeekLT(it *Iterator, key []byte) bool {
+	if w.upper != nil && bytes.Compare(key, w.upper) > 0 {
+		key = w.upper
+	}
+	w.mark = append(w.mark[:0], key...)
+	return w.backward(it, span{to: w.mark}, it.SeekLT(key))
+}
+
+// Next moves to the next key.
+func (w *Walk) Next(it *Iterator) bool {
+	switch w.place {
+	case nowhereYet, beforeAll:
+		return w.First(it)
+	case behindAll, lost:
+		return it.Next()
+	}
+	w.mark = append(append(w.mark[:0], it.Key()...), 0)
+	return w.forward(it, w.mark, it.Next())
+}
+
+// Prev moves to the previous key.
+func (w *Walk) Prev(it *Iterator) bool {
+	switch w.place {
+	case nowhereYet, behindAll:
+		return w.Last(it)
+	case beforeAll, lost:
+		return it.Prev()
+	}
+	w.mark = append(w.mark[:0], it.Key()...)
+	return w.backward(it, span{to: w.mark}, it.Prev())
+}
+
+// forward notes a move onward from a key, that one included.
+func (w *Walk) forward(it *Iterator, from []byte, stands bool) bool {
+	read := span{from: from, to: w.upper, endless: w.upper == nil}
+	if stands {
+		read.to, read.endless = it.Key(), false
+	}
+	w.stand(it, stands, behindAll)
+	return w.note(read, stands)
+}
+
+// backward notes a move back from the end of read.
+func (w *Walk) backward(it *Iterator, read span, stands bool) bool {
+	if read.from = w.lower; stands {
+		read.from = it.Key()
+	}
+	w.stand(it, stands, beforeAll)
+	w.note(read, false)
+	return stands
+}
+
+// note adds what a move has read to what the moves before have, or else to a range of its
+// own. Through: the end is read as well. It returns that.
+func (w *Walk) note(read span, through bool) bool {
+	c := 1
+	if !read.endless {
+		c = bytes.Compare(read.to, read.from)
+	}
+	if c < 0 || c == 0 && !through {
+		return through // the iterator's range had ended before
+	}
+	if w.at < 0 || !w.reads.spans[w.at].touches(read) {
+		w.at = len(w.reads.spans)
+		w.reads.spans = append(w.reads.spans, span{from: bytes.Clone(read.from), to: bytes.Clone(read.from)})
+	}
+	s := &w.reads.spans[w.at]
+	if bytes.Compare(read.from, s.from) < 0 {
+		s.from = append(s.from[:0], read.from...)
+	}
+	s.endless = s.endless || read.endless
+	if c := bytes.Compare(read.to, s.to); c > 0 || c == 0 && through {
+		s.to = append(s.to[:0], read.to...)
+		if through {
+			s.to = append(s.to, 0)
+		}
+	}
+	return through
+}
+
+func (w *Walk) stand(it *Iterator, stands bool, otherwise place) {
+	switch {
+	case stands:
+		w.place = onKey
+	case it.Err() != nil:
+		w.place = lost
+	default:
+		w.place = otherwise
+	}
+}
