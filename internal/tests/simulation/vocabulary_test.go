@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -9,28 +10,6 @@ import (
 	"lsmdb/internal/base"
 	"lsmdb/internal/tests/fixture"
 )
-
-// more are the calls for which the database has to have a part of its own.
-func (c *simulatedClient) more() (list []action) {
-	if fixture.Whole {
-		list = append(list, action{3, "tick", c.tick})
-	}
-	if fixture.HasTransactions {
-		list = append(list, action{6, "transaction", c.transact})
-	}
-	return list
-}
-
-// lacking says that the database does not have what would be counted.
-func lacking(figure string) bool {
-	switch figure {
-	case "Ticks":
-		return !fixture.Whole
-	case "Committed", "Conflicts":
-		return !fixture.HasTransactions
-	}
-	return false
-}
 
 // tick moves the clock.
 func (c *simulatedClient) tick() {
@@ -43,7 +22,7 @@ func (c *simulatedClient) tick() {
 // transact goes through a transaction, in which others have their turns. What it has read
 // nobody may have changed when it commits.
 func (c *simulatedClient) transact() {
-	tx, err := fixture.Begin(c.w.db)
+	tx, err := c.w.db.Begin()
 	if err != nil {
 		c.refused("begin", err)
 		return
@@ -69,7 +48,7 @@ func (c *simulatedClient) transact() {
 }
 
 // walk reads a few keys. It returns false when that failed.
-func (c *simulatedClient) walk(tx fixture.Tx, m *fixture.Transaction) bool {
+func (c *simulatedClient) walk(tx *db.Tx, m *fixture.Transaction) bool {
 	o := &db.IterOptions{Lower: []byte(c.key())}
 	it, err := tx.NewIterator(o)
 	if err != nil {
@@ -87,7 +66,7 @@ func (c *simulatedClient) walk(tx fixture.Tx, m *fixture.Transaction) bool {
 	return err == nil
 }
 
-func (c *simulatedClient) commit(tx fixture.Tx, m *fixture.Transaction, begun uint64) {
+func (c *simulatedClient) commit(tx *db.Tx, m *fixture.Transaction, begun uint64) {
 	i := c.issue(m.Commit(), c.durability())
 	d := db.NoSync
 	if i.sync {
@@ -97,7 +76,7 @@ func (c *simulatedClient) commit(tx fixture.Tx, m *fixture.Transaction, begun ui
 	if c.w.passing() != nil {
 		return
 	}
-	if fixture.IsConflict(err) {
+	if errors.Is(err, db.ErrConflict) {
 		i.answered, i.removed = true, true
 		c.w.s.met.Conflicts++
 	} else if c.w.settle(i, err, false); err == nil {
@@ -108,7 +87,7 @@ func (c *simulatedClient) commit(tx fixture.Tx, m *fixture.Transaction, begun ui
 		return
 	}
 	c.w.s.history.resolve(c.w)
-	if late := m.Conflicts(c.w.s.history.between(begun, i)); err == nil && late || fixture.IsConflict(err) && !late {
+	if late := m.Conflicts(c.w.s.history.between(begun, i)); err == nil && late || errors.Is(err, db.ErrConflict) && !late {
 		c.w.s.fail(fmt.Errorf("a transaction of %d operations that began at %d: %v, but what it has read was changed: %v", len(m.Commit()), begun, err, late))
 	}
 }
