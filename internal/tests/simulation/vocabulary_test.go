@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"lsmdb/db"
@@ -72,7 +73,7 @@ func (c *simulatedClient) commit(tx *db.Tx, m *fixture.Transaction, begun uint64
 	if i.sync {
 		d = db.Sync
 	}
-	err := tx.Commit(context.Background(), d)
+	err := tx.Commit(&sending{context.Background(), func() { c.w.s.history.last(i) }}, d)
 	if c.w.passing() != nil {
 		return
 	}
@@ -90,6 +91,24 @@ func (c *simulatedClient) commit(tx *db.Tx, m *fixture.Transaction, begun uint64
 	if late := m.Conflicts(c.w.s.history.between(begun, i)); err == nil && late || errors.Is(err, db.ErrConflict) && !late {
 		c.w.s.fail(fmt.Errorf("a transaction of %d operations that began at %d: %v, but what it has read was changed: %v", len(m.Commit()), begun, err, late))
 	}
+}
+
+// sending is the context of a transaction's commit, which asks for Done whenever it has
+// sent the commit to the Writer: perhaps more than once, as the Writer may know too little
+// of what came before.
+type sending struct {
+	context.Context
+	sent func()
+}
+
+func (s *sending) Done() <-chan struct{} {
+	s.sent()
+	return nil
+}
+
+// last makes a commit the last one that was issued.
+func (h *simulatedHistory) last(i *issued) {
+	h.commits = append(slices.DeleteFunc(h.commits, func(c *issued) bool { return c == i }), i)
 }
 
 // between are the commits behind a sequence number and before one of them.
