@@ -58,9 +58,10 @@ func (r *modelRun) transact() {
 	}
 	d, w := r.durability()
 	err = tx.Commit(context.Background(), w...)
-	switch conflict := m.Conflicts(r.h.Commits[begun:]); {
-	case errors.Is(err, db.ErrConflict) != conflict:
-		r.check(fmt.Errorf("commit of %+v: %v, conflict: %v", m, err, conflict))
+	certain, possible := m.Conflicts(r.h.Commits[begun:])
+	switch conflict := errors.Is(err, db.ErrConflict); {
+	case conflict && !possible, !conflict && certain:
+		r.check(fmt.Errorf("commit of %+v: %v, conflict: %v", m, err, certain))
 	case conflict:
 		r.tally.conflicts++
 	case err != nil:

@@ -88,8 +88,9 @@ func (c *simulatedClient) commit(tx *db.Tx, m *fixture.Transaction, begun uint64
 		return
 	}
 	c.w.s.history.resolve(c.w)
-	if late := m.Conflicts(c.w.s.history.between(begun, i)); err == nil && late || errors.Is(err, db.ErrConflict) && !late {
-		c.w.s.fail(fmt.Errorf("a transaction of %d operations that began at %d: %v, but what it has read was changed: %v", len(m.Commit()), begun, err, late))
+	certain, possible := m.Conflicts(c.w.s.history.between(begun, i))
+	if err == nil && certain || errors.Is(err, db.ErrConflict) && !possible {
+		c.w.s.fail(fmt.Errorf("a transaction of %d operations that began at %d: %v, but what it has read was changed: %v", len(m.Commit()), begun, err, certain))
 	}
 }
 
