@@ -193,7 +193,7 @@ var plantedWithoutCrash = []noticed{
 		{"internal/vfs/lock.go", `pathError("lock", name, lock(file, shared))`, "nil"},
 		{"internal/vfs/lock.go", "!(shared && other.shared)", "false"}}}, "./db", "TestLocked"},
 	{plantedBug{"no limit of keys (pebble 1025)", []edit{
-		{"stages/commit.go", "case keyBytes > base.MaxKeyBytes:", "case keyBytes > 100*base.MaxKeyBytes:"}}}, "./db", "TestKeyLimits"},
+		{"internal/base/ops.go", "case keyBytes > MaxKeyBytes:", "case keyBytes > 100*MaxKeyBytes:"}}}, "./db", "TestKeyLimits"},
 	{plantedBug{"lengths believed before they are checked (rocksdb 14993)", []edit{
 		{"sstable/handle.go", "if e.length > maxPayloadBytes+blockTrailerBytes {", "if false {"}}}, "./sstable", "TestHugeClaimsAllocateNothing"},
 	{plantedBug{"a read-only open that writes (rocksdb 10433)", []edit{
@@ -241,7 +241,7 @@ var plantedWithoutCrash = []noticed{
 	{plantedBug{"a batch that two goroutines use", []edit{
 		{"db/batch.go", "if free := b.inUse.CompareAndSwap(false, true); !free", "if free := b.inUse.CompareAndSwap(false, true) || true; !free"}}}, "./db", "TestBatchInUseIsRefused"},
 	{plantedBug{"operations logged that were changed on their way", []edit{
-		{"stages/writer.go", "if err := c.check(); err != nil {", "if err := error(nil); err != nil {"}}}, "./stages", "TestWhatWasChangedOnItsWayIsNotLogged"},
+		{"stages/writer.go", "			err := c.check()\n", "			err := error(nil)\n"}}}, "./stages", "TestWhatWasChangedOnItsWayIsNotLogged"},
 	{plantedBug{"no mark behind the last synced group", []edit{
 		{"stages/writer.go", "if err := w.mark(); err != nil {", "if err := error(nil); err != nil {"}}}, "./stages", "TestMarkProvesTheLastSyncedGroup"},
 }

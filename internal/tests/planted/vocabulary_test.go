@@ -10,7 +10,7 @@ var plantedVocabulary = []noticed{
 	{plantedBug{"a range delete written beyond its table (cockroach 31752)", []edit{
 		{"internal/output/tables.go", "within, t.ranges = within.Clip(nil, next), within.Clip(next, nil)", "t.ranges = within.Clip(next, nil)"}}}, "./internal/tests/model", "TestModel"},
 	{plantedBug{"a range delete that hits older snapshots (cockroach 48320)", []edit{
-		{"internal/output/retention.go", "r.Ranges.Newest(user, r.Readers.end(stripe))", "r.Ranges.Newest(user, base.MaxSeq)"}}}, "./internal/tests/model", "TestModel"},
+		{"internal/output/retention.go", "r.Ranges.Newest(r.user, r.Readers.end(stripe))", "r.Ranges.Newest(r.user, base.MaxSeq)"}}}, "./internal/tests/model", "TestModel"},
 	{plantedBug{"a range delete that an iterator sees before its time", []edit{
 		{"internal/view/covers.go", "c.narrow(l.Window(key, s.seq), s.run)", "c.narrow(l.Window(key, base.MaxSeq), s.run)"}}}, "./internal/tests/model", "TestModel"},
 	{plantedBug{"a batch that ignores its own range deletes (rocksdb 6.8)", []edit{
@@ -41,13 +41,31 @@ var plantedVocabulary = []noticed{
 	{plantedBug{"a value dropped that has not ended for a snapshot", []edit{
 		{"internal/output/readers.go", "	return r.Nows[stripe]\n", "	return r.Nows[len(r.Nows)-1]\n"}}}, "./internal/tests/model", "TestModel"},
 	{plantedBug{"a checkpoint that forgets the time", []edit{
-		{"internal/checkpoint/checkpoint.go", "LastSeq: last, Now: now,", "LastSeq: last, Now: 0 * now,"}}}, "./internal/tests/model", "TestModel"},
+		{"db/checkpoint.go", "Now: d.published.NotBefore(0), Merger", "Now: 0, Merger"}}}, "./internal/tests/model", "TestModel"},
 	{plantedBug{"a checkpoint that forgets the operator", []edit{
-		{"internal/checkpoint/checkpoint.go", ", Merger: source.MergerName}", "}"}}}, "./internal/tests/checkpoint", "TestCopyKnowsTheMerger"},
+		{"db/checkpoint.go", ", Merger: d.merger,", ","}}}, "./internal/tests/checkpoint", "TestCopyKnowsTheMerger"},
 	{plantedBug{"a checkpoint's directory not synced (cockroach 168820)", []edit{
 		{"internal/checkpoint/directory.go", "	err := d.SyncDir(d.dir)\n	if err == nil {\n		err = d.Check()", "	err := error(nil)\n	if err == nil {\n		err = d.Check()"}}}, "./internal/tests/crash", "TestCrashSweep"},
 	{plantedBug{"a checkpoint's files not synced (cockroach 168820)", []edit{
 		{"internal/checkpoint/directory.go", "		err = file.Sync()\n", ""}}}, "./internal/tests/crash", "TestCrashSweep"},
+	{plantedBug{"a seek to nothing that reads nothing (badger 1289)", []edit{
+		{"internal/view/reads.go", "	w.stand(it, stands, behindAll)\n", "	w.stand(it, stands, behindAll)\n	if !stands {\n		return false\n	}\n"}}}, "./internal/tests/model", "TestModel"},
+	{plantedBug{"a walk that reads the keys alone which it shows (badger 409)", []edit{
+		{"internal/view/reads.go", "		read.to, read.endless = it.Key(), false\n", "		read.from, read.to, read.endless = it.Key(), it.Key(), false\n"}}}, "./internal/tests/model", "TestModel"},
+	{plantedBug{"what came between a transaction's look and its turn is not looked at", []edit{
+		{"stages/commit.go", "			conflict = w.recent.Changed(c.Reads, c.Through)\n", "			conflict = nil\n"}}}, "./stages", "TestConflictsWithinAGroup"},
+	{plantedBug{"a transaction that is late without being told", []edit{
+		{"stages/commit.go", "		if c.Through < w.recent.Since() {\n", "		if false {\n"}}}, "./stages", "TestLateCommits"},
+	{plantedBug{"range deletes of others that the Writer does not see", []edit{
+		{"internal/view/recent.go", "		case c.kind != base.KindRangeDelete:\n", "		case true:\n"}}}, "./internal/tests/transactions", "TestConflictsExactly"},
+	{plantedBug{"a load that shows before its tables are listed", []edit{
+		{"stages/writer.go", "w.published.Show(w.next - 1 - w.hidden)", "w.published.Show(w.next - 1)"}}}, "./db", "TestLoadBesideWriters"},
+	{plantedBug{"a load below what is older", []edit{
+		{"compactor/policy.go", "			return max(0, level-1)\n", "			return bottom - 1\n"}}}, "./internal/tests/model", "TestModel"},
+	{plantedBug{"loaded values older than all others", []edit{
+		{"stages/load.go", "		t.Renumber(l.number)\n", "		t.Renumber(1)\n"}}}, "./internal/tests/model", "TestModel"},
+	{plantedBug{"a load beside a compaction of its range", []edit{
+		{"stages/load.go", "		case slices.ContainsFunc(c.running, r.job.Collides):\n", "		case false:\n"}}}, "./db", "TestLoadBesideWriters"},
 	{plantedBug{"tables removed under a checkpoint", []edit{
 		{"internal/view/readers.go", "	s.hold()\n	p.past = append(p.past, s)\n	return s\n", "	s.hold()\n	return s\n"}}}, "./internal/tests/checkpoint", "TestPin"},
 }
