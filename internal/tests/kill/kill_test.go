@@ -37,6 +37,11 @@ const killVariable = "LSMDB_KILL_TEST_CHILD"
 // killWindow bounds the commits that are on their way at the same time.
 const killWindow = 48
 
+// killOptions are those of all processes, for which time stands still.
+func killOptions() db.Options {
+	return fixture.Speaking(db.Options{MemtableBytes: 16 << 10}, fixture.NewClock())
+}
+
 // killCommits draws what process number n writes; parent and child draw the same.
 func killCommits(seed, n uint64) func() (fixture.Commit, db.Durability) {
 	rng := rand.New(rand.NewPCG(seed, n))
@@ -49,11 +54,12 @@ func killCommits(seed, n uint64) func() (fixture.Commit, db.Durability) {
 		var c fixture.Commit
 		for range size {
 			count++
-			o := fixture.Operation{Key: fmt.Sprintf("key%03d", rng.IntN(400)), Delete: rng.IntN(5) == 0}
+			key := rng.IntN(400)
+			o := fixture.Operation{Key: fmt.Sprintf("key%03d", key), Delete: rng.IntN(5) == 0}
 			if !o.Delete {
 				o.Value = fmt.Sprintf("process %d, operation %d %s", n, count, strings.Repeat("v", rng.IntN(10)*rng.IntN(100)))
 			}
-			c = append(c, o)
+			c = append(c, fixture.Varied(rng, o, fmt.Sprintf("key%03d", key+1+rng.IntN(20)), fixture.Epoch.UnixNano()))
 		}
 		return c, db.Durability(rng.IntN(4) / 3) // NoSync for one in four; the others share syncs
 	}
@@ -72,7 +78,8 @@ func TestKill9Child(t *testing.T) {
 		t.Fatal(err)
 	}
 	fmt.Println("opening")
-	d, err := db.Open(dir, &db.Options{MemtableBytes: 16 << 10})
+	options := killOptions()
+	d, err := db.Open(dir, &options)
 	fixture.Must(t, err)
 	fmt.Println("opened")
 	next := killCommits(seed, n)
@@ -205,7 +212,9 @@ type killTally struct {
 // checkKilled opens the database and compares. h becomes what is there.
 func checkKilled(t *testing.T, dir string, h *fixture.History, certain int, readOnly bool, tally *killTally) {
 	t.Helper()
-	d, err := db.Open(dir, &db.Options{MemtableBytes: 16 << 10, ReadOnly: readOnly})
+	options := killOptions()
+	options.ReadOnly = readOnly
+	d, err := db.Open(dir, &options)
 	if readOnly && h.StartAt == 0 && certain == 0 && err != nil {
 		h.Commits = nil
 		return // killed before it had made the database
@@ -213,7 +222,7 @@ func checkKilled(t *testing.T, dir string, h *fixture.History, certain int, read
 	fixture.Must(t, err)
 	m := d.Metrics()
 	promised := h.SequenceAfter(certain)
-	if err := h.Reopened(certain, m.Sequence, fixture.Contents(t, d)); err != nil {
+	if err := h.ReopenedAt(fixture.Epoch.UnixNano(), certain, m.Sequence, fixture.Contents(t, d)); err != nil {
 		t.Error(err)
 	}
 	fixture.Must(t, d.Close())
