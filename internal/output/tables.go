@@ -133,9 +133,6 @@ func (t *Tables) advance(user []byte) error {
 			return err
 		}
 	}
-	if len(t.borders) > 0 && bytes.Equal(t.borders[0], user) {
-		t.borders = t.borders[1:] // behind this entry it would cut its key in two
-	}
 	return t.mayCut(user)
 }
 
