@@ -380,3 +380,21 @@ func TestCounts(t *testing.T) {
 		t.Error("verify --json counts no range delete")
 	}
 }
+
+// Whoever wants no values reads no large ones, not even damaged ones.
+func TestKeysWithoutLargeValues(t *testing.T) {
+	dir := commandtest.FilledDatabase(t, "a", "1", "b", strings.Repeat("value", 20_000), "c", "3")
+	commandtest.Damage(t, commandtest.FileLike(t, dir, "*.sst"), 500)
+	commandtest.Fail(t, exit.Failed, []string{"the database is damaged"}, "", "scan", dir)
+	commandtest.Fail(t, exit.Failed, []string{"the database is damaged"}, "", "get", dir, "b")
+	if got := commandtest.Succeed(t, "", "scan", dir, "-k"); got != "a\nb\nc\n" {
+		t.Errorf("scan -k: %q", got)
+	}
+	if got := commandtest.Succeed(t, "", "scan", dir, "-k", "--count"); got != "3 entries, 3 B in keys\n" {
+		t.Errorf("scan -k --count: %q", got)
+	}
+	if got := commandtest.Succeed(t, "", "get", dir, "b", "--size"); got != "100000\n" {
+		t.Errorf("get --size: %q", got)
+	}
+	commandtest.Contains(t, commandtest.Execute(t, "size b\nscan --keys\nclear\nyes", "shell", dir).Out, "100,000 bytes", "a\nb\nc\n3 entries", "3 entries deleted")
+}
