@@ -1,6 +1,10 @@
 package stages
 
-import "lsmdb/manifest"
+import (
+	"time"
+
+	"lsmdb/manifest"
+)
 
 // Metrics is a picture of the pipeline. Each part is consistent in itself.
 type Metrics struct {
@@ -42,4 +46,32 @@ func (p *Pipeline) Metrics() Metrics {
 		m.Snapshots, m.OldestSnapshot = open, uint64(oldest)
 	}
 	return m
+}
+
+// WriterStats counts the Writer's work.
+type WriterStats struct {
+	Commits, Groups, Operations uint64
+	UserBytes                   uint64 // keys and values
+	LogBytes                    uint64 // written to all segments, without preallocation
+	Syncs, Rotations, Stalls    uint64
+	SyncTime, StallTime         time.Duration
+	Stalled                     bool // waiting for the Flusher right now
+	Segment                     uint64
+	Offset, Durable, Reserved   int64 // in the segment
+}
+
+// count changes the statistics and notes where the WAL stands.
+func (w *Writer) count(change func(*WriterStats)) {
+	w.statsMu.Lock()
+	defer w.statsMu.Unlock()
+	change(&w.stats)
+	w.stats.Segment = w.log.Segment()
+	w.stats.Offset, w.stats.Durable, w.stats.Reserved = w.log.Offset(), w.log.Durable(), w.log.ReservedBytes()
+}
+
+// snapshotStats returns the statistics; any goroutine may call it.
+func (w *Writer) snapshotStats() WriterStats {
+	w.statsMu.Lock()
+	defer w.statsMu.Unlock()
+	return w.stats
 }

@@ -83,18 +83,6 @@ type Writer struct {
 	closed CleanEnd // set when the WAL was finished; read after the Writer ended
 }
 
-// WriterStats counts the Writer's work.
-type WriterStats struct {
-	Commits, Groups, Operations uint64
-	UserBytes                   uint64 // keys and values
-	LogBytes                    uint64 // written to all segments, without preallocation
-	Syncs, Rotations, Stalls    uint64
-	SyncTime, StallTime         time.Duration
-	Stalled                     bool // waiting for the Flusher right now
-	Segment                     uint64
-	Offset, Durable, Reserved   int64 // in the segment
-}
-
 // Sealed is the message that hands a full memtable to the Flusher.
 type Sealed struct {
 	Memtable *memtable.Memtable // nil: nothing to flush, only a waiter to answer
@@ -488,20 +476,4 @@ func (w *Writer) acknowledge(ctx context.Context) error {
 		return nil
 	}
 	return err
-}
-
-// count changes the statistics and notes where the WAL stands.
-func (w *Writer) count(change func(*WriterStats)) {
-	w.statsMu.Lock()
-	defer w.statsMu.Unlock()
-	change(&w.stats)
-	w.stats.Segment = w.log.Segment()
-	w.stats.Offset, w.stats.Durable, w.stats.Reserved = w.log.Offset(), w.log.Durable(), w.log.ReservedBytes()
-}
-
-// snapshotStats returns the statistics; any goroutine may call it.
-func (w *Writer) snapshotStats() WriterStats {
-	w.statsMu.Lock()
-	defer w.statsMu.Unlock()
-	return w.stats
 }

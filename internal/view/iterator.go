@@ -83,7 +83,7 @@ type IteratorOptions struct {
 // caller does not change any more, and leaves. Once closed is true it shows nothing.
 func (r Reading) NewIterator(at At, o IteratorOptions, closed *atomic.Bool) Iterator {
 	defer r.Leave()
-	if at.Now == 0 && slices.ContainsFunc(r.own, (*memtable.Memtable).Expiring) {
+	if len(r.own) > 0 && at.Now == 0 && slices.ContainsFunc(r.own, (*memtable.Memtable).Expiring) {
 		at.Now = r.published.Now()
 	}
 	it := Iterator{

@@ -408,6 +408,9 @@ func TestTakenBack(t *testing.T) {
 		}
 		return tx.Put([]byte("4"), nil)
 	}))
+	if got := get(t, d, "4"); got != "" { // it may have got the answer to what was taken back
+		t.Errorf("the next transaction left %q", got)
+	}
 	fixture.Must(t, d.Close())
 }
 

@@ -2,7 +2,9 @@ package command
 
 import (
 	"context"
+	"errors"
 	"io"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -116,4 +118,107 @@ func (b *backup) tell(name string, c *db.Checkpoint, work *writing) error {
 	}
 	b.console.Notef("wrote %s as of sequence number %s, in %s (%s)\n", units.Size(written), units.Count(c.Seq()), units.Span(elapsed), units.Rate(written, elapsed))
 	return nil
+}
+
+// restore makes a database of a backup.
+type restore struct{ console *console.Console }
+
+func newRestore(c *console.Console) *cobra.Command {
+	r := &restore{console: c}
+	return &cobra.Command{
+		Use:   "restore FILE DIR",
+		Short: "Make a database of what backup wrote",
+		Long: `Make a database in DIR of a backup, or of standard input if FILE is "-". DIR must be
+empty or not exist. Everything is checked, and verified once more when it is in its
+place; if one byte of the backup is not as it was, nothing is restored, and DIR is
+empty or absent as before.
+
+` + exit.Help(exit.OK, exit.Failed, exit.Usage, exit.NoDatabase, exit.Newer, exit.Interrupted),
+		Example: `  lsmdb restore mydata.backup mydata
+  ssh elsewhere lsmdb backup mydata | lsmdb restore - mydata`,
+		Args: console.Arguments(2, 2),
+		RunE: c.Interruptible(r.run),
+	}
+}
+
+func (r *restore) run(ctx context.Context, args []string) error {
+	name, dir := args[0], args[1]
+	if err := checkTarget(dir); err != nil {
+		return err
+	}
+	input, totalBytes, err := openInput(ctx, r.console, name, "a backup")
+	if err != nil {
+		return err
+	}
+	defer input.Close()
+	d := r.console.NewDisplay()
+	from := &progressReader{from: input, display: d, progress: display.Progress{Verb: "restoring", Total: totalBytes, Since: time.Now()}}
+	err = db.Restore(ctx, from, dir)
+	d.Clear()
+	if err != nil {
+		return r.explain(name, err)
+	}
+	read, elapsed := from.progress.Done, time.Since(from.progress.Since)
+	if r.console.JSON {
+		return r.console.PrintJSON(map[string]any{"bytes": read, "seconds": elapsed.Seconds()})
+	}
+	r.console.Printf("restored %s to %s in %s (%s); everything was verified\n", units.Size(read), dir, units.Span(elapsed), units.Rate(read, elapsed))
+	return nil
+}
+
+// explain says that it is the backup that is damaged, and not a database.
+func (r *restore) explain(name string, err error) error {
+	if !errors.Is(err, db.ErrCorrupt) {
+		return err
+	}
+	if name == "-" {
+		name = "standard input"
+	}
+	return &exit.Error{Code: exit.Failed, Cause: err, Sentence: name + " is no backup, or not as it was written: " + exit.Plain(err) + "; nothing was restored"}
+}
+
+// progressReader shows how much of an input was read.
+type progressReader struct {
+	from     io.Reader
+	display  *display.Display
+	progress display.Progress
+}
+
+func (r *progressReader) Read(p []byte) (n int, err error) {
+	n, err = r.from.Read(p)
+	r.progress.Done += int64(n)
+	r.display.Update(func() []string { return []string{r.display.ProgressLine(r.progress)} })
+	return n, err
+}
+
+// openInput opens what is to be read, standard input for "-". What says what the command
+// reads. totalBytes is 0 where the size is not known.
+func openInput(ctx context.Context, c *console.Console, name, what string) (input io.ReadCloser, totalBytes int64, err error) {
+	if name == "-" {
+		if c.InTerminal {
+			c.Notef("reading %s from the terminal; end with Ctrl-D\n", what)
+		}
+		return io.NopCloser(console.NewReader(ctx, c.In)), 0, nil
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+	case info.IsDir():
+		err = exit.Failf(exit.Failed, "%s is a directory; %s is a file", name, what)
+	case info.Mode().IsRegular():
+		return f, info.Size(), nil
+	default: // a named pipe may keep us waiting
+		return struct {
+			io.Reader
+			io.Closer
+		}{console.NewReader(ctx, f), f}, 0, nil
+	}
+	if err != nil {
+		f.Close()
+	}
+	return nil, 0, err
 }

@@ -1,0 +1,53 @@
+package planted
+
+// plantedVocabulary are bugs of range deletes, operands, values that end and checkpoints.
+// Most have been in other systems, whose issues they name; each has a test that must notice.
+var plantedVocabulary = []noticed{
+	{plantedBug{"the end of a range delete outside of its table's bounds (rocksdb 2752)", []edit{
+		{"sstable/properties.go", "	if p.Entries == 0 || base.Compare(largest, p.Largest) > 0 {\n", "	if p.Entries == 0 {\n"}}}, "./internal/tests/model", "TestModel"},
+	{plantedBug{"a table cut within a key that a range delete begins at", []edit{
+		{"internal/output/tables.go", "bytes.Equal(t.borders[0], user) {", "false {"}}}, "./internal/output", "TestBorderAtTheLastKey"},
+	{plantedBug{"a range delete written beyond its table (cockroach 31752)", []edit{
+		{"internal/output/tables.go", "within, t.ranges = within.Clip(nil, next), within.Clip(next, nil)", "t.ranges = within.Clip(next, nil)"}}}, "./internal/tests/model", "TestModel"},
+	{plantedBug{"a range delete that hits older snapshots (cockroach 48320)", []edit{
+		{"internal/output/retention.go", "r.Ranges.Newest(user, r.Readers.end(stripe))", "r.Ranges.Newest(user, base.MaxSeq)"}}}, "./internal/tests/model", "TestModel"},
+	{plantedBug{"a range delete that an iterator sees before its time", []edit{
+		{"internal/view/covers.go", "c.narrow(l.Window(key, s.seq), s.run)", "c.narrow(l.Window(key, base.MaxSeq), s.run)"}}}, "./internal/tests/model", "TestModel"},
+	{plantedBug{"a batch that ignores its own range deletes (rocksdb 6.8)", []edit{
+		{"internal/view/get.go", "	if t.Seq() < l.cover {\n", "	if t.Seq()+8 < l.cover {\n"}}}, "./internal/tests/model", "TestModel"},
+	{plantedBug{"a newer key hidden by an older range delete", []edit{
+		{"internal/view/get.go", "	if t.Seq() < l.cover {\n", "	if l.cover > 0 {\n"}}}, "./internal/tests/model", "TestModel"},
+	{plantedBug{"a leap over what a range delete does not cover", []edit{
+		{"internal/view/covers.go", "	if !c.hid || c.run >= run {\n", "	if !c.hid {\n"}}}, "./internal/view", "TestReadersSeeTheModel"},
+	{plantedBug{"range deletes dropped while deeper levels hold what they cover", []edit{
+		{"internal/output/retention.go", "(stripe > 0 || r.ElideRange == nil || !r.ElideRange(s.Start, s.End))", "stripe > 0"}}}, "./internal/tests/model", "TestModel"},
+	{plantedBug{"operands folded across a snapshot (slatedb 1054)", []edit{
+		{"internal/output/retention.go", "	if !same || stripe != r.stripe {\n", "	if !same {\n"}}}, "./internal/tests/model", "TestModel"},
+	{plantedBug{"an operand folded onto a value that ends", []edit{
+		{"internal/output/retention.go", "			if _, err := r.settle(nil, false, write); err != nil {\n				return err\n			}\n			return write(key, value)\n",
+			"			if folded, err := r.settle(append([]byte{}, value[base.ExpiryBytes:]...), true, write); folded || err != nil {\n				return err\n			}\n			return write(key, value)\n"}}}, "./internal/tests/model", "TestModel"},
+	{plantedBug{"an end of a value that deletes operands (slatedb 1060)", []edit{
+		{"internal/output/retention.go", "		kind = base.KindDelete\n", "		kind, r.operands = base.KindDelete, nil\n"}}}, "./internal/tests/model", "TestModel"},
+	{plantedBug{"a lookup that stops at an operand", []edit{
+		{"internal/view/get.go", "		return l.wanted == nothing\n", "		return true\n"}}}, "./internal/tests/model", "TestModel"},
+	{plantedBug{"an empty operand taken for nothing", []edit{
+		{"internal/output/retention.go", "	if older == nil {\n		older = []byte{} // an empty operand is one, too\n	}\n", ""}}}, "./internal/output", "TestEmptyOperandIsNotNil"},
+	{plantedBug{"the length of what operands are merged onto", []edit{
+		{"internal/view/get.go", "			l.wanted = everything // the length", "			// the length"}}}, "./internal/tests/model", "TestModel"},
+	{plantedBug{"a time that runs back", []edit{
+		{"internal/view/clock.go", "		if now <= seen {\n", "		if now == 0 {\n			return seen\n		} else if now < seen {\n			return now\n		} else if now == seen {\n"}}}, "./internal/tests/model", "TestModel"},
+	{plantedBug{"a time that a close forgets", []edit{
+		{"stages/keeper.go", "	if now := k.now(); now != 0 {\n", "	if now := k.now(); false {\n"}}}, "./internal/tests/model", "TestModel"},
+	{plantedBug{"a value dropped that has not ended for a snapshot", []edit{
+		{"internal/output/readers.go", "	return r.Nows[stripe]\n", "	return r.Nows[len(r.Nows)-1]\n"}}}, "./internal/tests/model", "TestModel"},
+	{plantedBug{"a checkpoint that forgets the time", []edit{
+		{"internal/checkpoint/checkpoint.go", "LastSeq: last, Now: now,", "LastSeq: last, Now: 0 * now,"}}}, "./internal/tests/model", "TestModel"},
+	{plantedBug{"a checkpoint that forgets the operator", []edit{
+		{"internal/checkpoint/checkpoint.go", ", Merger: source.MergerName}", "}"}}}, "./internal/tests/checkpoint", "TestCopyKnowsTheMerger"},
+	{plantedBug{"a checkpoint's directory not synced (cockroach 168820)", []edit{
+		{"internal/checkpoint/directory.go", "	err := d.SyncDir(d.dir)\n	if err == nil {\n		err = d.Check()", "	err := error(nil)\n	if err == nil {\n		err = d.Check()"}}}, "./internal/tests/crash", "TestCrashSweep"},
+	{plantedBug{"a checkpoint's files not synced (cockroach 168820)", []edit{
+		{"internal/checkpoint/directory.go", "		err = file.Sync()\n", ""}}}, "./internal/tests/crash", "TestCrashSweep"},
+	{plantedBug{"tables removed under a checkpoint", []edit{
+		{"internal/view/readers.go", "	s.hold()\n	p.past = append(p.past, s)\n	return s\n", "	s.hold()\n	return s\n"}}}, "./internal/tests/checkpoint", "TestPin"},
+}
