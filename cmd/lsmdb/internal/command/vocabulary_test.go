@@ -95,6 +95,19 @@ func TestDumpCarriesUntil(t *testing.T) {
 	}
 }
 
+// What has ended meanwhile hides what is there, and the load says so.
+func TestLoadOfEnded(t *testing.T) {
+	dir := commandtest.FilledDatabase(t, "a", "old")
+	in := "a\t1\t2001-01-01T00:00:00Z\nb\t2\n"
+	commandtest.Contains(t, commandtest.Succeed(t, in, "load", dir), "loaded 2 entries", "1 of them had ended already")
+	if got := commandtest.Succeed(t, "", "scan", dir); got != "b\t2\n" {
+		t.Errorf("got %q", got)
+	}
+	if v := commandtest.Object(t, commandtest.Succeed(t, in, "load", dir, "--json")); v["ended"] != 1.0 {
+		t.Errorf("got %v", v)
+	}
+}
+
 func TestDeleteRange(t *testing.T) {
 	for _, c := range []struct {
 		args []string
@@ -310,6 +323,9 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 	commandtest.Fail(t, exit.Failed, []string{"is a directory; a backup is a file"}, "", "restore", dir, restored)
 	commandtest.Fail(t, exit.Failed, []string{"no such file"}, "", "restore", file+".not", restored)
+	if v := commandtest.Object(t, commandtest.Succeed(t, "", "restore", file, filepath.Join(t.TempDir(), "db"), "--json")); v["bytes"] != float64(len(stream)) {
+		t.Errorf("restore --json: %v", v)
+	}
 	v := commandtest.Object(t, commandtest.Execute(t, "", "backup", dir, "--json").Err)
 	if v["bytes"] != float64(len(stream)) || v["sequence"] != 7.0 {
 		t.Errorf("got %v", v)

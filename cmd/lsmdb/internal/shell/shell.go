@@ -267,6 +267,13 @@ func (s *shell) fail(err error) {
 
 // complete proposes lines for the one that was begun: commands, then keys.
 func (s *shell) complete(line string) []string {
+	if inner, found := strings.CutPrefix(line, "outside "); found {
+		lines := s.complete(inner)
+		for i := range lines {
+			lines[i] = "outside " + lines[i]
+		}
+		return lines
+	}
 	name, rest, found := strings.Cut(line, " ")
 	if !found {
 		var lines []string
