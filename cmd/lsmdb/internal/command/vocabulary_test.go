@@ -3,6 +3,7 @@ package command_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -179,6 +180,22 @@ func TestMergeMistakes(t *testing.T) {
 	if _, err := os.Stat(missing); !os.IsNotExist(err) {
 		t.Errorf("a directory was made: %v", err)
 	}
+}
+
+// What a program merges by an operator of its own, the command cannot read; the rest it can.
+func TestUnknownMerger(t *testing.T) {
+	dir := commandtest.UnclosedDatabaseWith(t, &db.Options{Merger: &db.Merger{Name: "ours", Merge: db.MaxBytes.Merge}}, func(d *db.DB) error {
+		return errors.Join(d.Put([]byte("a"), []byte("1")), d.Merge([]byte("m"), []byte("x")))
+	})
+	if got := commandtest.Succeed(t, "", "get", dir, "a"); got != "1\n" {
+		t.Errorf("got %q", got)
+	}
+	commandtest.Fail(t, exit.Failed, []string{"an operator that this command does not have", "sum, max and append"}, "", "get", dir, "m")
+	commandtest.Fail(t, exit.Failed, []string{`merges by "ours"`, "does not have"}, "", "merge", dir, "m", "y")
+	commandtest.Fail(t, exit.Usage, []string{"merges by ours", "--merger max is another one"}, "", "merge", dir, "m", "y", "--merger", "max")
+	commandtest.Contains(t, commandtest.Execute(t, "merge m y\nget a", "shell", dir).Out, `merges by "ours"`, "1  (")
+	commandtest.Succeed(t, "", "compact", dir) // and keeps the operands
+	commandtest.Fail(t, exit.Failed, []string{"does not have"}, "", "get", dir, "m")
 }
 
 func TestSizeAndNumber(t *testing.T) {
