@@ -14,9 +14,9 @@ type Iterator struct {
 	table       *Table // nil once closed
 	first, last int    // blocks outside of which nothing of the range lies
 	reader      *blockReader
-	options     struct{ noCacheFill, keysOnly bool }
+	options     struct{ noCacheFill, keysOnly, lazy bool }
 	own         *block // with noCacheFill blocks are decoded into this one
-	stub        *block // with keysOnly this one stands for blocks with large values
+	stub        *block // with keysOnly or lazy this one stands for blocks with large values
 
 	block  *block // nil until one was entered
 	i      int    // its number, or -1
@@ -34,6 +34,7 @@ type Iterator struct {
 type IteratorOptions struct {
 	NoCacheFill    bool // leave the cache as it is, also what it holds: for what reads much of the table once
 	KeysOnly       bool // read no large value that lies in a block of its own: see Iterator.Value
+	Lazy           bool // read such a value only when Value is called, which may fail then: see there
 	ReadAheadBytes int  // longest read when moving forward block by block; 0: one block at a time
 
 	// Only user keys from Lower to Upper, which is excluded, matter: blocks that hold
@@ -55,14 +56,14 @@ func (t *Table) NewIterator(o IteratorOptions) *Iterator {
 // Key that it showed last changes with the next move.
 func (it *Iterator) Reset(t *Table, o *IteratorOptions) {
 	*it = Iterator{table: t, i: -1, last: t.index.count() - 1, key: it.key[:0], reader: it.reader, own: it.own, stub: it.stub}
-	it.options.noCacheFill, it.options.keysOnly = o.NoCacheFill, o.KeysOnly
+	it.options.noCacheFill, it.options.keysOnly, it.options.lazy = o.NoCacheFill, o.KeysOnly, o.Lazy && !o.KeysOnly
 	if cap(it.key) > maxKeptKeyBytes {
 		it.key = nil
 	}
 	if o.NoCacheFill && it.own == nil {
 		it.own = new(block)
 	}
-	if o.KeysOnly && it.stub == nil {
+	if (o.KeysOnly || o.Lazy && t.index.largeValues > 0) && it.stub == nil {
 		it.stub = new(block)
 	}
 	if (o.NoCacheFill || o.ReadAheadBytes > 0) && it.reader == nil {
@@ -131,12 +132,28 @@ func (it *Iterator) Key() base.InternalKey { return it.key }
 
 // Value returns the current value, valid until the next move, and as long as it is
 // held where the iterator fills the cache. With KeysOnly a large value, in a block of its
-// own, is empty but for the time at which it ends, if it does.
+// own, is empty but for the time at which it ends, if it does. With Lazy it is read now:
+// nil means that this failed, and Err tells why.
 func (it *Iterator) Value() []byte {
-	if it.block == nil {
+	if it.block == nil || it.block == it.stub && it.options.lazy && !it.loadLarge() {
 		return nil
 	}
 	return it.block.value(it.entry)
+}
+
+// Expiry returns the time at which the current value ends, one of KindSetExpiring. It
+// reads nothing.
+func (it *Iterator) Expiry() int64 { return base.Until(it.block.value(it.entry)) }
+
+// loadLarge puts the block of a large value in the place of its stub.
+func (it *Iterator) loadLarge() bool {
+	b, err := it.read(it.i)
+	if err != nil {
+		it.err = err
+		return false
+	}
+	it.block = b
+	return true
 }
 
 // Err returns the error that ended the last move, nil if it was the end of the table.
@@ -185,15 +202,20 @@ func (it *Iterator) enter(i int) bool {
 
 // load returns block i, or what stands for it.
 func (it *Iterator) load(i int) (*block, error) {
-	if it.options.keysOnly {
+	if it.stub != nil && (it.options.keysOnly || it.options.lazy) {
 		if _, large := it.table.index.large(i); large {
 			it.table.index.stub(i, it.stub)
-			if it.reader != nil {
+			if it.reader != nil && it.options.keysOnly {
 				it.reader.pass(i)
 			}
 			return it.stub, nil
 		}
 	}
+	return it.read(i)
+}
+
+// read returns block i.
+func (it *Iterator) read(i int) (*block, error) {
 	if it.options.noCacheFill {
 		return it.table.block(i, it.reader, it.own)
 	}

@@ -94,7 +94,7 @@ func (r Reading) NewIterator(at At, o IteratorOptions, closed *atomic.Bool) Iter
 	if len(r.own) > 0 {
 		it.inside.barren.gaps = nil // they say nothing of own writes
 	}
-	it.inside.open(&r, &at, sstable.IteratorOptions{NoCacheFill: o.NoCacheFill, KeysOnly: o.KeysOnly, ReadAheadBytes: ReadAheadBytes, Lower: o.Lower, Upper: o.Upper})
+	it.inside.open(&r, &at, sstable.IteratorOptions{NoCacheFill: o.NoCacheFill, KeysOnly: o.KeysOnly, Lazy: true, ReadAheadBytes: ReadAheadBytes, Lower: o.Lower, Upper: o.Upper})
 	return it
 }
 
@@ -283,9 +283,16 @@ func (it *Iterator) Value() []byte {
 	switch it.position {
 	case forward:
 		if it.until == 0 && !it.keysOnly { // nearly always
-			return it.inside.entries.Value()
+			if value := it.inside.entries.Value(); value != nil {
+				return value
+			}
 		}
-		return it.standing()
+		value := it.standing()
+		if it.err != nil {
+			it.stop(failed)
+			return nil
+		}
+		return value
 	case backward, behind:
 		return it.value
 	}
