@@ -52,9 +52,6 @@ func opening(o db.Options) db.Options {
 
 // vocabulary writes what is neither a put nor a delete.
 func (v *victim) vocabulary(t *testing.T, d *db.DB, durable db.Durability) {
-	if !fixture.Whole {
-		return
-	}
 	soon, late := fixture.Epoch.Add(5*time.Second).UnixNano(), fixture.Epoch.Add(time.Hour).UnixNano()
 	v.apply(t, d, durable, fixture.Operation{Key: "key07", Value: "key08\x00", Range: true})
 	v.apply(t, d, durable, fixture.Operation{Key: "key10", Value: "an operand", Merge: true}, fixture.Operation{Key: "key41", Value: "onto nothing", Merge: true},
@@ -65,9 +62,6 @@ func (v *victim) vocabulary(t *testing.T, d *db.DB, durable db.Durability) {
 
 // load adds a table that was loaded.
 func (v *victim) load(t *testing.T, d *db.DB) {
-	if !fixture.HasLoad {
-		return
-	}
 	c := fixture.Commit{{Key: "key45", Value: "loaded"}, {Key: "key46", Value: "loaded, too"}}.Sorted()
 	fixture.Must(t, c.Load(t.Context(), d))
 	v.note(d, c)

@@ -22,9 +22,6 @@ func (s *scribe) pass(seconds int) {
 
 // load loads keys, of which all or none are there.
 func (s *scribe) load(keys int) {
-	if !fixture.HasLoad {
-		return
-	}
 	var c fixture.Commit
 	for range keys {
 		c = append(c, fixture.Operation{Key: s.key(), Value: s.value()})
@@ -41,10 +38,7 @@ var copies = []string{"/base/copies/linked", "/base/copies/restored"}
 
 // checkpoint makes a checkpoint, and databases of it while others write.
 func (s *scribe) checkpoint() {
-	if !fixture.HasCheckpoints {
-		return
-	}
-	c, err := fixture.NewCheckpoint(s.t.Context(), s.db)
+	c, err := s.db.NewCheckpoint(s.t.Context())
 	s.synced(err)
 	s.copied = len(s.views) - 1
 	s.some(2)

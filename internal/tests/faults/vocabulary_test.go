@@ -16,8 +16,8 @@ const wholeSteps = "vtTKL"
 
 // wholeStep does what one of them stands for.
 func (r *faultRun) wholeStep(ctx context.Context, letter rune) {
-	switch {
-	case letter == 'v' && fixture.Whole:
+	switch letter {
+	case 'v':
 		rng := rand.New(rand.NewPCG(uint64(r.written), 3))
 		for range 8 {
 			c := r.commit(3, 0)
@@ -26,13 +26,13 @@ func (r *faultRun) wholeStep(ctx context.Context, letter rune) {
 			}
 			r.write(c, db.NoSync)
 		}
-	case letter == 't':
+	case 't':
 		r.clock.Set(r.now() + 3*int64(time.Second))
-	case letter == 'T' && fixture.HasTransactions:
+	case 'T':
 		r.transact(ctx)
-	case letter == 'K' && fixture.HasCheckpoints:
+	case 'K':
 		r.checkpoint(ctx)
-	case letter == 'L' && fixture.HasLoad:
+	case 'L':
 		c := r.commit(12, 0).Sorted()
 		r.wrote(c, db.Sync, "Load", c.Load(ctx, r.d))
 	}
@@ -40,7 +40,7 @@ func (r *faultRun) wholeStep(ctx context.Context, letter rune) {
 
 // transact reads a key and writes others; nobody else does.
 func (r *faultRun) transact(ctx context.Context) {
-	tx, err := fixture.Begin(r.d)
+	tx, err := r.d.Begin()
 	if err != nil {
 		r.expected("Begin", err)
 		return
@@ -58,7 +58,7 @@ func (r *faultRun) transact(ctx context.Context) {
 // checkpoint makes one and links it. What is left of a failed link is nothing, and of one
 // that succeeded, also after a power failure, the whole database.
 func (r *faultRun) checkpoint(ctx context.Context) {
-	c, err := fixture.NewCheckpoint(ctx, r.d)
+	c, err := r.d.NewCheckpoint(ctx)
 	if err != nil {
 		r.expected("NewCheckpoint", err)
 		return

@@ -45,15 +45,11 @@ const goldenDir = "testdata/golden-v1"
 
 // goldenVersions lists them.
 func goldenVersions() []goldenVersion {
-	list := []goldenVersion{{name: "golden-v1", commits: goldenCommits, levels: 3}}
-	if fixture.Whole {
-		clock := fixture.NewClock()
-		list = append(list, goldenVersion{
-			name: "golden-v2", commits: wholeCommits, levels: 2, now: clock.UnixNano(), later: clock.UnixNano() + int64(time.Hour),
-			options: fixture.Speaking(db.Options{}, clock),
-		})
-	}
-	return list
+	clock := fixture.NewClock()
+	return []goldenVersion{{name: "golden-v1", commits: goldenCommits, levels: 3}, {
+		name: "golden-v2", commits: wholeCommits, levels: 2, now: clock.UnixNano(), later: clock.UnixNano() + int64(time.Hour),
+		options: fixture.Speaking(db.Options{}, clock),
+	}}
 }
 
 func (g goldenVersion) dir() string { return filepath.Join("testdata", g.name) }

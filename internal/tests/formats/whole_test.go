@@ -38,7 +38,7 @@ func wholeCommits() (rounds [][]fixture.Commit) {
 		commits = append(commits, fixture.Commit{{Key: from, Value: from + "~", Range: true}, {Key: from, Value: "behind it"}, {Key: from, Value: "+", Merge: true}},
 			fixture.Commit{{Key: "user/0150", Value: fmt.Sprintf("user/%04d", 151+round), Range: true}},
 			fixture.Commit{{Key: "large", Value: strings.Repeat(fmt.Sprint(round), 3000)}, {Key: "deleted", Delete: true}})
-		if fixture.HasLoad && round%5 == 1 {
+		if round%5 == 2 {
 			commits = append(commits, fixture.Commit{{Key: "loaded/1", Value: fmt.Sprint(round)}, {Key: fmt.Sprintf("loaded/2/%d", round)}, {Key: "user/0299", Value: "loaded"}}.Sorted())
 		}
 		rounds = append(rounds, commits)

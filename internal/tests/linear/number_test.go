@@ -104,9 +104,6 @@ func (w keyValue) onto(found *image) {
 
 // vary makes of a change now and then a merge, or a range delete of some keys of a group.
 func (c *linearClient) vary(w *keyValue, high int) {
-	if !fixture.Whole {
-		return
-	}
 	switch n := c.rng.IntN(16); {
 	case n < 4 && w.value != 0:
 		w.merge = true
@@ -116,5 +113,34 @@ func (c *linearClient) vary(w *keyValue, high int) {
 }
 
 func linearOptions(o db.Options) db.Options {
-	return fixture.Merging(o, "linear", linearMerge)
+	o.Merger = &db.Merger{Name: "linear", Merge: linearMerge}
+	return o
+}
+
+// wrongVocabulary are bugs of what is neither a put nor a delete.
+var wrongVocabulary = []plant{
+	{"an operand is merged twice", onClose, false, func(p *planter) {
+		p.put(0, db.NoSync)
+		w := keyValue{key: 0, value: p.epoch.run.number(), merge: true}
+		p.writeAs([]keyValue{w, w}[:2-p.unless(1)], []keyValue{w}, db.NoSync, db.NoSync)
+		p.get(p.db(), 0)
+	}},
+	{"an operand overtakes another", onClose, false, func(p *planter) {
+		v, w := keyValue{key: 0, value: p.epoch.run.number(), merge: true}, keyValue{key: 0, value: p.epoch.run.number(), merge: true}
+		p.writeAs([]keyValue{w, v, w}[1-p.unless(1):][:2], []keyValue{w, v}, db.NoSync, db.NoSync)
+		p.get(p.db(), 0)
+	}},
+	{"an operand replaces what it is merged onto", onClose, false, func(p *planter) {
+		p.put(0, db.NoSync)
+		w := keyValue{key: 0, value: p.epoch.run.number(), merge: true}
+		stored := w
+		stored.merge = p.unless(1) == 1
+		p.writeAs([]keyValue{stored}, []keyValue{w}, db.NoSync, db.NoSync)
+		p.get(p.db(), 0)
+	}},
+	{"a range delete misses a key", onClose, false, func(p *planter) {
+		p.write(p.both(), db.NoSync)
+		p.writeAs([]keyValue{{key: 0, to: 1 + p.unless(1)}}, []keyValue{{key: 0, to: 2}}, db.NoSync, db.NoSync)
+		p.scan(p.db(), nil)
+	}},
 }

@@ -305,7 +305,7 @@ var wrongCrashes = []plant{
 // every history impossible that it is part of, and the same history without it is possible.
 func TestLinearizabilityPlanted(t *testing.T) {
 	const times = 3
-	all := slices.Concat(wrongReads, wrongWrites, wrongCrashes)
+	all := slices.Concat(wrongReads, wrongWrites, wrongCrashes, wrongVocabulary)
 	caught := 0
 	for _, bug := range all {
 		t.Run(bug.name, func(t *testing.T) {

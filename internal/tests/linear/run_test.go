@@ -240,12 +240,16 @@ func (e *linearEpoch) keep(operations []porcupine.Operation) {
 // settle says more of the writes without an answer. What a read showed was in the log, and
 // survives a killed process. What nothing ever showed is left out: a place behind the cut of
 // the crash explains as much, and each would double what a check has to try. What was merged
-// shows under other numbers; it is left alone.
+// shows under other numbers, and so does what it was merged onto; that is left alone.
 func settle(operations []porcupine.Operation) []porcupine.Operation {
+	var merged [maxLinearKeys]bool
 	read := map[number]bool{}
 	seen := map[number]bool{0: true} // a deleted key looks like one that never was
 	for _, o := range operations {
 		c := o.Input.(*call)
+		for _, w := range c.writes {
+			merged[w.key] = merged[w.key] || w.merge
+		}
 		for _, found := range c.images {
 			for _, value := range found {
 				seen[value] = true
@@ -255,7 +259,7 @@ func settle(operations []porcupine.Operation) []porcupine.Operation {
 	}
 	return slices.DeleteFunc(operations, func(o porcupine.Operation) bool {
 		c := o.Input.(*call)
-		if c.kind != callWrite || c.crash != noCrash || slices.ContainsFunc(c.writes, func(w keyValue) bool { return w.merge }) {
+		if c.kind != callWrite || c.crash != noCrash || slices.ContainsFunc(c.writes, func(w keyValue) bool { return merged[w.key] }) {
 			return false
 		}
 		if slices.ContainsFunc(c.writes, func(w keyValue) bool { return read[w.value] }) {

@@ -1,6 +1,7 @@
 package metamorphic_test
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -87,11 +88,7 @@ func drawHistories() ([]metamorphic.History, error) {
 	var list []metamorphic.History
 	for i := range uint64(*histories) {
 		seed := *firstHistory + i
-		draw := metamorphic.Generate
-		if fixture.Whole && fixture.HasTransactions && fixture.HasKeyspaces && fixture.HasLoad && fixture.HasCheckpoints {
-			draw = metamorphic.GenerateWhole
-		}
-		list = append(list, draw(seed, *operations, []int{40, 200, 2000}[seed%3]))
+		list = append(list, metamorphic.GenerateWhole(seed, *operations, []int{40, 200, 2000}[seed%3]))
 	}
 	return list, nil
 }
@@ -198,20 +195,22 @@ func (p *files) Open(o *db.Options) (*db.DB, error) {
 }
 
 // OpenCopy implements subject.Copying.
-func (p *files) OpenCopy(c fixture.Checkpoint, n int, o *db.Options) (*db.DB, error) {
+func (p *files) OpenCopy(c *db.Checkpoint, n int, o *db.Options) (*db.DB, func() error, error) {
 	dir, fsys := fmt.Sprintf("%s-checkpoint-%d", p.dir, n), p.fs
-	if p.real || p.disk == nil { // what lies in memory is copied into a real directory
+	remove := func() error { return nil } // a disk in memory has room
+	if p.real || p.disk == nil {          // what lies in memory is copied into a real directory
 		above, err := os.MkdirTemp("", "lsmdb-checkpoint-")
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		defer os.RemoveAll(above)
+		remove = func() error { return os.RemoveAll(above) }
 		dir, fsys = filepath.Join(above, "copy"), vfs.OS
 	}
 	if err := c.Link(dir); err != nil {
-		return nil, err
+		return nil, nil, errors.Join(err, remove())
 	}
-	return db.Open(dir, fixture.On(fsys, *o))
+	d, err := db.Open(dir, fixture.On(fsys, *o))
+	return d, remove, err
 }
 
 func (p *files) Verify() (*db.VerifyReport, error) {

@@ -176,8 +176,9 @@ func (t *modelTx) Commit(Durability) error {
 		return base.ErrClosed
 	}
 	*t.ended = true
+	_, conflict := t.tx.Conflicts(t.model.commits[min(t.begun, len(t.model.commits)):])
 	switch {
-	case t.tx.Conflicts(t.model.commits[min(t.begun, len(t.model.commits)):]):
+	case conflict:
 		return ErrConflict
 	case len(t.tx.Commit()) == 0:
 		return nil

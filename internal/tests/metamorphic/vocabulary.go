@@ -123,7 +123,14 @@ func (s *session) setClock(store Vocabulary, seconds int) error {
 	return nil
 }
 
+// lastKey lies behind all others. While a transaction sees it, a range delete concerns every
+// key, also those behind all that have a value.
+const lastKey = "\xff\xff\xff\xff"
+
 func (s *session) begin(store Vocabulary, o Operation) string {
+	if err := store.Write(Write{Key: []byte(lastKey)}, Unsynced); err != nil {
+		return outcome(err)
+	}
 	tx, err := store.Begin()
 	if err != nil {
 		return outcome(err)

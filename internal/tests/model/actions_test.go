@@ -146,10 +146,8 @@ func (r *modelRun) readAt(from fixture.Reader, shows func(key string) (string, b
 	got, err := from.Get(k)
 	has, hasErr := from.Has(k)
 	appended, appendErr := from.AppendValue([]byte("dst"), k)
-	if s, ok := from.(fixture.Sizer); ok {
-		if size, err := s.GetSize(k); exists && (err != nil || size != len(want)) || !exists && !errors.Is(err, db.ErrNotFound) {
-			r.check(fmt.Errorf("GetSize of %s: %d, %v; want %s (%v)", fixture.Short(key), size, err, fixture.Short(want), exists))
-		}
+	if size, err := from.GetSize(k); exists && (err != nil || size != len(want)) || !exists && !errors.Is(err, db.ErrNotFound) {
+		r.check(fmt.Errorf("GetSize of %s: %d, %v; want %s (%v)", fixture.Short(key), size, err, fixture.Short(want), exists))
 	}
 	fixture.Clobber(k)
 	r.check(hasErr)
@@ -167,10 +165,7 @@ func (r *modelRun) readAt(from fixture.Reader, shows func(key string) (string, b
 }
 
 func (r *modelRun) iterOptions() *db.IterOptions {
-	o := &db.IterOptions{}
-	if r.rng.IntN(5) == 0 {
-		fixture.SetKeysOnly(o)
-	}
+	o := &db.IterOptions{KeysOnly: r.rng.IntN(5) == 0}
 	n := r.rng.IntN(16)
 	if n&1 != 0 {
 		o.Lower = []byte(r.key())

@@ -10,24 +10,6 @@ import (
 	"lsmdb/internal/tests/fixture"
 )
 
-// more are the actions for which the database has to have a part of its own.
-func (r *modelRun) more() []action {
-	var list []action
-	if fixture.Whole {
-		list = append(list, action{6, r.tick})
-	}
-	if fixture.HasTransactions {
-		list = append(list, action{8, r.transact})
-	}
-	if fixture.HasLoad {
-		list = append(list, action{2, r.load})
-	}
-	if fixture.HasCheckpoints {
-		list = append(list, action{2, r.checkpoint})
-	}
-	return list
-}
-
 // tick moves the clock, now and then backwards. What was seen on it the database must go
 // by: its time never runs back.
 func (r *modelRun) tick() {
@@ -46,7 +28,7 @@ func (r *modelRun) tick() {
 // transact goes through a transaction beside other writes. It must commit unless these
 // have changed what it read.
 func (r *modelRun) transact() {
-	tx, err := fixture.Begin(r.db)
+	tx, err := r.db.Begin()
 	r.check(err)
 	begun := len(r.h.Commits)
 	m := fixture.BeginModel(r.h.Now, r.now)
@@ -76,9 +58,10 @@ func (r *modelRun) transact() {
 	}
 	d, w := r.durability()
 	err = tx.Commit(context.Background(), w...)
-	switch conflict := m.Conflicts(r.h.Commits[begun:]); {
-	case fixture.IsConflict(err) != conflict:
-		r.check(fmt.Errorf("commit of %+v: %v, conflict: %v", m, err, conflict))
+	certain, possible := m.Conflicts(r.h.Commits[begun:])
+	switch conflict := errors.Is(err, db.ErrConflict); {
+	case conflict && !possible, !conflict && certain:
+		r.check(fmt.Errorf("commit of %+v: %v, conflict: %v", m, err, certain))
 	case conflict:
 		r.tally.conflicts++
 	case err != nil:
@@ -106,7 +89,7 @@ func (r *modelRun) checkpoint() {
 	if r.mem == nil {
 		return
 	}
-	c, err := fixture.NewCheckpoint(context.Background(), r.db)
+	c, err := r.db.NewCheckpoint(context.Background())
 	r.check(err)
 	r.h.Durable = len(r.h.Commits)
 	want, sequence := r.h.Now.At(r.now), r.db.Metrics().Sequence

@@ -51,8 +51,8 @@ func (c *simulatedClient) run() {
 	actions := []action{
 		{12, "write", c.write}, {5, "cancelled write", c.cancelled}, {5, "submit", c.submit}, {2, "sync", c.sync}, {2, "flush", c.flush},
 		{2, "compact", c.compact}, {3, "snapshot", c.snapshot}, {2, "iterator", c.iterate}, {4, "look", c.look}, {2, "release", c.release},
+		{3, "tick", c.tick}, {6, "transaction", c.transact},
 	}
-	actions = append(actions, c.more()...)
 	total := 0
 	for _, a := range actions {
 		total += a.weight

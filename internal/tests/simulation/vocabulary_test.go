@@ -2,35 +2,15 @@ package simulation
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"lsmdb/db"
 	"lsmdb/internal/base"
 	"lsmdb/internal/tests/fixture"
 )
-
-// more are the calls for which the database has to have a part of its own.
-func (c *simulatedClient) more() (list []action) {
-	if fixture.Whole {
-		list = append(list, action{3, "tick", c.tick})
-	}
-	if fixture.HasTransactions {
-		list = append(list, action{6, "transaction", c.transact})
-	}
-	return list
-}
-
-// lacking says that the database does not have what would be counted.
-func lacking(figure string) bool {
-	switch figure {
-	case "Ticks":
-		return !fixture.Whole
-	case "Committed", "Conflicts":
-		return !fixture.HasTransactions
-	}
-	return false
-}
 
 // tick moves the clock.
 func (c *simulatedClient) tick() {
@@ -43,7 +23,7 @@ func (c *simulatedClient) tick() {
 // transact goes through a transaction, in which others have their turns. What it has read
 // nobody may have changed when it commits.
 func (c *simulatedClient) transact() {
-	tx, err := fixture.Begin(c.w.db)
+	tx, err := c.w.db.Begin()
 	if err != nil {
 		c.refused("begin", err)
 		return
@@ -69,7 +49,7 @@ func (c *simulatedClient) transact() {
 }
 
 // walk reads a few keys. It returns false when that failed.
-func (c *simulatedClient) walk(tx fixture.Tx, m *fixture.Transaction) bool {
+func (c *simulatedClient) walk(tx *db.Tx, m *fixture.Transaction) bool {
 	o := &db.IterOptions{Lower: []byte(c.key())}
 	it, err := tx.NewIterator(o)
 	if err != nil {
@@ -87,17 +67,17 @@ func (c *simulatedClient) walk(tx fixture.Tx, m *fixture.Transaction) bool {
 	return err == nil
 }
 
-func (c *simulatedClient) commit(tx fixture.Tx, m *fixture.Transaction, begun uint64) {
+func (c *simulatedClient) commit(tx *db.Tx, m *fixture.Transaction, begun uint64) {
 	i := c.issue(m.Commit(), c.durability())
 	d := db.NoSync
 	if i.sync {
 		d = db.Sync
 	}
-	err := tx.Commit(context.Background(), d)
+	err := tx.Commit(&sending{context.Background(), func() { c.w.s.history.last(i) }}, d)
 	if c.w.passing() != nil {
 		return
 	}
-	if fixture.IsConflict(err) {
+	if errors.Is(err, db.ErrConflict) {
 		i.answered, i.removed = true, true
 		c.w.s.met.Conflicts++
 	} else if c.w.settle(i, err, false); err == nil {
@@ -108,9 +88,28 @@ func (c *simulatedClient) commit(tx fixture.Tx, m *fixture.Transaction, begun ui
 		return
 	}
 	c.w.s.history.resolve(c.w)
-	if late := m.Conflicts(c.w.s.history.between(begun, i)); err == nil && late || fixture.IsConflict(err) && !late {
-		c.w.s.fail(fmt.Errorf("a transaction of %d operations that began at %d: %v, but what it has read was changed: %v", len(m.Commit()), begun, err, late))
+	certain, possible := m.Conflicts(c.w.s.history.between(begun, i))
+	if err == nil && certain || errors.Is(err, db.ErrConflict) && !possible {
+		c.w.s.fail(fmt.Errorf("a transaction of %d operations that began at %d: %v, but what it has read was changed: %v", len(m.Commit()), begun, err, certain))
 	}
+}
+
+// sending is the context of a transaction's commit, which asks for Done whenever it has
+// sent the commit to the Writer: perhaps more than once, as the Writer may know too little
+// of what came before.
+type sending struct {
+	context.Context
+	sent func()
+}
+
+func (s *sending) Done() <-chan struct{} {
+	s.sent()
+	return nil
+}
+
+// last makes a commit the last one that was issued.
+func (h *simulatedHistory) last(i *issued) {
+	h.commits = append(slices.DeleteFunc(h.commits, func(c *issued) bool { return c == i }), i)
 }
 
 // between are the commits behind a sequence number and before one of them.

@@ -87,7 +87,7 @@ func (w *world) inject(op vfstest.Op) error {
 	var key string
 	switch op.Kind {
 	case vfstest.OpRead:
-		if op.Offset > 0 || !strings.HasSuffix(name, ".sst") || w.isReader() || isLoading() {
+		if op.Offset > 0 || !strings.HasSuffix(name, ".sst") || w.isClient() || isLoading() {
 			return w.unparked(&op)
 		}
 		key = "read " + name
@@ -123,7 +123,15 @@ func (w *world) passing() error {
 	return nil
 }
 
-// isReader reports whether a client is asking. None can be where none was let go.
+// isClient reports whether a client is asking, perhaps because the Writer has sent its
+// transaction back.
+func (w *world) isClient() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.dead || w.reader[goroutineID()]
+}
+
+// isReader reports whether a client is asking that was let go.
 func (w *world) isReader() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -14,18 +14,18 @@ import (
 
 // Copying is a Place that has room for databases made of checkpoints.
 type Copying interface {
-	// OpenCopy makes of a checkpoint the n-th of them.
-	OpenCopy(c fixture.Checkpoint, n int, o *db.Options) (*db.DB, error)
+	// OpenCopy makes of a checkpoint the n-th of them. Remove removes it.
+	OpenCopy(c *db.Checkpoint, n int, o *db.Options) (d *db.DB, remove func() error, err error)
 }
 
 // OpenCopy implements Copying.
-func (d Directory) OpenCopy(c fixture.Checkpoint, n int, o *db.Options) (*db.DB, error) {
+func (d Directory) OpenCopy(c *db.Checkpoint, n int, o *db.Options) (*db.DB, func() error, error) {
 	dir := fmt.Sprintf("%s-checkpoint-%d", d, n)
-	defer os.RemoveAll(dir)
 	if err := c.Link(dir); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return db.Open(dir, o)
+	copied, err := db.Open(dir, o)
+	return copied, func() error { return os.RemoveAll(dir) }, err
 }
 
 // wide is a Reader that knows the whole vocabulary.
@@ -36,11 +36,7 @@ type wide struct {
 
 // iterator opens one.
 func iterator(from fixture.Reader, lower, upper, prefix []byte, keysOnly bool) (metamorphic.Iterator, error) {
-	o := &db.IterOptions{Lower: lower, Upper: upper, Prefix: prefix}
-	if keysOnly {
-		fixture.SetKeysOnly(o)
-	}
-	it, err := from.NewIterator(o)
+	it, err := from.NewIterator(&db.IterOptions{Lower: lower, Upper: upper, Prefix: prefix, KeysOnly: keysOnly})
 	if err != nil {
 		return nil, err
 	}
@@ -60,10 +56,17 @@ func (r wide) NewKeyIterator(lower, upper, prefix []byte) (metamorphic.Iterator,
 	return iterator(r.Reader, lower, upper, prefix, true)
 }
 
-func (r wide) Size(key []byte) (int, error) { return r.Reader.(fixture.Sizer).GetSize(key) }
+func (r wide) Size(key []byte) (int, error) { return r.Reader.GetSize(key) }
 
 func (r wide) In(space []byte) metamorphic.Reader {
-	return wide{fixture.In(r.db, r.Reader, space).(fixture.Reader), r.db}
+	k := r.db.Keyspace(space)
+	switch from := r.Reader.(type) {
+	case *db.Snapshot:
+		return wide{from.In(k), r.db}
+	case *db.Tx:
+		return wide{from.In(k), r.db}
+	}
+	return wide{k, r.db}
 }
 
 type snapshot struct {
@@ -81,33 +84,34 @@ func (s *store) NewKeyIterator(lower, upper, prefix []byte) (metamorphic.Iterato
 	return s.wide().NewKeyIterator(lower, upper, prefix)
 }
 
-// spaced is where a write goes: a keyspace of what is given, or that itself.
-func (s *store) spaced(to any, w metamorphic.Write) any {
+// spaced is where a write of a batch or a transaction goes: the same, seen from a keyspace.
+func (s *store) spaced(to fixture.Writer, w metamorphic.Write) fixture.Writer {
 	if w.Space == nil {
 		return to
 	}
-	return fixture.In(s.DB, to, w.Space)
+	k := s.DB.Keyspace(w.Space)
+	if tx, ok := to.(*db.Tx); ok {
+		return tx.In(k)
+	}
+	return to.(*db.Batch).In(k)
 }
 
 // add adds a write to a batch or a transaction.
-func (s *store) add(to any, w metamorphic.Write) error {
+func (s *store) add(to fixture.Writer, w metamorphic.Write) error {
 	key, value, end := clone(w.Key), w.Value.Bytes(), clone(w.End)
 	defer fixture.Clobber(key, value, end)
-	plain := s.spaced(to, w).(interface {
-		Put(key, value []byte) error
-		Delete(key []byte) error
-	})
+	to = s.spaced(to, w)
 	switch {
 	case w.Range:
-		return plain.(fixture.Writer).DeleteRange(key, end)
+		return to.DeleteRange(key, end)
 	case w.Delete:
-		return plain.Delete(key)
+		return to.Delete(key)
 	case w.Merge:
-		return plain.(fixture.Writer).Merge(key, value)
+		return to.Merge(key, value)
 	case w.Until != 0:
-		return plain.(fixture.Writer).PutUntil(key, value, at(w.Until))
+		return to.PutUntil(key, value, at(w.Until))
 	}
-	return plain.Put(key, value)
+	return to.Put(key, value)
 }
 
 // clone keeps nil, which as an end is no bound.
@@ -120,17 +124,23 @@ func clone(key []byte) []byte {
 
 func at(seconds int) time.Time { return fixture.Epoch.Add(time.Duration(seconds) * time.Second) }
 
+// direct is what a database and a keyspace have in common.
+type direct interface {
+	Put(key, value []byte, w ...db.Durability) error
+	Delete(key []byte, w ...db.Durability) error
+	DeleteRange(start, end []byte, w ...db.Durability) error
+	Merge(key, operand []byte, w ...db.Durability) error
+	PutUntil(key, value []byte, until time.Time, w ...db.Durability) error
+}
+
 // Write implements metamorphic.Vocabulary.
 func (s *store) Write(w metamorphic.Write, d metamorphic.Durability) error {
 	key, value, end := clone(w.Key), w.Value.Bytes(), clone(w.End)
 	defer fixture.Clobber(key, value, end)
-	to := s.spaced(s.DB, w).(interface {
-		Put(key, value []byte, w ...db.Durability) error
-		Delete(key []byte, w ...db.Durability) error
-		DeleteRange(start, end []byte, w ...db.Durability) error
-		Merge(key, operand []byte, w ...db.Durability) error
-		PutUntil(key, value []byte, until time.Time, w ...db.Durability) error
-	})
+	var to direct = s.DB
+	if w.Space != nil {
+		to = s.DB.Keyspace(w.Space)
+	}
 	switch {
 	case w.Range:
 		return to.DeleteRange(key, end, durability(d)...)
@@ -161,7 +171,7 @@ func (s *store) SetClock(seconds int) {
 
 // Begin implements metamorphic.Vocabulary.
 func (s *store) Begin() (metamorphic.Tx, error) {
-	tx, err := fixture.Begin(s.DB)
+	tx, err := s.DB.Begin()
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +180,7 @@ func (s *store) Begin() (metamorphic.Tx, error) {
 
 type transaction struct {
 	wide
-	tx    fixture.Tx
+	tx    *db.Tx
 	store *store
 }
 
@@ -178,7 +188,7 @@ func (t transaction) Write(w metamorphic.Write) error { return t.store.add(t.tx,
 
 func (t transaction) Commit(d metamorphic.Durability) error {
 	err := t.tx.Commit(context.Background(), durability(d)...)
-	if fixture.IsConflict(err) {
+	if errors.Is(err, db.ErrConflict) {
 		return metamorphic.ErrConflict
 	}
 	return err
@@ -195,16 +205,16 @@ func (s *store) Checkpoint() (metamorphic.Snapshot, error) {
 	if !ok {
 		return s.NewSnapshot()
 	}
-	c, err := fixture.NewCheckpoint(context.Background(), s.DB)
+	c, err := s.DB.NewCheckpoint(context.Background())
 	if err != nil {
 		return nil, err
 	}
 	s.copies++
 	o := fixture.Speaking(s.options(s.openings), s.clock)
 	o.InMemory = false
-	d, err := place.OpenCopy(c, s.copies, &o)
+	d, remove, err := place.OpenCopy(c, s.copies, &o)
 	if err = errors.Join(err, c.Close()); err != nil {
 		return nil, err
 	}
-	return snapshot{wide{d, d}, d.Close}, nil
+	return snapshot{wide{d, d}, func() error { return errors.Join(d.Close(), remove()) }}, nil
 }
