@@ -18,6 +18,7 @@ type Iterator struct {
 	own         *block // with noCacheFill blocks are decoded into this one
 	stub        *block // with keysOnly or lazy this one stands for blocks with large values
 
+	large  *block // what the stub stands for, once it was read
 	block  *block // nil until one was entered
 	i      int    // its number, or -1
 	entry  int    // number in the block
@@ -135,8 +136,11 @@ func (it *Iterator) Key() base.InternalKey { return it.key }
 // own, is empty but for the time at which it ends, if it does. With Lazy it is read now:
 // nil means that this failed, and Err tells why.
 func (it *Iterator) Value() []byte {
-	if it.block == nil || it.block == it.stub && it.options.lazy && !it.loadLarge() {
+	switch {
+	case it.block == nil:
 		return nil
+	case it.block == it.stub && it.options.lazy:
+		return it.largeValue()
 	}
 	return it.block.value(it.entry)
 }
@@ -145,15 +149,17 @@ func (it *Iterator) Value() []byte {
 // reads nothing.
 func (it *Iterator) Expiry() int64 { return base.Until(it.block.value(it.entry)) }
 
-// loadLarge puts the block of a large value in the place of its stub.
-func (it *Iterator) loadLarge() bool {
-	b, err := it.read(it.i)
-	if err != nil {
-		it.err = err
-		return false
+// largeValue returns the value that the stub stands for.
+func (it *Iterator) largeValue() []byte {
+	if it.large == nil {
+		b, err := it.read(it.i)
+		if err != nil {
+			it.err = err
+			return nil
+		}
+		it.large = b
 	}
-	it.block = b
-	return true
+	return it.large.value(0)
 }
 
 // Err returns the error that ended the last move, nil if it was the end of the table.
@@ -162,7 +168,7 @@ func (it *Iterator) Err() error { return it.err }
 // Close lets go of the table and returns Err. What Key and Value returned last stays
 // readable until Reset. It is idempotent; a later seek fails with base.ErrClosed.
 func (it *Iterator) Close() error {
-	it.table, it.block, it.valid = nil, nil, false
+	it.table, it.block, it.large, it.valid = nil, nil, nil, false
 	return it.err
 }
 
@@ -193,7 +199,7 @@ func (it *Iterator) enter(i int) bool {
 			return false
 		}
 		shared := b.shared()
-		it.block, it.i, it.count, it.prefix = b, i, b.count(), len(shared)
+		it.block, it.i, it.count, it.prefix, it.large = b, i, b.count(), len(shared), nil
 		it.key = base.AppendInternalKey(slices.Grow(it.key[:0], len(shared)+64), shared, 0)
 		it.lead = it.key.Head()
 	}

@@ -278,27 +278,6 @@ func (it *Iterator) Key() []byte {
 	return nil
 }
 
-// Value returns the value, nil when not Valid.
-func (it *Iterator) Value() []byte {
-	switch it.position {
-	case forward:
-		if it.until == 0 && !it.keysOnly { // nearly always
-			if value := it.inside.entries.Value(); value != nil {
-				return value
-			}
-		}
-		value := it.standing()
-		if it.err != nil {
-			it.stop(failed)
-			return nil
-		}
-		return value
-	case backward, behind:
-		return it.value
-	}
-	return nil
-}
-
 // Until returns the time at which the value ends, in nanoseconds since 1970: 0 where it
 // stays, or was merged, and when not Valid.
 func (it *Iterator) Until() int64 {

@@ -6,6 +6,27 @@ import (
 	"lsmdb/internal/base"
 )
 
+// Value returns the value, nil when not Valid.
+func (it *Iterator) Value() []byte {
+	switch it.position {
+	case forward:
+		if it.until == 0 && !it.keysOnly { // nearly always
+			if value := it.inside.entries.Value(); value != nil {
+				return value
+			}
+		}
+		value := it.standing()
+		if it.err != nil {
+			it.stop(failed)
+			return nil
+		}
+		return value
+	case backward, behind:
+		return it.value
+	}
+	return nil
+}
+
 // gone reports whether a visible version says that its key has no value, whatever is
 // older; or err that it cannot be told.
 func (it *Iterator) gone(user []byte, t base.Trailer) bool {
