@@ -197,7 +197,10 @@ func (it *Iterator) Key() []byte {
 	return key[len(it.prefix):]
 }
 
-// Value returns the value, nil when not Valid and empty with KeysOnly.
+// Value returns the value, nil when not Valid and empty with KeysOnly. A large value of a
+// table, of some 2 KiB and more, is read only now when walking forward: so a walk that asks
+// for no values reads none of these. Where that fails, Value returns nil, the iterator is
+// not Valid any more, and Err tells why. All and Backward never show such a value.
 func (it *Iterator) Value() []byte { return it.walk.Value() }
 
 // Until returns the time at which the value ends. It is the zero time for a value that
@@ -228,15 +231,21 @@ func (it *Iterator) Close() error {
 // valid until the next step. When the loop ends by itself, ask Err.
 func (it *Iterator) All() iter.Seq2[[]byte, []byte] {
 	return func(yield func(key, value []byte) bool) {
-		for ok := it.First(); ok && yield(it.Key(), it.Value()); ok = it.Next() {
+		for ok := it.First(); ok && it.show(yield); ok = it.Next() {
 		}
 	}
+}
+
+// show yields what the iterator stands on, unless the value cannot be read.
+func (it *Iterator) show(yield func(key, value []byte) bool) bool {
+	key, value := it.Key(), it.Value()
+	return it.Valid() && yield(key, value)
 }
 
 // Backward ranges from the last to the first; otherwise it is like All.
 func (it *Iterator) Backward() iter.Seq2[[]byte, []byte] {
 	return func(yield func(key, value []byte) bool) {
-		for ok := it.Last(); ok && yield(it.Key(), it.Value()); ok = it.Prev() {
+		for ok := it.Last(); ok && it.show(yield); ok = it.Prev() {
 		}
 	}
 }

@@ -50,8 +50,13 @@ func TestUpperEndsBeforeDamage(t *testing.T) {
 		}
 		fixture.Must(t, it.Close())
 	}
-	if full.SeekGE([]byte("b5")) || !errors.Is(full.Err(), syscall.EIO) {
+	if !full.SeekGE([]byte("b5")) || full.Value() != nil || full.Valid() || full.Next() || !errors.Is(full.Err(), syscall.EIO) {
 		t.Errorf("beyond the bound nothing is damaged: %v", full.Err())
+	}
+	for key, value := range full.All() {
+		if len(value) != 5000 {
+			t.Errorf("%q is shown with %d bytes", key, len(value))
+		}
 	}
 	fixture.WantErr(t, "Close", full.Close(), syscall.EIO)
 	fixture.Must(t, d.Close())
@@ -80,10 +85,16 @@ func TestScanReadsAhead(t *testing.T) {
 	it.First() // opens the table
 	reads.Store(0)
 	longest.Store(0)
-	if !it.SeekGE([]byte("100")) || reads.Load() != 1 || longest.Load() > 5000 {
+	if !it.SeekGE([]byte("100")) || reads.Load() != 0 {
+		t.Errorf("a large value is read before it is asked for: %d reads", reads.Load())
+	}
+	if len(it.Value()) != 4000 || reads.Load() != 1 || longest.Load() > 5000 {
 		t.Errorf("a seek takes %d reads of up to %d bytes", reads.Load(), longest.Load())
 	}
 	for it.First(); it.Next(); {
+		if len(it.Value()) != 4000 {
+			t.Fatal(it.Err())
+		}
 	}
 	if n := reads.Load(); n > blocks/8 || longest.Load() > db.ReadAheadBytes || it.Err() != nil {
 		t.Errorf("%d reads of up to %d bytes for %d blocks, %v", n, longest.Load(), blocks, it.Err())

@@ -33,7 +33,12 @@ func (d *DB) Load(ctx context.Context, sorted iter.Seq2[[]byte, []byte]) error {
 		return err
 	}
 	tables, err := d.writeSorted(ctx, sorted)
-	if err != nil || len(tables) == 0 {
+	switch {
+	case err != nil && d.closed.Load(): // its files went away meanwhile
+		return ErrClosed
+	case errors.Is(err, output.ErrDirectorySync):
+		return d.pipeline.Fail(err)
+	case err != nil || len(tables) == 0:
 		return err
 	}
 	if err := d.Flush(ctx); err != nil {

@@ -265,3 +265,40 @@ func TestLoadSurvives(t *testing.T) {
 		fixture.Must(t, again.Close())
 	}
 }
+
+// TestLoadWhenADirectorySyncFails: such a failure is told once, so nobody may rely on a
+// later sync of the directory: the database stops, as after that of a flush.
+func TestLoadWhenADirectorySyncFails(t *testing.T) {
+	m := fixture.NewMachine(vfstest.NewDisk())
+	d := m.OpenDB(t)
+	fixture.Must(t, d.Put([]byte("a"), nil))
+	fixture.Must(t, d.Flush(t.Context()))
+	m.Failing(vfstest.OpSyncDir, "", fixture.ErrDisk)
+	fixture.WantErr(t, "load", d.Load(t.Context(), numbered("k", 10, "")), fixture.ErrDisk)
+	m.Fail(nil)
+	err := d.Put([]byte("b"), nil)
+	fixture.WantErr(t, "put after it", err, db.ErrReadOnly)
+	fixture.WantErr(t, "put after it", err, fixture.ErrDisk)
+	fixture.WantErr(t, "close", d.Close(), fixture.ErrDisk)
+}
+
+// TestCloseDuringLoad closes the database from within the input.
+func TestCloseDuringLoad(t *testing.T) {
+	for last := range 2 {
+		dir := t.TempDir()
+		d, err := db.Open(dir, nil)
+		fixture.Must(t, err)
+		err = d.Load(t.Context(), func(yield func([]byte, []byte) bool) {
+			yield([]byte("a"), nil)
+			fixture.Must(t, d.Close())
+			if last == 0 {
+				yield([]byte("b"), nil)
+			}
+		})
+		fixture.WantErr(t, "load", err, db.ErrClosed)
+		d, err = db.Open(dir, nil)
+		fixture.Must(t, err)
+		fixture.Must(t, fixture.Differ(fixture.View{}, fixture.Contents(t, d)))
+		fixture.Must(t, d.Close())
+	}
+}

@@ -14,10 +14,11 @@ type Iterator struct {
 	table       *Table // nil once closed
 	first, last int    // blocks outside of which nothing of the range lies
 	reader      *blockReader
-	options     struct{ noCacheFill, keysOnly bool }
+	options     struct{ noCacheFill, keysOnly, lazy bool }
 	own         *block // with noCacheFill blocks are decoded into this one
-	stub        *block // with keysOnly this one stands for blocks with large values
+	stub        *block // with keysOnly or lazy this one stands for blocks with large values
 
+	large  *block // what the stub stands for, once it was read
 	block  *block // nil until one was entered
 	i      int    // its number, or -1
 	entry  int    // number in the block
@@ -34,6 +35,7 @@ type Iterator struct {
 type IteratorOptions struct {
 	NoCacheFill    bool // leave the cache as it is, also what it holds: for what reads much of the table once
 	KeysOnly       bool // read no large value that lies in a block of its own: see Iterator.Value
+	Lazy           bool // read such a value only when Value is called, which may fail then: see there
 	ReadAheadBytes int  // longest read when moving forward block by block; 0: one block at a time
 
 	// Only user keys from Lower to Upper, which is excluded, matter: blocks that hold
@@ -55,14 +57,14 @@ func (t *Table) NewIterator(o IteratorOptions) *Iterator {
 // Key that it showed last changes with the next move.
 func (it *Iterator) Reset(t *Table, o *IteratorOptions) {
 	*it = Iterator{table: t, i: -1, last: t.index.count() - 1, key: it.key[:0], reader: it.reader, own: it.own, stub: it.stub}
-	it.options.noCacheFill, it.options.keysOnly = o.NoCacheFill, o.KeysOnly
+	it.options.noCacheFill, it.options.keysOnly, it.options.lazy = o.NoCacheFill, o.KeysOnly, o.Lazy && !o.KeysOnly
 	if cap(it.key) > maxKeptKeyBytes {
 		it.key = nil
 	}
 	if o.NoCacheFill && it.own == nil {
 		it.own = new(block)
 	}
-	if o.KeysOnly && it.stub == nil {
+	if (o.KeysOnly || o.Lazy && t.index.largeValues > 0) && it.stub == nil {
 		it.stub = new(block)
 	}
 	if (o.NoCacheFill || o.ReadAheadBytes > 0) && it.reader == nil {
@@ -131,12 +133,33 @@ func (it *Iterator) Key() base.InternalKey { return it.key }
 
 // Value returns the current value, valid until the next move, and as long as it is
 // held where the iterator fills the cache. With KeysOnly a large value, in a block of its
-// own, is empty but for the time at which it ends, if it does.
+// own, is empty but for the time at which it ends, if it does. With Lazy it is read now:
+// nil means that this failed, and Err tells why.
 func (it *Iterator) Value() []byte {
-	if it.block == nil {
+	switch {
+	case it.block == nil:
 		return nil
+	case it.block == it.stub && it.options.lazy:
+		return it.largeValue()
 	}
 	return it.block.value(it.entry)
+}
+
+// Expiry returns the time at which the current value ends, one of KindSetExpiring. It
+// reads nothing.
+func (it *Iterator) Expiry() int64 { return base.Until(it.block.value(it.entry)) }
+
+// largeValue returns the value that the stub stands for.
+func (it *Iterator) largeValue() []byte {
+	if it.large == nil {
+		b, err := it.read(it.i)
+		if err != nil {
+			it.err = err
+			return nil
+		}
+		it.large = b
+	}
+	return it.large.value(0)
 }
 
 // Err returns the error that ended the last move, nil if it was the end of the table.
@@ -145,7 +168,7 @@ func (it *Iterator) Err() error { return it.err }
 // Close lets go of the table and returns Err. What Key and Value returned last stays
 // readable until Reset. It is idempotent; a later seek fails with base.ErrClosed.
 func (it *Iterator) Close() error {
-	it.table, it.block, it.valid = nil, nil, false
+	it.table, it.block, it.large, it.valid = nil, nil, nil, false
 	return it.err
 }
 
@@ -176,7 +199,7 @@ func (it *Iterator) enter(i int) bool {
 			return false
 		}
 		shared := b.shared()
-		it.block, it.i, it.count, it.prefix = b, i, b.count(), len(shared)
+		it.block, it.i, it.count, it.prefix, it.large = b, i, b.count(), len(shared), nil
 		it.key = base.AppendInternalKey(slices.Grow(it.key[:0], len(shared)+64), shared, 0)
 		it.lead = it.key.Head()
 	}
@@ -185,15 +208,20 @@ func (it *Iterator) enter(i int) bool {
 
 // load returns block i, or what stands for it.
 func (it *Iterator) load(i int) (*block, error) {
-	if it.options.keysOnly {
+	if it.stub != nil && (it.options.keysOnly || it.options.lazy) {
 		if _, large := it.table.index.large(i); large {
 			it.table.index.stub(i, it.stub)
-			if it.reader != nil {
+			if it.reader != nil && it.options.keysOnly {
 				it.reader.pass(i)
 			}
 			return it.stub, nil
 		}
 	}
+	return it.read(i)
+}
+
+// read returns block i.
+func (it *Iterator) read(i int) (*block, error) {
 	if it.options.noCacheFill {
 		return it.table.block(i, it.reader, it.own)
 	}

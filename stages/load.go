@@ -67,7 +67,15 @@ func (p *Pipeline) load(ctx context.Context, l *load) error {
 	}
 	sent := err == nil
 	if sent {
-		err = c.Wait()
+		select {
+		case err = <-c.reply:
+		case <-ctx.Done():
+			if sent = !c.Abandon(); sent {
+				err = c.Wait()
+			} else {
+				err = ctx.Err()
+			}
+		}
 	}
 	if !sent || base.IsShortage(err) { // then the tables are nobody's for certain
 		p.env.RemoveTables(l.edit(0))

@@ -203,6 +203,13 @@ func (p *Pipeline) fail(stage string, err error) {
 	p.cancel(err)
 }
 
+// Fail makes the database read-only because of what a caller met who wrote tables himself,
+// and returns what writes fail with from now on.
+func (p *Pipeline) Fail(err error) error {
+	p.fail("caller", err)
+	return p.Refusal()
+}
+
 // steward ends the stages in order, upstream first, when Close asks for it or a
 // stage failed. After a failure it also answers the commits nobody else can.
 func (p *Pipeline) steward(ctx context.Context) error {

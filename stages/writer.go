@@ -379,11 +379,11 @@ func (w *Writer) insert() {
 		last += base.Seq(c.count)
 	}
 	w.published.Announce(last)
-	if load := w.group[len(w.group)-1].load; load != nil {
-		load.number, w.hidden = last, 1
-	}
 	crowded := len(w.group) >= crowd
 	for i, c := range w.group {
+		if c.load != nil { // it is the last one
+			c.load.number, w.hidden = last, 1
+		}
 		for op := range c.all() {
 			if op.Kind == base.KindRangeDelete {
 				w.ranges++

@@ -149,6 +149,22 @@ func (it *Iterator) Value() []byte {
 	return it.current.Iterator.Value()
 }
 
+// ValueErr says why Value, of a lazy child, has just returned nil: nil if that is the value.
+func (it *Iterator) ValueErr() error {
+	if it.current == nil || it.current.Table == nil {
+		return nil
+	}
+	return it.current.Table.Err()
+}
+
+// Expiry returns the time at which the current value ends, one of base.KindSetExpiring.
+func (it *Iterator) Expiry() int64 {
+	if it.current.Table != nil {
+		return it.current.Table.Expiry()
+	}
+	return base.Until(it.current.Iterator.Value())
+}
+
 // Err returns the error that ended the walk, nil at a plain end.
 func (it *Iterator) Err() error { return it.err }
 

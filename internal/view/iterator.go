@@ -94,7 +94,7 @@ func (r Reading) NewIterator(at At, o IteratorOptions, closed *atomic.Bool) Iter
 	if len(r.own) > 0 {
 		it.inside.barren.gaps = nil // they say nothing of own writes
 	}
-	it.inside.open(&r, &at, sstable.IteratorOptions{NoCacheFill: o.NoCacheFill, KeysOnly: o.KeysOnly, ReadAheadBytes: ReadAheadBytes, Lower: o.Lower, Upper: o.Upper})
+	it.inside.open(&r, &at, sstable.IteratorOptions{NoCacheFill: o.NoCacheFill, KeysOnly: o.KeysOnly, Lazy: true, ReadAheadBytes: ReadAheadBytes, Lower: o.Lower, Upper: o.Upper})
 	return it
 }
 
@@ -274,20 +274,6 @@ func (it *Iterator) Key() []byte {
 		return it.inside.entries.Key().UserKey()
 	case backward, behind:
 		return it.key
-	}
-	return nil
-}
-
-// Value returns the value, nil when not Valid.
-func (it *Iterator) Value() []byte {
-	switch it.position {
-	case forward:
-		if it.until == 0 && !it.keysOnly { // nearly always
-			return it.inside.entries.Value()
-		}
-		return it.standing()
-	case backward, behind:
-		return it.value
 	}
 	return nil
 }

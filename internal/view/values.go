@@ -6,6 +6,27 @@ import (
 	"lsmdb/internal/base"
 )
 
+// Value returns the value, nil when not Valid.
+func (it *Iterator) Value() []byte {
+	switch it.position {
+	case forward:
+		if it.until == 0 && !it.keysOnly { // nearly always
+			if value := it.inside.entries.Value(); value != nil {
+				return value
+			}
+		}
+		value := it.standing()
+		if it.err != nil {
+			it.stop(failed)
+			return nil
+		}
+		return value
+	case backward, behind:
+		return it.value
+	}
+	return nil
+}
+
 // gone reports whether a visible version says that its key has no value, whatever is
 // older; or err that it cannot be told.
 func (it *Iterator) gone(user []byte, t base.Trailer) bool {
@@ -23,7 +44,7 @@ func (it *Iterator) goneIndeed(user []byte, t base.Trailer) bool {
 	case base.KindDelete:
 		return true
 	case base.KindSetExpiring:
-		until := base.Until(it.inside.entries.Value())
+		until := it.inside.entries.Expiry()
 		if until <= it.at.Now {
 			return true
 		}
@@ -37,9 +58,19 @@ func (it *Iterator) standing() []byte {
 	if it.keysOnly {
 		return nil
 	}
-	value := it.inside.entries.Value()
-	if it.until != 0 {
+	value := it.stored()
+	if it.until != 0 && value != nil {
 		value = value[base.ExpiryBytes:]
+	}
+	return value
+}
+
+// stored returns the value of the version that entries stand on, as it is stored. A large
+// one is read only now: nil may mean that this failed, as err tells.
+func (it *Iterator) stored() []byte {
+	value := it.inside.entries.Value()
+	if value == nil && it.err == nil {
+		it.err = it.inside.entries.ValueErr()
 	}
 	return value
 }
@@ -117,7 +148,7 @@ func (it *Iterator) collect() (older []byte) {
 		case it.gone(it.key, t):
 			complete = true
 		case t.Kind() == base.KindMerge:
-			in.operands = append(in.operands, it.lasting(entries.Value()))
+			in.operands = append(in.operands, it.lasting(it.stored()))
 		default:
 			complete, older = true, it.lasting(it.standing())
 		}

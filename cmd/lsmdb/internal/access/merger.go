@@ -76,9 +76,11 @@ func chooseMerger(dir string, options *db.Options) error {
 }
 
 // ParseOperand reads what is merged. For sum that is a number as people write it, or the
-// eight bytes that the database has.
-func ParseOperand(merger *db.Merger, operand []byte) ([]byte, error) {
+// eight bytes that the database has. Recorded is the name that the database keeps.
+func ParseOperand(recorded string, merger *db.Merger, operand []byte) ([]byte, error) {
 	switch {
+	case merger == nil && recorded != "":
+		return nil, exit.Failf(exit.Failed, "the database merges by %q, an operator that this command does not have (it has sum, max and append)", recorded)
 	case merger == nil:
 		return nil, exit.Usagef("nothing says how to merge here: --merger sum, max or append, when it is opened; the database keeps that")
 	case merger != db.SumInt64:

@@ -30,7 +30,8 @@ func newBackup(c *console.Console) *cobra.Command {
 checked on the way, so a damaged database makes no backup. FILE appears only when it is
 complete.
 
-The database must not be open elsewhere. A program that has it open makes backups
+What is in the log is written to tables before, so this command writes to DIR. The
+database must not be open elsewhere. A program that has it open makes backups
 itself, while it goes on: db.NewCheckpoint. A dump ("lsmdb dump") is text that other
 programs read; a backup is as small as the database and faster both ways.
 

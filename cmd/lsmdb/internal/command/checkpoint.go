@@ -28,7 +28,8 @@ func newCheckpoint(c *console.Console) *cobra.Command {
 The copy is a database of its own. On the same file system it shares the tables with
 the first one by hard links, so it takes next to no time and room.
 
-The database must not be open elsewhere. A program that has it open makes such copies
+What is in the log is written to tables before, so this command writes to DIR. The
+database must not be open elsewhere. A program that has it open makes such copies
 itself, while it goes on: db.NewCheckpoint.
 
 ` + exit.Help(exit.OK, exit.Failed, exit.Usage, exit.NoDatabase, exit.InUse, exit.Newer, exit.Interrupted),

@@ -105,10 +105,14 @@ func (l *load) tell(name string, work *loading, err error) error {
 	if err == nil {
 		if l.console.JSON {
 			return l.console.PrintJSON(map[string]any{"entries": work.entries, "bytes": work.entryBytes,
-				"lines": work.records.Line, "seconds": elapsed.Seconds()})
+				"lines": work.records.Line, "ended": work.ended, "seconds": elapsed.Seconds()})
 		}
-		l.console.Printf("loaded %s, %s of keys and values, in %s (%s)\n", units.Plural(work.entries, "entry", "entries"),
-			units.Size(work.entryBytes), units.Span(elapsed), units.Rate(work.entryBytes, elapsed))
+		ended := ""
+		if work.ended > 0 {
+			ended = "; " + units.Count(work.ended) + " of them had ended already, and nobody will see them"
+		}
+		l.console.Printf("loaded %s, %s of keys and values, in %s (%s)%s\n", units.Plural(work.entries, "entry", "entries"),
+			units.Size(work.entryBytes), units.Span(elapsed), units.Rate(work.entryBytes, elapsed), ended)
 		return nil
 	}
 	if name == "-" {

@@ -36,6 +36,7 @@ type loading struct {
 type loaded struct {
 	entries    int64
 	entryBytes int64 // keys and values
+	ended      int64 // entries whose time was over
 }
 
 // Batches are large enough to make their overhead small, and small enough that
@@ -78,6 +79,9 @@ func (l *loading) fill(ctx context.Context) error {
 		}
 		l.filling.entries++
 		l.filling.entryBytes += int64(len(e.Key) + len(e.Value))
+		if !e.Until.IsZero() && !e.Until.After(l.start) {
+			l.filling.ended++
+		}
 		if l.batch.Len() >= loadBatchEntries || l.batch.Bytes() >= loadBatchBytes {
 			if err := cmp.Or(ctx.Err(), l.submit(ctx)); err != nil {
 				return err
@@ -116,6 +120,7 @@ func (l *loading) settle(ctx context.Context) error {
 	}
 	l.entries += l.waiting.entries
 	l.entryBytes += l.waiting.entryBytes
+	l.ended += l.waiting.ended
 	l.spare.Reset()
 	return nil
 }

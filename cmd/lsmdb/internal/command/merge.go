@@ -65,7 +65,7 @@ func (m *merge) run(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	if merger != nil { // before a database is created for it
-		if _, err := access.ParseOperand(merger, operand); err != nil {
+		if _, err := access.ParseOperand("", merger, operand); err != nil {
 			return err
 		}
 	}
@@ -78,10 +78,11 @@ func (m *merge) run(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer access.Closing(database, &err)
+	recorded := ""
 	if merger == nil {
-		_, merger = access.RecordedMerger(args[0])
+		recorded, merger = access.RecordedMerger(args[0])
 	}
-	if operand, err = access.ParseOperand(merger, operand); err != nil {
+	if operand, err = access.ParseOperand(recorded, merger, operand); err != nil {
 		return err
 	}
 	if err := apply(ctx, database, m.noSync, func(w access.Writer) error { return w.Merge(key, operand) }); err != nil {

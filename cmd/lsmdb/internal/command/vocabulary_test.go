@@ -3,6 +3,7 @@ package command_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -95,6 +96,19 @@ func TestDumpCarriesUntil(t *testing.T) {
 	}
 }
 
+// What has ended meanwhile hides what is there, and the load says so.
+func TestLoadOfEnded(t *testing.T) {
+	dir := commandtest.FilledDatabase(t, "a", "old")
+	in := "a\t1\t2001-01-01T00:00:00Z\nb\t2\n"
+	commandtest.Contains(t, commandtest.Succeed(t, in, "load", dir), "loaded 2 entries", "1 of them had ended already")
+	if got := commandtest.Succeed(t, "", "scan", dir); got != "b\t2\n" {
+		t.Errorf("got %q", got)
+	}
+	if v := commandtest.Object(t, commandtest.Succeed(t, in, "load", dir, "--json")); v["ended"] != 1.0 {
+		t.Errorf("got %v", v)
+	}
+}
+
 func TestDeleteRange(t *testing.T) {
 	for _, c := range []struct {
 		args []string
@@ -166,6 +180,22 @@ func TestMergeMistakes(t *testing.T) {
 	if _, err := os.Stat(missing); !os.IsNotExist(err) {
 		t.Errorf("a directory was made: %v", err)
 	}
+}
+
+// What a program merges by an operator of its own, the command cannot read; the rest it can.
+func TestUnknownMerger(t *testing.T) {
+	dir := commandtest.UnclosedDatabaseWith(t, &db.Options{Merger: &db.Merger{Name: "ours", Merge: db.MaxBytes.Merge}}, func(d *db.DB) error {
+		return errors.Join(d.Put([]byte("a"), []byte("1")), d.Merge([]byte("m"), []byte("x")))
+	})
+	if got := commandtest.Succeed(t, "", "get", dir, "a"); got != "1\n" {
+		t.Errorf("got %q", got)
+	}
+	commandtest.Fail(t, exit.Failed, []string{"an operator that this command does not have", "sum, max and append"}, "", "get", dir, "m")
+	commandtest.Fail(t, exit.Failed, []string{`merges by "ours"`, "does not have"}, "", "merge", dir, "m", "y")
+	commandtest.Fail(t, exit.Usage, []string{"merges by ours", "--merger max is another one"}, "", "merge", dir, "m", "y", "--merger", "max")
+	commandtest.Contains(t, commandtest.Execute(t, "merge m y\nget a", "shell", dir).Out, `merges by "ours"`, "1  (")
+	commandtest.Succeed(t, "", "compact", dir) // and keeps the operands
+	commandtest.Fail(t, exit.Failed, []string{"does not have"}, "", "get", dir, "m")
 }
 
 func TestSizeAndNumber(t *testing.T) {
@@ -310,6 +340,9 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 	commandtest.Fail(t, exit.Failed, []string{"is a directory; a backup is a file"}, "", "restore", dir, restored)
 	commandtest.Fail(t, exit.Failed, []string{"no such file"}, "", "restore", file+".not", restored)
+	if v := commandtest.Object(t, commandtest.Succeed(t, "", "restore", file, filepath.Join(t.TempDir(), "db"), "--json")); v["bytes"] != float64(len(stream)) {
+		t.Errorf("restore --json: %v", v)
+	}
 	v := commandtest.Object(t, commandtest.Execute(t, "", "backup", dir, "--json").Err)
 	if v["bytes"] != float64(len(stream)) || v["sequence"] != 7.0 {
 		t.Errorf("got %v", v)
@@ -379,4 +412,22 @@ func TestCounts(t *testing.T) {
 	if !found {
 		t.Error("verify --json counts no range delete")
 	}
+}
+
+// Whoever wants no values reads no large ones, not even damaged ones.
+func TestKeysWithoutLargeValues(t *testing.T) {
+	dir := commandtest.FilledDatabase(t, "a", "1", "b", strings.Repeat("value", 20_000), "c", "3")
+	commandtest.Damage(t, commandtest.FileLike(t, dir, "*.sst"), 500)
+	commandtest.Fail(t, exit.Failed, []string{"the database is damaged"}, "", "scan", dir)
+	commandtest.Fail(t, exit.Failed, []string{"the database is damaged"}, "", "get", dir, "b")
+	if got := commandtest.Succeed(t, "", "scan", dir, "-k"); got != "a\nb\nc\n" {
+		t.Errorf("scan -k: %q", got)
+	}
+	if got := commandtest.Succeed(t, "", "scan", dir, "-k", "--count"); got != "3 entries, 3 B in keys\n" {
+		t.Errorf("scan -k --count: %q", got)
+	}
+	if got := commandtest.Succeed(t, "", "get", dir, "b", "--size"); got != "100000\n" {
+		t.Errorf("get --size: %q", got)
+	}
+	commandtest.Contains(t, commandtest.Execute(t, "size b\nscan --keys\nclear\nyes", "shell", dir).Out, "100,000 bytes", "a\nb\nc\n3 entries", "3 entries deleted")
 }

@@ -180,7 +180,7 @@ func (s *shell) merge(ctx context.Context, line string, words []text.Word) (answ
 	}
 	operand, err := text.ValueFrom(line, words[1:])
 	if err == nil {
-		operand, err = access.ParseOperand(s.merger, operand)
+		operand, err = access.ParseOperand(s.recorded, s.merger, operand)
 	}
 	if err == nil {
 		err = access.CheckEntry(words[0].Text, operand)

@@ -26,7 +26,8 @@ import (
 type shell struct {
 	console  *console.Console
 	database *db.DB
-	merger   *db.Merger // of the database; nil: none
+	merger   *db.Merger // of the database; nil: none, or one that only has a name here
+	recorded string     // its name
 	tx       *db.Tx     // the open transaction; nil: none
 	input    lineSource
 	failed   bool // a command went wrong; tells scripts
@@ -141,7 +142,7 @@ func (s *shell) open(args []string) (*db.DB, error) {
 	}
 	database, err := access.Open(s.console, args[0], how, tune)
 	if err == nil && s.merger == nil {
-		_, s.merger = access.RecordedMerger(args[0])
+		s.recorded, s.merger = access.RecordedMerger(args[0])
 	}
 	return database, err
 }
@@ -267,6 +268,13 @@ func (s *shell) fail(err error) {
 
 // complete proposes lines for the one that was begun: commands, then keys.
 func (s *shell) complete(line string) []string {
+	if inner, found := strings.CutPrefix(line, "outside "); found {
+		lines := s.complete(inner)
+		for i := range lines {
+			lines[i] = "outside " + lines[i]
+		}
+		return lines
+	}
 	name, rest, found := strings.Cut(line, " ")
 	if !found {
 		var lines []string

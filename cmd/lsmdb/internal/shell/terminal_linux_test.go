@@ -118,3 +118,25 @@ func testSignalAtThePrompt(t *testing.T, signal os.Signal, line string) {
 	}
 	commandtest.Contains(t, commandtest.Succeed(t, "", "stats", dir), "was closed properly")
 }
+
+// The prompt tells of an open transaction.
+func TestPromptInTransaction(t *testing.T) {
+	term := newTerminal(t)
+	command, _ := commandtest.CommandProcess(t, "shell", "--no-history")
+	command.Env = append(command.Env, "TERM=xterm")
+	command.Stdin, command.Stdout, command.Stderr = term.program, term.program, term.program
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer time.AfterFunc(30*time.Second, func() { command.Process.Kill() }).Stop()
+	for _, step := range [][2]string{{"lsmdb> ", "begin"}, {"lsmdb, in a transaction> ", "put a 1"}, {"lsmdb, in a transaction> ", "commit"}, {"lsmdb> ", "begin"},
+		{"lsmdb, in a transaction> ", "exit"}, {"rolled back", ""}} {
+		term.waitFor(t, step[0])
+		if step[1] != "" {
+			term.enter(t, step[1])
+		}
+	}
+	if err := command.Wait(); err != nil {
+		t.Errorf("on a terminal a mistake is no exit code: %v", err)
+	}
+}
