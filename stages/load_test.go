@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/output"
@@ -86,4 +88,108 @@ func TestLoadIsTakenBack(t *testing.T) {
 		}
 		r.close()
 	})
+}
+
+// TestLoadBesideADamagedTable: with a table set aside, level 0 may stay too full for ever,
+// and flushes do not wait for that. Loads do not either.
+func TestLoadBesideADamagedTable(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, func(e *Environment) { e.Policy.L0Trigger, e.Policy.L0Limit = 100, 2 })
+		r.open()
+		for range 2 {
+			must(t, r.put(set("a1", kilobyte("x"), "a2", kilobyte("y"))))
+			must(t, r.p.Flush(context.Background()))
+		}
+		r.damage(r.p.State().Version.Levels[0][1].Number)
+		if err := r.p.Compact(context.Background(), nil, nil); !errors.Is(err, base.ErrCorrupt) {
+			t.Fatal(err)
+		}
+		for _, key := range []string{"b", "a3"} {
+			must(t, r.put(set("a1", "new")))
+			must(t, r.p.Load(context.Background(), r.sorted(key)))
+			if value, _ := r.get(key); value != "loaded" {
+				t.Errorf("%s is %q", key, value)
+			}
+		}
+		if n := len(r.p.State().Version.Levels[0]); n < 2 {
+			t.Errorf("level 0 has only %d tables", n)
+		}
+		r.close()
+	})
+}
+
+// TestLoadsBehindAFullDisk has loads that overlap wait for the Flusher, which waits for
+// room, and ends that. Nothing is left of those that failed, and the log has no hole.
+func TestLoadsBehindAFullDisk(t *testing.T) {
+	for _, c := range []struct {
+		how  string
+		want error
+	}{
+		{"closing", base.ErrDiskFull}, {"failure", errBroken}, {"room", nil},
+	} {
+		t.Run(c.how, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				r := newRig(t).open()
+				must(t, r.put(synced(set("b", "before"))))
+				const loads = 3
+				answers := make(chan error, loads)
+				var tables [][]*manifest.TableMeta
+				for i := range loads {
+					tables = append(tables, r.sorted("a", fmt.Sprint("k", i), "z"))
+				}
+				broken := false
+				r.onDisk(func(op vfstest.Op) error {
+					switch {
+					case !on(vfstest.OpWrite, base.FileTable)(op):
+						return nil
+					case broken:
+						return errBroken
+					}
+					return syscall.ENOSPC
+				})
+				for _, each := range tables {
+					go func() { answers <- r.p.Load(context.Background(), each) }()
+				}
+				time.Sleep(time.Minute)
+				after := synced(set("c", "after"))
+				must(t, r.p.Enqueue(context.Background(), after))
+				closed := make(chan error, 1)
+				switch c.how {
+				case "closing":
+					go func() { closed <- r.p.Close() }()
+				case "failure":
+					broken = true
+				case "room":
+					r.onDisk(nil)
+				}
+				failed := 0
+				for range loads {
+					err := <-answers
+					if err != nil {
+						failed++
+					}
+					if c.want == nil && err != nil || c.want != nil && !errors.Is(err, c.want) && !errors.Is(err, base.ErrClosed) {
+						t.Errorf("a load: %v", err)
+					}
+				}
+				if err := after.Wait(); (err != nil) != (c.how == "failure") {
+					t.Errorf("a put behind the loads: %v", err)
+				}
+				r.onDisk(nil)
+				if c.how != "closing" {
+					go func() { closed <- r.p.Close() }()
+				}
+				if err := <-closed; (err != nil) != (c.how == "failure") {
+					t.Errorf("Close: %v", err)
+				}
+				r.checkClosed()
+				if got := recovered(t, r.mem); got["b"] != "before" || c.how != "failure" && got["c"] != "after" {
+					t.Errorf("recovered: %q", got)
+				}
+				if n := len(r.names(base.FileTable)); c.how == "closing" && n > 0 || c.how == "room" && failed > 0 {
+					t.Errorf("%d tables, %d loads failed", n, failed)
+				}
+			})
+		})
+	}
 }
