@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -16,14 +18,22 @@ import (
 	"lsmdb/memtable"
 )
 
-// sorted writes a table to load, which holds keys.
-func (r *rig) sorted(keys ...string) []*manifest.TableMeta {
-	r.t.Helper()
+// write writes a table to load, which holds keys.
+func (r *rig) write(keys ...string) ([]*manifest.TableMeta, error) {
 	tables := output.NewLoadedTables(r.env.Directory, func(int64, []byte) bool { return false })
 	for _, key := range keys {
-		must(r.t, tables.Add(base.AppendInternalKey(nil, []byte(key), base.MakeTrailer(output.LoadedSeq, base.KindSet)), []byte("loaded")))
+		k := base.AppendInternalKey(nil, []byte(key), base.MakeTrailer(output.LoadedSeq, base.KindSet))
+		if err := tables.Add(k, []byte("loaded")); err != nil {
+			return nil, errors.Join(err, tables.Abort())
+		}
 	}
-	done, err := tables.Finish()
+	return tables.Finish()
+}
+
+// sorted is write where nothing fails.
+func (r *rig) sorted(keys ...string) []*manifest.TableMeta {
+	r.t.Helper()
+	done, err := r.write(keys...)
 	must(r.t, err)
 	return done
 }
@@ -191,5 +201,88 @@ func TestLoadsBehindAFullDisk(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestLoadsMeetTheEnd closes, or breaks, at every virtual millisecond a busy pipeline of
+// which some load, whose disk takes a millisecond for a sync, and whose level 0 is small:
+// whoever waits is answered, a load that was acknowledged is there, and any other as a
+// whole or not at all.
+func TestLoadsMeetTheEnd(t *testing.T) {
+	for at := range 60 {
+		for _, breaks := range []bool{false, true} {
+			bubble(t, func(t *testing.T) {
+				r := newRig(t, func(e *Environment) { e.Policy.L0Trigger, e.Policy.L0Limit = 2, 3 })
+				var broken atomic.Bool
+				r.onDisk(func(op vfstest.Op) error {
+					if op.Kind == vfstest.OpSync || op.Kind == vfstest.OpCreate {
+						time.Sleep(time.Millisecond)
+					}
+					if broken.Load() && op.Kind == vfstest.OpSync {
+						return errBroken
+					}
+					return nil
+				})
+				r.open()
+				var all sync.WaitGroup
+				all.Go(func() {
+					for i := 0; r.put(set(fmt.Sprintf("m%05d", i), kilobyte("m"))) == nil; i++ {
+					}
+				})
+				all.Go(func() {
+					for {
+						c, err := r.p.Capture(context.Background())
+						if err != nil {
+							return
+						}
+						r.p.Unpin(c.State)
+					}
+				})
+				const loaders, each = 3, 4
+				var loaded [loaders]int // acknowledged
+				for l := range loaders {
+					all.Go(func() {
+						for n := 0; r.p.Failed() == nil; n++ {
+							var keys []string
+							for i := range each {
+								keys = append(keys, fmt.Sprintf("l%d-%03d-%d", i, n, l)) // all overlap
+							}
+							tables, err := r.write(keys...)
+							if err == nil {
+								err = r.p.Load(context.Background(), tables)
+							}
+							if err != nil {
+								return
+							}
+							loaded[l] = n + 1
+						}
+					})
+				}
+				time.Sleep(time.Duration(at) * time.Millisecond)
+				broken.Store(breaks)
+				if err := r.p.Close(); err != nil && !breaks {
+					t.Error(err)
+				}
+				all.Wait()
+				got := recovered(t, r.mem.CrashClone(nil))
+				for l := range loaders {
+					for n := range loaded[l] + 2 {
+						found := 0
+						for i := range each {
+							if got[fmt.Sprintf("l%d-%03d-%d", i, n, l)] == "loaded" {
+								found++
+							}
+						}
+						if found != each && (found > 0 || n < loaded[l]) {
+							t.Errorf("ended at %dms: %d keys of load %d-%d, of which %d were acknowledged", at, found, l, n, loaded[l])
+						}
+					}
+				}
+				if n := r.p.writer.transactions.Load(); n != 0 || r.p.Pinned().Pins != 0 {
+					t.Errorf("%d transactions, %+v", n, r.p.Pinned())
+				}
+				r.checkClosed()
+			})
+		}
 	}
 }
