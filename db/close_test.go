@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -27,6 +28,9 @@ func TestCloseUnderLoad(t *testing.T) {
 		fixture.Must(t, err)
 		l := &load{d: d}
 		l.start(t)
+		if round == 0 {
+			l.more(t)
+		}
 		for d.Metrics().Writes.Commits < uint64(200+500*round) {
 			runtime.Gosched()
 		}
@@ -71,9 +75,9 @@ type load struct {
 	written [4]atomic.Int64 // acknowledged, by goroutine
 }
 
-func (l *load) start(t *testing.T) {
-	ctx := context.Background()
-	untilClosed := func(what string, body func(i int) error) {
+// untilClosed does something again and again.
+func (l *load) untilClosed(t *testing.T) func(what string, body func(i int) error) {
+	return func(what string, body func(i int) error) {
 		l.all.Go(func() {
 			var err error
 			for i := 0; err == nil; i++ {
@@ -84,6 +88,11 @@ func (l *load) start(t *testing.T) {
 			}
 		})
 	}
+}
+
+func (l *load) start(t *testing.T) {
+	ctx := context.Background()
+	untilClosed := l.untilClosed(t)
 	for g := range l.written {
 		untilClosed("Put", func(i int) error {
 			err := l.d.Put(fmt.Appendf(nil, "%d/%06d", g, i), make([]byte, 200))
@@ -131,6 +140,42 @@ func (l *load) start(t *testing.T) {
 	untilClosed("Sync", func(int) error { return l.d.Sync(ctx) })
 }
 
+// more does what takes longer.
+func (l *load) more(t *testing.T) {
+	ctx := context.Background()
+	untilClosed := l.untilClosed(t)
+	untilClosed("Update", func(i int) error {
+		return l.d.Update(ctx, func(tx *db.Tx) error {
+			if _, err := tx.Has([]byte("submitted")); err != nil {
+				return err
+			}
+			return tx.In(l.d.Keyspace([]byte("tx"))).Put([]byte("k"), nil)
+		})
+	})
+	untilClosed("Begin without an end", func(i int) error {
+		tx, err := l.d.Begin()
+		if err != nil {
+			return err
+		}
+		if i%100 > 0 {
+			defer tx.Discard()
+		}
+		return tx.Put([]byte("never"), nil)
+	})
+	for range 2 {
+		untilClosed("Load", func(i int) error { return l.d.Load(ctx, numbered("load", 50, "")) })
+	}
+	untilClosed("NewCheckpoint", func(int) error {
+		c, err := l.d.NewCheckpoint(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = c.WriteTo(io.Discard)
+		return errors.Join(err, c.Close())
+	})
+	untilClosed("DeleteRange", func(int) error { return l.d.DeleteRange([]byte("load"), []byte("loae")) })
+}
+
 // everyCallIsRefused calls everything on a closed database.
 func everyCallIsRefused(t *testing.T, d *db.DB) {
 	t.Helper()
@@ -143,10 +188,22 @@ func everyCallIsRefused(t *testing.T, d *db.DB) {
 	_, iterator := d.NewIterator(nil)
 	_, snapshot := d.NewSnapshot()
 	_, submit := d.Submit(ctx, b)
+	_, size := d.GetSize(nil)
+	_, begin := d.Begin()
+	_, checkpoint := d.NewCheckpoint(ctx)
+	k := d.Keyspace([]byte("k"))
+	_, inKeyspace := k.Get(nil)
+	_, walk := k.NewIterator(nil)
 	for what, err := range map[string]error{
 		"Put": d.Put(nil, nil), "Delete": d.Delete(nil), "Apply": d.Apply(ctx, b), "Submit": submit, "Sync": d.Sync(ctx),
 		"Get": get, "AppendValue": appended, "Has": has, "NewIterator": iterator, "NewSnapshot": snapshot,
 		"Flush": d.Flush(ctx), "Compact": d.Compact(ctx, nil, nil),
+		"GetSize": size, "Begin": begin, "NewCheckpoint": checkpoint, "Load": d.Load(ctx, numbered("k", 1, "")),
+		"View":   d.View(func(*db.Snapshot) error { return errors.New("called") }),
+		"Update": d.Update(ctx, func(*db.Tx) error { return errors.New("called") }),
+		"Merge":  d.Merge(nil, nil), "PutUntil": d.PutUntil(nil, nil, time.Unix(1, 0)), "DeleteRange": d.DeleteRange(nil, nil),
+		"Get of a keyspace": inKeyspace, "NewIterator of a keyspace": walk, "Drop": k.Drop(ctx), "Put of a keyspace": k.Put(nil, nil),
+		"DeleteRange of a keyspace": k.DeleteRange(nil, nil),
 	} {
 		fixture.WantErr(t, what+" after Close", err, db.ErrClosed)
 	}

@@ -263,7 +263,7 @@ func (tx *Tx) Merge(key, operand []byte) error {
 	case err != nil:
 		return err
 	case o.base.db.published.Merger == nil:
-		return ErrNoMerger
+		return o.wrote(ErrNoMerger)
 	}
 	return o.wrote(o.commit.Merge(key, operand))
 }

@@ -205,6 +205,11 @@ func (p *Pipeline) ask(ctx context.Context, to chan<- *reservation, r *reservati
 // full, none is, and those that are not in use are revoked.
 func (c *Compactor) grant() {
 	crowded := len(c.newest.Version.Levels[0]) >= c.env.Policy.L0Limit
+	select {
+	case <-c.stuck: // then the Flusher waits no more, perhaps for ever
+		crowded = false
+	default:
+	}
 	for _, r := range c.reserved {
 		switch {
 		case crowded:

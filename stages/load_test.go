@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/output"
@@ -14,14 +18,22 @@ import (
 	"lsmdb/memtable"
 )
 
-// sorted writes a table to load, which holds keys.
-func (r *rig) sorted(keys ...string) []*manifest.TableMeta {
-	r.t.Helper()
+// write writes a table to load, which holds keys.
+func (r *rig) write(keys ...string) ([]*manifest.TableMeta, error) {
 	tables := output.NewLoadedTables(r.env.Directory, func(int64, []byte) bool { return false })
 	for _, key := range keys {
-		must(r.t, tables.Add(base.AppendInternalKey(nil, []byte(key), base.MakeTrailer(output.LoadedSeq, base.KindSet)), []byte("loaded")))
+		k := base.AppendInternalKey(nil, []byte(key), base.MakeTrailer(output.LoadedSeq, base.KindSet))
+		if err := tables.Add(k, []byte("loaded")); err != nil {
+			return nil, errors.Join(err, tables.Abort())
+		}
 	}
-	done, err := tables.Finish()
+	return tables.Finish()
+}
+
+// sorted is write where nothing fails.
+func (r *rig) sorted(keys ...string) []*manifest.TableMeta {
+	r.t.Helper()
+	done, err := r.write(keys...)
 	must(r.t, err)
 	return done
 }
@@ -86,4 +98,191 @@ func TestLoadIsTakenBack(t *testing.T) {
 		}
 		r.close()
 	})
+}
+
+// TestLoadBesideADamagedTable: with a table set aside, level 0 may stay too full for ever,
+// and flushes do not wait for that. Loads do not either.
+func TestLoadBesideADamagedTable(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, func(e *Environment) { e.Policy.L0Trigger, e.Policy.L0Limit = 100, 2 })
+		r.open()
+		for range 2 {
+			must(t, r.put(set("a1", kilobyte("x"), "a2", kilobyte("y"))))
+			must(t, r.p.Flush(context.Background()))
+		}
+		r.damage(r.p.State().Version.Levels[0][1].Number)
+		if err := r.p.Compact(context.Background(), nil, nil); !errors.Is(err, base.ErrCorrupt) {
+			t.Fatal(err)
+		}
+		for _, key := range []string{"b", "a3"} {
+			must(t, r.put(set("a1", "new")))
+			must(t, r.p.Load(context.Background(), r.sorted(key)))
+			if value, _ := r.get(key); value != "loaded" {
+				t.Errorf("%s is %q", key, value)
+			}
+		}
+		if n := len(r.p.State().Version.Levels[0]); n < 2 {
+			t.Errorf("level 0 has only %d tables", n)
+		}
+		r.close()
+	})
+}
+
+// TestLoadsBehindAFullDisk has loads that overlap wait for the Flusher, which waits for
+// room, and ends that. Nothing is left of those that failed, and the log has no hole.
+func TestLoadsBehindAFullDisk(t *testing.T) {
+	for _, c := range []struct {
+		how  string
+		want error
+	}{
+		{"closing", base.ErrDiskFull}, {"failure", errBroken}, {"room", nil},
+	} {
+		t.Run(c.how, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				r := newRig(t).open()
+				must(t, r.put(synced(set("b", "before"))))
+				const loads = 3
+				answers := make(chan error, loads)
+				var tables [][]*manifest.TableMeta
+				for i := range loads {
+					tables = append(tables, r.sorted("a", fmt.Sprint("k", i), "z"))
+				}
+				broken := false
+				r.onDisk(func(op vfstest.Op) error {
+					switch {
+					case !on(vfstest.OpWrite, base.FileTable)(op):
+						return nil
+					case broken:
+						return errBroken
+					}
+					return syscall.ENOSPC
+				})
+				for _, each := range tables {
+					go func() { answers <- r.p.Load(context.Background(), each) }()
+				}
+				time.Sleep(time.Minute)
+				after := synced(set("c", "after"))
+				must(t, r.p.Enqueue(context.Background(), after))
+				closed := make(chan error, 1)
+				switch c.how {
+				case "closing":
+					go func() { closed <- r.p.Close() }()
+				case "failure":
+					broken = true
+				case "room":
+					r.onDisk(nil)
+				}
+				failed := 0
+				for range loads {
+					err := <-answers
+					if err != nil {
+						failed++
+					}
+					if c.want == nil && err != nil || c.want != nil && !errors.Is(err, c.want) && !errors.Is(err, base.ErrClosed) {
+						t.Errorf("a load: %v", err)
+					}
+				}
+				if err := after.Wait(); (err != nil) != (c.how == "failure") {
+					t.Errorf("a put behind the loads: %v", err)
+				}
+				r.onDisk(nil)
+				if c.how != "closing" {
+					go func() { closed <- r.p.Close() }()
+				}
+				if err := <-closed; (err != nil) != (c.how == "failure") {
+					t.Errorf("Close: %v", err)
+				}
+				r.checkClosed()
+				if got := recovered(t, r.mem); got["b"] != "before" || c.how != "failure" && got["c"] != "after" {
+					t.Errorf("recovered: %q", got)
+				}
+				if n := len(r.names(base.FileTable)); c.how == "closing" && n > 0 || c.how == "room" && failed > 0 {
+					t.Errorf("%d tables, %d loads failed", n, failed)
+				}
+			})
+		})
+	}
+}
+
+// TestLoadsMeetTheEnd closes, or breaks, at every virtual millisecond a busy pipeline of
+// which some load, whose disk takes a millisecond for a sync, and whose level 0 is small:
+// whoever waits is answered, a load that was acknowledged is there, and any other as a
+// whole or not at all.
+func TestLoadsMeetTheEnd(t *testing.T) {
+	for at := range 60 {
+		for _, breaks := range []bool{false, true} {
+			bubble(t, func(t *testing.T) {
+				r := newRig(t, func(e *Environment) { e.Policy.L0Trigger, e.Policy.L0Limit = 2, 3 })
+				var broken atomic.Bool
+				r.onDisk(func(op vfstest.Op) error {
+					if op.Kind == vfstest.OpSync || op.Kind == vfstest.OpCreate {
+						time.Sleep(time.Millisecond)
+					}
+					if broken.Load() && op.Kind == vfstest.OpSync {
+						return errBroken
+					}
+					return nil
+				})
+				r.open()
+				var all sync.WaitGroup
+				all.Go(func() {
+					for i := 0; r.put(set(fmt.Sprintf("m%05d", i), kilobyte("m"))) == nil; i++ {
+					}
+				})
+				all.Go(func() {
+					for {
+						c, err := r.p.Capture(context.Background())
+						if err != nil {
+							return
+						}
+						r.p.Unpin(c.State)
+					}
+				})
+				const loaders, each = 3, 4
+				var loaded [loaders]int // acknowledged
+				for l := range loaders {
+					all.Go(func() {
+						for n := 0; r.p.Failed() == nil; n++ {
+							var keys []string
+							for i := range each {
+								keys = append(keys, fmt.Sprintf("l%d-%03d-%d", i, n, l)) // all overlap
+							}
+							tables, err := r.write(keys...)
+							if err == nil {
+								err = r.p.Load(context.Background(), tables)
+							}
+							if err != nil {
+								return
+							}
+							loaded[l] = n + 1
+						}
+					})
+				}
+				time.Sleep(time.Duration(at) * time.Millisecond)
+				broken.Store(breaks)
+				if err := r.p.Close(); err != nil && !breaks {
+					t.Error(err)
+				}
+				all.Wait()
+				got := recovered(t, r.mem.CrashClone(nil))
+				for l := range loaders {
+					for n := range loaded[l] + 2 {
+						found := 0
+						for i := range each {
+							if got[fmt.Sprintf("l%d-%03d-%d", i, n, l)] == "loaded" {
+								found++
+							}
+						}
+						if found != each && (found > 0 || n < loaded[l]) {
+							t.Errorf("ended at %dms: %d keys of load %d-%d, of which %d were acknowledged", at, found, l, n, loaded[l])
+						}
+					}
+				}
+				if n := r.p.writer.transactions.Load(); n != 0 || r.p.Pinned().Pins != 0 {
+					t.Errorf("%d transactions, %+v", n, r.p.Pinned())
+				}
+				r.checkClosed()
+			})
+		}
+	}
 }

@@ -59,16 +59,17 @@ func (d *directory) mustHold(names ...string) error {
 }
 
 // write makes a file, durable but for its entry.
-func (d *directory) write(name string, fill func(vfs.File) error) error {
+func (d *directory) write(name string, fill func(vfs.File) error) (err error) {
 	d.made = append(d.made, name)
 	file, err := d.Create(filepath.Join(d.dir, name))
 	if err != nil {
 		return err
 	}
+	defer func() { err = cmp.Or(err, file.Close()) }()
 	if err = fill(file); err == nil {
 		err = file.Sync()
 	}
-	return cmp.Or(err, file.Close())
+	return err
 }
 
 // commit makes the directory a database, when all that current leads to is durable there.

@@ -20,11 +20,13 @@ import (
 // error it is absent or empty again. It is a database from the moment on when all of the
 // stream was read, checked, made durable, and verified as db.Verify does. An end of ctx is
 // seen between two reads.
-func Restore(ctx context.Context, r io.Reader, fsys vfs.FS, dir string) error {
+func Restore(ctx context.Context, r io.Reader, fsys vfs.FS, dir string) (err error) {
 	d, err := newDirectory(fsys, dir)
 	if err != nil {
 		return err
 	}
+	ended := errors.New("the reader has panicked")
+	defer func() { err = d.end(cmp.Or(ended, err)) }()
 	in := &in{ctx: ctx, from: r}
 	current, err := in.files(d)
 	if err == nil {
@@ -33,7 +35,8 @@ func Restore(ctx context.Context, r io.Reader, fsys vfs.FS, dir string) error {
 	if err == nil {
 		err = d.commit(current)
 	}
-	return d.end(err)
+	ended = nil
+	return err
 }
 
 const streamName = "stream of a checkpoint" // in errors

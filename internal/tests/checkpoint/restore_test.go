@@ -324,3 +324,26 @@ func FuzzRestore(f *testing.F) {
 		}
 	})
 }
+
+// TestRestorePanics: a panic of the reader passes through, and the directory is empty, and
+// free.
+func TestRestorePanics(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new")
+	stream := smallStream(t)
+	func() {
+		defer func() {
+			if r := recover(); r != "the reader's" {
+				t.Errorf("recovered %v", r)
+			}
+		}()
+		_ = db.Restore(t.Context(), io.MultiReader(bytes.NewReader(stream[:len(stream)/2]), panicking{}), dir)
+	}()
+	if names, err := os.ReadDir(dir); err == nil && len(names) > 0 {
+		t.Errorf("left over: %v", names)
+	}
+	fixture.Must(t, db.Restore(t.Context(), bytes.NewReader(stream), dir))
+}
+
+type panicking struct{}
+
+func (panicking) Read([]byte) (int, error) { panic("the reader's") }
