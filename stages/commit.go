@@ -162,7 +162,7 @@ type Commit struct {
 	seal    bool
 	capture *Capture // what else the Flusher then gives; nil: nothing
 
-	load *load // what the operation of a load stands for; nil for all others
+	load *load // of tables; nil for all others
 
 	phase atomic.Uint32
 
@@ -324,7 +324,11 @@ func (w *Writer) admit(c *Commit, last base.Seq) error {
 			return conflict
 		}
 	}
-	if groupSize(c) > maxGroupBytes || c.load != nil { // the group ends with it; a load's keys are in tables
+	switch {
+	case c.load != nil: // its keys are in tables
+		w.recent.Forget(last + 1)
+		return nil
+	case groupSize(c) > maxGroupBytes: // the group ends with it
 		w.recent.Forget(last + base.Seq(c.count))
 		return nil
 	}

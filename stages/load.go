@@ -18,16 +18,17 @@ import (
 //
 //   - The Compactor reserves the range of the tables: nothing is merged there, so no job
 //     that is under way can write between them.
-//   - The Writer logs an empty range delete, whose number the entries of the tables get,
-//     seals the memtable, and waits. What it writes later has later numbers, and nobody
-//     may see these before the load.
+//   - The Writer seals the memtable, so that the log goes on in an empty segment, and waits.
+//     The entries of the tables get the next number; what it writes later has later ones,
+//     and nobody may see these before the load.
 //   - The Flusher writes what was sealed before to tables, which the loaded ones supersede.
 //     Then it has the Keeper add these to the deepest level that holds nothing of their
 //     range, and nothing above.
 //   - The Writer shows the number and answers the caller.
 //
-// Should the process end in between, the tables are in the MANIFEST, or nobody's, which
-// the next Open removes.
+// The log does not tell of a load. The MANIFEST does, and that the number is taken: so the
+// first record of the segment has the next one. Should the process end before, nobody has
+// the tables, the next Open removes them, and the number is free.
 type load struct {
 	tables       []*manifest.TableMeta // ascending; their entries have a placeholder for the number
 	lower, upper []byte                // first and last user key
@@ -56,9 +57,7 @@ func (p *Pipeline) Load(ctx context.Context, tables []*manifest.TableMeta) error
 
 func (p *Pipeline) load(ctx context.Context, l *load) error {
 	c := NewCommit()
-	c.encoded = base.AppendRangeDelete(nil, nothing, nothing)
-	c.count, c.payloadBytes = 1, 2*int64(len(nothing))
-	c.Sync, c.seal, c.load = true, true, l
+	c.seal, c.load = true, l
 	r, err := p.reserve(ctx, l.lower, l.upper)
 	if err == nil {
 		defer p.giveBack(r)
@@ -86,9 +85,6 @@ func (p *Pipeline) load(ctx context.Context, l *load) error {
 // TableLimitBytes is the size of the largest tables.
 func (p *Pipeline) TableLimitBytes() int64 { return p.env.Policy.TableLimitBytes }
 
-// nothing is both ends of a range delete without keys.
-var nothing = []byte{0}
-
 // edit adds the tables to a level.
 func (l *load) edit(level int) *manifest.Edit {
 	e := &manifest.Edit{LastSeq: l.number}
@@ -98,23 +94,25 @@ func (l *load) edit(level int) *manifest.Edit {
 	return e
 }
 
-// endLoad waits until the Flusher has carried out a load that was logged and, without an
-// error until now, handed on. Then everybody may see its number.
-func (w *Writer) endLoad(ctx context.Context, l *load, err error) error {
-	if err == nil {
-		start := time.Now()
-		select {
-		case err = <-l.done:
-		case <-ctx.Done():
-			return context.Cause(ctx)
+// endLoad waits until the Flusher has carried out a load that was handed on. Then its
+// number is taken, and everybody may see it.
+func (w *Writer) endLoad(ctx context.Context, l *load) error {
+	start := time.Now()
+	defer func() { w.waited += time.Since(start) }()
+	select {
+	case err := <-l.done:
+		if err != nil {
+			return err
 		}
-		w.waited += time.Since(start)
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
-	w.hidden = 0
+	w.next++
+	w.published.Announce(l.number)
 	w.published.FillRange(l.lower, l.upper)
-	w.published.Show(w.next - 1)
+	w.published.Show(l.number)
 	w.published.FillRange(l.lower, l.upper)
-	return err
+	return nil
 }
 
 // load gives the tables of a load their number and has the Keeper add them to the tree.

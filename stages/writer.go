@@ -58,7 +58,6 @@ type Writer struct {
 	log    *wal.Writer // nil: nothing was written yet
 	active *memtable.Memtable
 	next   base.Seq
-	hidden base.Seq // operations at the end that nobody may see yet: those of a load
 
 	courteous base.Courtesy // of the Writer itself
 	proven    int64         // where the log proves by itself that all before was durable: behind a mark or the header
@@ -381,9 +380,6 @@ func (w *Writer) insert() {
 	w.published.Announce(last)
 	crowded := len(w.group) >= crowd
 	for i, c := range w.group {
-		if c.load != nil { // it is the last one
-			c.load.number, w.hidden = last, 1
-		}
 		for op := range c.all() {
 			if op.Kind == base.KindRangeDelete {
 				w.ranges++
@@ -417,7 +413,7 @@ func (w *Writer) stir() {
 
 // show makes what is inserted visible, the operations of some commits for the first time.
 func (w *Writer) show(commits ...*Commit) {
-	w.published.Show(w.next - 1 - w.hidden)
+	w.published.Show(w.next - 1)
 	if !w.published.HasGaps() {
 		return
 	}
@@ -451,13 +447,16 @@ func (w *Writer) acknowledge(ctx context.Context) error {
 	w.answer(nil)
 	w.group = append(w.group, last)
 	var err error
+	if last.load != nil {
+		last.load.number = w.next
+	}
 	if !w.active.Empty() {
 		err = w.rotate(ctx, 0, last)
 	} else if err = w.env.CheckPlace(); err == nil {
 		err = w.handOn(ctx, Sealed{LastSeq: w.next - 1, waiter: last})
 	}
-	if last.load != nil {
-		err = w.endLoad(ctx, last.load, err)
+	if err == nil && last.load != nil {
+		err = w.endLoad(ctx, last.load)
 	}
 	clear(w.group)
 	w.group = w.group[:0]
