@@ -61,7 +61,7 @@ func TestPlantedBugs(t *testing.T) {
 		var flags []string
 		switch bug.test {
 		case "TestModel":
-			flags = []string{"-model.seeds", "40"}
+			flags = []string{"-model.seeds", "12"}
 		case "TestCrashSweep":
 			flags = []string{"-sweep.states", "1"}
 		}

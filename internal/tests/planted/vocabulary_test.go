@@ -18,7 +18,7 @@ var plantedVocabulary = []noticed{
 	{plantedBug{"a newer key hidden by an older range delete", []edit{
 		{"internal/view/get.go", "	if t.Seq() < l.cover {\n", "	if l.cover > 0 {\n"}}}, "./internal/tests/model", "TestModel"},
 	{plantedBug{"a leap over what a range delete does not cover", []edit{
-		{"internal/view/covers.go", "	if !c.hid || c.run >= run {\n", "	if !c.hid {\n"}}}, "./internal/view", "TestReadersSeeTheModel"},
+		{"internal/view/covers.go", "	if !c.hid || c.run >= run {\n", "	if !c.hid {\n"}}}, "./internal/view", "TestEverythingAtEveryNumber"},
 	{plantedBug{"range deletes dropped while deeper levels hold what they cover", []edit{
 		{"internal/output/retention.go", "(stripe > 0 || r.ElideRange == nil || !r.ElideRange(s.Start, s.End))", "stripe > 0"}}}, "./internal/tests/model", "TestModel"},
 	{plantedBug{"operands folded across a snapshot (slatedb 1054)", []edit{
