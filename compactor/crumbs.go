@@ -26,8 +26,8 @@ func (k *picker) crumbs(level int, tables []*manifest.TableMeta, least int) *Job
 	fullBytes := k.Policy.outputBytes(k.targets, max(level, k.targets.Base))
 	first, sumBytes := 0, int64(0)
 	for i, t := range tables {
-		small := t.SizeBytes <= fullBytes/2 && k.free(t)
-		if small && sumBytes+t.SizeBytes <= fullBytes && k.endTogether(tables[first:i], t) && (level > 0 || i == first || t.LargestSeq < tables[i-1].SmallestSeq) {
+		small := t.SizeBytes <= fullBytes/2 && k.free(t) && (level > 0 || apart(tables, i))
+		if small && sumBytes+t.SizeBytes <= fullBytes && k.endTogether(tables[first:i], t) {
 			sumBytes += t.SizeBytes
 			continue
 		}
@@ -39,6 +39,14 @@ func (k *picker) crumbs(level int, tables []*manifest.TableMeta, least int) *Job
 		}
 	}
 	return k.glue(level, tables[min(first, len(tables)):], least)
+}
+
+// apart reports whether table i of level 0 has no number in common with others, as those
+// of a load have: if one of them became one with a newer table, that might lie over the
+// others, and yet be no newer.
+func apart(tables []*manifest.TableMeta, i int) bool {
+	return (i == 0 || tables[i].LargestSeq < tables[i-1].SmallestSeq) &&
+		(i+1 == len(tables) || tables[i+1].LargestSeq < tables[i].SmallestSeq)
 }
 
 // endTogether reports whether a table may become one with neighbours: neither has to stay

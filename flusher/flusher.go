@@ -34,9 +34,9 @@ func Run(ctx context.Context, dir *output.Directory, entries base.Iterator, dele
 
 // RangeDeletes returns those of a memtable as a table can hold them: none reaches farther
 // than all that is older than the memtable, which is in the tree, and what is in itself.
-// Behind that there is nothing to delete.
-func RangeDeletes(m *memtable.Memtable, tree *manifest.Version) *ranges.List {
-	deletes := ranges.Merge(m.Ranges()...)
+// Behind that there is nothing to delete. What no reader can tell apart is one.
+func RangeDeletes(m *memtable.Memtable, tree *manifest.Version, readers output.Readers) *ranges.List {
+	deletes := readers.Merge(m.Ranges()...)
 	if deletes.Empty() {
 		return nil
 	}

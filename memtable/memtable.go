@@ -143,10 +143,12 @@ func (m *Memtable) Apply(op base.Op, seq base.Seq) {
 	if len(end) == 0 {
 		end = nil
 	}
-	m.ranges.Add(op.Key, end, seq)
-	m.rangeBytes += FootprintBytes(1, int64(len(op.Key)+len(end)))
+	grown := m.ranges.Add(op.Key, end, seq)
+	m.rangeBytes += FootprintBytes(1, int64(len(op.Key)+len(end))) + numberBytes*grown
 	m.added()
 }
+
+const numberBytes = 8 // of what a range delete adds to the spans that it has keys in common with
 
 // added publishes how much there is after one more operation.
 func (m *Memtable) added() {

@@ -252,3 +252,19 @@ func TestRangesAreCharged(t *testing.T) {
 		t.Error("what is full has room for more")
 	}
 }
+
+// TestNestedRangesAreCharged: of range deletes that lie in each other each takes the more
+// the more there are, until the memtable is full.
+func TestNestedRangesAreCharged(t *testing.T) {
+	m := New(1 << 20)
+	for seq := base.Seq(1); m.Fits(FootprintBytes(1, 5)); seq++ {
+		m.Apply(base.Op{Kind: base.KindRangeDelete, Value: fmt.Appendf(nil, "%05d", seq)}, seq)
+	}
+	numbers := int64(0)
+	for _, l := range m.Ranges() {
+		numbers += int64(l.Count())
+	}
+	if m.Len() < 100 || numbers*numberBytes > m.CapacityBytes() {
+		t.Errorf("%d range deletes are %d numbers, in a memtable of %d bytes", m.Len(), numbers, m.CapacityBytes())
+	}
+}

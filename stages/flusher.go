@@ -154,8 +154,9 @@ func (f *Flusher) flush(ctx context.Context, s Sealed) (verdict, error) {
 // attempt writes the memtable to a table and has the Keeper add it to the tree.
 func (f *Flusher) attempt(ctx context.Context, s Sealed) (verdict, error) {
 	job := f.jobs.begin()
-	deletes := flusher.RangeDeletes(s.Memtable, f.published.State().Version) // which holds all that was sealed before
-	tables, err := flusher.Run(ctx, f.env.Directory, s.Memtable.NewIterator(), deletes, f.snapshots.Readers(f.published.Ended))
+	readers := f.snapshots.Readers(f.published.Ended)
+	deletes := flusher.RangeDeletes(s.Memtable, f.published.State().Version, readers) // which holds all that was sealed before
+	tables, err := flusher.Run(ctx, f.env.Directory, s.Memtable.NewIterator(), deletes, readers)
 	if err != nil {
 		f.jobs.failed(job)
 		return verdict{}, fmt.Errorf("flushing a memtable of WAL segment %d: %w", s.Segment, err)

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/ranges"
 )
 
 // Readers are those for whom flushes and compactions keep things: the open snapshots,
@@ -48,6 +49,23 @@ func (r *Readers) now(stripe int) int64 {
 		return math.MinInt64
 	}
 	return r.Nows[stripe]
+}
+
+// Merge returns those of some range deletes that readers can tell apart: of each span the
+// newest of each stripe.
+func (r *Readers) Merge(lists ...*ranges.List) *ranges.List {
+	return ranges.MergeReduced(r.newest, lists...)
+}
+
+// newest returns the newest number of each stripe of those that a span has.
+func (r *Readers) newest(s ranges.Span) (kept []base.Seq) {
+	last := -1
+	for _, seq := range s.Seqs {
+		if stripe := r.stripe(seq); stripe != last {
+			kept, last = append(kept, seq), stripe
+		}
+	}
+	return kept
 }
 
 // Oldest returns the oldest snapshot's number, base.MaxSeq if there is none: all readers

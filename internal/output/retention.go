@@ -257,14 +257,11 @@ func (r *Retention) writeOne(o operand, kind base.Kind, write Write) error {
 // Keep returns the range deletes that must be kept: of each span the newest of each
 // stripe, but for the oldest stripe's where there is nothing left for them to cover.
 func (r *Retention) Keep() *ranges.List {
-	return r.Ranges.Reduce(func(s ranges.Span) (kept []base.Seq) {
-		last := -1
-		for _, seq := range s.Seqs {
-			stripe := r.Readers.stripe(seq)
-			if stripe != last && (stripe > 0 || r.ElideRange == nil || !r.ElideRange(s.Start, s.End)) {
-				kept = append(kept, seq)
-			}
-			last = stripe
+	return r.Ranges.Reduce(func(s ranges.Span) []base.Seq {
+		kept := r.Readers.newest(s)
+		oldest := len(kept) - 1
+		if r.ElideRange != nil && r.Readers.stripe(kept[oldest]) == 0 && r.ElideRange(s.Start, s.End) {
+			return kept[:oldest]
 		}
 		return kept
 	})

@@ -194,12 +194,25 @@ func (l *List) Reduce(keep func(Span) []base.Seq) *List {
 }
 
 // Merge returns a list of all range deletes of some lists.
-func Merge(lists ...*List) *List {
+func Merge(lists ...*List) *List { return MergeReduced(nil, lists...) }
+
+// MergeReduced is Merge followed by Reduce with keep, for which it does not matter what is
+// reduced before. It does so on the way, so that nothing long comes up that is not kept.
+func MergeReduced(keep func(Span) []base.Seq, lists ...*List) *List {
 	lists = slices.DeleteFunc(slices.Clone(lists), (*List).Empty)
+	reduce := func(i int) {
+		if keep != nil {
+			lists[i] = lists[i].Reduce(keep)
+		}
+	}
+	for i := range lists {
+		reduce(i)
+	}
 	for len(lists) > 1 {
 		half := len(lists) / 2
 		for i := range half {
 			lists[i] = merge(lists[i], lists[len(lists)-1-i])
+			reduce(i)
 		}
 		lists = lists[:len(lists)-half]
 	}

@@ -178,6 +178,38 @@ func TestReduce(t *testing.T) {
 	}
 }
 
+// TestNestedRangesStaySmall: whoever deletes everything up to some key, again and again,
+// takes memory for what was done, not for its square, neither in a set nor in what is
+// kept of it.
+func TestNestedRangesStaySmall(t *testing.T) {
+	const n = 4000
+	var set Set
+	sum := int64(0)
+	for seq := base.Seq(1); seq <= n; seq++ {
+		sum += set.Add(nil, fmt.Appendf(nil, "%05d", seq), seq)
+	}
+	numbers := uint64(0)
+	for _, l := range set.Lists() {
+		numbers += l.Count()
+	}
+	if numbers > maxNumbers*n || int64(numbers) != sum || len(set.Lists()) > n/maxNumbers {
+		t.Errorf("%d range deletes are %d numbers in %d lists, and were counted as %d", n, numbers, len(set.Lists()), sum)
+	}
+	for seq := base.Seq(1); seq < n; seq += 77 {
+		if got := set.Newest(fmt.Appendf(nil, "%05d", seq), n/2+seq/2); got != n/2+seq/2 {
+			t.Errorf("the newest before %d that covers key %d is %d", n/2+seq/2, seq, got)
+		}
+	}
+	longest := 0
+	kept := MergeReduced(func(s Span) []base.Seq {
+		longest = max(longest, len(s.Seqs))
+		return s.Seqs[:1]
+	}, set.Lists()...)
+	if longest > 2*maxNumbers || kept.Count() != 1 || kept.Newest(nil, base.MaxSeq) != n {
+		t.Errorf("spans of up to %d numbers were reduced to %d", longest, kept.Count())
+	}
+}
+
 func TestEmptyRanges(t *testing.T) {
 	var set Set
 	set.Add([]byte("b"), []byte("a"), 1)

@@ -14,6 +14,10 @@ import (
 // each stands for twice as many additions as the next one, at least: an addition is
 // copied once for each doubling, and a look-up asks few lists (J. Bentley and J. Saxe,
 // "Decomposable Searching Problems", 1980).
+//
+// Range deletes that lie in each other make long lists, as each span has the numbers of
+// all: n of them have n*n/2 (whoever trims a log deletes everything up to some key, again
+// and again). Lists that would take much more together than each for itself stay apart.
 type Set struct{ lists atomic.Pointer[[]weighed] }
 
 // weighed is a list and the number of additions that it holds.
@@ -22,23 +26,33 @@ type weighed struct {
 	adds int
 }
 
+// maxNumbers is how many numbers a list may have for each addition, on average.
+const maxNumbers = 160
+
 // Add adds a range delete and copies the keys. A nil end is open. An empty range adds
-// nothing.
-func (s *Set) Add(start, end []byte, seq base.Seq) {
+// nothing. It returns by how many numbers the lists have grown.
+func (s *Set) Add(start, end []byte, seq base.Seq) (grown int64) {
 	added := weighed{Of(bytes.Clone(start), bytes.Clone(end), seq), 1}
 	if added.list.Empty() {
-		return
+		return 0
 	}
+	grown = 1
 	var lists []weighed
 	if before := s.lists.Load(); before != nil {
 		lists = append(lists, *before...)
 	}
 	for n := len(lists); n > 0 && lists[n-1].adds <= added.adds; n-- {
-		added = weighed{merge(lists[n-1].list, added.list), lists[n-1].adds + added.adds}
-		lists = lists[:n-1]
+		merged := weighed{merge(lists[n-1].list, added.list), lists[n-1].adds + added.adds}
+		numbers := int64(merged.list.Count())
+		if numbers > maxNumbers*int64(merged.adds) {
+			break
+		}
+		grown += numbers - int64(lists[n-1].list.Count()+added.list.Count())
+		added, lists = merged, lists[:n-1]
 	}
 	lists = append(lists, added)
 	s.lists.Store(&lists)
+	return grown
 }
 
 // Newest returns the number of the newest range delete that covers key and is not newer

@@ -54,7 +54,7 @@ func (o *Opening) flush(m *memtable.Memtable) error {
 	if !o.swept {
 		o.sweepLeft()
 	}
-	deletes := flusher.RangeDeletes(m, o.state.Version)
+	deletes := flusher.RangeDeletes(m, o.state.Version, output.Readers{})
 	tables, err := flusher.Run(context.Background(), o.directory, m.NewIterator(), deletes, output.Readers{})
 	if err != nil {
 		return fmt.Errorf("lsmdb: writing what was recovered: %w", err)

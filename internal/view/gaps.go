@@ -235,9 +235,9 @@ func (p *Published) FillRange(lower, upper []byte) {
 // are put behind all others, as into a queue.
 func (g *gap) before(key []byte) *gap {
 	part := &gap{lower: g.lower, upper: bytes.Clone(key), keys: g.keys, trims: g.trims + 1}
+	part.proven.Store(g.proven.Load()) // first: who proves it now, sets the time before
 	part.since.Store(g.since.Load())
 	part.now.Store(g.now.Load())
-	part.proven.Store(g.proven.Load())
 	return part
 }
 

@@ -308,3 +308,18 @@ func TestOldReadersSpoilNoGaps(t *testing.T) {
 	}
 	must(t, old.Close())
 }
+
+// TestPartsOfGapsKnowTheTime: what is left of a gap that is proven meanwhile counts for
+// nobody whose time is before that of the proof.
+func TestPartsOfGapsKnowTheTime(t *testing.T) {
+	for range 20_000 {
+		g := &gap{lower: []byte("a"), upper: []byte("z")}
+		var proof sync.WaitGroup
+		proof.Go(func() { g.prove(&At{Seq: 7, Now: 9}) })
+		part := g.before([]byte("m"))
+		if part.usable(&At{Seq: 8, Now: 8}) {
+			t.Fatal("values that have not ended yet are skipped")
+		}
+		proof.Wait()
+	}
+}

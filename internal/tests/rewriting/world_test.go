@@ -200,7 +200,7 @@ func (w *world) readers() (r output.Readers) {
 func (w *world) flush() {
 	w.t.Helper()
 	it := w.memtable.NewIterator()
-	tables, err := flusher.Run(w.t.Context(), w.directory, it, flusher.RangeDeletes(w.memtable, w.version), w.readers())
+	tables, err := flusher.Run(w.t.Context(), w.directory, it, flusher.RangeDeletes(w.memtable, w.version, w.readers()), w.readers())
 	if err = errors.Join(err, it.Close()); err != nil {
 		w.t.Fatal(err)
 	}
