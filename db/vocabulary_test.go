@@ -19,7 +19,7 @@ func inMemory(t *testing.T, merger *db.Merger) (*db.DB, *atomic.Int64) {
 	clock := new(atomic.Int64)
 	clock.Store(1000)
 	d, err := db.Open("", &db.Options{
-		InMemory: true, Durability: db.NoSync, Merger: merger, Now: func() time.Time { return time.Unix(0, clock.Load()) },
+		InMemory: true, MemtableBytes: 1 << 20, Durability: db.NoSync, Merger: merger, Now: func() time.Time { return time.Unix(0, clock.Load()) },
 	})
 	fixture.Must(t, err)
 	t.Cleanup(func() { d.Close() })

@@ -37,12 +37,13 @@ func (c *Compactor) tidy(ctx context.Context) {
 	}
 }
 
-// awaitExpiry has the loop look again when more values have ended.
+// awaitExpiry has the loop look again when more values have ended, but not all the time
+// where the clock stands still.
 func (c *Compactor) awaitExpiry() {
 	now := c.published.Ended()
 	c.ending = nil
 	if next := compactor.NextExpiry(c.newest.Version, now); next != 0 {
-		c.ending = time.After(time.Duration(min(uint64(next)-uint64(now), math.MaxInt64)))
+		c.ending = time.After(max(c.env.idleDelay(), time.Duration(min(uint64(next)-uint64(now), math.MaxInt64))))
 	}
 }
 

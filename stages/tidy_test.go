@@ -3,6 +3,7 @@ package stages
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -184,6 +185,31 @@ func TestReleaseWakesTheIdleHouse(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		if counts, size := r.tables(); size > 0 || !r.atRest() {
 			t.Errorf("%v tables with %d bytes are left", counts, size)
+		}
+		r.close()
+	})
+}
+
+// TestClockStandsStill: a clock that ran back stands still, perhaps just before a value
+// ends. The Compactor then looks now and then, not all the time.
+func TestClockStandsStill(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var asked, ahead atomic.Int64
+		now := time.Now()
+		r := newRig(t, func(e *Environment) {
+			e.Clock = func() time.Time { asked.Add(1); return now.Add(time.Duration(ahead.Load())) }
+		})
+		r.open()
+		must(t, r.put(putUntil("k", "v", now.Add(time.Millisecond))))
+		must(t, r.p.Flush(context.Background()))
+		time.Sleep(time.Minute)
+		if n := asked.Load(); n > 1000 {
+			t.Errorf("in a minute the clock was asked %d times", n)
+		}
+		ahead.Store(int64(time.Minute))
+		time.Sleep(10 * time.Second)
+		if n := len(r.names(base.FileTable)); n > 0 {
+			t.Errorf("%d tables are left", n)
 		}
 		r.close()
 	})
