@@ -383,7 +383,7 @@ func (tx *Tx) enter() (view.Reading, error) {
 	}
 	tx.sort()
 	r, err := tx.base.enter()
-	return r.Over(tx.sorted), err
+	return r.Over(&tx.sorted), err
 }
 
 // at is the instant that the transaction shows.

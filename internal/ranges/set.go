@@ -41,6 +41,9 @@ func (s *Set) Add(start, end []byte, seq base.Seq) {
 	s.lists.Store(&lists)
 }
 
+// Empty reports whether nothing was added yet.
+func (s *Set) Empty() bool { return s.lists.Load() == nil }
+
 // Newest returns the number of the newest range delete that covers key and is not newer
 // than seq, 0 if there is none.
 func (s *Set) Newest(key []byte, seq base.Seq) base.Seq {

@@ -83,7 +83,7 @@ type IteratorOptions struct {
 // caller does not change any more, and leaves. Once closed is true it shows nothing.
 func (r Reading) NewIterator(at At, o IteratorOptions, closed *atomic.Bool) Iterator {
 	defer r.Leave()
-	if len(r.own) > 0 && at.Now == 0 && slices.ContainsFunc(r.own, (*memtable.Memtable).Expiring) {
+	if r.own != nil && at.Now == 0 && slices.ContainsFunc(*r.own, (*memtable.Memtable).Expiring) {
 		at.Now = r.published.Now()
 	}
 	it := Iterator{
@@ -91,7 +91,7 @@ func (r Reading) NewIterator(at At, o IteratorOptions, closed *atomic.Bool) Iter
 		keysOnly: o.KeysOnly, noFill: o.NoCacheFill, inside: insides.Get().(*inside), key: []byte{},
 	}
 	it.inside.barren.gaps = &r.published.gaps
-	if len(r.own) > 0 {
+	if r.own != nil {
 		it.inside.barren.gaps = nil // they say nothing of own writes
 	}
 	it.inside.open(&r, &at, sstable.IteratorOptions{NoCacheFill: o.NoCacheFill, KeysOnly: o.KeysOnly, ReadAheadBytes: ReadAheadBytes, Lower: o.Lower, Upper: o.Upper})
@@ -102,8 +102,8 @@ func (r Reading) NewIterator(at At, o IteratorOptions, closed *atomic.Bool) Iter
 func (in *inside) open(r *Reading, at *At, o sstable.IteratorOptions) {
 	state := r.State
 	state.hold()
-	in.state, in.own = state, r.own
-	for _, m := range r.own {
+	in.state, in.own = state, r.ownTables()
+	for _, m := range in.own {
 		in.add(m, at.Own)
 	}
 	if !state.Active.Empty() {

@@ -285,7 +285,8 @@ func (d *world) ownTables() (own []*memtable.Memtable) {
 func (d *world) enter(at At) Reading {
 	r := d.w.Enter()
 	if at.Own != 0 {
-		r = r.Over(d.ownTables())
+		own := d.ownTables()
+		r = r.Over(&own)
 	}
 	return r
 }
