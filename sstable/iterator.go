@@ -14,8 +14,9 @@ type Iterator struct {
 	table       *Table // nil once closed
 	first, last int    // blocks outside of which nothing of the range lies
 	reader      *blockReader
-	options     struct{ noCacheFill, keysOnly bool }
-	own         *block // with noCacheFill blocks are decoded into this one
+	keysOnly    bool
+	into        *block // blocks are decoded into this one; nil: they fill the cache
+	own         *block // which is kept for that
 	stub        *block // with keysOnly this one stands for blocks with large values
 
 	block  *block // nil until one was entered
@@ -55,12 +56,15 @@ func (t *Table) NewIterator(o IteratorOptions) *Iterator {
 // Key that it showed last changes with the next move.
 func (it *Iterator) Reset(t *Table, o *IteratorOptions) {
 	*it = Iterator{table: t, i: -1, last: t.index.count() - 1, key: it.key[:0], reader: it.reader, own: it.own, stub: it.stub}
-	it.options.noCacheFill, it.options.keysOnly = o.NoCacheFill, o.KeysOnly
+	it.keysOnly = o.KeysOnly
 	if cap(it.key) > maxKeptKeyBytes {
 		it.key = nil
 	}
-	if o.NoCacheFill && it.own == nil {
-		it.own = new(block)
+	if o.NoCacheFill {
+		if it.own == nil {
+			it.own = new(block)
+		}
+		it.into = it.own
 	}
 	if o.KeysOnly && it.stub == nil {
 		it.stub = new(block)
@@ -170,7 +174,12 @@ func (it *Iterator) enter(i int) bool {
 		return false
 	}
 	if i != it.i {
-		b, err := it.load(i)
+		b, err := (*block)(nil), error(nil)
+		if !it.keysOnly {
+			b, err = it.table.block(i, it.reader, it.into)
+		} else {
+			b, err = it.loadKeys(i)
+		}
 		if err != nil {
 			it.err, it.i = err, -1 // what was decoded here before may be gone
 			return false
@@ -183,21 +192,16 @@ func (it *Iterator) enter(i int) bool {
 	return true
 }
 
-// load returns block i, or what stands for it.
-func (it *Iterator) load(i int) (*block, error) {
-	if it.options.keysOnly {
-		if _, large := it.table.index.large(i); large {
-			it.table.index.stub(i, it.stub)
-			if it.reader != nil {
-				it.reader.pass(i)
-			}
-			return it.stub, nil
+// loadKeys returns block i, or what stands for it.
+func (it *Iterator) loadKeys(i int) (*block, error) {
+	if _, large := it.table.index.large(i); large {
+		it.table.index.stub(i, it.stub)
+		if it.reader != nil {
+			it.reader.pass(i)
 		}
+		return it.stub, nil
 	}
-	if it.options.noCacheFill {
-		return it.table.block(i, it.reader, it.own)
-	}
-	return it.table.block(i, it.reader, nil)
+	return it.table.block(i, it.reader, it.into)
 }
 
 // move moves to entry j of the current block. The entry before its first is the last

@@ -418,3 +418,9 @@ func (d *world) checkAll(at At) {
 		must(d.t, it.Close())
 	}
 }
+
+// NewIterator returns an iterator over what an instant shows.
+func (r Reading) NewIterator(at At, o IteratorOptions, closed *atomic.Bool) (it Iterator) {
+	r.Iterate(&it, at, &o, closed)
+	return it
+}
