@@ -92,6 +92,7 @@ func afterPrefix(prefix []byte) []byte {
 // are kept.
 type Iterator struct {
 	walk view.Iterator
+	skip int   // length of the keyspace's prefix
 	part *part // nil: the whole database
 }
 
@@ -119,7 +120,7 @@ func newIterator(d *DB, r view.Reading, at view.At, prefix []byte, o *IterOption
 	v, it := o.forView(), new(Iterator)
 	if len(prefix) > 0 {
 		v.Lower, v.Upper = rangeIn(prefix, v.Lower, v.Upper)
-		it.part = &part{prefix: prefix}
+		it.part, it.skip = &part{prefix: prefix}, len(prefix)
 	}
 	r.Iterate(&it.walk, at, &v, &d.closed)
 	return it, nil
@@ -200,10 +201,7 @@ func (it *Iterator) Valid() bool { return it.walk.Valid() }
 // Key returns the key, nil when not Valid.
 func (it *Iterator) Key() []byte {
 	key := it.walk.Key()
-	if it.part == nil || key == nil {
-		return key
-	}
-	return key[len(it.part.prefix):]
+	return key[min(it.skip, len(key)):]
 }
 
 // Value returns the value, nil when not Valid and empty with KeysOnly.
