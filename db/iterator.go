@@ -91,7 +91,13 @@ func afterPrefix(prefix []byte) []byte {
 // at a time and must be closed: until then the files and the memory of what it shows
 // are kept.
 type Iterator struct {
-	walk   view.Iterator
+	walk view.Iterator
+	skip int   // length of the keyspace's prefix
+	part *part // nil: the whole database
+}
+
+// part is what an iterator of a keyspace or a transaction has besides.
+type part struct {
 	prefix []byte // of the keyspace, in every key and never shown
 	whole  []byte // the last key that was sought, with the prefix
 
@@ -111,76 +117,80 @@ func (d *DB) NewIterator(o *IterOptions) (*Iterator, error) {
 
 // newIterator returns an iterator over the keys with a prefix, which it does not show.
 func newIterator(d *DB, r view.Reading, at view.At, prefix []byte, o *IterOptions) (*Iterator, error) {
-	v := o.forView()
-	v.Lower, v.Upper = rangeIn(prefix, v.Lower, v.Upper)
-	return &Iterator{walk: r.NewIterator(at, v, &d.closed), prefix: prefix}, nil
+	v, it := o.forView(), new(Iterator)
+	if len(prefix) > 0 {
+		v.Lower, v.Upper = rangeIn(prefix, v.Lower, v.Upper)
+		it.part, it.skip = &part{prefix: prefix}, len(prefix)
+	}
+	r.Iterate(&it.walk, at, &v, &d.closed)
+	return it, nil
 }
 
 // noted reports whether the moves are reads of a transaction. Once that has ended, they
 // are none at all.
 func (it *Iterator) noted() bool {
-	if it.tx == nil {
+	if it.part.tx == nil {
 		return false
 	}
-	if it.tx.ended {
+	if it.part.tx.ended {
 		_ = it.walk.Close() // the moves return ErrClosed then
 	}
-	return !it.tx.ended
+	return !it.part.tx.ended
 }
 
 // First moves to the first key of the range.
 func (it *Iterator) First() bool {
-	if it.noted() {
-		return it.reads.First(&it.walk)
+	if it.part != nil && it.noted() {
+		return it.part.reads.First(&it.walk)
 	}
 	return it.walk.First()
 }
 
 // Last moves to the last key of the range.
 func (it *Iterator) Last() bool {
-	if it.noted() {
-		return it.reads.Last(&it.walk)
+	if it.part != nil && it.noted() {
+		return it.part.reads.Last(&it.walk)
 	}
 	return it.walk.Last()
 }
 
 // SeekGE moves to the first key of the range at or after key.
 func (it *Iterator) SeekGE(key []byte) bool {
-	if it.noted() {
-		return it.reads.SeekGE(&it.walk, it.seek(key))
+	if it.part != nil && it.noted() {
+		return it.part.reads.SeekGE(&it.walk, it.seek(key))
 	}
 	return it.walk.SeekGE(it.seek(key))
 }
 
 // SeekLT moves to the last key of the range before key.
 func (it *Iterator) SeekLT(key []byte) bool {
-	if it.noted() {
-		return it.reads.SeekLT(&it.walk, it.seek(key))
+	if it.part != nil && it.noted() {
+		return it.part.reads.SeekLT(&it.walk, it.seek(key))
 	}
 	return it.walk.SeekLT(it.seek(key))
 }
 
 // seek returns the whole key.
 func (it *Iterator) seek(key []byte) []byte {
-	if len(it.prefix) == 0 {
+	if it.part == nil || len(it.part.prefix) == 0 {
 		return key
 	}
-	it.whole = append(append(it.whole[:0], it.prefix...), key...)
-	return it.whole
+	it.part.whole = append(append(it.part.whole[:0], it.part.prefix...), key...)
+	return it.part.whole
 }
 
 // Next moves to the next key.
 func (it *Iterator) Next() bool {
-	if it.noted() {
-		return it.reads.Next(&it.walk)
+	if it.part != nil && it.noted() {
+		return it.part.reads.Next(&it.walk)
 	}
 	return it.walk.Next()
 }
 
 // Prev moves to the previous key.
 func (it *Iterator) Prev() bool {
-	if it.noted() {
-		return it.reads.Prev(&it.walk)
+	if it.part != nil && it.noted() {
+		return it.part.reads.Prev(&it.walk)
 	}
 	return it.walk.Prev()
 }
@@ -191,10 +201,7 @@ func (it *Iterator) Valid() bool { return it.walk.Valid() }
 // Key returns the key, nil when not Valid.
 func (it *Iterator) Key() []byte {
 	key := it.walk.Key()
-	if key == nil {
-		return nil
-	}
-	return key[len(it.prefix):]
+	return key[min(it.skip, len(key)):]
 }
 
 // Value returns the value, nil when not Valid and empty with KeysOnly. A large value of a
@@ -220,10 +227,12 @@ func (it *Iterator) Err() error { return it.walk.Err() }
 // Close releases what the iterator holds and returns the error of its last move.
 // What it showed last stays readable. It is idempotent.
 func (it *Iterator) Close() error {
-	if it.noted() {
-		it.tx.walked--
+	if it.part != nil {
+		if it.noted() {
+			it.part.tx.walked--
+		}
+		it.part.tx = nil
 	}
-	it.tx = nil
 	return it.walk.Close()
 }
 

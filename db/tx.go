@@ -189,7 +189,10 @@ func (tx *Tx) NewIterator(options *IterOptions) (*Iterator, error) {
 		return nil, err
 	}
 	it, err := newIterator(o.base.db, r, o.at(), tx.prefix, options)
-	it.tx, it.reads = o, o.reads.NewWalk(&it.walk)
+	if it.part == nil {
+		it.part = new(part)
+	}
+	it.part.tx, it.part.reads = o, o.reads.NewWalk(&it.walk)
 	o.walked++
 	return it, err
 }
@@ -383,7 +386,7 @@ func (tx *Tx) enter() (view.Reading, error) {
 	}
 	tx.sort()
 	r, err := tx.base.enter()
-	return r.Over(tx.sorted), err
+	return r.Over(&tx.sorted), err
 }
 
 // at is the instant that the transaction shows.

@@ -136,7 +136,12 @@ func firstNotBefore(tables []*TableMeta, ends []uint64, userKey []byte) int {
 	for low < high {
 		middle := int(uint(low+high) >> 1)
 		end := ends[middle]
-		if end < prefix || end == prefix && tables[middle].EndsBefore(userKey) {
+		before := end < prefix
+		if end == prefix {
+			c := bytes.Compare(tables[middle].Largest.UserKey(), userKey)
+			before = c < 0 || c == 0 && tables[middle].LargestExcluded()
+		}
+		if before {
 			low = middle + 1
 		} else {
 			high = middle

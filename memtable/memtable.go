@@ -159,6 +159,9 @@ func (m *Memtable) added() {
 // hold all of them.
 func (m *Memtable) Ranges() []*ranges.List { return m.ranges.Lists() }
 
+// HasRanges reports whether a range delete was applied.
+func (m *Memtable) HasRanges() bool { return !m.ranges.Empty() }
+
 // Covered returns the number of the newest range delete that covers key and is not newer
 // than seq, 0 if there is none.
 func (m *Memtable) Covered(key []byte, seq base.Seq) base.Seq { return m.ranges.Newest(key, seq) }

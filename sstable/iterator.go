@@ -14,11 +14,13 @@ type Iterator struct {
 	table       *Table // nil once closed
 	first, last int    // blocks outside of which nothing of the range lies
 	reader      *blockReader
-	options     struct{ noCacheFill, keysOnly, lazy bool }
-	own         *block // with noCacheFill blocks are decoded into this one
-	stub        *block // with keysOnly or lazy this one stands for blocks with large values
+	keysOnly    bool   // large values are never read
+	stubs       bool   // they are not read when their block is entered
+	into        *block // blocks are decoded into this one; nil: they fill the cache
+	own         *block // which is kept for that
+	stub        *block // with stubs this one stands for their blocks
+	large       *block // what the stub stands for, once it was read
 
-	large  *block // what the stub stands for, once it was read
 	block  *block // nil until one was entered
 	i      int    // its number, or -1
 	entry  int    // number in the block
@@ -57,14 +59,17 @@ func (t *Table) NewIterator(o IteratorOptions) *Iterator {
 // Key that it showed last changes with the next move.
 func (it *Iterator) Reset(t *Table, o *IteratorOptions) {
 	*it = Iterator{table: t, i: -1, last: t.index.count() - 1, key: it.key[:0], reader: it.reader, own: it.own, stub: it.stub}
-	it.options.noCacheFill, it.options.keysOnly, it.options.lazy = o.NoCacheFill, o.KeysOnly, o.Lazy && !o.KeysOnly
+	it.keysOnly, it.stubs = o.KeysOnly, o.KeysOnly || o.Lazy && t.index.largeValues > 0
 	if cap(it.key) > maxKeptKeyBytes {
 		it.key = nil
 	}
-	if o.NoCacheFill && it.own == nil {
-		it.own = new(block)
+	if o.NoCacheFill {
+		if it.own == nil {
+			it.own = new(block)
+		}
+		it.into = it.own
 	}
-	if (o.KeysOnly || o.Lazy && t.index.largeValues > 0) && it.stub == nil {
+	if it.stubs && it.stub == nil {
 		it.stub = new(block)
 	}
 	if (o.NoCacheFill || o.ReadAheadBytes > 0) && it.reader == nil {
@@ -139,7 +144,7 @@ func (it *Iterator) Value() []byte {
 	switch {
 	case it.block == nil:
 		return nil
-	case it.block == it.stub && it.options.lazy:
+	case it.stubs && it.block == it.stub && !it.keysOnly:
 		return it.largeValue()
 	}
 	return it.block.value(it.entry)
@@ -152,7 +157,7 @@ func (it *Iterator) Expiry() int64 { return base.Until(it.block.value(it.entry))
 // largeValue returns the value that the stub stands for.
 func (it *Iterator) largeValue() []byte {
 	if it.large == nil {
-		b, err := it.read(it.i)
+		b, err := it.table.block(it.i, it.reader, it.into)
 		if err != nil {
 			it.err = err
 			return nil
@@ -193,7 +198,12 @@ func (it *Iterator) enter(i int) bool {
 		return false
 	}
 	if i != it.i {
-		b, err := it.load(i)
+		b, err := (*block)(nil), error(nil)
+		if !it.stubs {
+			b, err = it.table.block(i, it.reader, it.into)
+		} else {
+			b, err = it.loadStub(i)
+		}
 		if err != nil {
 			it.err, it.i = err, -1 // what was decoded here before may be gone
 			return false
@@ -206,26 +216,16 @@ func (it *Iterator) enter(i int) bool {
 	return true
 }
 
-// load returns block i, or what stands for it.
-func (it *Iterator) load(i int) (*block, error) {
-	if it.stub != nil && (it.options.keysOnly || it.options.lazy) {
-		if _, large := it.table.index.large(i); large {
-			it.table.index.stub(i, it.stub)
-			if it.reader != nil && it.options.keysOnly {
-				it.reader.pass(i)
-			}
-			return it.stub, nil
+// loadStub returns block i, or what stands for it.
+func (it *Iterator) loadStub(i int) (*block, error) {
+	if _, large := it.table.index.large(i); large {
+		it.table.index.stub(i, it.stub)
+		if it.reader != nil && it.keysOnly {
+			it.reader.pass(i)
 		}
+		return it.stub, nil
 	}
-	return it.read(i)
-}
-
-// read returns block i.
-func (it *Iterator) read(i int) (*block, error) {
-	if it.options.noCacheFill {
-		return it.table.block(i, it.reader, it.own)
-	}
-	return it.table.block(i, it.reader, nil)
+	return it.table.block(i, it.reader, it.into)
 }
 
 // move moves to entry j of the current block. The entry before its first is the last

@@ -169,7 +169,9 @@ func (t *Table) Get(search base.InternalKey, hash uint64) (value []byte, trailer
 		}
 		value, trailer, found = b.get(search)
 	}
-	t.count(found)
+	if t.filter.count > 0 {
+		t.count(found)
+	}
 	return value, trailer, found, nil
 }
 

@@ -55,6 +55,9 @@ func (s *Set) Add(start, end []byte, seq base.Seq) (grown int64) {
 	return grown
 }
 
+// Empty reports whether nothing was added yet.
+func (s *Set) Empty() bool { return s.lists.Load() == nil }
+
 // Newest returns the number of the newest range delete that covers key and is not newer
 // than seq, 0 if there is none.
 func (s *Set) Newest(key []byte, seq base.Seq) base.Seq {

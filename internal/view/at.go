@@ -31,7 +31,17 @@ func (at *At) below(seq base.Seq) base.Seq {
 }
 
 // Over puts a transaction's own memtables, newest first, in front of the state.
-func (r Reading) Over(own []*memtable.Memtable) Reading {
-	r.own = own
+func (r Reading) Over(own *[]*memtable.Memtable) Reading {
+	if len(*own) > 0 {
+		r.own = own
+	}
 	return r
+}
+
+// ownTables returns what Over put there.
+func (r *Reading) ownTables() []*memtable.Memtable {
+	if r.own == nil {
+		return nil
+	}
+	return *r.own
 }

@@ -84,7 +84,7 @@ func TestClockIsAskedInNeedOnly(t *testing.T) {
 	}
 	own := memtable.New(1 << 12)
 	own.Apply(base.Op{Kind: base.KindSetExpiring, Key: []byte("o"), Value: little(1000)}, OwnBase)
-	it := r.Over([]*memtable.Memtable{own}).NewIterator(At{Seq: 1, Own: OwnBase}, IteratorOptions{}, new(atomic.Bool))
+	it := r.Over(&[]*memtable.Memtable{own}).NewIterator(At{Seq: 1, Own: OwnBase}, IteratorOptions{}, new(atomic.Bool))
 	if !it.First() || string(it.Key()) != "a" || it.Next() || asked == 0 {
 		t.Errorf("an own value that has ended is shown; asked %d times", asked)
 	}

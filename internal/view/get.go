@@ -13,9 +13,69 @@ import (
 
 // Get looks for what key has at an instant. The value is valid until Leave.
 func (r Reading) Get(at At, key []byte) (value []byte, found bool, err error) {
-	l := lookup{at: at, key: key, hash: base.Hash(key)}
+	hash := base.Hash(key)
+	if r.own != nil || r.Active.HasRanges() {
+		return r.get(at, key, hash)
+	}
+	value, t, found := r.Active.Get(key, hash, at.Seq)
+	for i := 0; i < len(r.Sealed) && !found; i++ {
+		if r.Sealed[i].HasRanges() {
+			return r.get(at, key, hash)
+		}
+		value, t, found = r.Sealed[i].Get(key, hash, at.Seq)
+	}
+	if !found && len(key) <= base.MaxKeyBytes { // otherwise no buffer of that size is kept for it
+		value, t, err = r.published.first(r.Version, at.Seq, key, hash)
+	}
+	if t.Kind() > base.KindDelete { // nearly never
+		return r.get(at, key, hash)
+	}
+	return value, t.Kind() == base.KindSet, err
+}
+
+// get is Get where it is not plain that the first version that is met decides.
+func (r Reading) get(at At, key []byte, hash uint64) (value []byte, found bool, err error) {
+	l := lookup{at: at, key: key, hash: hash}
 	err = r.find(&l)
 	return l.value, l.found, err
+}
+
+// first returns the newest version of key in tables that is visible at seq, newest run
+// first. Without one, the trailer is 0; where a range delete may hide it, that is one's.
+func (p *Published) first(v *manifest.Version, seq base.Seq, key []byte, hash uint64) (value []byte, t base.Trailer, err error) {
+	search := searchKeys.Get().(*base.InternalKey)
+	defer searchKeys.Put(search)
+	*search = base.AppendSearchKey((*search)[:0], key, seq)
+	p.payGet(v)
+	for _, m := range v.Levels[0] {
+		if bytes.Compare(key, m.Smallest.UserKey()) < 0 || bytes.Compare(key, m.Largest.UserKey()) > 0 {
+			continue
+		}
+		if value, t, found, err := firstIn(m, *search, hash); found || err != nil {
+			return value, t, err
+		}
+	}
+	for level := 1; level < manifest.NumLevels; level++ {
+		m := v.Find(level, key)
+		if m == nil {
+			continue
+		}
+		if value, t, found, err := firstIn(m, *search, hash); found || err != nil {
+			return value, t, err
+		}
+	}
+	return nil, 0, nil
+}
+
+func firstIn(m *manifest.TableMeta, search base.InternalKey, hash uint64) (value []byte, t base.Trailer, found bool, err error) {
+	if m.RangeDeletes > 0 {
+		return nil, base.MakeTrailer(0, base.KindRangeDelete), true, nil
+	}
+	table, err := m.Handle.Table()
+	if err != nil {
+		return nil, 0, false, err
+	}
+	return table.Get(search, hash)
 }
 
 // Has reports whether key has a value, which is not read. So an operand that cannot be
@@ -77,7 +137,7 @@ func (r *Reading) find(l *lookup) error {
 
 // search searches all runs.
 func (r *Reading) search(l *lookup) error {
-	for _, m := range r.own {
+	for _, m := range r.ownTables() {
 		if r.inMemtable(l, m, l.at.Own) {
 			return nil
 		}
@@ -145,11 +205,8 @@ func (r *Reading) inTables(l *lookup) error {
 	search := searchKeys.Get().(*base.InternalKey)
 	defer searchKeys.Put(search)
 	*search = base.AppendSearchKey((*search)[:0], l.key, l.at.Seq)
-	level0 := r.Version.Levels[0]
-	if len(level0) > 0 && rand.Uint32()%detourSample == 0 {
-		r.published.detour(r.Version, detourSample*getDetourBytes*int64(len(level0)))
-	}
-	for _, t := range level0 {
+	r.published.payGet(r.Version)
+	for _, t := range r.Version.Levels[0] {
 		if bytes.Compare(l.key, t.Smallest.UserKey()) < 0 || t.EndsBefore(l.key) {
 			continue
 		}
@@ -211,6 +268,13 @@ const (
 	seekDetourBytes = 1 << 10
 	detourSample    = 64
 )
+
+// payGet counts what a get spends on level 0.
+func (p *Published) payGet(v *manifest.Version) {
+	if n := len(v.Levels[0]); n > 0 && rand.Uint32()%detourSample == 0 {
+		p.detour(v, detourSample*getDetourBytes*int64(n))
+	}
+}
 
 // detour tells what reads have spent on level 0: see manifest.Version.Detour. When it
 // is time to do something about it, somebody hears of it.

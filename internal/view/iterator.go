@@ -23,13 +23,14 @@ type Iterator struct {
 	lower, upper []byte  // [lower, upper); nil: unbounded
 	inside       *inside // nil once closed
 
-	position position
-	key      []byte // the key shown, unless position is forward
-	value    []byte // its value
-	until    int64  // the time at which the value shown ends; 0: never
-	err      error
-
+	position         position
 	keysOnly, noFill bool
+	odd              bool   // one of these, or there are range deletes: no entry is simply shown
+	merged           bool   // the version that Prev met last is an operand
+	key              []byte // the key shown, unless position is forward or aside
+	value            []byte // its value, unless position is forward
+	until            int64  // the time at which the value shown ends; 0: never
+	err              error
 	made             *made // nil until it is needed
 }
 
@@ -51,11 +52,12 @@ type inside struct {
 var insides = sync.Pool{New: func() any { return new(inside) }}
 
 // position tells where an iterator stands, and where its entries stand with it.
-type position int
+type position uint8
 
 const (
 	nowhere  position = iota // not positioned yet
 	forward                  // on a key; entries stand on the version shown
+	aside                    // like forward, but the value is not simply that of entries
 	backward                 // on a key; entries stand before all its versions
 	behind                   // on a key that has operands; entries stand behind all its versions
 	atStart                  // before the first key
@@ -79,31 +81,30 @@ type IteratorOptions struct {
 	NoCacheFill  bool   // what is read does not go into the cache
 }
 
-// NewIterator returns an iterator over what an instant shows within bounds that the
-// caller does not change any more, and leaves. Once closed is true it shows nothing.
-func (r Reading) NewIterator(at At, o IteratorOptions, closed *atomic.Bool) Iterator {
+// Iterate makes it, which is zero, an iterator over what an instant shows within bounds that
+// the caller does not change any more, and leaves. Once closed is true it shows nothing.
+func (r Reading) Iterate(it *Iterator, at At, o *IteratorOptions, closed *atomic.Bool) {
 	defer r.Leave()
-	if len(r.own) > 0 && at.Now == 0 && slices.ContainsFunc(r.own, (*memtable.Memtable).Expiring) {
+	if r.own != nil && at.Now == 0 && slices.ContainsFunc(*r.own, (*memtable.Memtable).Expiring) {
 		at.Now = r.published.Now()
 	}
-	it := Iterator{
-		published: r.published, closed: closed, at: r.published.fix(at), lower: o.Lower, upper: o.Upper,
-		keysOnly: o.KeysOnly, noFill: o.NoCacheFill, inside: insides.Get().(*inside), key: []byte{},
-	}
+	it.published, it.closed, it.at = r.published, closed, r.published.fix(at)
+	it.lower, it.upper, it.key, it.inside = o.Lower, o.Upper, []byte{}, insides.Get().(*inside)
+	it.keysOnly, it.noFill = o.KeysOnly, o.NoCacheFill
 	it.inside.barren.gaps = &r.published.gaps
-	if len(r.own) > 0 {
+	if r.own != nil {
 		it.inside.barren.gaps = nil // they say nothing of own writes
 	}
 	it.inside.open(&r, &at, sstable.IteratorOptions{NoCacheFill: o.NoCacheFill, KeysOnly: o.KeysOnly, Lazy: true, ReadAheadBytes: ReadAheadBytes, Lower: o.Lower, Upper: o.Upper})
-	return it
+	it.odd = it.keysOnly || it.noFill || len(it.inside.covers.sources) > 0
 }
 
 // open makes entries the merge of every sorted run that may hold a key of the range.
 func (in *inside) open(r *Reading, at *At, o sstable.IteratorOptions) {
 	state := r.State
 	state.hold()
-	in.state, in.own = state, r.own
-	for _, m := range r.own {
+	in.state, in.own = state, r.ownTables()
+	for _, m := range in.own {
 		in.add(m, at.Own)
 	}
 	if !state.Active.Empty() {
@@ -143,7 +144,7 @@ func (it *Iterator) Close() error {
 	if in == nil {
 		return nil
 	}
-	if it.position == backward || it.position == forward && in.entries.InMemtable() {
+	if it.position == backward || (it.position == forward || it.position == aside) && in.entries.InMemtable() {
 		in.state.Active.MarkShown()
 		for _, m := range in.state.Sealed {
 			m.MarkShown()
@@ -162,7 +163,7 @@ func (it *Iterator) Close() error {
 	if cap(in.search)+cap(in.operands) <= maxPooledBytes && !it.noFill { // whose blocks are no others'
 		insides.Put(in)
 	}
-	it.inside, it.position = nil, nowhere
+	it.inside, it.position, it.value = nil, nowhere, nil
 	return it.err
 }
 
@@ -225,7 +226,7 @@ func (it *Iterator) Next() bool {
 		return false
 	}
 	switch it.position {
-	case forward:
+	case forward, aside:
 		it.inside.barren.reset()
 		return it.showNext(it.inside.entries.Next(), true)
 	case backward:
@@ -252,7 +253,7 @@ func (it *Iterator) Prev() bool {
 	case backward:
 		it.inside.barren.reset()
 		return it.showPrevious(it.inside.entries.Valid())
-	case forward, behind:
+	case forward, aside, behind:
 		return it.seekPrevious(it.Key())
 	case nowhere, atEnd:
 		return it.Last()
@@ -264,13 +265,13 @@ func (it *Iterator) Prev() bool {
 
 // Valid reports whether the iterator stands on a key.
 func (it *Iterator) Valid() bool {
-	return it.position == forward || it.position == backward || it.position == behind
+	return it.position >= forward && it.position <= behind
 }
 
 // Key returns the key, nil when not Valid.
 func (it *Iterator) Key() []byte {
 	switch it.position {
-	case forward:
+	case forward, aside:
 		return it.inside.entries.Key().UserKey()
 	case backward, behind:
 		return it.key
@@ -292,11 +293,11 @@ func (it *Iterator) Err() error { return it.err }
 
 // ready checks, before a move, that there is still something to move on.
 func (it *Iterator) ready() bool {
+	it.err, it.until = nil, 0
 	if it.inside == nil || it.closed.Load() {
-		it.err, it.position = base.ErrClosed, nowhere
+		it.err, it.position, it.value = base.ErrClosed, nowhere, nil
 		return false
 	}
-	it.err, it.until = nil, 0
 	return true
 }
 
@@ -351,12 +352,12 @@ func (it *Iterator) showNext(stands, pass bool) bool {
 		case it.upper != nil && bytes.Compare(user, it.upper) >= 0:
 			return it.stop(atEnd)
 		case !it.at.sees(trailer.Seq()):
-		case !it.gone(user, trailer):
+		case !it.odd && trailer.Kind() == base.KindSet, !it.gone(user, trailer):
 			if barren.walked >= worthNoting {
 				it.note(barren.start, user, false, user)
 			}
 			it.position = forward
-			return trailer.Kind() != base.KindMerge || it.fold()
+			return !it.odd && trailer.Kind() == base.KindSet || it.showOdd(trailer)
 		case it.err != nil:
 			return it.stop(atEnd)
 		default: // nor has it what is older
@@ -383,7 +384,7 @@ func (it *Iterator) showNext(stands, pass bool) bool {
 func (it *Iterator) showPrevious(stands bool) bool {
 	entries, found, versions := &it.inside.entries, false, 0
 	deleted, run := false, 0 // the newest version met of this key is no value, and where
-	merged := false          // it is an operand
+	it.merged = false
 	for stands && (!found || entries.Again()) {
 		if versions++; !entries.Again() {
 			versions = 0
@@ -400,21 +401,21 @@ func (it *Iterator) showPrevious(stands bool) bool {
 			break
 		}
 		if versions == manyVersions && entries.InMemtable() {
-			if found, merged = it.newest(user), false; found || it.err != nil {
+			if found, it.merged = it.newest(user), false; found || it.err != nil {
 				break
 			}
 			stands, deleted = entries.Valid(), false
 			continue
 		}
 		if it.at.sees(trailer.Seq()) {
-			it.key, it.until = append(it.key[:0], user...), 0
-			if found = !it.gone(user, trailer); found {
-				it.keepValue()
-			}
-			if it.err != nil {
+			it.key = append(it.key[:0], user...)
+			if !it.odd && trailer.Kind() == base.KindSet { // nearly always
+				it.until = 0
+				it.value, found, it.merged = it.standing(), true, false
+			} else if found = it.keep(trailer); it.err != nil {
 				break
 			}
-			deleted, run, merged = !found, entries.Child(), trailer.Kind() == base.KindMerge
+			deleted, run = !found, entries.Child()
 			if deleted && it.inside.covers.leaps(run) {
 				stands = entries.Leap(it.inside.windowStart())
 				continue
@@ -422,7 +423,7 @@ func (it *Iterator) showPrevious(stands bool) bool {
 		}
 		stands = entries.Prev()
 	}
-	if found && merged && entries.Err() == nil {
+	if found && it.merged && entries.Err() == nil {
 		found = it.newest(it.key)
 	}
 	if !found || it.err != nil || entries.Err() != nil {
@@ -464,7 +465,7 @@ func (it *Iterator) pay(passed int64) {
 
 // stop ends a move that found no key.
 func (it *Iterator) stop(p position) bool {
-	it.position = p
+	it.position, it.value = p, nil
 	err := cmp.Or(it.inside.entries.Err(), it.err)
 	switch {
 	case err != nil:

@@ -41,7 +41,7 @@ type Reading struct {
 	*State
 	published *Published
 	stripe    uint32
-	own       []*memtable.Memtable // see Over
+	own       *[]*memtable.Memtable // see Over; nil: none
 }
 
 // Enter returns the current state, to look into it. It costs two atomic additions,

@@ -8,32 +8,22 @@ import (
 
 // Value returns the value, nil when not Valid.
 func (it *Iterator) Value() []byte {
-	switch it.position {
-	case forward:
-		if it.until == 0 && !it.keysOnly { // nearly always
-			if value := it.inside.entries.Value(); value != nil {
-				return value
-			}
-		}
-		value := it.standing()
-		if it.err != nil {
-			it.stop(failed)
-			return nil
-		}
-		return value
-	case backward, behind:
+	if it.position != forward {
 		return it.value
 	}
-	return nil
+	value := it.inside.entries.Value()
+	if value == nil {
+		value = it.standing()
+		if it.err != nil {
+			it.stop(failed)
+		}
+	}
+	return value
 }
 
 // gone reports whether a visible version says that its key has no value, whatever is
 // older; or err that it cannot be told.
 func (it *Iterator) gone(user []byte, t base.Trailer) bool {
-	return (t.Kind() != base.KindSet || len(it.inside.covers.sources) > 0) && it.goneIndeed(user, t)
-}
-
-func (it *Iterator) goneIndeed(user []byte, t base.Trailer) bool {
 	if covers := &it.inside.covers; len(covers.sources) > 0 {
 		if hidden, err := covers.hide(user, t.Seq()); hidden || err != nil {
 			it.err = err
@@ -56,7 +46,7 @@ func (it *Iterator) goneIndeed(user []byte, t base.Trailer) bool {
 // standing returns the value of the version that entries stand on.
 func (it *Iterator) standing() []byte {
 	if it.keysOnly {
-		return nil
+		return []byte{}
 	}
 	value := it.stored()
 	if it.until != 0 && value != nil {
@@ -73,6 +63,26 @@ func (it *Iterator) stored() []byte {
 		it.err = it.inside.entries.ValueErr()
 	}
 	return value
+}
+
+// showOdd shows the version that entries stand on where Value is not simply theirs.
+func (it *Iterator) showOdd(t base.Trailer) bool {
+	if t.Kind() == base.KindMerge {
+		return it.fold()
+	}
+	it.position, it.value = aside, it.standing()
+	return it.err == nil || it.stop(failed)
+}
+
+// keep notes what a visible version tells of the key that is key. It reports whether that
+// has a value.
+func (it *Iterator) keep(t base.Trailer) bool {
+	it.until, it.merged = 0, t.Kind() == base.KindMerge
+	if it.gone(it.key, t) {
+		return false
+	}
+	it.keepValue()
+	return true
 }
 
 // keepValue makes value that of the version that entries stand on, and will leave.

@@ -285,7 +285,8 @@ func (d *world) ownTables() (own []*memtable.Memtable) {
 func (d *world) enter(at At) Reading {
 	r := d.w.Enter()
 	if at.Own != 0 {
-		r = r.Over(d.ownTables())
+		own := d.ownTables()
+		r = r.Over(&own)
 	}
 	return r
 }
@@ -416,4 +417,10 @@ func (d *world) checkAll(at At) {
 		}
 		must(d.t, it.Close())
 	}
+}
+
+// NewIterator returns an iterator over what an instant shows.
+func (r Reading) NewIterator(at At, o IteratorOptions, closed *atomic.Bool) (it Iterator) {
+	r.Iterate(&it, at, &o, closed)
+	return it
 }
