@@ -93,6 +93,50 @@ func TestQueueTellsItsTenths(t *testing.T) {
 	}
 }
 
+// TestEndsAreInsistedOn shows what a wrong engine would: values that end too late, too
+// early, or in another order.
+func TestEndsAreInsistedOn(t *testing.T) {
+	kind, err := engine.Find("lsmdb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	day := func(hours ...int) (ends []time.Time) {
+		for _, h := range hours {
+			ends = append(ends, time.Now().Add(time.Duration(h)*time.Hour))
+		}
+		return ends
+	}
+	for name, c := range map[string]struct {
+		stored, told []time.Time
+		wrong        bool
+	}{
+		"right":         {day(-1, 1, 1), day(-1, 1, 1), false},
+		"none left":     {day(-1, -1, -1), day(-1, -1, -1), false},
+		"too late":      {day(1, 1, 1), day(-1, 1, 1), true},
+		"too early":     {day(-1, 1, 1), day(1, 1, 1), true},
+		"all too early": {day(-1, -1, -1), day(-1, -1, 1), true},
+		"not the last":  {day(-1, 1, -1), day(-1, 1, 1), true},
+		"a hole":        {day(1, -1, 1), day(1, 1, 1), true},
+	} {
+		r := &Run{Data: NewDataset(3*loadBatch, 100, false, false), Scale: smallest, kind: kind, options: EngineOptions(Act{}, smallest, t.TempDir())}
+		if err := r.open(); err != nil {
+			t.Fatal(err)
+		}
+		batch := r.Engine.NewBatch().(engine.ExpiringBatch)
+		for at, until := range c.stored {
+			if err := r.putExpiring(&Client{}, batch, int64(at)*loadBatch, until); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := r.checkEnds(c.told); (err != nil) != c.wrong {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := r.close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestTenthsOfLaps(t *testing.T) {
 	var l laps
 	for at, moment := 0, time.Duration(0); at <= 20; at++ { // twice as slow in the second half
@@ -129,6 +173,13 @@ func TestValuesShrinkToHalf(t *testing.T) {
 		if share := float64(len(snappy.Encode(nil, values))) / float64(len(values)); share < 0.45 || share > 0.6 {
 			t.Errorf("values of %d bytes shrink to %.2f", size, share)
 		}
+	}
+}
+
+func TestTextShrinksFurtherWithEntropyCoding(t *testing.T) {
+	d := NewDataset(1000, 100, false, true)
+	if share := float64(len(snappy.Encode(nil, d.pool))) / float64(len(d.pool)); share < 0.3 || share > 0.8 {
+		t.Errorf("text shrinks to %.2f", share)
 	}
 }
 
