@@ -76,9 +76,9 @@ const (
 	spacePause = 5 * time.Millisecond
 )
 
-// spaceBack deletes half of what is left. It takes until the disk shows that.
+// spaceBack deletes half of what is left. It takes until the tables show that.
 func spaceBack(r *Run) error {
-	before, err := measure.DirectoryBytes(r.options.Dir)
+	before, err := measure.TableBytes(r.options.Dir)
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func spaceBack(r *Run) error {
 			return false, err
 		}
 		for {
-			now, err := measure.DirectoryBytes(r.options.Dir)
+			now, err := measure.TableBytes(r.options.Dir)
 			late = time.Since(start) > limit
 			if err != nil || late || now <= before/4*3 {
 				return true, err

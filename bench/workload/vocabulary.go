@@ -63,7 +63,7 @@ func rangeSection() Section {
 		{Name: "seek-deleted", About: "right after that: seek a deleted key, which leads to the first one behind", Do: seekDeleted},
 		{Name: "scan-deleted", About: "everything that is left, in order", Do: scanLeft},
 		waitSettled,
-		{Name: "space-back", About: "delete the last third and flush, until the database takes three quarters of the disk", Timed: true, Do: spaceBack},
+		{Name: "space-back", About: "delete the last third and flush, until the tables take three quarters of the disk", Timed: true, Do: spaceBack},
 	}}}}
 }
 

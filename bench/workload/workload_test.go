@@ -264,3 +264,11 @@ func TestZipfIsSkewedAndInRange(t *testing.T) {
 		t.Errorf("not falling: %d %d %d", counts[1], counts[10], counts[900])
 	}
 }
+
+func TestSpaceComesBack(t *testing.T) {
+	for _, r := range resultsOf(t, "lsmdb", "delete-range", 20_000) {
+		if r.Workload == "space-back" && (r.Capped || r.Latency.Mean <= 0) {
+			t.Errorf("results: %+v", r)
+		}
+	}
+}
