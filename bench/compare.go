@@ -79,7 +79,10 @@ func newRunner(s settings, stations []station) (*runner, error) {
 	if r.profileDir, err = prepareProfiles(s.profileDir); err != nil {
 		return nil, err
 	}
-	r.progress = newProgress(os.Stderr, len(r.engines)*len(stations)*s.rounds)
+	if r.turns() == 0 {
+		return nil, fmt.Errorf("none of these engines can do any of these sections")
+	}
+	r.progress = newProgress(os.Stderr, r.turns())
 	return r, prepareOutput(s)
 }
 

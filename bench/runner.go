@@ -31,8 +31,21 @@ type station struct {
 	title   string
 }
 
-// run goes through the stations; at each, in every round, all engines take their turn. Each round begins with another engine, so that none always has the
-// same predecessor.
+// turns is how many turns there are in all.
+func (r *runner) turns() (n int) {
+	for _, s := range r.stations {
+		for _, kind := range r.engines {
+			if kind.Able(s.section.Needs) {
+				n += r.rounds
+			}
+		}
+	}
+	return n
+}
+
+// run goes through the stations; at each, in every round, all engines take their turn
+// that can do what it needs. Each round begins with another engine, so that none always
+// has the same predecessor.
 func (r *runner) run(ctx context.Context) error {
 	root, err := os.MkdirTemp("", "lsmdb-bench-")
 	if err != nil {
@@ -43,6 +56,9 @@ func (r *runner) run(ctx context.Context) error {
 		for round := range r.rounds {
 			for turn := range r.engines {
 				kind := r.engines[(turn+round)%len(r.engines)]
+				if !kind.Able(s.section.Needs) {
+					continue
+				}
 				if err := r.station(ctx, root, s, kind, round+1); err != nil {
 					return err
 				}

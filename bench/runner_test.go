@@ -65,6 +65,16 @@ func TestCrashIsRecoveredInEveryEngine(t *testing.T) {
 	}
 }
 
+func TestEnginesThatCannotAreLeftOut(t *testing.T) {
+	r := smallRunner(t, "load-sorted")
+	if err := r.run(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.results) != 1 || r.results[0].Engine != "lsmdb" || r.turns() != 1 || r.progress.finished != 1 {
+		t.Errorf("%d turns: %+v", r.turns(), r.results)
+	}
+}
+
 func TestFailureOfAChildEndsTheRun(t *testing.T) {
 	r := smallRunner(t, "open")
 	err := r.act(context.Background(), workload.Request{Engine: "none"})
@@ -75,20 +85,21 @@ func TestFailureOfAChildEndsTheRun(t *testing.T) {
 
 func TestFlagsOutOfRangeAreRefused(t *testing.T) {
 	for line, want := range map[string]string{
-		"quick --rounds 0":                     "at least 1 round",
-		"quick --entries 1":                    "1000 entries",
-		"quick --engines x":                    `no engine "x" in this build, which has lsmdb, pebble`,
-		"full --sections x":                    `no section "x" here, but fillseq, fillrandom`,
-		"quick extra":                          "unknown command",
-		"quik":                                 "Did you mean this?\n\tquick",
-		"quick --json missing/a":               "no directory for the file missing/a",
-		"quick --results a/b":                  `--results: "a/b" is no name`,
-		"corruption --results ../b":            `--results: "../b" is no name`,
-		"growth --sections fillseq":            `no section "fillseq" here, but size-fill`,
-		"growth --sizes 1Q":                    `--sizes: "1Q" is no number from 1000`,
-		"growth --sizes 1":                     "3M; several with commas",
-		"growth --client-counts 0":             "--client-counts",
-		"growth --sizes= --sections size-fill": "nothing to run",
+		"quick --rounds 0":                      "at least 1 round",
+		"quick --entries 1":                     "1000 entries",
+		"quick --engines x":                     `no engine "x" in this build, which has lsmdb, pebble`,
+		"full --sections x":                     `no section "x" here, but fillseq, fillrandom`,
+		"quick extra":                           "unknown command",
+		"quik":                                  "Did you mean this?\n\tquick",
+		"quick --engines bbolt --sections zstd": "none of these engines",
+		"quick --json missing/a":                "no directory for the file missing/a",
+		"quick --results a/b":                   `--results: "a/b" is no name`,
+		"corruption --results ../b":             `--results: "../b" is no name`,
+		"growth --sections fillseq":             `no section "fillseq" here, but size-fill`,
+		"growth --sizes 1Q":                     `--sizes: "1Q" is no number from 1000`,
+		"growth --sizes 1":                      "3M; several with commas",
+		"growth --client-counts 0":              "--client-counts",
+		"growth --sizes= --sections size-fill":  "nothing to run",
 	} {
 		c := newCommand()
 		c.SetArgs(strings.Fields(line))

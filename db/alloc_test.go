@@ -56,6 +56,17 @@ func TestAllocations(t *testing.T) {
 		{"AppendValue of a missing key", 0, func() { buffer, _ = d.AppendValue(buffer[:0], miss) }},
 		{"Has", 0, func() { d.Has(table) }},
 		{"Snapshot.AppendValue", 0, func() { buffer, _ = snapshot.AppendValue(buffer[:0], table) }},
+		{"View", 1, func() { // the snapshot
+			d.View(func(s *db.Snapshot) (err error) { buffer, err = s.AppendValue(buffer[:0], table); return err })
+		}},
+		{"Update", 2, func() { // the transaction, and the key that it has read
+			d.Update(t.Context(), func(tx *db.Tx) (err error) {
+				if buffer, err = tx.AppendValue(buffer[:0], memory); err == nil {
+					err = tx.Put(memory, value)
+				}
+				return err
+			})
+		}},
 		{"Get", 1, func() { d.Get(table) }}, // the copy
 		{"Next", 0, func() { forward.Next() }},
 		{"Prev", 0, func() { backward.Prev() }},

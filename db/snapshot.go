@@ -13,7 +13,7 @@ import (
 type Snapshot struct {
 	db     *DB
 	at     view.At
-	held   *stages.Snapshot // nil in a read-only database, where nothing is ever dropped
+	held   stages.Snapshot // not in a read-only database, where nothing is ever dropped
 	closed atomic.Bool
 
 	// A view has its original and a prefix, and nothing else; see In.
@@ -31,8 +31,7 @@ func (d *DB) NewSnapshot() (*Snapshot, error) {
 		s.at = d.published.At()
 		return s, nil
 	}
-	s.held = d.pipeline.Acquire()
-	s.at = s.held.At()
+	s.at = d.pipeline.Acquire(&s.held).At()
 	return s, nil
 }
 
@@ -106,8 +105,8 @@ func (s *Snapshot) NewIterator(o *IterOptions) (*Iterator, error) {
 // Close releases what only the snapshot needed. It is idempotent.
 func (s *Snapshot) Close() error {
 	s = s.original()
-	if s.closed.CompareAndSwap(false, true) && s.held != nil {
-		s.db.pipeline.Release(s.held)
+	if s.closed.CompareAndSwap(false, true) && s.db.pipeline != nil {
+		s.db.pipeline.Release(&s.held)
 	}
 	return nil
 }

@@ -76,8 +76,8 @@ func (d *DB) Begin() (*Tx, error) {
 		return nil, err
 	}
 	tx := &Tx{txSpace: txSpaces.Get().(*txSpace)}
-	tx.base.db, tx.base.held = d, d.pipeline.Begin()
-	tx.base.at = tx.base.held.At()
+	tx.base.db = d
+	tx.base.at = d.pipeline.Begin(&tx.base.held).At()
 	tx.commit = d.takeCommit()
 	return tx, nil
 }
@@ -344,7 +344,7 @@ func (tx *Tx) Discard() {
 	if o.shown != nil {
 		o.shown.closed.Store(true) // before what it shows may go
 	}
-	o.base.db.pipeline.End(o.base.held)
+	o.base.db.pipeline.End(&o.base.held)
 	if !o.commit.Abandoned() { // then the Writer will still come across it
 		o.base.db.giveBack(o.commit)
 	}

@@ -104,7 +104,7 @@ func TestClosedPipelineRefuses(t *testing.T) {
 		if r.p.Failed() != nil || r.p.Close() != nil {
 			t.Error("an orderly Close is no failure")
 		}
-		s := r.p.Acquire() // harmless, if late
+		s := r.p.Acquire(new(Snapshot)) // harmless, if late
 		r.p.Release(s)
 		r.p.Metrics()
 	})

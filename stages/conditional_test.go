@@ -152,7 +152,7 @@ func TestLateCommits(t *testing.T) {
 func TestLookKnowsWhatIsVisible(t *testing.T) {
 	r := newRig(t).open()
 	defer r.p.Close()
-	s := r.p.Begin()
+	s := r.p.Begin(new(Snapshot))
 	defer r.p.End(s)
 	write := func(keys ...string) {
 		c := putCommit(t, keys...)

@@ -322,8 +322,8 @@ func (p *Pipeline) Compact(ctx context.Context, lower, upper []byte) error {
 	}
 }
 
-// Acquire registers a snapshot of what is visible now.
-func (p *Pipeline) Acquire() *Snapshot { return p.acquire(p.At) }
+// Acquire registers s as a snapshot of what is visible now, and returns it.
+func (p *Pipeline) Acquire(s *Snapshot) *Snapshot { return p.acquire(s, p.At) }
 
 // Release ends a snapshot; what only it needed may be compacted away.
 func (p *Pipeline) Release(s *Snapshot) {
@@ -333,9 +333,9 @@ func (p *Pipeline) Release(s *Snapshot) {
 }
 
 // Begin is Acquire for a transaction.
-func (p *Pipeline) Begin() *Snapshot {
+func (p *Pipeline) Begin(s *Snapshot) *Snapshot {
 	p.writer.transactions.Add(1)
-	return p.Acquire()
+	return p.Acquire(s)
 }
 
 // End is Release for a transaction.

@@ -1,7 +1,6 @@
 package stages
 
 import (
-	"container/list"
 	"sync"
 
 	"lsmdb/internal/base"
@@ -18,14 +17,16 @@ import (
 // not find is newer than everything in them.
 type Snapshots struct {
 	mu      sync.Mutex
-	open    list.List // of *Snapshot, oldest first: later ones see no less
-	awaited base.Seq  // see await
+	ends    Snapshot // of the ring of open ones; behind it lies the oldest: later ones see no less
+	open    int
+	awaited base.Seq // see await
 }
 
-// Snapshot is one registration.
+// Snapshot is one registration. It lies in what its owner holds anyway, as many live
+// for one read only.
 type Snapshot struct {
-	at    view.At
-	place *list.Element
+	at             view.At
+	previous, next *Snapshot // nil: not open
 }
 
 // At returns the instant at which the snapshot reads. Without a time, no value that it
@@ -38,11 +39,16 @@ func (s *Snapshot) Seq() base.Seq { return s.at.Seq }
 // acquire registers a snapshot of what is visible now, which never becomes less. Its time
 // is taken in there, too: whoever finds it missing in a list, and takes the time before
 // that, has no later one.
-func (r *Snapshots) acquire(now func() view.At) *Snapshot {
+func (r *Snapshots) acquire(s *Snapshot, now func() view.At) *Snapshot {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := &Snapshot{at: now()}
-	s.place = r.open.PushBack(s)
+	s.at = now()
+	if r.open == 0 {
+		r.ends.previous, r.ends.next = &r.ends, &r.ends
+	}
+	s.previous, s.next = r.ends.previous, &r.ends
+	s.previous.next, r.ends.previous = s, s
+	r.open++
 	return s
 }
 
@@ -50,7 +56,11 @@ func (r *Snapshots) acquire(now func() view.At) *Snapshot {
 func (r *Snapshots) release(s *Snapshot) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.open.Remove(s.place)
+	if s.next != nil {
+		s.previous.next, s.next.previous = s.next, s.previous
+		s.previous, s.next = nil, nil
+		r.open--
+	}
 	return r.arrived()
 }
 
@@ -74,8 +84,8 @@ func (r *Snapshots) arrived() bool {
 
 // oldest returns the oldest snapshot's number, base.MaxSeq if there is none.
 func (r *Snapshots) oldest() base.Seq {
-	if first := r.open.Front(); first != nil {
-		return first.Value.(*Snapshot).at.Seq
+	if r.open > 0 {
+		return r.ends.next.at.Seq
 	}
 	return base.MaxSeq
 }
@@ -86,8 +96,10 @@ func (r *Snapshots) oldest() base.Seq {
 func (r *Snapshots) Readers(clock func() int64) (readers output.Readers) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for e := r.open.Front(); e != nil; e = e.Next() {
-		at := e.Value.(*Snapshot).at
+	s := &r.ends
+	for range r.open {
+		s = s.next
+		at := s.at
 		if n := len(readers.Snapshots); n == 0 || readers.Snapshots[n-1] < at.Seq {
 			readers.Snapshots = append(readers.Snapshots, at.Seq)
 			readers.Nows = append(readers.Nows, at.Now)
@@ -102,5 +114,5 @@ func (r *Snapshots) Readers(clock func() int64) (readers output.Readers) {
 func (r *Snapshots) Count() (open int, oldest base.Seq) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.open.Len(), r.oldest()
+	return r.open, r.oldest()
 }

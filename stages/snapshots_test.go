@@ -21,9 +21,9 @@ func TestSnapshotsRegister(t *testing.T) {
 	if n, oldest := r.Count(); n != 0 || oldest != base.MaxSeq || len(r.Readers(new(view.Published).Now).Snapshots) != 0 {
 		t.Errorf("%d, %d", n, oldest)
 	}
-	b, c := r.acquire(visible), r.acquire(visible)
+	b, c := r.acquire(new(Snapshot), visible), r.acquire(new(Snapshot), visible)
 	at = 5
-	a := r.acquire(visible)
+	a := r.acquire(new(Snapshot), visible)
 	if list := r.Readers(new(view.Published).Now).Snapshots; !slices.Equal(list, []base.Seq{3, 5}) || b.Seq() != 3 {
 		t.Errorf("listed %d", list)
 	}
@@ -45,7 +45,7 @@ func TestReleaseIsAwaited(t *testing.T) {
 	at := base.Seq(0)
 	var open []*Snapshot
 	for range 5 { // at 1 to 5
-		open = append(open, r.acquire(func() view.At { at++; return view.At{Seq: at} }))
+		open = append(open, r.acquire(new(Snapshot), func() view.At { at++; return view.At{Seq: at} }))
 	}
 	if r.release(open[0]) {
 		t.Error("nobody waits")
@@ -72,7 +72,7 @@ func TestReleaseIsAwaited(t *testing.T) {
 func TestSnapshotIsNumberedAndRegisteredAtOnce(t *testing.T) {
 	var r Snapshots
 	listed := make(chan []base.Seq, 1)
-	r.acquire(func() view.At {
+	r.acquire(new(Snapshot), func() view.At {
 		go func() { listed <- r.Readers(new(view.Published).Now).Snapshots }()
 		time.Sleep(20 * time.Millisecond)
 		return view.At{Seq: 5}
@@ -95,7 +95,7 @@ func TestSnapshotDuringAJob(t *testing.T) {
 		var views []view
 		var current [4]string
 		// Called while no commit is under way, so current is what a reader sees now.
-		look := func() { views = append(views, view{r.p.Acquire(), current}) }
+		look := func() { views = append(views, view{r.p.Acquire(new(Snapshot)), current}) }
 		steps := make(chan struct{})
 		r.onDisk(func(op vfstest.Op) error {
 			if fileType(op.Name) == base.FileTable && (op.Kind == vfstest.OpCreate || op.Kind == vfstest.OpWrite || op.Kind == vfstest.OpSync) ||
@@ -212,7 +212,7 @@ func checkModel(t *testing.T, random *rand.Rand) {
 			must(t, r.put(del(key)))
 			delete(model, key)
 		case choice < 93:
-			views = append(views, view{r.p.Acquire(), cloneOf(model)})
+			views = append(views, view{r.p.Acquire(new(Snapshot)), cloneOf(model)})
 		case choice < 96 && len(views) > 0:
 			i := random.IntN(len(views))
 			checkView(t, r, views[i].snapshot.Seq(), views[i].model)
@@ -273,9 +273,9 @@ func BenchmarkSnapshot(b *testing.B) {
 	at := base.Seq(0)
 	visible := func() view.At { at++; return view.At{Seq: at} }
 	for range 20_000 {
-		r.acquire(visible)
+		r.acquire(new(Snapshot), visible)
 	}
 	for b.Loop() {
-		r.release(r.acquire(visible))
+		r.release(r.acquire(new(Snapshot), visible))
 	}
 }

@@ -79,7 +79,7 @@ func TestRangeDeleteGivesSpaceBack(t *testing.T) {
 func TestRangeDeletesWaitForSnapshots(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t).large()
-		s := r.p.Acquire()
+		s := r.p.Acquire(new(Snapshot))
 		must(t, r.put(deleteRange("k", "l")))
 		must(t, r.p.Flush(context.Background()))
 		time.Sleep(time.Minute)
@@ -167,7 +167,7 @@ func TestHalfEndedTables(t *testing.T) {
 		}
 		must(t, r.p.Flush(context.Background()))
 		time.Sleep(30 * time.Second)
-		s := r.p.Acquire()
+		s := r.p.Acquire(new(Snapshot))
 		_, full := r.tables()
 		time.Sleep(2 * time.Minute)
 		if _, size := r.tables(); size < full {
@@ -237,7 +237,7 @@ func TestOperandsAmongStages(t *testing.T) {
 			must(t, r.put(c))
 			switch rng.IntN(60) {
 			case 0:
-				open = append(open, r.p.Acquire())
+				open = append(open, r.p.Acquire(new(Snapshot)))
 			case 1:
 				for _, s := range open {
 					r.p.Release(s)

@@ -84,7 +84,7 @@ func TestReadsBeforeTheTakeover(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newRig(t).recovery(true)
 		r := c.open()
-		snapshot := r.p.Acquire()
+		snapshot := r.p.Acquire(new(Snapshot))
 		patient, impatient := r.enqueue(set("new", "1")), r.enqueue(set("never", "1"))
 		synctest.Wait()
 		if got, ok := r.get("k"); !ok || got != "log" {
@@ -129,7 +129,7 @@ func TestNothingIsBegunForReaders(t *testing.T) {
 		if _, ok := r.get("k"); ok {
 			t.Error("k is there")
 		}
-		r.p.Release(r.p.Acquire())
+		r.p.Release(r.p.Acquire(new(Snapshot)))
 		must(t, r.p.Close())
 		trace := r.traced("")
 		r.checkClosed() // closes the rig's own files

@@ -168,7 +168,7 @@ func TestReadersPayForTheMemtable(t *testing.T) {
 func TestReleaseWakesTheIdleHouse(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t).large()
-		held := r.p.Acquire()
+		held := r.p.Acquire(new(Snapshot))
 		for i := range 300 {
 			must(t, r.put(del(fmt.Sprintf("k%03d", i))))
 		}
@@ -176,7 +176,7 @@ func TestReleaseWakesTheIdleHouse(t *testing.T) {
 		if _, size := r.tables(); size == 0 || !r.atRest() {
 			t.Errorf("%d bytes beside a snapshot", size)
 		}
-		other := r.p.Acquire()
+		other := r.p.Acquire(new(Snapshot))
 		r.p.Release(other)
 		if !r.atRest() {
 			t.Error("a snapshot that holds nothing wakes the Compactor")

@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	compression "github.com/dgraph-io/badger/v4/options"
@@ -11,10 +12,11 @@ import (
 
 var badgerKind = Kind{
 	Name: "badger", Module: "github.com/dgraph-io/badger/v4", Go: true, LSM: true,
+	Can:  []Ability{Transactions, Expiry, Zstd},
 	Open: openBadger,
 	Settings: func(Options) []string {
 		return []string{
-			"DetectConflicts=false", "MetricsEnabled=false", "PrefetchValues=false",
+			"DetectConflicts=false (true for transactions)", "MetricsEnabled=false", "PrefetchValues=false",
 			"IndexCacheSize=0 (all indexes in memory)", "block 4 KiB", "defaults otherwise",
 		}
 	},
@@ -27,13 +29,17 @@ func openBadger(o Options) (Engine, error) {
 	if o.Small {
 		options = options.WithValueLogFileSize(1 << 20).WithValueThreshold(1 << 10) // a small memtable allows no more
 	}
+	codec := compression.Snappy
+	if o.Zstd {
+		codec = compression.ZSTD
+	}
 	d, err := badger.Open(options.
 		WithSyncWrites(o.Sync).
 		WithMemTableSize(o.MemtableBytes).
 		WithBlockCacheSize(o.CacheBytes).
 		WithBloomFalsePositive(falsePositives(o.FilterBits)).
-		WithCompression(compression.Snappy).
-		WithDetectConflicts(false).
+		WithCompression(codec).
+		WithDetectConflicts(o.Conflicts).
 		WithMetricsEnabled(false).
 		WithLogger(silent{}))
 	if err != nil {
@@ -51,7 +57,13 @@ func falsePositives(bits int) float64 {
 func (e *badgerEngine) Get(dst, key []byte) ([]byte, error) {
 	txn := e.d.NewTransaction(false)
 	defer txn.Discard()
-	item, err := txn.Get(key)
+	return badgerTx{txn}.Get(dst, key)
+}
+
+type badgerTx struct{ txn *badger.Txn }
+
+func (t badgerTx) Get(dst, key []byte) ([]byte, error) {
+	item, err := t.txn.Get(key)
 	if err != nil {
 		if err == badger.ErrKeyNotFound {
 			return dst, ErrNotFound
@@ -66,10 +78,25 @@ func (e *badgerEngine) Get(dst, key []byte) ([]byte, error) {
 }
 
 // Put copies its arguments, since a transaction keeps them until it is written.
+func (t badgerTx) Put(key, value []byte) error {
+	return t.txn.Set(slices.Clone(key), slices.Clone(value))
+}
+
 func (e *badgerEngine) Put(key, value []byte) error {
-	return e.d.Update(func(txn *badger.Txn) error {
-		return txn.Set(slices.Clone(key), slices.Clone(value))
-	})
+	return e.d.Update(func(txn *badger.Txn) error { return badgerTx{txn}.Put(key, value) })
+}
+
+func (e *badgerEngine) Update(fn func(Tx) error) error {
+	for {
+		err := e.d.Update(func(txn *badger.Txn) error { return fn(badgerTx{txn}) })
+		if err != badger.ErrConflict {
+			return err
+		}
+	}
+}
+
+func (e *badgerEngine) View(fn func(Reader) error) error {
+	return e.d.View(func(txn *badger.Txn) error { return fn(badgerTx{txn}) })
 }
 
 func (e *badgerEngine) Delete(key []byte) error {
@@ -94,7 +121,14 @@ func (b *badgerBatch) begin() *badger.Txn {
 }
 
 func (b *badgerBatch) Put(key, value []byte) error {
-	return b.begin().Set(slices.Clone(key), slices.Clone(value))
+	return badgerTx{b.begin()}.Put(key, value)
+}
+
+// PutUntil rounds up, since Badger counts seconds.
+func (b *badgerBatch) PutUntil(key, value []byte, until time.Time) error {
+	entry := badger.NewEntry(slices.Clone(key), slices.Clone(value))
+	entry.ExpiresAt = uint64(until.Add(time.Second - 1).Unix())
+	return b.begin().SetEntry(entry)
 }
 
 func (b *badgerBatch) Delete(key []byte) error { return b.begin().Delete(slices.Clone(key)) }

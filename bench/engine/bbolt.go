@@ -9,6 +9,7 @@ import (
 
 var bboltKind = Kind{
 	Name: "bbolt", Module: "go.etcd.io/bbolt", Go: true, SortedLoad: true,
+	Can:  []Ability{Transactions},
 	Open: openBbolt,
 	Settings: func(Options) []string {
 		return []string{
@@ -58,13 +59,32 @@ func (e *bboltEngine) Get(dst, key []byte) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	value := tx.Bucket(bucketName).Get(key)
+	dst, err = bboltTx{tx.Bucket(bucketName)}.Get(dst, key)
+	if rollbackErr := tx.Rollback(); err == nil {
+		err = rollbackErr
+	}
+	return dst, err
+}
+
+type bboltTx struct{ bucket *bbolt.Bucket }
+
+func (t bboltTx) Get(dst, key []byte) ([]byte, error) {
+	value := t.bucket.Get(key)
 	if value == nil {
-		tx.Rollback()
 		return dst, ErrNotFound
 	}
-	dst = append(dst, value...)
-	return dst, tx.Rollback()
+	return append(dst, value...), nil
+}
+
+func (t bboltTx) Put(key, value []byte) error { return t.bucket.Put(key, value) }
+
+// Update does not wait for other clients, as DB.Batch would.
+func (e *bboltEngine) Update(fn func(Tx) error) error {
+	return e.d.Update(func(tx *bbolt.Tx) error { return fn(bboltTx{tx.Bucket(bucketName)}) })
+}
+
+func (e *bboltEngine) View(fn func(Reader) error) error {
+	return e.d.View(func(tx *bbolt.Tx) error { return fn(bboltTx{tx.Bucket(bucketName)}) })
 }
 
 func (e *bboltEngine) Put(key, value []byte) error {

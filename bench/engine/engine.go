@@ -23,6 +23,8 @@ type Options struct {
 	Sync          bool // every write is fsynced before it is acknowledged
 	Clients       int  // goroutines that will write at the same time
 	Small         bool // files of fixed size are to be small, where an engine has such
+	Conflicts     bool // Transactor is used
+	Zstd          bool // instead of Snappy, where the engine has it
 }
 
 // Engine is an open database. Its methods may be called by any number of
@@ -94,6 +96,7 @@ type Kind struct {
 	// SortedLoad: preparations that are not measured load in key order, since random
 	// order would take this engine hours.
 	SortedLoad bool
+	Can        []Ability
 	Open       func(Options) (Engine, error)
 	// Settings returns the configuration for printing, without what Options says.
 	Settings func(Options) []string

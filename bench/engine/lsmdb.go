@@ -3,12 +3,15 @@ package engine
 import (
 	"context"
 	"errors"
+	"iter"
+	"time"
 
 	"lsmdb/db"
 )
 
 var lsmdbKind = Kind{
 	Name: "lsmdb", Fixed: "this checkout", Go: true, LSM: true,
+	Can:  []Ability{Transactions, Loads, RangeDeletes, Expiry, Checkpoints, Zstd},
 	Open: openLsmdb,
 	Settings: func(Options) []string {
 		return []string{"defaults otherwise"}
@@ -22,12 +25,16 @@ func openLsmdb(o Options) (Engine, error) {
 	if o.Sync {
 		durability = db.Sync
 	}
+	compression := db.Snappy
+	if o.Zstd {
+		compression = db.Zstd
+	}
 	d, err := db.Open(o.Dir, &db.Options{
 		Durability:       durability,
 		MemtableBytes:    o.MemtableBytes,
 		CacheBytes:       o.CacheBytes,
 		FilterBitsPerKey: o.FilterBits,
-		Compression:      db.Snappy,
+		Compression:      compression,
 	})
 	if err != nil {
 		return nil, err
@@ -36,9 +43,12 @@ func openLsmdb(o Options) (Engine, error) {
 }
 
 func (e *lsmdbEngine) Get(dst, key []byte) ([]byte, error) {
-	value, err := e.d.AppendValue(dst, key)
+	return lsmdbValue(e.d.AppendValue(dst, key))
+}
+
+func lsmdbValue(value []byte, err error) ([]byte, error) {
 	if errors.Is(err, db.ErrNotFound) {
-		return dst, ErrNotFound
+		return value, ErrNotFound
 	}
 	return value, err
 }
@@ -83,6 +93,42 @@ func (b *lsmdbBatch) Commit() error {
 	err := b.d.Apply(context.Background(), b.b)
 	b.b.Reset()
 	return err
+}
+
+func (b *lsmdbBatch) PutUntil(key, value []byte, until time.Time) error {
+	return b.b.PutUntil(key, value, until)
+}
+
+type lsmdbTx struct{ *db.Tx }
+
+func (t lsmdbTx) Get(dst, key []byte) ([]byte, error) { return lsmdbValue(t.AppendValue(dst, key)) }
+
+type lsmdbReader struct{ s *db.Snapshot }
+
+func (r lsmdbReader) Get(dst, key []byte) ([]byte, error) {
+	return lsmdbValue(r.s.AppendValue(dst, key))
+}
+
+func (e *lsmdbEngine) Update(fn func(Tx) error) error {
+	return e.d.Update(context.Background(), func(tx *db.Tx) error { return fn(lsmdbTx{tx}) })
+}
+
+func (e *lsmdbEngine) View(fn func(Reader) error) error {
+	return e.d.View(func(s *db.Snapshot) error { return fn(lsmdbReader{s}) })
+}
+
+func (e *lsmdbEngine) Load(sorted iter.Seq2[[]byte, []byte]) error {
+	return e.d.Load(context.Background(), sorted)
+}
+
+func (e *lsmdbEngine) DeleteRange(start, end []byte) error { return e.d.DeleteRange(start, end) }
+
+func (e *lsmdbEngine) Checkpoint(dir string) error {
+	c, err := e.d.NewCheckpoint(context.Background())
+	if err != nil {
+		return err
+	}
+	return errors.Join(c.Link(dir), c.Close())
 }
 
 // lsmdbPipeline is a ring of batches under way, the oldest at next.

@@ -10,6 +10,7 @@ import (
 
 var pebbleKind = Kind{
 	Name: "pebble", Module: "github.com/cockroachdb/pebble/v2", Go: true, LSM: true,
+	Can:  []Ability{RangeDeletes, Checkpoints, Zstd},
 	Open: openPebble,
 	Settings: func(Options) []string {
 		return []string{
@@ -42,12 +43,16 @@ func openPebble(o Options) (Engine, error) {
 		// By default it ends the process at damaged data, even where a compaction meets it.
 		EventListener: &pebble.EventListener{DataCorruption: func(pebble.DataCorruptionInfo) {}},
 	}
+	codec := sstable.SnappyCompression
+	if o.Zstd {
+		codec = sstable.ZstdCompression
+	}
 	options.Experimental.EnableColumnarBlocks = func() bool { return true }
 	for i := range options.Levels {
 		options.Levels[i].BlockSize = 4 << 10
 		options.Levels[i].FilterPolicy = bloom.FilterPolicy(o.FilterBits)
 		options.Levels[i].FilterType = pebble.TableFilter
-		options.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.SnappyCompression }
+		options.Levels[i].Compression = func() *sstable.CompressionProfile { return codec }
 	}
 	d, err := pebble.Open(o.Dir, options)
 	if err != nil {
@@ -85,6 +90,15 @@ func (e *pebbleEngine) Put(key, value []byte) error { return e.d.Set(key, value,
 func (e *pebbleEngine) Delete(key []byte) error     { return e.d.Delete(key, e.write) }
 func (e *pebbleEngine) Flush() error                { return e.d.Flush() }
 func (e *pebbleEngine) Close() error                { return e.d.Close() }
+
+func (e *pebbleEngine) DeleteRange(start, end []byte) error {
+	return e.d.DeleteRange(start, end, e.write)
+}
+
+// Checkpoint syncs the log: what was acknowledged before is in it, as in lsmdb's.
+func (e *pebbleEngine) Checkpoint(dir string) error {
+	return e.d.Checkpoint(dir, pebble.WithFlushedWAL())
+}
 
 // Persist syncs an empty record: Pebble answers NoSync writes while they are still in
 // a buffer of the process.

@@ -15,7 +15,7 @@ struct bench_db {
   rocksdb_readoptions_t* read;
 };
 
-bench_db* bench_open(const char* dir, size_t memtable, size_t cache, double filter_bits, int sync, char** message) {
+bench_db* bench_open(const char* dir, size_t memtable, size_t cache, double filter_bits, int sync, int zstd, char** message) {
   bench_db* d = calloc(1, sizeof *d);
   d->options = rocksdb_options_create();
   d->table = rocksdb_block_based_options_create();
@@ -27,7 +27,7 @@ bench_db* bench_open(const char* dir, size_t memtable, size_t cache, double filt
   rocksdb_block_based_options_set_filter_policy(d->table, rocksdb_filterpolicy_create_bloom_full(filter_bits));
   rocksdb_options_set_block_based_table_factory(d->options, d->table);
   rocksdb_options_set_create_if_missing(d->options, 1);
-  rocksdb_options_set_compression(d->options, rocksdb_snappy_compression);
+  rocksdb_options_set_compression(d->options, zstd ? rocksdb_zstd_compression : rocksdb_snappy_compression);
   rocksdb_options_set_write_buffer_size(d->options, memtable);
   rocksdb_options_set_max_write_buffer_number(d->options, 4);
   rocksdb_options_set_max_background_jobs(d->options, 2);
@@ -88,6 +88,15 @@ char* bench_flush(bench_db* d) {
   rocksdb_flushoptions_set_wait(wait, 1);
   rocksdb_flush(d->db, wait, &message);
   rocksdb_flushoptions_destroy(wait);
+  return message;
+}
+
+char* bench_checkpoint(bench_db* d, const char* dir) {
+  char* message = NULL;
+  rocksdb_checkpoint_t* c = rocksdb_checkpoint_object_create(d->db, &message);
+  if (c == NULL) return message;
+  rocksdb_checkpoint_create(c, dir, 0, &message);
+  rocksdb_checkpoint_object_destroy(c);
   return message;
 }
 

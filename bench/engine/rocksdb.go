@@ -34,6 +34,7 @@ func optional() []Kind { return []Kind{rocksdbKind} }
 
 var rocksdbKind = Kind{
 	Name: "rocksdb", Fixed: C.GoString(C.bench_version()), LSM: true,
+	Can:  []Ability{RangeDeletes, Checkpoints, Zstd},
 	Open: openRocksdb,
 	Settings: func(Options) []string {
 		return []string{
@@ -49,12 +50,15 @@ type rocksdbEngine struct{ d *C.bench_db }
 func openRocksdb(o Options) (Engine, error) {
 	dir := C.CString(o.Dir)
 	defer C.free(unsafe.Pointer(dir))
-	var sync C.int
+	var sync, zstd C.int
 	if o.Sync {
 		sync = 1
 	}
+	if o.Zstd {
+		zstd = 1
+	}
 	var message *C.char
-	d := C.bench_open(dir, C.size_t(o.MemtableBytes), C.size_t(o.CacheBytes), C.double(o.FilterBits), sync, &message)
+	d := C.bench_open(dir, C.size_t(o.MemtableBytes), C.size_t(o.CacheBytes), C.double(o.FilterBits), sync, zstd, &message)
 	if d == nil {
 		return nil, cError(message)
 	}
@@ -102,6 +106,20 @@ func (e *rocksdbEngine) Delete(key []byte) error {
 	return b.Commit()
 }
 
+// DeleteRange takes a batch of one, like Delete.
+func (e *rocksdbEngine) DeleteRange(start, end []byte) error {
+	b := &rocksdbBatch{e: e}
+	b.reset()
+	b.add(15, start, end)
+	return b.Commit()
+}
+
+func (e *rocksdbEngine) Checkpoint(dir string) error {
+	name := C.CString(dir)
+	defer C.free(unsafe.Pointer(name))
+	return cError(C.bench_checkpoint(e.d, name))
+}
+
 func (e *rocksdbEngine) Flush() error { return cError(C.bench_flush(e.d)) }
 
 func (e *rocksdbEngine) Close() error {
@@ -132,17 +150,21 @@ func (b *rocksdbBatch) reset() {
 }
 
 func (b *rocksdbBatch) Put(key, value []byte) error {
-	b.rep = append(b.rep, 1)
-	b.rep = append(binary.AppendUvarint(b.rep, uint64(len(key))), key...)
-	b.rep = append(binary.AppendUvarint(b.rep, uint64(len(value))), value...)
-	b.count++
+	b.add(1, key, value)
 	return nil
 }
 
-func (b *rocksdbBatch) Delete(key []byte) error {
-	b.rep = append(b.rep, 0)
-	b.rep = append(binary.AppendUvarint(b.rep, uint64(len(key))), key...)
+// add appends a record of a kind (db/dbformat.h).
+func (b *rocksdbBatch) add(kind byte, parts ...[]byte) {
+	b.rep = append(b.rep, kind)
+	for _, part := range parts {
+		b.rep = append(binary.AppendUvarint(b.rep, uint64(len(part))), part...)
+	}
 	b.count++
+}
+
+func (b *rocksdbBatch) Delete(key []byte) error {
+	b.add(0, key)
 	return nil
 }
 

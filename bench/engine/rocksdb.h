@@ -14,7 +14,7 @@ typedef struct {
 } bench_iter;
 
 const char* bench_version(void);
-bench_db* bench_open(const char* dir, size_t memtable, size_t cache, double filter_bits, int sync, char** message);
+bench_db* bench_open(const char* dir, size_t memtable, size_t cache, double filter_bits, int sync, int zstd, char** message);
 void bench_close(bench_db* d);
 
 // bench_got tells the length of the value, of which at most room bytes were copied; -1: not found.
@@ -27,6 +27,7 @@ bench_got bench_get(bench_db* d, const char* key, size_t key_bytes, char* to, si
 char* bench_put(bench_db* d, const char* key, size_t key_bytes, const char* value, size_t value_bytes);
 char* bench_write(bench_db* d, const char* rep, size_t rep_bytes);
 char* bench_flush(bench_db* d);
+char* bench_checkpoint(bench_db* d, const char* dir);
 
 bench_iter* bench_iterate(bench_db* d);
 int bench_first(bench_iter* i, int reverse);

@@ -97,10 +97,16 @@ func PeakMemory() uint64 {
 }
 
 // DirectoryBytes returns the blocks that the files below dir occupy on disk.
-func DirectoryBytes(dir string) (uint64, error) {
+func DirectoryBytes(dir string) (uint64, error) { return bytesOf(dir, "") }
+
+// TableBytes counts tables only, of engines whose tables are so named. A log may be
+// kept to be used again, and then hides whether anything else has become smaller.
+func TableBytes(dir string) (uint64, error) { return bytesOf(dir, ".sst") }
+
+func bytesOf(dir, suffix string) (uint64, error) {
 	var total uint64
-	err := filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
+	err := filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(name, suffix) {
 			return ignoreMissing(err)
 		}
 		info, err := entry.Info()

@@ -1,6 +1,8 @@
 package report
 
 import (
+	"slices"
+
 	"lsmdb/bench/measure"
 	"lsmdb/bench/workload"
 )
@@ -26,6 +28,14 @@ func unsettled(s workload.Step) bool { return !s.Settle }
 func waiting(s workload.Step) bool   { return !s.Pipelined }
 func untold(s workload.Step) bool    { return !s.Tenths }
 
+// noted is a figure of Step.Notes.
+func noted(name, title, short, unit string, digits int) Metric {
+	return Metric{Name: name, Title: title, Short: short, Unit: unit, LowerBetter: true, Digits: digits, Floor: 0.01,
+		Of:           func(r workload.Result) float64 { return r.Extra[name] },
+		SkipWorkload: func(s workload.Step) bool { return !slices.Contains(s.Notes, name) },
+	}
+}
+
 // Metrics returns what is reported, in order.
 func Metrics() []Metric {
 	return []Metric{
@@ -49,6 +59,11 @@ func Metrics() []Metric {
 			Of: func(r workload.Result) float64 { return acknowledged(r).Mean / 1e3 }},
 		{Name: "acknowledged_p99_9_us", Title: "99.9th percentile until a write is acknowledged, µs", Short: "99.9th percentile to acknowledgement", Unit: " µs", LowerBetter: true, Digits: 1, SkipWorkload: waiting,
 			Of: func(r workload.Result) float64 { return float64(acknowledged(r).P999) / 1e3 }},
+		noted(workload.LongestPut, "longest put meanwhile, ms", "longest put", " ms", 2),
+		noted(workload.EndDisk, "disk at the end of the day, MB", "disk at the end", " MB", 1),
+		noted(workload.LargestDisk, "largest disk of the day, MB", "largest disk", " MB", 1),
+		noted(workload.EndWritten, "bytes written per user byte, during the day", "bytes written in the day", "", 2),
+		noted(workload.EndRead, "bytes read per user byte written, during the day", "bytes read in the day", "", 2),
 		{Name: "cpu_us_per_op", Title: "processor time per operation, µs", Short: "processor time", Unit: " µs", LowerBetter: true, Digits: 2, SkipWorkload: timed,
 			Of: func(r workload.Result) float64 { return r.CPUNanos / 1e3 }},
 		{Name: "written_per_user_byte", Title: "bytes written per user byte, settled", Short: "bytes written", LowerBetter: true, Digits: 2, Growth: true, SkipWorkload: unsettled,

@@ -75,6 +75,22 @@ func TestTenthsAreReportedOfTheQueueOnly(t *testing.T) {
 	}
 }
 
+func TestNotesAreReportedOfTheirStepsOnly(t *testing.T) {
+	results := []workload.Result{
+		{Engine: "lsmdb", Section: "checkpoint", Workload: "checkpoint", Extra: map[string]float64{workload.LongestPut: 7}},
+		{Engine: "lsmdb", Section: "expiry", Workload: "expiry", Extra: map[string]float64{workload.EndDisk: 9}},
+	}
+	told := map[string]float64{}
+	for _, r := range Rows(results, []engine.Kind{{Name: "lsmdb"}}) {
+		if r.Metric == workload.LongestPut || r.Metric == workload.EndDisk {
+			told[r.Workload+" "+r.Metric] = r.Median["lsmdb"]
+		}
+	}
+	if want := map[string]float64{"checkpoint longest_put_ms": 7, "expiry end_disk_mb": 9}; !maps.Equal(told, want) {
+		t.Errorf("told: %v", told)
+	}
+}
+
 func TestAcknowledgementIsTheAnswerWhereNothingIsPipelined(t *testing.T) {
 	answer := measure.Summary{Mean: 1}
 	acks := measure.Summary{Mean: 2}

@@ -41,6 +41,7 @@ const (
 	memtableBytes = 64 << 20
 	cacheBytes    = 512 << 20
 	coldCache     = 64 << 20
+	smallMemtable = 4 << 20
 	leastCache    = 1 << 20
 	coldFraction  = 32 // of the user's bytes, when that is less than coldCache
 	filterBits    = 10
@@ -75,10 +76,13 @@ func (s Section) Scaled(scale Scale) Scale {
 func EngineOptions(a Act, scale Scale, dir string) engine.Options {
 	o := engine.Options{
 		Dir: dir, MemtableBytes: memtableBytes, CacheBytes: cacheBytes, FilterBits: filterBits,
-		Sync: a.Sync, Clients: a.Clients,
+		Sync: a.Sync, Clients: a.Clients, Small: a.Small, Conflicts: a.Conflicts, Zstd: a.Zstd,
 	}
 	if len(scale.ClientCounts) > 0 {
 		o.Clients = slices.Max(scale.ClientCounts)
+	}
+	if a.Small {
+		o.MemtableBytes = smallMemtable
 	}
 	if a.Cold {
 		userBytes := scale.Entries * int64(KeyBytes+scale.ValueBytes)
@@ -101,7 +105,7 @@ func RunAct(q Request, tell func(Event)) error {
 	act := section.Acts[q.Act]
 	scale := section.Scaled(q.Scale)
 	r := &Run{
-		Data:    NewDataset(scale.Entries, scale.ValueBytes, scale.Counter),
+		Data:    NewDataset(scale.Entries, scale.ValueBytes, scale.Counter, section.Text),
 		Scale:   scale,
 		kind:    kind,
 		options: EngineOptions(act, scale, q.Dir),

@@ -3,6 +3,7 @@ package workload
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"math/bits"
 	"math/rand/v2"
 	"strconv"
@@ -32,15 +33,19 @@ const (
 
 // NewDataset describes n entries. Keys are the numbers of the entries in 16 digits:
 // hexadecimal and spread over the whole key space, or, with counter, decimal with
-// leading zeros.
-func NewDataset(n int64, valueBytes int, counter bool) *Dataset {
+// leading zeros. Values are half of random bytes, or words.
+func NewDataset(n int64, valueBytes int, counter, text bool) *Dataset {
 	d := &Dataset{Entries: n, ValueBytes: valueBytes, counter: counter}
 	d.stride = slots
 	if !counter {
 		d.stride = ^uint64(0) / uint64(n+1) / slots * slots
 	}
 	rng := rand.New(rand.NewPCG(1, 2))
-	d.pool = halfCompressible(rng, poolBytes+valueBytes)
+	if text {
+		d.pool = words(rng, poolBytes+valueBytes)
+	} else {
+		d.pool = halfCompressible(rng, poolBytes+valueBytes)
+	}
 	for i := range d.rounds {
 		d.rounds[i] = rng.Uint64()
 	}
@@ -60,6 +65,23 @@ func halfCompressible(rng *rand.Rand, n int) []byte {
 		pool = append(pool, pool[start:]...)
 	}
 	return pool[:n]
+}
+
+// words returns text of 5,000 words, in which short words and frequent ones are few, as
+// in a language.
+func words(rng *rand.Rand, n int) []byte {
+	known := make([][]byte, 5000)
+	for i := range known {
+		for range 2 + rng.IntN(8) {
+			known[i] = append(known[i], "etaoinshrdlu"[rng.IntN(12)])
+		}
+	}
+	text := make([]byte, 0, n+pieceBytes)
+	for len(text) < n {
+		word := known[int(float64(len(known))*math.Pow(rng.Float64(), 3))]
+		text = append(append(text, word...), ' ')
+	}
+	return text[:n]
 }
 
 // Key writes the key of entry i into dst.
@@ -115,12 +137,19 @@ const versions = 2
 
 // Check compares a value that was read with those that entry i may have.
 func (d *Dataset) Check(i int64, value []byte) error {
+	_, err := d.Version(i, value)
+	return err
+}
+
+// Version returns the version of a value that was read: the first one, where several are
+// the same.
+func (d *Dataset) Version(i int64, value []byte) (uint64, error) {
 	for version := range uint64(versions) {
 		if bytes.Equal(value, d.Value(i, version)) {
-			return nil
+			return version, nil
 		}
 	}
-	return fmt.Errorf("entry %d has a wrong value of %d bytes", i, len(value))
+	return 0, fmt.Errorf("entry %d has a wrong value of %d bytes", i, len(value))
 }
 
 // Permute returns the i-th of a random order of all entries: a Feistel network over

@@ -12,10 +12,12 @@ import (
 const checkEvery = 16
 
 // get reads an entry that exists.
-func (r *Run) get(c *Client, entry, i int64) error {
+func (r *Run) get(c *Client, entry, i int64) error { return r.getFrom(r.Engine, c, entry, i) }
+
+func (r *Run) getFrom(reader engine.Reader, c *Client, entry, i int64) error {
 	c.key = r.Data.Key(c.key, entry)
 	var err error
-	c.value, err = r.Engine.Get(c.value[:0], c.key)
+	c.value, err = reader.Get(c.value[:0], c.key)
 	if err != nil {
 		return fmt.Errorf("get entry %d: %w", entry, err)
 	}

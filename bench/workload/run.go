@@ -63,8 +63,10 @@ type Run struct {
 	Engine  engine.Engine // nil while closed
 	kind    engine.Kind
 	options engine.Options
-	count   int   // of clients, in a step that is repeated for several counts
-	zipf    *zipf // of all entries; made at first use
+	count   int             // of clients, in a step that is repeated for several counts
+	zipf    *zipf           // of all entries; made at first use
+	flips   []atomic.Uint32 // by entry; see countFlips
+	copyDir string          // of a checkpoint
 
 	done    atomic.Int64 // operations of the current step, for the progress display
 	total   atomic.Int64 // expected; 0: bounded by time

@@ -14,8 +14,14 @@ import (
 const writerRate = 200_000
 
 // readWhileWriting measures readers while one writer overwrites at a fixed rate.
-// What the writer achieved is noted.
 func readWhileWriting(r *Run) error {
+	_, err := r.besideWriter(readRandom(2, 1))
+	return err
+}
+
+// besideWriter does something while one writer overwrites at writerRate. It notes what
+// the writer achieved, and returns its longest put.
+func (r *Run) besideWriter(do func(*Run) error) (longest time.Duration, err error) {
 	var stop atomic.Bool
 	var writer errgroup.Group
 	written, start := int64(0), time.Now()
@@ -24,15 +30,17 @@ func readWhileWriting(r *Run) error {
 		for !stop.Load() {
 			due := int64(time.Since(start).Seconds() * writerRate)
 			for ; written < due && !stop.Load(); written++ {
+				putStart := time.Now()
 				if err := r.put(w, reRandom(r.Data, written%r.Data.Entries), 1); err != nil {
 					return err
 				}
+				longest = max(longest, time.Since(putStart))
 			}
 			time.Sleep(time.Millisecond) // the pace of the load, nothing waits for it
 		}
 		return nil
 	})
-	err := readRandom(2, 1)(r)
+	err = do(r)
 	elapsed := time.Since(start)
 	stop.Store(true)
 	if writerErr := writer.Wait(); err == nil {
@@ -40,7 +48,7 @@ func readWhileWriting(r *Run) error {
 	}
 	r.outcome.userBytes += w.userBytes
 	r.note("writer_ops_per_second", float64(written)/elapsed.Seconds())
-	return err
+	return longest, err
 }
 
 // keptShare is one in how many entries the deletion leaves.

@@ -1,5 +1,11 @@
 package workload
 
+import (
+	"slices"
+
+	"lsmdb/bench/engine"
+)
+
 // Step is one thing done to an open database.
 type Step struct {
 	Name   string
@@ -12,6 +18,7 @@ type Step struct {
 	Pipelined bool
 	// Tenths: the rates of its first and its last tenth are reported too.
 	Tenths bool
+	Notes  []string // figures of Result.Extra that are reported too
 	Do     func(*Run) error
 }
 
@@ -22,19 +29,25 @@ type Act struct {
 	Closed  bool // the first step opens the database itself
 	Crash   bool // ends without closing
 	Cold    bool // uses the small cache
-	Steps   []Step
+	Small   bool // has a small memtable
+	// Conflicts: has transactions.
+	Conflicts bool
+	Zstd      bool // instead of Snappy
+	Steps     []Step
 }
 
 // Section starts with an empty directory; its acts follow each other on it.
 type Section struct {
 	Name       string
-	Group      string // of workloads that are drawn together
-	Axis       Axis   // of growth; empty: not part of it
-	ValueBytes int    // 0: as the scale says
-	Big        bool   // uses ColdEntries
-	MaxEntries int64  // at most so many; 0: no bound
-	Shared     bool   // one database serves every number of clients, see Scales
-	FullOnly   bool   // not part of quick, unless asked for by name
+	Group      string         // of workloads that are drawn together
+	Axis       Axis           // of growth; empty: not part of it
+	ValueBytes int            // 0: as the scale says
+	Big        bool           // uses ColdEntries
+	MaxEntries int64          // at most so many; 0: no bound
+	Shared     bool           // one database serves every number of clients, see Scales
+	FullOnly   bool           // not part of quick, unless asked for by name
+	Needs      engine.Ability // engines without it are left out
+	Text       bool           // values are text, see NewDataset
 	Acts       []Act
 }
 
@@ -68,6 +81,11 @@ func single(name, about string, clients int, sync bool, do func(*Run) error) Sec
 
 // Sections returns everything that is compared, in the order of the report.
 func Sections() []Section {
+	return slices.Concat(basicSections(), vocabularySections())
+}
+
+// basicSections are those of what every engine can do.
+func basicSections() []Section {
 	return []Section{
 		single("fillseq", "every entry once, in key order", 1, false, fill(1, inOrder, 0)),
 		{Name: "fillrandom", Group: Writes, Acts: []Act{{Clients: 1, Steps: []Step{

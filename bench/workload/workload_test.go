@@ -22,6 +22,9 @@ var smallest = Scale{
 func TestSections(t *testing.T) {
 	for _, kind := range engine.All() {
 		for _, section := range slices.Concat(Sections(), GrowthSections()) {
+			if !kind.Able(section.Needs) {
+				continue
+			}
 			t.Run(kind.Name+"/"+section.Name, func(t *testing.T) { runSection(t, kind.Name, section) })
 		}
 	}
@@ -90,6 +93,50 @@ func TestQueueTellsItsTenths(t *testing.T) {
 	}
 }
 
+// TestEndsAreInsistedOn shows what a wrong engine would: values that end too late, too
+// early, or in another order.
+func TestEndsAreInsistedOn(t *testing.T) {
+	kind, err := engine.Find("lsmdb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	day := func(hours ...int) (ends []time.Time) {
+		for _, h := range hours {
+			ends = append(ends, time.Now().Add(time.Duration(h)*time.Hour))
+		}
+		return ends
+	}
+	for name, c := range map[string]struct {
+		stored, told []time.Time
+		wrong        bool
+	}{
+		"right":         {day(-1, 1, 1), day(-1, 1, 1), false},
+		"none left":     {day(-1, -1, -1), day(-1, -1, -1), false},
+		"too late":      {day(1, 1, 1), day(-1, 1, 1), true},
+		"too early":     {day(-1, 1, 1), day(1, 1, 1), true},
+		"all too early": {day(-1, -1, -1), day(-1, -1, 1), true},
+		"not the last":  {day(-1, 1, -1), day(-1, 1, 1), true},
+		"a hole":        {day(1, -1, 1), day(1, 1, 1), true},
+	} {
+		r := &Run{Data: NewDataset(3*loadBatch, 100, false, false), Scale: smallest, kind: kind, options: EngineOptions(Act{}, smallest, t.TempDir())}
+		if err := r.open(); err != nil {
+			t.Fatal(err)
+		}
+		batch := r.Engine.NewBatch().(engine.ExpiringBatch)
+		for at, until := range c.stored {
+			if err := r.putExpiring(&Client{}, batch, int64(at)*loadBatch, until); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := r.checkEnds(c.told); (err != nil) != c.wrong {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := r.close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestTenthsOfLaps(t *testing.T) {
 	var l laps
 	for at, moment := 0, time.Duration(0); at <= 20; at++ { // twice as slow in the second half
@@ -118,7 +165,7 @@ func TestFirstSeeksAreBounded(t *testing.T) {
 
 func TestValuesShrinkToHalf(t *testing.T) {
 	for _, size := range []int{100, 1024} {
-		d := NewDataset(1000, size, false)
+		d := NewDataset(1000, size, false, false)
 		var values []byte
 		for i := range int64(4096 / size) {
 			values = append(values, d.Value(i, 0)...)
@@ -126,6 +173,13 @@ func TestValuesShrinkToHalf(t *testing.T) {
 		if share := float64(len(snappy.Encode(nil, values))) / float64(len(values)); share < 0.45 || share > 0.6 {
 			t.Errorf("values of %d bytes shrink to %.2f", size, share)
 		}
+	}
+}
+
+func TestTextShrinksFurtherWithEntropyCoding(t *testing.T) {
+	d := NewDataset(1000, 100, false, true)
+	if share := float64(len(snappy.Encode(nil, d.pool))) / float64(len(d.pool)); share < 0.3 || share > 0.8 {
+		t.Errorf("text shrinks to %.2f", share)
 	}
 }
 
@@ -149,7 +203,7 @@ func TestScalesOfGrowth(t *testing.T) {
 
 func TestDatasetKeysAreOrderedAndFoundAgain(t *testing.T) {
 	for _, counter := range []bool{false, true} {
-		d := NewDataset(1000, 100, counter)
+		d := NewDataset(1000, 100, counter, false)
 		last := ""
 		for i := range d.Entries {
 			key := d.Key(nil, i)
@@ -169,7 +223,7 @@ func TestDatasetKeysAreOrderedAndFoundAgain(t *testing.T) {
 
 func TestPermuteVisitsEverythingOnce(t *testing.T) {
 	for _, n := range []int64{1, 2, 3, 7, 64, 1000, 4097} {
-		d := NewDataset(n, 100, false)
+		d := NewDataset(n, 100, false, false)
 		seen := map[int64]bool{}
 		for i := range n {
 			at := d.Permute(i, 5)
@@ -182,7 +236,7 @@ func TestPermuteVisitsEverythingOnce(t *testing.T) {
 }
 
 func TestCheckFindsWrongValues(t *testing.T) {
-	d := NewDataset(100, 100, false)
+	d := NewDataset(100, 100, false, false)
 	for version := range uint64(versions) {
 		if err := d.Check(7, d.Value(7, version)); err != nil {
 			t.Error(err)
@@ -208,5 +262,13 @@ func TestZipfIsSkewedAndInRange(t *testing.T) {
 	}
 	if counts[1] <= counts[10] || counts[10] <= counts[900] {
 		t.Errorf("not falling: %d %d %d", counts[1], counts[10], counts[900])
+	}
+}
+
+func TestSpaceComesBack(t *testing.T) {
+	for _, r := range resultsOf(t, "lsmdb", "delete-range", 20_000) {
+		if r.Workload == "space-back" && (r.Capped || r.Latency.Mean <= 0) {
+			t.Errorf("results: %+v", r)
+		}
 	}
 }

@@ -184,7 +184,7 @@ var plantedWithoutCrash = []noticed{
 	{plantedBug{"records of another life of the log believed (pebble 567)", []edit{
 		{"wal/wal.go", "seed: base.ChecksumNumber(0, segment)", "seed: 0"}}}, "./wal", "TestBytesOfAnotherLife"},
 	{plantedBug{"a snapshot taken before it is registered (leveldb 320)", []edit{
-		{"stages/snapshots.go", "	r.mu.Lock()\n	defer r.mu.Unlock()\n	s := &Snapshot{at: now()}\n", "	s := &Snapshot{at: now()}\n	r.mu.Lock()\n	defer r.mu.Unlock()\n"}}}, "./stages", "TestSnapshotIsNumberedAndRegisteredAtOnce"},
+		{"stages/snapshots.go", "	r.mu.Lock()\n	defer r.mu.Unlock()\n	s.at = now()\n", "	s.at = now()\n	r.mu.Lock()\n	defer r.mu.Unlock()\n"}}}, "./stages", "TestSnapshotIsNumberedAndRegisteredAtOnce"},
 	{plantedBug{"a compaction that does not know the snapshots (pebble 6085)", []edit{
 		{"stages/worker.go", "c.snapshots.Readers(", "new(Snapshots).Readers("}}}, "./stages", "TestSnapshotDuringAJob"},
 	{plantedBug{"a database open in two processes (badger 424)", []edit{
