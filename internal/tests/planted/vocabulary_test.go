@@ -33,15 +33,15 @@ var plantedVocabulary = []noticed{
 	{plantedBug{"an empty operand taken for nothing", []edit{
 		{"internal/output/retention.go", "	if older == nil {\n		older = []byte{} // an empty operand is one, too\n	}\n", ""}}}, "./internal/output", "TestEmptyOperandIsNotNil"},
 	{plantedBug{"the length of what operands are merged onto", []edit{
-		{"internal/view/get.go", "			l.wanted = everything // the length", "			// the length"}}}, "./internal/tests/model", "TestModel"},
+		{"internal/view/get.go", "			l.wanted = everything // the length", "			// the length"}}}, "./internal/tests/model", "TestSizeOfMerged"},
 	{plantedBug{"a time that runs back", []edit{
 		{"internal/view/clock.go", "		if now <= seen {\n", "		if now == 0 {\n			return seen\n		} else if now < seen {\n			return now\n		} else if now == seen {\n"}}}, "./internal/tests/model", "TestModel"},
 	{plantedBug{"a time that a close forgets", []edit{
-		{"stages/keeper.go", "	if now := k.now(); now != 0 {\n", "	if now := k.now(); false {\n"}}}, "./internal/tests/model", "TestModel"},
+		{"stages/keeper.go", "	if now := k.now(); now != 0 {\n", "	if now := k.now(); false {\n"}}}, "./internal/tests/model", "TestClockRunsBack"},
 	{plantedBug{"a value dropped that has not ended for a snapshot", []edit{
 		{"internal/output/readers.go", "	return r.Nows[stripe]\n", "	return r.Nows[len(r.Nows)-1]\n"}}}, "./internal/tests/model", "TestModel"},
 	{plantedBug{"a checkpoint that forgets the time", []edit{
-		{"db/checkpoint.go", "Now: d.published.NotBefore(0), Merger", "Now: 0, Merger"}}}, "./internal/tests/model", "TestModel"},
+		{"db/checkpoint.go", "Now: d.published.NotBefore(0), Merger", "Now: 0, Merger"}}}, "./internal/tests/model", "TestClockRunsBack"},
 	{plantedBug{"a checkpoint that forgets the operator", []edit{
 		{"db/checkpoint.go", ", Merger: d.merger,", ","}}}, "./internal/tests/checkpoint", "TestCopyKnowsTheMerger"},
 	{plantedBug{"a checkpoint's directory not synced (cockroach 168820)", []edit{
