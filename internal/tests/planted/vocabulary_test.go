@@ -49,23 +49,19 @@ var plantedVocabulary = []noticed{
 	{plantedBug{"a checkpoint's files not synced (cockroach 168820)", []edit{
 		{"internal/checkpoint/directory.go", "		err = file.Sync()\n", ""}}}, "./internal/tests/crash", "TestCrashSweep"},
 	{plantedBug{"a seek to nothing that reads nothing (badger 1289)", []edit{
-		{"internal/view/reads.go", "	w.stand(it, stands, behindAll)\n", "	w.stand(it, stands, behindAll)\n	if !stands {\n		return false\n	}\n"}}}, "./internal/tests/model", "TestModel"},
+		{"internal/view/reads.go", "	w.stand(it, stands, behindAll)\n", "	w.stand(it, stands, behindAll)\n	if !stands {\n		return false\n	}\n"}}}, "./internal/tests/transactions", "TestWhatIsRead"},
 	{plantedBug{"a walk that reads the keys alone which it shows (badger 409)", []edit{
-		{"internal/view/reads.go", "		read.to, read.endless = it.Key(), false\n", "		read.from, read.to, read.endless = it.Key(), it.Key(), false\n"}}}, "./internal/tests/model", "TestModel"},
+		{"internal/view/reads.go", "		read.to, read.endless = it.Key(), false\n", "		read.from, read.to, read.endless = it.Key(), it.Key(), false\n"}}}, "./internal/tests/transactions", "TestWhatIsRead"},
 	{plantedBug{"what came between a transaction's look and its turn is not looked at", []edit{
 		{"stages/commit.go", "			conflict = w.recent.Changed(c.Reads, c.Through)\n", "			conflict = nil\n"}}}, "./stages", "TestConflictsWithinAGroup"},
 	{plantedBug{"a transaction that is late without being told", []edit{
 		{"stages/commit.go", "		if c.Through < w.recent.Since() {\n", "		if false {\n"}}}, "./stages", "TestLateCommits"},
 	{plantedBug{"range deletes of others that the Writer does not see", []edit{
 		{"internal/view/recent.go", "		case c.kind != base.KindRangeDelete:\n", "		case true:\n"}}}, "./internal/tests/transactions", "TestConflictsExactly"},
-	{plantedBug{"a load that shows before its tables are listed", []edit{
-		{"stages/writer.go", "w.published.Show(w.next - 1 - w.hidden)", "w.published.Show(w.next - 1)"}}}, "./db", "TestLoadBesideWriters"},
 	{plantedBug{"a load below what is older", []edit{
 		{"compactor/policy.go", "			return max(0, level-1)\n", "			return bottom - 1\n"}}}, "./internal/tests/model", "TestModel"},
 	{plantedBug{"loaded values older than all others", []edit{
 		{"stages/load.go", "		t.Renumber(l.number)\n", "		t.Renumber(1)\n"}}}, "./internal/tests/model", "TestModel"},
-	{plantedBug{"a load beside a compaction of its range", []edit{
-		{"stages/load.go", "		case slices.ContainsFunc(c.running, r.job.Collides):\n", "		case false:\n"}}}, "./db", "TestLoadBesideWriters"},
 	{plantedBug{"tables removed under a checkpoint", []edit{
 		{"internal/view/readers.go", "	s.hold()\n	p.past = append(p.past, s)\n	return s\n", "	s.hold()\n	return s\n"}}}, "./internal/tests/checkpoint", "TestPin"},
 }
