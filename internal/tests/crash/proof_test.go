@@ -102,7 +102,7 @@ func without(recordings []*recording, gone func(site string) bool) error {
 	return nil
 }
 
-// otherProof is for two syncs that are not there for a power failure alone.
+// otherProof is for some syncs that are not there for a power failure alone.
 func otherProof(t *testing.T, point string, recordings []*recording) (err error, special bool) {
 	switch {
 	case strings.HasSuffix(point, " (*Opening).makeDirectory"):
@@ -114,6 +114,9 @@ func otherProof(t *testing.T, point string, recordings []*recording) (err error,
 			t.Errorf("%s does not suffice: %v", point, err)
 		}
 		return without(straight, func(site string) bool { return above(site) || strings.Contains(site, "(*Opening).makeDirectory") }), true
+	case strings.HasSuffix(point, " newDirectory"):
+		// The same for a copy: either does where nothing interrupts it.
+		return without(recordings, func(site string) bool { return strings.Contains(site, " newDirectory") }), true
 	case strings.HasSuffix(point, " NewWriter") && !slices.ContainsFunc(allSites(recordings), func(site string) bool { return strings.Contains(site, "(*Writer).Sync < "+point) }):
 		// Where space is only found to be missing at a sync, that must be one behind
 		// which nothing but zeros lies.
@@ -158,8 +161,8 @@ func lateDiskFull(t *testing.T, removed bool) error {
 var notSwept = []string{"bench", "cmd", "docs", "ext", "internal/vfs", "internal/vfstest", "internal/tests"}
 
 // hopeful are syncs that promise nothing and that no history reaches: in a database that
-// has failed, and of a new directory whose parent may not be read and so not be synced.
-var hopeful = []string{"_ = w.log.Sync()", "err = o.fs.SyncDir(o.directory.Dir)"}
+// has failed, in a copy that was refused, and of a new directory whose parent may not be read and so not be synced.
+var hopeful = []string{"_ = w.log.Sync()", "_ = d.SyncDir(d.dir)", "err = o.fs.SyncDir(o.directory.Dir)"}
 
 // mustBeAllSyncs finds the syncs in the sources of the engine. All must be among the
 // sites but the hopeful ones.

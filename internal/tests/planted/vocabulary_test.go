@@ -33,15 +33,15 @@ var plantedVocabulary = []noticed{
 	{plantedBug{"an empty operand taken for nothing", []edit{
 		{"internal/output/retention.go", "	if older == nil {\n		older = []byte{} // an empty operand is one, too\n	}\n", ""}}}, "./internal/output", "TestEmptyOperandIsNotNil"},
 	{plantedBug{"the length of what operands are merged onto", []edit{
-		{"internal/view/get.go", "			l.wanted = everything // the length", "			// the length"}}}, "./internal/tests/model", "TestModel"},
+		{"internal/view/get.go", "			l.wanted = everything // the length", "			// the length"}}}, "./internal/tests/model", "TestSizeOfMerged"},
 	{plantedBug{"a time that runs back", []edit{
 		{"internal/view/clock.go", "		if now <= seen {\n", "		if now == 0 {\n			return seen\n		} else if now < seen {\n			return now\n		} else if now == seen {\n"}}}, "./internal/tests/model", "TestModel"},
 	{plantedBug{"a time that a close forgets", []edit{
-		{"stages/keeper.go", "	if now := k.now(); now != 0 {\n", "	if now := k.now(); false {\n"}}}, "./internal/tests/model", "TestModel"},
+		{"stages/keeper.go", "	if now := k.now(); now != 0 {\n", "	if now := k.now(); false {\n"}}}, "./internal/tests/model", "TestClockRunsBack"},
 	{plantedBug{"a value dropped that has not ended for a snapshot", []edit{
 		{"internal/output/readers.go", "	return r.Nows[stripe]\n", "	return r.Nows[len(r.Nows)-1]\n"}}}, "./internal/tests/model", "TestModel"},
 	{plantedBug{"a checkpoint that forgets the time", []edit{
-		{"db/checkpoint.go", "Now: d.published.NotBefore(0), Merger", "Now: 0, Merger"}}}, "./internal/tests/model", "TestModel"},
+		{"db/checkpoint.go", "Now: d.published.NotBefore(0), Merger", "Now: 0, Merger"}}}, "./internal/tests/model", "TestClockRunsBack"},
 	{plantedBug{"a checkpoint that forgets the operator", []edit{
 		{"db/checkpoint.go", ", Merger: d.merger,", ","}}}, "./internal/tests/checkpoint", "TestCopyKnowsTheMerger"},
 	{plantedBug{"a checkpoint's directory not synced (cockroach 168820)", []edit{
@@ -49,23 +49,19 @@ var plantedVocabulary = []noticed{
 	{plantedBug{"a checkpoint's files not synced (cockroach 168820)", []edit{
 		{"internal/checkpoint/directory.go", "		err = file.Sync()\n", ""}}}, "./internal/tests/crash", "TestCrashSweep"},
 	{plantedBug{"a seek to nothing that reads nothing (badger 1289)", []edit{
-		{"internal/view/reads.go", "	w.stand(it, stands, behindAll)\n", "	w.stand(it, stands, behindAll)\n	if !stands {\n		return false\n	}\n"}}}, "./internal/tests/model", "TestModel"},
+		{"internal/view/reads.go", "	w.stand(it, stands, behindAll)\n", "	w.stand(it, stands, behindAll)\n	if !stands {\n		return false\n	}\n"}}}, "./internal/tests/transactions", "TestWhatIsRead"},
 	{plantedBug{"a walk that reads the keys alone which it shows (badger 409)", []edit{
-		{"internal/view/reads.go", "		read.to, read.endless = it.Key(), false\n", "		read.from, read.to, read.endless = it.Key(), it.Key(), false\n"}}}, "./internal/tests/model", "TestModel"},
+		{"internal/view/reads.go", "		read.to, read.endless = it.Key(), false\n", "		read.from, read.to, read.endless = it.Key(), it.Key(), false\n"}}}, "./internal/tests/transactions", "TestWhatIsRead"},
 	{plantedBug{"what came between a transaction's look and its turn is not looked at", []edit{
 		{"stages/commit.go", "			conflict = w.recent.Changed(c.Reads, c.Through)\n", "			conflict = nil\n"}}}, "./stages", "TestConflictsWithinAGroup"},
 	{plantedBug{"a transaction that is late without being told", []edit{
 		{"stages/commit.go", "		if c.Through < w.recent.Since() {\n", "		if false {\n"}}}, "./stages", "TestLateCommits"},
 	{plantedBug{"range deletes of others that the Writer does not see", []edit{
 		{"internal/view/recent.go", "		case c.kind != base.KindRangeDelete:\n", "		case true:\n"}}}, "./internal/tests/transactions", "TestConflictsExactly"},
-	{plantedBug{"a load that shows before its tables are listed", []edit{
-		{"stages/writer.go", "w.published.Show(w.next - 1 - w.hidden)", "w.published.Show(w.next - 1)"}}}, "./db", "TestLoadBesideWriters"},
 	{plantedBug{"a load below what is older", []edit{
 		{"compactor/policy.go", "			return max(0, level-1)\n", "			return bottom - 1\n"}}}, "./internal/tests/model", "TestModel"},
 	{plantedBug{"loaded values older than all others", []edit{
 		{"stages/load.go", "		t.Renumber(l.number)\n", "		t.Renumber(1)\n"}}}, "./internal/tests/model", "TestModel"},
-	{plantedBug{"a load beside a compaction of its range", []edit{
-		{"stages/load.go", "		case slices.ContainsFunc(c.running, r.job.Collides):\n", "		case false:\n"}}}, "./db", "TestLoadBesideWriters"},
 	{plantedBug{"tables removed under a checkpoint", []edit{
 		{"internal/view/readers.go", "	s.hold()\n	p.past = append(p.past, s)\n	return s\n", "	s.hold()\n	return s\n"}}}, "./internal/tests/checkpoint", "TestPin"},
 }
