@@ -2,20 +2,21 @@ package view
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 	"sort"
 )
 
 // Reads is what a transaction has read of the database: keys, and ranges of keys that it
 // has walked. Whether there was anything does not matter: what was not there is read as
-// well. The zero value is empty. One goroutine at a time uses it; once sealed, any number
-// may ask.
+// well. The zero value is empty. One goroutine at a time uses it.
 //
 // A key takes its length and some 50 bytes of memory, however often it is read; a walk
 // takes its two ends, however long it is.
 type Reads struct {
-	keys  map[string]struct{}
-	spans []span // once sealed, ascending, and none touches another
+	keys   map[string]struct{}
+	sorted []string // all of them, once First was asked
+	spans  []span   // once sealed, ascending, and none touches another
 }
 
 // span is a range of keys [from, to).
@@ -35,7 +36,7 @@ func (r *Reads) Reset() {
 	}
 	clear(r.keys)
 	clear(r.spans)
-	r.spans = r.spans[:0]
+	r.sorted, r.spans = nil, r.spans[:0]
 }
 
 // Add adds a key, and copies it.
@@ -44,7 +45,7 @@ func (r *Reads) Add(key []byte) {
 		r.keys = make(map[string]struct{})
 	}
 	if _, known := r.keys[string(key)]; !known {
-		r.keys[string(key)] = struct{}{}
+		r.keys[string(key)], r.sorted = struct{}{}, nil
 	}
 }
 
@@ -86,8 +87,11 @@ func (r *Reads) First(start, end []byte) (first []byte, found bool) {
 		}
 		found = within.holds(first)
 	}
-	for key := range r.keys {
-		if k := []byte(key); within.holds(k) && (!found || bytes.Compare(k, first) < 0) {
+	if len(r.sorted) < len(r.keys) {
+		r.sorted = slices.Sorted(maps.Keys(r.keys))
+	}
+	if i := sort.SearchStrings(r.sorted, string(start)); i < len(r.sorted) {
+		if k := []byte(r.sorted[i]); within.holds(k) && (!found || bytes.Compare(k, first) < 0) {
 			first, found = k, true
 		}
 	}
