@@ -89,8 +89,8 @@ type Options struct {
 	// database, instead of creating one. Default: false; implied by ReadOnly.
 	MustExist bool
 
-	// Merger says what Merge does to values. Its name is recorded with the first table that
-	// needs it; ErrIncompatible says that the database was made with another one.
+	// Merger says what Merge does to values. Its name is recorded with the first change of
+	// the database that has it; ErrIncompatible says that another one is recorded.
 	// Default: none; Merge is then an error, as are reads of keys that have operands.
 	Merger *Merger
 
