@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"lsmdb/db"
@@ -300,5 +302,60 @@ func TestCloseDuringLoad(t *testing.T) {
 		fixture.Must(t, err)
 		fixture.Must(t, fixture.Differ(fixture.View{}, fixture.Contents(t, d)))
 		fixture.Must(t, d.Close())
+	}
+}
+
+// TestLoadMeetsFaults lets one operation on a file fail, of those between an open and two
+// loads: for want of room, or because the disk is broken. Whatever was answered, the next
+// open finds no hole in the log, all that was acknowledged, and each load as a whole or not
+// at all.
+func TestLoadMeetsFaults(t *testing.T) {
+	for _, fault := range []error{syscall.ENOSPC, fixture.ErrDisk} {
+		done := false
+		for at := 1; !done; at++ {
+			m := fixture.NewMachine(vfstest.NewDisk())
+			d := m.OpenDB(t)
+			var count atomic.Int64
+			m.Fail(func(op vfstest.Op) error {
+				if count.Add(1) == int64(at) {
+					return fault
+				}
+				return nil
+			})
+			acknowledged := map[string]bool{}
+			acknowledged["a"] = d.Put([]byte("a"), nil) == nil
+			acknowledged["k"] = d.Load(t.Context(), numbered("k", 200, "")) == nil
+			acknowledged["b"] = d.Put([]byte("b"), nil, db.NoSync) == nil
+			acknowledged["l"] = d.Load(t.Context(), numbered("k", 300, "l")) == nil
+			acknowledged["c"] = d.Put([]byte("c"), nil) == nil
+			done = count.Load() < int64(at)
+			disk := m.Disk.CrashClone(nil)
+			m.Kill(d)
+			again, err := db.Open(fixture.Dir, fixture.On(disk, db.Options{}))
+			if err != nil {
+				t.Fatalf("after %v at operation %d: %v", fault, at, err)
+			}
+			found := fixture.Contents(t, again)
+			fixture.Must(t, again.Close())
+			second := 0
+			for i := range 300 {
+				if strings.HasPrefix(found[fmt.Sprintf("k%06d", i)], "l") {
+					second++
+				}
+			}
+			there := map[string]bool{"k": found["k000100"] != "" || second > 0, "l": second == 300}
+			if second > 0 && second < 300 {
+				t.Errorf("%v at operation %d: %d keys of a load", fault, at, second)
+			}
+			for _, key := range []string{"a", "b", "c"} {
+				_, there[key] = found[key]
+			}
+			acknowledged["b"] = acknowledged["b"] && (acknowledged["l"] || acknowledged["c"]) // it was not synced itself
+			for what, was := range acknowledged {
+				if was && !there[what] {
+					t.Errorf("%v at operation %d: %s was acknowledged and is lost", fault, at, what)
+				}
+			}
+		}
 	}
 }

@@ -405,3 +405,29 @@ func TestRule29And30SizesWithoutValues(t *testing.T) {
 		fixture.Must(t, d.Close())
 	}
 }
+
+// TestNilContexts: every call that waits refuses them, and nothing stays open.
+func TestNilContexts(t *testing.T) {
+	d, _ := inMemory(t, nil)
+	var none context.Context
+	tx, err := d.Begin()
+	fixture.Must(t, err)
+	fixture.Must(t, tx.Put([]byte("k"), nil))
+	_, checkpoint := d.NewCheckpoint(none)
+	_, submit := d.Submit(none, d.NewBatch())
+	for what, err := range map[string]error{
+		"Commit": tx.Commit(none), "Update": d.Update(none, func(*db.Tx) error { return errors.New("called") }),
+		"Load": d.Load(none, numbered("k", 1, "")), "NewCheckpoint": checkpoint, "Submit": submit,
+		"Drop": d.Keyspace(nil).Drop(none), "Apply": d.Apply(none, d.NewBatch()), "Compact": d.Compact(none, nil, nil),
+		"Restore": db.Restore(none, strings.NewReader(""), t.TempDir()),
+	} {
+		if err == nil || !strings.Contains(err.Error(), "context is nil") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	fixture.WantErr(t, "a transaction whose Commit had no context", tx.Put(nil, nil), db.ErrClosed)
+	if open := d.Metrics().Snapshot.Open; open != 0 {
+		t.Errorf("%d snapshots are open", open)
+	}
+	expect(t, "after all of them", contents(t, d), "[]")
+}
