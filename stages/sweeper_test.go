@@ -80,7 +80,8 @@ func TestSweeperWaitsForReaders(t *testing.T) {
 				leave := reading.Leave
 				switch how {
 				case "iterator":
-					it := reading.NewIterator(view.At{Seq: r.p.Visible()}, view.IteratorOptions{}, new(atomic.Bool))
+					var it view.Iterator
+					reading.Iterate(&it, view.At{Seq: r.p.Visible()}, &view.IteratorOptions{}, new(atomic.Bool))
 					leave = func() { it.Close() }
 				case "nobody":
 					leave()

@@ -17,11 +17,7 @@ import (
 // Iterator walks the keys that have a value at one sequence number, from lower to
 // upper. One goroutine at a time uses it; package db tells what its moves do.
 type Iterator struct {
-	published    *Published
-	closed       *atomic.Bool // the database is
-	at           At
-	lower, upper []byte  // [lower, upper); nil: unbounded
-	inside       *inside // nil once closed
+	*inside // nil once closed
 
 	position         position
 	keysOnly, noFill bool
@@ -37,6 +33,11 @@ type Iterator struct {
 // inside is what Iterators pass on to later ones. Nothing in it may be shown: what an
 // Iterator showed stays readable when it is closed.
 type inside struct {
+	published    *Published
+	closed       *atomic.Bool // the database is
+	at           At
+	lower, upper []byte // [lower, upper); nil: unbounded
+
 	state     *State
 	own       []*memtable.Memtable
 	entries   merge.Iterator      // all versions of all keys
@@ -88,9 +89,8 @@ func (r Reading) Iterate(it *Iterator, at At, o *IteratorOptions, closed *atomic
 	if r.own != nil && at.Now == 0 && slices.ContainsFunc(*r.own, (*memtable.Memtable).Expiring) {
 		at.Now = r.published.Now()
 	}
-	it.published, it.closed, it.at = r.published, closed, r.published.fix(at)
-	it.lower, it.upper, it.key, it.inside = o.Lower, o.Upper, []byte{}, insides.Get().(*inside)
-	it.keysOnly, it.noFill = o.KeysOnly, o.NoCacheFill
+	it.inside, it.key, it.keysOnly, it.noFill = insides.Get().(*inside), []byte{}, o.KeysOnly, o.NoCacheFill
+	it.published, it.closed, it.at, it.lower, it.upper = r.published, closed, r.published.fix(at), o.Lower, o.Upper
 	it.inside.barren.gaps = &r.published.gaps
 	if r.own != nil {
 		it.inside.barren.gaps = nil // they say nothing of own writes
@@ -157,7 +157,7 @@ func (it *Iterator) Close() error {
 	it.published.release(in.state)
 	clear(in.memtables)
 	clear(in.runs)
-	in.state, in.own = nil, nil
+	in.state, in.own, in.published, in.closed, in.lower, in.upper = nil, nil, nil, nil, nil, nil
 	in.memtables, in.tables, in.runs = in.memtables[:0], in.tables[:0], in.runs[:0]
 	in.covers.reset()
 	if cap(in.search)+cap(in.operands) <= maxPooledBytes && !it.noFill { // whose blocks are no others'
@@ -168,14 +168,17 @@ func (it *Iterator) Close() error {
 }
 
 // First moves to the first key of the range.
-func (it *Iterator) First() bool { return it.SeekGE(it.lower) }
+func (it *Iterator) First() bool { return it.ready() && it.SeekGE(it.lower) }
 
 // Last moves to the last key of the range.
 func (it *Iterator) Last() bool {
-	if it.upper != nil {
+	switch {
+	case !it.ready():
+		return false
+	case it.upper != nil:
 		return it.SeekLT(it.upper)
 	}
-	return it.ready() && it.seekPrevious(nil)
+	return it.seekPrevious(nil)
 }
 
 // SeekGE moves to the first key of the range at or after key.
@@ -410,13 +413,14 @@ func (it *Iterator) showPrevious(stands bool) bool {
 		if it.at.sees(trailer.Seq()) {
 			it.key = append(it.key[:0], user...)
 			if !it.odd && trailer.Kind() == base.KindSet { // nearly always
-				it.until = 0
-				it.value, found, it.merged = it.standing(), true, false
+				it.until, it.merged = 0, false
+				if it.value = entries.Value(); it.value == nil {
+					it.value = it.stored()
+				}
+				found, deleted = true, false
 			} else if found = it.keep(trailer); it.err != nil {
 				break
-			}
-			deleted, run = !found, entries.Child()
-			if deleted && it.inside.covers.leaps(run) {
+			} else if deleted, run = !found, entries.Child(); deleted && it.inside.covers.leaps(run) {
 				stands = entries.Leap(it.inside.windowStart())
 				continue
 			}
