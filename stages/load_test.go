@@ -147,12 +147,12 @@ func TestLoadsBehindAFullDisk(t *testing.T) {
 				for i := range loads {
 					tables = append(tables, r.sorted("a", fmt.Sprint("k", i), "z"))
 				}
-				broken := false
+				var broken atomic.Bool
 				r.onDisk(func(op vfstest.Op) error {
 					switch {
 					case !on(vfstest.OpWrite, base.FileTable)(op):
 						return nil
-					case broken:
+					case broken.Load():
 						return errBroken
 					}
 					return syscall.ENOSPC
@@ -168,7 +168,7 @@ func TestLoadsBehindAFullDisk(t *testing.T) {
 				case "closing":
 					go func() { closed <- r.p.Close() }()
 				case "failure":
-					broken = true
+					broken.Store(true)
 				case "room":
 					r.onDisk(nil)
 				}
