@@ -14,6 +14,7 @@ import (
 	"lsmdb/internal/base"
 	"lsmdb/internal/output"
 	"lsmdb/internal/vfstest"
+	"lsmdb/internal/view"
 	"lsmdb/manifest"
 	"lsmdb/memtable"
 )
@@ -285,4 +286,30 @@ func TestLoadsMeetTheEnd(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestReadersBeforeALoad: who has the state of before a load, and the number of after it,
+// sees nothing that was written behind the load.
+func TestReadersBeforeALoad(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t).open()
+		must(t, r.put(set("a", "1")))
+		must(t, r.p.Flush(context.Background()))
+		reading := r.p.Enter()
+		must(t, r.p.Load(context.Background(), r.sorted("k")))
+		must(t, r.put(set("b", "1")))
+		at := view.At{Seq: r.p.Visible()}
+		if _, found, err := reading.Get(at, []byte("b")); found || err != nil {
+			t.Errorf("the write behind the load is seen, the load is not (%v)", err)
+		}
+		reading.Leave()
+		reading = r.p.Enter()
+		for _, key := range []string{"b", "k"} {
+			if _, found, err := reading.Get(at, []byte(key)); !found || err != nil {
+				t.Errorf("%q is not there: %v", key, err)
+			}
+		}
+		reading.Leave()
+		must(t, r.p.Close())
+	})
 }

@@ -449,6 +449,11 @@ func (w *Writer) acknowledge(ctx context.Context) error {
 	var err error
 	if last.load != nil {
 		last.load.number = w.next
+		if w.active.Empty() {
+			// Who looks at the state of now must not see what is written after the load.
+			w.active = w.published.NewMemtable(w.env.MemtableBytes)
+			w.published.Rotate(w.active)
+		}
 	}
 	if !w.active.Empty() {
 		err = w.rotate(ctx, 0, last)
