@@ -51,45 +51,39 @@ func (s *Snapshot) original() *Snapshot {
 func (s *Snapshot) Get(key []byte) ([]byte, error) { return s.AppendValue(nil, key) }
 
 // AppendValue appends the value that key had to dst; see DB.AppendValue.
-func (s *Snapshot) AppendValue(dst, key []byte) ([]byte, error) {
-	r, err := s.enter()
-	if err != nil {
-		return dst, err
-	}
-	if len(s.prefix) > 0 {
-		w := whole(s.prefix, key)
-		defer wholes.Put(w)
-		key = *w
-	}
-	return appendValue(dst, r, s.original().at, key)
+func (s *Snapshot) AppendValue(dst, key []byte) (value []byte, err error) {
+	value = dst
+	err = s.read(key, func(r view.Reading, at view.At, key []byte) error {
+		value, err = appendValue(dst, r, at, key)
+		return err
+	})
+	return value, err
 }
 
 // Has reports whether key had a value.
-func (s *Snapshot) Has(key []byte) (bool, error) {
-	r, err := s.enter()
-	if err != nil {
-		return false, err
-	}
-	if len(s.prefix) > 0 {
-		w := whole(s.prefix, key)
-		defer wholes.Put(w)
-		key = *w
-	}
-	return has(r, s.original().at, key)
+func (s *Snapshot) Has(key []byte) (found bool, err error) {
+	err = s.read(key, func(r view.Reading, at view.At, key []byte) error { found, err = has(r, at, key); return err })
+	return found, err
 }
 
 // GetSize returns the length of the value that key had; see DB.GetSize.
-func (s *Snapshot) GetSize(key []byte) (int, error) {
+func (s *Snapshot) GetSize(key []byte) (bytes int, err error) {
+	err = s.read(key, func(r view.Reading, at view.At, key []byte) error { bytes, err = getSize(r, at, key); return err })
+	return bytes, err
+}
+
+// read has look look up a key, and leave.
+func (s *Snapshot) read(key []byte, look func(r view.Reading, at view.At, whole []byte) error) error {
 	r, err := s.enter()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	if len(s.prefix) > 0 {
 		w := whole(s.prefix, key)
 		defer wholes.Put(w)
 		key = *w
 	}
-	return getSize(r, s.original().at, key)
+	return look(r, s.original().at, key)
 }
 
 // NewIterator returns an iterator over what the snapshot shows. It stays usable

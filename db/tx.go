@@ -216,11 +216,7 @@ func (tx *Tx) Snapshot() *Snapshot {
 // now on. Key and value are copied. A write beyond a limit is refused with ErrKeyTooLarge,
 // ErrValueTooLarge or ErrBatchTooLarge, and Commit fails with the same error then.
 func (tx *Tx) Put(key, value []byte) error {
-	o, key, err := tx.begin(key)
-	if err != nil {
-		return err
-	}
-	return o.wrote(o.commit.Put(key, value))
+	return tx.write(key, func(o *Tx, key []byte) error { return o.commit.Put(key, value) })
 }
 
 // PutUntil stores value under key until a time; the zero time means that it stays.
@@ -229,23 +225,17 @@ func (tx *Tx) PutUntil(key, value []byte, until time.Time) error {
 	if until.IsZero() {
 		return tx.Put(key, value)
 	}
-	o, key, err := tx.begin(key)
-	if err != nil {
-		return err
-	}
-	if o.base.at.Now == 0 { // nothing else that it sees ends
-		o.base.at.Now = o.base.db.published.Now()
-	}
-	return o.wrote(o.commit.PutUntil(key, value, view.Nanoseconds(until)))
+	return tx.write(key, func(o *Tx, key []byte) error {
+		if o.base.at.Now == 0 { // nothing else that it sees ends
+			o.base.at.Now = o.base.db.published.Now()
+		}
+		return o.commit.PutUntil(key, value, view.Nanoseconds(until))
+	})
 }
 
 // Delete removes key, whether it exists or not. Otherwise it is like Put.
 func (tx *Tx) Delete(key []byte) error {
-	o, key, err := tx.begin(key)
-	if err != nil {
-		return err
-	}
-	return o.wrote(o.commit.Delete(key))
+	return tx.write(key, func(o *Tx, key []byte) error { return o.commit.Delete(key) })
 }
 
 // DeleteRange removes the keys in [start, end), as of the transaction's commit; a nil end
@@ -281,6 +271,15 @@ func (tx *Tx) begin(key []byte) (o *Tx, whole []byte, err error) {
 		key = o.whole
 	}
 	return o, key, nil
+}
+
+// write adds an own write.
+func (tx *Tx) write(key []byte, add func(o *Tx, whole []byte) error) error {
+	o, key, err := tx.begin(key)
+	if err != nil {
+		return err
+	}
+	return o.wrote(add(o, key))
 }
 
 // wrote notes the first error.
