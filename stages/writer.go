@@ -72,8 +72,8 @@ type Writer struct {
 	counted  time.Duration // as busy since then
 	parts    [][]byte      // its WAL record
 	header   []byte        // first part
-	stirred  int           // what the Compactor knows of the memtable
-	ranges   int           // range deletes so far
+	stirred  int64         // what the Compactor knows of the memtable
+	ranges   int64         // range deletes so far
 
 	// statsMu lets Metrics copy stats; the Writer takes it once per group.
 	statsMu sync.Mutex
@@ -404,7 +404,7 @@ func (w *Writer) insert() {
 // stir tells the Compactor now and then that the memtable holds more than before, and of
 // each range delete: once nobody writes, it may be worth flushing.
 func (w *Writer) stir() {
-	stirred := w.ranges<<32 + bits.Len64(uint64(w.active.Deletes())) + int(64*16*w.active.UsedBytes()/w.env.MemtableBytes)&^63
+	stirred := w.ranges<<32 + int64(bits.Len64(uint64(w.active.Deletes()))) + (64*16*w.active.UsedBytes()/w.env.MemtableBytes)&^63
 	if stirred != w.stirred {
 		w.stirred = stirred
 		nudge(w.compactor)
