@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 
+	"lsmdb/internal/base"
+
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -56,7 +58,8 @@ func TestZstdKeepsItsBuffer(t *testing.T) {
 			t.Fatal("another buffer is used")
 		}
 	}
-	if allocated := testing.AllocsPerRun(100, func() { buffer, _ = CompressionZstd.decompress(buffer, long) }); allocated > 1 {
+	allocated := testing.AllocsPerRun(100, func() { buffer, _ = CompressionZstd.decompress(buffer, long) })
+	if allocated > 1 && !base.Invariants { // under the race detector pools lose what they are given now and then
 		t.Errorf("%v allocations to decompress a block", allocated)
 	}
 }
