@@ -103,21 +103,21 @@ func without(recordings []*recording, gone func(site string) bool) error {
 }
 
 // otherProof is for some syncs that are not there for a power failure alone.
-func otherProof(t *testing.T, point string, recordings []*recording) (err error, special bool) {
+func otherProof(t *testing.T, at string, recordings []*recording) (err error, special bool) {
 	switch {
-	case strings.HasSuffix(point, " (*Opening).makeDirectory"):
+	case strings.HasSuffix(at, " (*Opening).takeLock"):
 		// The way to a new database is synced again when CURRENT is made, but without
 		// a look at the error: the directories above may be other people's.
-		above := func(site string) bool { return strings.Contains(site, "(*Opening).syncAbove") }
+		above := func(site string) bool { return strings.HasSuffix(point(site), " (*Opening).create") }
 		straight := recordings[:1] // whose creation nothing interrupts
 		if err := without(straight, above); err != nil {
-			t.Errorf("%s does not suffice: %v", point, err)
+			t.Errorf("%s does not suffice: %v", at, err)
 		}
-		return without(straight, func(site string) bool { return above(site) || strings.Contains(site, "(*Opening).makeDirectory") }), true
-	case strings.HasSuffix(point, " newDirectory"):
+		return without(straight, func(site string) bool { return above(site) || strings.HasSuffix(point(site), " (*Opening).takeLock") }), true
+	case strings.HasSuffix(at, " newDirectory"):
 		// The same for a copy: either does where nothing interrupts it.
 		return without(recordings, func(site string) bool { return strings.Contains(site, " newDirectory") }), true
-	case strings.HasSuffix(point, " NewWriter") && !slices.ContainsFunc(allSites(recordings), func(site string) bool { return strings.Contains(site, "(*Writer).Sync < "+point) }):
+	case strings.HasSuffix(at, " NewWriter") && !slices.ContainsFunc(allSites(recordings), func(site string) bool { return strings.Contains(site, "(*Writer).Sync < "+at) }):
 		// Where space is only found to be missing at a sync, that must be one behind
 		// which nothing but zeros lies.
 		if err := lateDiskFull(t, false); err != nil {
@@ -207,7 +207,7 @@ func mustBeAllSyncs(t *testing.T, sites []string) {
 // coveredSyncs are those that one caller would not need, because before anything
 // depends on them another sync of the same file or directory follows.
 var coveredSyncs = []struct{ point, caller, why string }{
-	{"(*Opening).makeDirectory", "", "syncAbove follows, unless it fails"},
+	{"(*Opening).takeLock", "", "SyncAbove follows, unless it fails"},
 	{" NewWriter", "", "sync of zeros: for file systems that find a full disk late"},
 	{"wal/writer.go", "manifest/log.go", "CreateLog syncs the snapshot too before CURRENT names the file"},
 	{"(*Tables).Finish", "(*Opening).flush", "CreateLog syncs the directory too before CURRENT names the MANIFEST"},
