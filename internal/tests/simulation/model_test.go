@@ -13,6 +13,7 @@ import (
 // issued is a commit of the simulation, in the order in which commits came to the
 // Writer: only one client goes at a time.
 type issued struct {
+	sends   int // of a transaction, to the Writer
 	ops     fixture.Commit
 	sync    bool
 	late    bool        // issued when the directory was displaced
