@@ -14,7 +14,7 @@ import (
 
 // Load adds everything that sorted yields, in strictly ascending order of keys, as one
 // commit: all of it becomes visible at once, or none. It writes tables instead of the
-// log, so it is several times as fast as batches, and it may be larger than memory. What
+// log, so it is faster than batches, and it may be larger than memory. What
 // lies under the same keys is overwritten, like by Put. When Load returns nil, what was
 // loaded survives a power failure.
 //

@@ -39,9 +39,9 @@ func (r *rig) sorted(keys ...string) []*manifest.TableMeta {
 	return done
 }
 
-// Who writes beside a load is answered when the write is visible, not before. A load that
+// In a crowd, a writer is answered when the write is visible, not before. A commit that
 // cannot be decoded shows where the Writer stood.
-func TestCrowdThatEndsWithALoad(t *testing.T) {
+func TestCrowdIsVisibleWhenAnswered(t *testing.T) {
 	r := newRig(t)
 	w := r.newWriter()
 	w.active = memtable.New(1 << 20)
@@ -50,7 +50,7 @@ func TestCrowdThatEndsWithALoad(t *testing.T) {
 	}
 	broken := set("load", "value")
 	broken.encoded = broken.encoded[:broken.Bytes()-1]
-	broken.seal, broken.load = true, &load{}
+	broken.seal = true
 	w.group = append(w.group, broken)
 	func() {
 		defer func() {

@@ -225,7 +225,11 @@ func (p *Published) FillRange(lower, upper []byte) {
 		next := slices.DeleteFunc(slices.Clone(*before), func(g *gap) bool {
 			return bytes.Compare(g.lower, upper) <= 0 && (g.endless || bytes.Compare(lower, g.upper) < 0)
 		})
-		if len(next) == len(*before) || p.gaps.list.CompareAndSwap(before, &next) {
+		list := &next
+		if len(next) == 0 {
+			list = nil // puts pay for gaps only while there are some
+		}
+		if len(next) == len(*before) || p.gaps.list.CompareAndSwap(before, list) {
 			return
 		}
 	}

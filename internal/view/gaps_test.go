@@ -323,3 +323,18 @@ func TestPartsOfGapsKnowTheTime(t *testing.T) {
 		proof.Wait()
 	}
 }
+
+// TestFillRangeLeavesNothingBehind: when a load has taken the last gap away, puts pay for
+// none.
+func TestFillRangeLeavesNothingBehind(t *testing.T) {
+	var p Published
+	p.gaps.list.Store(&[]*gap{{lower: []byte("b"), upper: []byte("d"), keys: 100}})
+	p.FillRange([]byte("d"), []byte("e"))
+	if !p.HasGaps() {
+		t.Error("a gap beside the range is gone")
+	}
+	p.FillRange([]byte("a"), []byte("b"))
+	if p.HasGaps() {
+		t.Error("no gap is left, but puts look for some")
+	}
+}
