@@ -329,6 +329,9 @@ func (tx *Tx) Commit(ctx context.Context, w ...Durability) error {
 		if !c.CameLate(err) {
 			return err
 		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 	}
 }
 

@@ -197,6 +197,7 @@ func (c *simulatedClient) compact() {
 }
 
 func (c *simulatedClient) snapshot() {
+	floor := c.w.floor()
 	s, err := c.w.db.NewSnapshot()
 	if err != nil {
 		c.refused("snapshot", err)
@@ -205,16 +206,17 @@ func (c *simulatedClient) snapshot() {
 	if c.w.db.Metrics().Compact.Running > 0 {
 		c.w.s.met.SnapshotInCompaction++
 	}
-	c.held = append(c.held, heldView{snapshot: s, want: c.w.seen(base.Seq(c.w.db.Metrics().Sequence))})
+	c.held = append(c.held, heldView{snapshot: s, want: c.w.seen(floor, base.Seq(c.w.db.Metrics().Sequence))})
 }
 
 func (c *simulatedClient) iterate() {
+	floor := c.w.floor()
 	it, err := c.w.db.NewIterator(nil)
 	if err != nil {
 		c.refused("iterator", err)
 		return
 	}
-	c.held = append(c.held, heldView{iterator: it, want: c.w.seen(base.Seq(c.w.db.Metrics().Sequence))})
+	c.held = append(c.held, heldView{iterator: it, want: c.w.seen(floor, base.Seq(c.w.db.Metrics().Sequence))})
 }
 
 // look reads through one of those held, or if there is none, what is there now.

@@ -13,7 +13,6 @@ import (
 // issued is a commit of the simulation, in the order in which commits came to the
 // Writer: only one client goes at a time.
 type issued struct {
-	sends   int // of a transaction, to the Writer
 	ops     fixture.Commit
 	sync    bool
 	late    bool        // issued when the directory was displaced
@@ -116,17 +115,26 @@ func look(it *db.Iterator, err error) (fixture.View, error) {
 	return v, errors.Join(it.Err(), it.Close())
 }
 
-// seen checks what somebody sees who looks at sequence number seq, from now on. It
-// returns what it has to be.
-func (w *world) seen(seq base.Seq) fixture.View { return w.known(seq).At(w.s.now) }
+// floor is how many commits must be visible from now on.
+func (w *world) floor() int {
+	w.s.history.resolve(w)
+	return w.s.history.certain(false)
+}
+
+// seen checks what somebody sees who looks at sequence number seq, which was read after
+// floor. It returns what it has to be.
+func (w *world) seen(floor int, seq base.Seq) fixture.View {
+	return w.known(floor, seq).At(w.s.now)
+}
 
 // known is what the database knows then.
-func (w *world) known(seq base.Seq) fixture.State {
+func (w *world) known(floor int, seq base.Seq) fixture.State {
 	h := &w.s.history
 	h.resolve(w)
-	v, _, err := h.at(uint64(seq), h.certain(false))
+	v, _, err := h.at(uint64(seq), floor)
 	if err != nil {
 		w.s.fail(fmt.Errorf("what is visible now: %w", err))
+		return fixture.State{}
 	}
 	return v
 }

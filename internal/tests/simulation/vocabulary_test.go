@@ -23,6 +23,7 @@ func (c *simulatedClient) tick() {
 // transact goes through a transaction, in which others have their turns. What it has read
 // nobody may have changed when it commits.
 func (c *simulatedClient) transact() {
+	floor := c.w.floor()
 	tx, err := c.w.db.Begin()
 	if err != nil {
 		c.refused("begin", err)
@@ -30,7 +31,7 @@ func (c *simulatedClient) transact() {
 	}
 	defer tx.Discard()
 	begun := c.w.db.Metrics().Sequence
-	m := fixture.BeginModel(c.w.known(base.Seq(begun)), c.w.s.now)
+	m := fixture.BeginModel(c.w.known(floor, base.Seq(begun)), c.w.s.now)
 	for i := range 1 + c.rng.IntN(3) {
 		if c.rng.IntN(2) == 0 && !c.walk(tx, m) {
 			return
@@ -73,7 +74,7 @@ func (c *simulatedClient) commit(tx *db.Tx, m *fixture.Transaction, begun uint64
 	if i.sync {
 		d = db.Sync
 	}
-	err := tx.Commit(&sending{context.Background(), func() { c.w.s.history.last(i) }}, d)
+	err := tx.Commit(&sending{Context: context.Background(), c: c, i: i}, d)
 	if c.w.passing() != nil {
 		return
 	}
@@ -97,37 +98,41 @@ func (c *simulatedClient) commit(tx *db.Tx, m *fixture.Transaction, begun uint64
 	}
 }
 
-// sending is the context of a transaction's commit, which asks for Done whenever it has
-// sent the commit to the Writer: perhaps more than once, as the Writer may know too little
-// of what came before.
+// sending is the context of a transaction's commit, which is asked for its error before
+// each time that the commit is sent to the Writer: twice if the Writer knew too little of
+// what came before. The second time is a step of the schedule; so commits are noted in the
+// order in which they come to the Writer.
 type sending struct {
 	context.Context
-	sent func()
+	c    *simulatedClient
+	i    *issued
+	sent bool
 }
 
-func (s *sending) Done() <-chan struct{} {
-	s.sent()
+func (s *sending) Err() error {
+	if s.sent {
+		s.i.removed = true // until then
+		s.c.values++
+		_ = s.c.park(fmt.Sprintf("send again %d", s.c.values)) // a dead machine answers itself
+		s.i.removed = false
+		s.c.w.s.history.last(s.i)
+	}
+	s.sent = true
 	return nil
 }
 
 // last makes a commit the last one that was issued.
 func (h *simulatedHistory) last(i *issued) {
-	i.sends++
 	h.commits = append(slices.DeleteFunc(h.commits, func(c *issued) bool { return c == i }), i)
 }
 
-// unplaced reports whether it is not known which commits came before one of them: a
-// transaction without an answer may be sent once more, and two that were sent twice at
-// the same moment may have come in either order.
+// unplaced reports whether it is not known which commits came before one of them.
 func (h *simulatedHistory) unplaced(end *issued) bool {
-	if end.sends > 1 {
-		return true
-	}
 	for _, c := range h.commits {
 		if c == end {
 			return false
 		}
-		if c.sends > 1 || !c.answered && !c.removed {
+		if !c.answered && !c.removed {
 			return true
 		}
 	}
