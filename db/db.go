@@ -196,6 +196,7 @@ func (d *DB) Close() error {
 			d.pipeline.SweepLeft()
 			d.recovery.TakeBack()
 		}
+		d.published.End()
 		errs = append(errs, d.directory.FS.Close())
 		d.closeErr = errors.Join(errs...)
 		d.options.Logger.Info().Str("dir", d.dir).Err(d.closeErr).Msg("closed")

@@ -107,12 +107,11 @@ type part struct {
 
 // NewIterator returns an iterator over what is visible now.
 func (d *DB) NewIterator(o *IterOptions) (*Iterator, error) {
-	if d.closed.Load() {
-		return nil, ErrClosed
+	r, at, err := d.enter()
+	if err != nil {
+		return nil, err
 	}
-	// The state is loaded before the sequence number: see view.Published.
-	r := d.published.Enter()
-	return newIterator(d, r, view.At{Seq: d.published.Visible()}, nil, o)
+	return newIterator(d, r, at, nil, o)
 }
 
 // newIterator returns an iterator over the keys with a prefix, which it does not show.

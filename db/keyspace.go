@@ -5,8 +5,6 @@ import (
 	"context"
 	"sync"
 	"time"
-
-	"lsmdb/internal/view"
 )
 
 // Keyspace is the part of a database whose keys begin with a prefix, with the API of a
@@ -109,9 +107,9 @@ func (k *Keyspace) GetSize(key []byte) (int, error) {
 // o are without the keyspace's prefix, as the keys that it shows and seeks. It never leaves
 // the keyspace, and moves as fast as one of the database.
 func (k *Keyspace) NewIterator(o *IterOptions) (*Iterator, error) {
-	if k.db.closed.Load() {
-		return nil, ErrClosed
+	r, at, err := k.db.enter()
+	if err != nil {
+		return nil, err
 	}
-	r := k.db.published.Enter() // before the sequence number, as in DB.NewIterator
-	return newIterator(k.db, r, view.At{Seq: k.db.published.Visible()}, k.prefix, o)
+	return newIterator(k.db, r, at, k.prefix, o)
 }

@@ -150,6 +150,7 @@ type CheckpointMetrics struct {
 type IteratorMetrics struct {
 	Open          int   `json:"open"`
 	MemtableBytes int64 `json:"memtable_bytes"` // memory of memtables that are in tables already
+	FileBytes     int64 `json:"file_bytes"`     // of those that were moved to the disk, in files without a name
 }
 
 // FileMetrics describes the directory as the database sees it.
@@ -229,7 +230,7 @@ func (d *DB) Metrics() Metrics {
 		Files:    FileMetrics{OpenTables: d.directory.Files.Len()},
 	}
 	pinned := d.published.Pinned()
-	m.Iterator = IteratorMetrics{Open: int(pinned.Iterators), MemtableBytes: pinned.MemtableBytes}
+	m.Iterator = IteratorMetrics{Open: int(pinned.Iterators), MemtableBytes: pinned.MemtableBytes, FileBytes: pinned.FileBytes}
 	m.Checkpoint = CheckpointMetrics{Open: pinned.Pins, TableBytes: pinned.TableBytes}
 	for _, sealed := range state.Sealed {
 		m.Memtable.SealedBytes += sealed.UsedBytes()

@@ -13,32 +13,43 @@ func (d *DB) Get(key []byte) ([]byte, error) { return d.AppendValue(nil, key) }
 // caller with a large enough buffer causes no allocation. On an error, ErrNotFound
 // included, it returns dst as it was.
 func (d *DB) AppendValue(dst, key []byte) ([]byte, error) {
-	if d.closed.Load() {
-		return dst, ErrClosed
+	r, at, err := d.enter()
+	if err != nil {
+		return dst, err
 	}
-	// The state is loaded before the sequence number: see view.Published.
-	r := d.published.Enter()
-	return appendValue(dst, r, view.At{Seq: d.published.Visible()}, key)
+	return appendValue(dst, r, at, key)
 }
 
 // Has reports whether key has a value; see Get. It reads no large value, and does not
 // merge operands: a key that has some has a value.
 func (d *DB) Has(key []byte) (bool, error) {
-	if d.closed.Load() {
-		return false, ErrClosed
+	r, at, err := d.enter()
+	if err != nil {
+		return false, err
 	}
-	r := d.published.Enter()
-	return has(r, view.At{Seq: d.published.Visible()}, key)
+	return has(r, at, key)
 }
 
 // GetSize returns the length of the value of key, or ErrNotFound; see Get. It reads no
 // large value; operands are merged.
 func (d *DB) GetSize(key []byte) (int, error) {
-	if d.closed.Load() {
-		return 0, ErrClosed
+	r, at, err := d.enter()
+	if err != nil {
+		return 0, err
 	}
+	return getSize(r, at, key)
+}
+
+// enter returns what to search, and to leave then, and the instant that is visible now. The
+// state is loaded before the sequence number: see view.Published. Whether the database is
+// closed is asked last: who comes before that is waited for with the memory that it needs.
+func (d *DB) enter() (view.Reading, view.At, error) {
 	r := d.published.Enter()
-	return getSize(r, view.At{Seq: d.published.Visible()}, key)
+	if d.closed.Load() {
+		r.Leave()
+		return view.Reading{}, view.At{}, ErrClosed
+	}
+	return r, view.At{Seq: d.published.Visible()}, nil
 }
 
 // appendValue reads at an instant and leaves.

@@ -359,7 +359,7 @@ func (tx *Tx) Discard() {
 func (s *txSpace) recycle() {
 	next := txSpace{reads: s.reads, whole: s.whole, spare: s.spare}
 	if n := len(s.sorted); n > 0 && s.walked == 0 {
-		if first := s.sorted[n-1]; !first.Shown() && first.CapacityBytes() <= pooledOwnBytes {
+		if first := s.sorted[n-1]; first.CapacityBytes() <= pooledOwnBytes {
 			next.spare = first
 		}
 	}

@@ -53,7 +53,7 @@ const (
 	maxArenaBytes int64 = maxTotalBytes/(filterShare+1)*filterShare - rootBytes - 3*cellBytes
 )
 
-// arena is the memory of one memtable: one allocation without pointers, which
+// arena is the memory of one memtable: one piece without pointers, which
 // nothing moves in and nothing is freed from before the whole is. Another memtable may
 // get it then: it holds anything, but the filter and new nodes are zero. The filter
 // comes first; entries grow behind it and nodes down from the end, so that each
@@ -80,25 +80,25 @@ type arena struct {
 
 type cell [cellBytes / 8]uint64
 
-// initialize makes it empty, in the cells of another one of the same size, if they are
-// not nil.
-func (a *arena) initialize(arenaBytes int64, cells []cell) {
+// initialize makes it empty, in as many cells as take returns. They are zero, unless
+// they were used.
+func (a *arena) initialize(arenaBytes int64, take func(count int64) []cell, used bool) {
 	if arenaBytes < 0 || arenaBytes > maxArenaBytes {
 		panic(fmt.Sprintf("invariant: memtable of %d bytes; at most %d are possible", arenaBytes, maxArenaBytes))
 	}
 	filterCells := 1 + arenaBytes/filterShare/cellBytes
 	count := filterCells + (arenaBytes+rootBytes+cellBytes-1)/cellBytes
 	a.capacityBytes = arenaBytes
-	if a.cells = cells; cells == nil {
-		a.cells = make([]cell, count)
-	}
+	a.cells = take(count)
 	start := unsafe.Pointer(&a.cells[0])
 	a.bytes = unsafe.Slice((*byte)(start), count*cellBytes)
 	a.filter = unsafe.Slice((*atomic.Uint64)(start), filterCells*cellBytes/8)
-	if base.Invariants && cells != nil { // whoever still looks shall notice
+	if base.Invariants && used { // whoever still looks shall notice
 		copy(a.bytes, bytes.Repeat([]byte{0xdd}, len(a.bytes)))
 	}
-	clear(cells[:min(int64(len(cells)), filterCells)])
+	if used {
+		clear(a.cells[:filterCells])
+	}
 	a.entryEnd = filterCells * cellBytes
 	a.nodes = node(count)
 }

@@ -192,7 +192,7 @@ func TestLayout(t *testing.T) {
 func TestEntriesDoNotOverlap(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 5))
 	var a arena
-	a.initialize(1<<20, nil)
+	a.initialize(1<<20, func(count int64) []cell { return make([]cell, count) }, false)
 	type stored struct {
 		e          entry
 		key, value []byte

@@ -41,7 +41,7 @@
 //
 // # Files
 //
-// arena.go is memory, the filter and the layout of an entry, node.go the layout of
+// memory.go is memory, arena.go the filter and the layout of an entry, node.go the layout of
 // nodes, tree.go searches, split.go makes room, iterator.go is what its name says. This
 // file is what the engine calls.
 //
@@ -68,12 +68,13 @@ import (
 type Memtable struct {
 	ranges ranges.Set // beside the tree, on Go's heap
 	tree   tree
+	memory memory
 
 	// The writer changes the rest with every entry. The gap keeps these lines
 	// out of the ones that every read needs.
 	_      [cellBytes]byte
 	filled atomic.Uint64 // bytes used << countBits | number of entries: one store for both
-	shown  atomic.Bool   // see MarkShown
+	inFile atomic.Bool   // see MoveTo
 
 	deletes    atomic.Int64
 	passed     atomic.Int64 // see Pass
@@ -89,31 +90,20 @@ const countBits = 30
 // panics if arenaBytes is negative or exceeds MaxArenaBytes.
 func New(arenaBytes int64) *Memtable {
 	m := &Memtable{}
-	m.tree.initialize(arenaBytes, nil)
+	m.initialize(arenaBytes, nil)
 	return m
 }
 
 // Renew makes an empty memtable in the arena of m. Whoever still looked at an entry
 // of m would meet others.
 func (m *Memtable) Renew() *Memtable {
-	if m.Shown() {
-		panic("invariant: somebody was shown an entry of a memtable, but its arena was to be used again")
+	if m.InFile() {
+		panic("invariant: the arena of a memtable that was moved to a file was to be used again")
 	}
 	next := &Memtable{}
-	next.tree.initialize(m.CapacityBytes(), m.tree.cells)
+	next.initialize(m.CapacityBytes(), &m.memory)
 	return next
 }
-
-// MarkShown notes that somebody may keep an entry for as long as he likes: the memory is
-// the garbage collector's to give back, and there is no Renew.
-func (m *Memtable) MarkShown() {
-	if !m.shown.Load() {
-		m.shown.Store(true)
-	}
-}
-
-// Shown reports whether MarkShown was called.
-func (m *Memtable) Shown() bool { return m.shown.Load() }
 
 // MaxArenaBytes returns the largest arena that this platform can address.
 func MaxArenaBytes() int64 { return maxArenaBytes }

@@ -51,14 +51,3 @@ func TestRenewed(t *testing.T) {
 		}
 	}
 }
-
-func TestRenewedAlthoughShown(t *testing.T) {
-	m := New(1000)
-	m.MarkShown()
-	defer func() {
-		if recover() == nil {
-			t.Error("the arena of a memtable whose entries somebody may have was used again")
-		}
-	}()
-	m.Renew()
-}

@@ -35,8 +35,9 @@ type place struct {
 	low  entry // stands directly before all that the node covers, or noEntry
 }
 
-func (t *tree) initialize(arenaBytes int64, cells []cell) {
-	t.arena.initialize(arenaBytes, cells)
+func (m *Memtable) initialize(arenaBytes int64, from *memory) {
+	t := &m.tree
+	t.arena.initialize(arenaBytes, func(count int64) []cell { return m.take(count, from) }, from != nil)
 	root := t.addNode(0)
 	t.used = 0 // see rootBytes
 	t.path[0].leaf = t.leaf(root)

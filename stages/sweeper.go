@@ -12,12 +12,14 @@ import (
 	"lsmdb/internal/base"
 	"lsmdb/internal/view"
 	"lsmdb/manifest"
+	"lsmdb/memtable"
 )
 
 // Sweeper is the stage that deletes files which no durable state names any more.
 //
 //   - Owns: deletions and their pace: one file at a time, giving way in between. A table
-//     is closed and deleted when the last reader that may come to it has left.
+//     is closed and deleted when the last reader that may come to it has left. Flushed
+//     memtables that readers keep it moves out of memory, into a file without a name.
 //   - Sends to it: the Keeper, which also closes its inbox; readers that leave (nudges).
 //   - Blocks it: the file system. It sends to nobody.
 //   - On an error: logs it and tries again now and then; what is still there in the
@@ -34,6 +36,7 @@ type Sweeper struct {
 	deleted   atomic.Int64
 	pending   atomic.Int64
 	courtesy  base.Courtesy
+	unmovable bool        // the file system cannot do what moving a memtable needs
 	ended     atomic.Bool // in good order: what is left is nobody's any more
 }
 
@@ -99,6 +102,7 @@ func (s *Sweeper) sweep(o Obsolete) {
 		s.sweepRead()
 	} else {
 		s.remove(o.Name)
+		s.moveAside()
 	}
 	if s.swept++; s.swept%sweepsPerRetry == 0 {
 		s.again()
@@ -116,6 +120,37 @@ func (s *Sweeper) sweepRead() {
 		s.remove(base.TableName(t.Number))
 	}
 	s.count()
+}
+
+// moveAside bounds the memory of memtables that are in tables already and that iterators
+// keep: beyond what one memtable takes, they go to the disk. Where that fails, they stay.
+func (s *Sweeper) moveAside() {
+	if s.unmovable {
+		return
+	}
+	err := s.published.MoveAside(s.env.MemtableBytes, s.move)
+	s.unmovable = errors.Is(err, errors.ErrUnsupported)
+	if err != nil && !s.unmovable {
+		s.env.Logger.Warn().Err(err).Msg("memtables that iterators keep stay in memory")
+	}
+}
+
+// move moves a memtable into a file that loses its name before anything is in it: so it
+// is gone when nobody looks at the memtable any more, or when the process is killed.
+func (s *Sweeper) move(m *memtable.Memtable) error {
+	name := filepath.Join(s.env.Dir, base.TableName(0)+".tmp") // a number that no table has
+	file, err := s.env.FS.Create(name)
+	if err != nil {
+		return errors.Join(err, s.env.FS.Remove(name)) // perhaps it could not be removed before
+	}
+	if err = s.env.FS.Remove(name); err == nil {
+		if f, ok := file.(memtable.MappableFile); ok {
+			err = m.MoveTo(f)
+		} else {
+			err = errors.ErrUnsupported
+		}
+	}
+	return errors.Join(err, file.Close())
 }
 
 // again tries what could not be deleted before.

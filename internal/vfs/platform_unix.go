@@ -6,6 +6,9 @@ import (
 	"errors"
 	"os"
 	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 var (
@@ -54,4 +57,14 @@ func DescriptorLimit() int {
 		return 0
 	}
 	return int(min(uint64(limit.Cur), 1<<30))
+}
+
+// MapOver makes the file, from its start, what lies in memory that mmap(2) has given: it can
+// only be read from now on. Whoever reads it meanwhile finds the old or the new.
+func (f osFile) MapOver(memory []byte) error {
+	at := unsafe.Pointer(&memory[0])
+	return retryInterrupted(func() error {
+		_, err := unix.MmapPtr(int(f.Fd()), 0, at, uintptr(len(memory)), unix.PROT_READ, unix.MAP_SHARED|unix.MAP_FIXED)
+		return pathError("mmap", f.Name(), err)
+	})
 }

@@ -137,21 +137,11 @@ func (in *inside) add(m *memtable.Memtable, seq base.Seq) {
 }
 
 // Close releases what the iterator holds and returns the error of its last move. What
-// it showed last stays readable: if that may lie in a memtable, the garbage collector
-// gets these. It is idempotent.
+// it showed last stays readable. It is idempotent.
 func (it *Iterator) Close() error {
 	in := it.inside
 	if in == nil {
 		return nil
-	}
-	if it.position == backward || (it.position == forward || it.position == aside) && in.entries.InMemtable() {
-		in.state.Active.MarkShown()
-		for _, m := range in.state.Sealed {
-			m.MarkShown()
-		}
-		for _, m := range in.own {
-			m.MarkShown()
-		}
 	}
 	in.entries.Close()
 	it.published.release(in.state)
@@ -275,7 +265,12 @@ func (it *Iterator) Valid() bool {
 func (it *Iterator) Key() []byte {
 	switch it.position {
 	case forward, aside:
-		return it.inside.entries.Key().UserKey()
+		key := it.inside.entries.Key().UserKey()
+		if it.inside.entries.InMemtable() { // whose memory may go when it is closed
+			it.key = append(it.key[:0], key...)
+			return it.key
+		}
+		return key
 	case backward, behind:
 		return it.key
 	}
@@ -416,6 +411,8 @@ func (it *Iterator) showPrevious(stands bool) bool {
 				it.until, it.merged = 0, false
 				if it.value = entries.Value(); it.value == nil {
 					it.value = it.stored()
+				} else if entries.InMemtable() {
+					it.value = it.kept(it.value)
 				}
 				found, deleted = true, false
 			} else if found = it.keep(trailer); it.err != nil {

@@ -106,9 +106,41 @@ func (p *Published) reap() {
 			continue
 		}
 		delete(p.flushed, m)
-		if !m.Shown() {
-			p.spare = append(p.spare[max(0, len(p.spare)-maxSpare+1):], weak.Make(m))
-		}
+		p.discard(m)
+	}
+}
+
+// End gives back the memory of all memtables, but those that somebody still looks at: the
+// garbage collector gets them. Nobody writes any more, and who comes later looks at nothing.
+func (p *Published) End() {
+	p.changing.Lock()
+	defer p.changing.Unlock()
+	s := p.state.Load()
+	p.drop(s.Memtables())
+	p.replace(memtable.New(0), nil, s.Version)
+	for _, w := range p.spare {
+		free(w)
+	}
+	p.spare = nil
+}
+
+// discard lets the arena of a memtable that nobody needs be used again, instead of that of
+// an older one.
+func (p *Published) discard(m *memtable.Memtable) {
+	if m.InFile() {
+		m.Free()
+		return
+	}
+	if p.spare = append(p.spare, weak.Make(m)); len(p.spare) > maxSpare {
+		free(p.spare[0])
+		p.spare = slices.Delete(p.spare, 0, 1)
+	}
+}
+
+// free gives the memory of a spare memtable back, unless the garbage collector was faster.
+func free(spare weak.Pointer[memtable.Memtable]) {
+	if m := spare.Value(); m != nil {
+		m.Free()
 	}
 }
 
@@ -167,12 +199,55 @@ func (p *Published) takeSpare(arenaBytes int64) *memtable.Memtable {
 	return nil
 }
 
+// MoveAside moves memtables that are in tables already, and that readers keep, into files,
+// the oldest first, until the rest takes no more than some bytes of memory. Move does that
+// with one of them; if it fails, the rest stays.
+func (p *Published) MoveAside(most int64, move func(*memtable.Memtable) error) error {
+	for {
+		m, s := p.toMove(most)
+		if m == nil {
+			return nil
+		}
+		err := move(m)
+		p.release(s)
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// toMove returns the oldest memtable to move, nil if there is none, and a state that holds
+// it, and that is held until release.
+func (p *Published) toMove(most int64) (*memtable.Memtable, *State) {
+	p.changing.Lock()
+	defer p.changing.Unlock()
+	p.reap()
+	for m := range p.flushed {
+		if m.CanMove() {
+			most -= m.UsedBytes()
+		}
+	}
+	if most >= 0 {
+		return nil, nil
+	}
+	for _, s := range p.past {
+		for _, m := range slices.Backward(s.Memtables()) {
+			if _, flushed := p.flushed[m]; flushed && m.CanMove() {
+				s.hold()
+				return m, s
+			}
+		}
+	}
+	return nil, nil
+}
+
 // Pinned describes what only readers and pins keep: memtables that are in tables already,
 // replaced states, and tables that left the tree.
 type Pinned struct {
 	Iterators     int64 // open ones
 	States        int   // replaced, but still looked at
 	MemtableBytes int64
+	FileBytes     int64 // of memtables that were moved into files
 	Pins          int
 	TableBytes    int64 // of pins
 }
@@ -194,7 +269,11 @@ func (p *Published) Pinned() Pinned {
 		pinned.TableBytes += p.onlyIn(s.Version, counted)
 	}
 	for m := range p.flushed {
-		pinned.MemtableBytes += m.CapacityBytes()
+		if m.InFile() {
+			pinned.FileBytes += m.UsedBytes()
+		} else {
+			pinned.MemtableBytes += m.UsedBytes()
+		}
 	}
 	return pinned
 }

@@ -108,7 +108,7 @@ func TestReadersKeepArenas(t *testing.T) {
 	must(t, it.Close()) // and what it showed stays readable
 	a.rotate()
 	a.flush()
-	a.check("shown", at, false)
+	a.check("shown", at, true)
 	if string(shown) != "value" {
 		t.Errorf("what was shown reads %q", shown)
 	}
@@ -153,7 +153,8 @@ func TestIteratorsOfManyStates(t *testing.T) {
 		a.rotate()
 		a.flushAll()
 	}
-	if got := a.Pinned(); got.Iterators != 5 || got.States != 5 || got.MemtableBytes < 5*arenaBytes {
+	a.write()
+	if got := a.Pinned(); got.Iterators != 5 || got.States != 5 || got.MemtableBytes != 5*a.State().Active.UsedBytes() {
 		t.Errorf("%+v", got)
 	}
 	for i := range open {
@@ -255,4 +256,31 @@ func TestPin(t *testing.T) {
 	if told.Load() != before+2 {
 		t.Errorf("the Sweeper heard of %d ends", told.Load()-before)
 	}
+}
+
+// TestEnd: when nobody comes any more, memory stays for those who are still here.
+func TestEnd(t *testing.T) {
+	a := newArenas(t)
+	m := a.State().Active
+	a.write()
+	a.Announce(a.seq)
+	a.Show(a.seq)
+	it := a.Enter().NewIterator(At{Seq: a.seq}, IteratorOptions{}, new(atomic.Bool))
+	a.End()
+	if !it.First() || string(it.Value()) != "value" || m.Len() != 1 {
+		t.Errorf("%v, %q", it.Err(), it.Value())
+	}
+	must(t, it.Close())
+	a.End()
+	if a.Pinned() != (Pinned{}) || len(a.spare) > 0 {
+		t.Errorf("%+v, %d spare", a.Pinned(), len(a.spare))
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("the memory is still there")
+		}
+	}()
+	it2 := m.NewIterator()
+	it2.First()
+	it2.Key()
 }

@@ -131,11 +131,17 @@ func (p *Published) Advance(v *manifest.Version, flushed ...*memtable.Memtable) 
 	defer p.changing.Unlock()
 	s := p.state.Load()
 	sealed := slices.DeleteFunc(slices.Clone(s.Sealed), func(m *memtable.Memtable) bool { return slices.Contains(flushed, m) })
-	for _, m := range flushed {
-		if p.flushed == nil {
-			p.flushed = make(map[*memtable.Memtable]struct{})
-		}
+	p.drop(flushed)
+	p.replace(s.Active, sealed, v)
+}
+
+// drop notes memtables that the next state has not, but a past one may have. The caller
+// has the mutex.
+func (p *Published) drop(memtables []*memtable.Memtable) {
+	if p.flushed == nil {
+		p.flushed = make(map[*memtable.Memtable]struct{})
+	}
+	for _, m := range memtables {
 		p.flushed[m] = struct{}{}
 	}
-	p.replace(s.Active, sealed, v)
 }

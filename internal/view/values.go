@@ -18,6 +18,9 @@ func (it *Iterator) Value() []byte {
 			it.stop(failed)
 		}
 	}
+	if it.inside.entries.InMemtable() {
+		return it.kept(value)
+	}
 	return value
 }
 
@@ -70,7 +73,9 @@ func (it *Iterator) showOdd(t base.Trailer) bool {
 	if t.Kind() == base.KindMerge {
 		return it.fold()
 	}
-	it.position, it.value = aside, it.standing()
+	if it.position, it.value = aside, it.standing(); it.inside.entries.InMemtable() {
+		it.value = it.kept(it.value)
+	}
 	return it.err == nil || it.stop(failed)
 }
 
@@ -87,10 +92,16 @@ func (it *Iterator) keep(t base.Trailer) bool {
 
 // keepValue makes value that of the version that entries stand on, and will leave.
 func (it *Iterator) keepValue() {
-	if it.value = it.standing(); it.noFill {
-		it.own().kept = append(it.own().kept[:0], it.value...)
-		it.value = it.made.kept
+	if it.value = it.standing(); it.noFill || it.inside.entries.InMemtable() {
+		it.value = it.kept(it.value)
 	}
+}
+
+// kept returns a copy that stays until the next move. The memory of blocks that are not
+// cached is used again for the next one, and that of memtables may go with the iterator.
+func (it *Iterator) kept(value []byte) []byte {
+	it.own().kept = append(it.own().kept[:0], value...)
+	return it.made.kept
 }
 
 // newest finds the value that user has, if it has one, by seeking its newest visible
@@ -121,7 +132,7 @@ type made struct {
 // own returns what holds values that are made.
 func (it *Iterator) own() *made {
 	if it.made == nil {
-		it.made = new(made)
+		it.made = &made{kept: []byte{}}
 	}
 	return it.made
 }

@@ -1,0 +1,87 @@
+package memtable
+
+import (
+	"io"
+	"runtime"
+)
+
+// memory is the cells of an arena. Large ones lie outside of Go's heap where the system
+// can do that: so an arena costs what was touched of it, the collector's pace does not
+// depend on it, and it is given back when nobody needs it instead of when the collector
+// comes. Who uses a slice of an arena must know that the memtable is still needed.
+type memory struct {
+	cells   []cell
+	mapped  bool            // outside of Go's heap
+	cleanup runtime.Cleanup // if nobody calls Free
+}
+
+// take returns memory of so many cells: that of another memtable, or new one.
+func (m *Memtable) take(count int64, from *memory) []cell {
+	t := &m.memory
+	if from != nil {
+		from.cleanup.Stop()
+		*t, *from = *from, memory{}
+	} else if t.cells = mapCells(count); t.cells != nil {
+		t.mapped = true
+	} else {
+		t.cells = make([]cell, count)
+	}
+	if t.mapped {
+		t.cleanup = runtime.AddCleanup(m, unmapCells, t.cells)
+	}
+	return t.cells
+}
+
+// Free gives the memory back at once. Whoever still looks at an entry may end the
+// process.
+func (m *Memtable) Free() {
+	t := m.memory
+	m.memory, m.tree.cells, m.tree.bytes, m.tree.filter = memory{}, nil, nil, nil
+	if t.mapped {
+		t.cleanup.Stop()
+		unmapCells(t.cells)
+	}
+}
+
+// A MappableFile can take the place of memory.
+type MappableFile interface {
+	io.WriterAt
+	Truncate(size int64) error
+	// MapOver makes the file, which is as long, what lies in memory from now on.
+	MapOver(memory []byte) error
+}
+
+// CanMove reports whether MoveTo is possible.
+func (m *Memtable) CanMove() bool { return m.memory.mapped && !m.inFile.Load() }
+
+// InFile reports whether MoveTo has moved the entries.
+func (m *Memtable) InFile() bool { return m.inFile.Load() }
+
+// MoveTo moves the entries of a memtable that CanMove, and grows no more, into a file which
+// nobody else uses. They stay where they were for all who look at them, but the memory is
+// the system's, which may take it as it may that of any file. There is no Renew then.
+func (m *Memtable) MoveTo(f MappableFile) error {
+	all := m.tree.bytes
+	if err := f.Truncate(int64(len(all))); err != nil {
+		return err
+	}
+	nodes := int64(m.tree.nodes) * cellBytes // nothing was touched between entries and nodes
+	for at := int64(0); at < int64(len(all)); {
+		const most = 1 << 20
+		end := min(at+most, int64(len(all)))
+		if at < m.tree.entryEnd {
+			end = min(end, m.tree.entryEnd)
+		}
+		if _, err := f.WriteAt(all[at:end], at); err != nil {
+			return err
+		}
+		if at = end; at == m.tree.entryEnd {
+			at = max(at, nodes)
+		}
+	}
+	if err := f.MapOver(all); err != nil {
+		return err
+	}
+	m.inFile.Store(true)
+	return nil
+}
