@@ -2,6 +2,7 @@ package sstable
 
 import (
 	"bytes"
+	"container/list"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ type block struct {
 	// block once for it. It is written only when it changes, so that hits by several
 	// processors do not contend for the line.
 	referenced atomic.Bool
+	element    *list.Element // of Cache.order; the cache's own
 }
 
 // count returns the number of entries.

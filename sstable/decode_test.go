@@ -53,7 +53,7 @@ func TestPropertiesRefuse(t *testing.T) {
 		"other placeholder": {with(func(p *Properties) { p.Placeholder, p.SmallestSeq, p.LargestSeq = 2, 2, 2 }), "in place of 2"},
 		"large values":      {with(func(p *Properties) { p.LargeValues = 2 }), "2 large values"},
 		"no range block":    {with(func(p *Properties) { p.RangeDeletes = 1 }), "range deletes of 0 bytes"},
-		"range block":       {with(func(p *Properties) { p.RangeBytes = 20 }), "without any"},
+		"range block":       {with(func(p *Properties) { p.RangeBytes = 20 }), "0 range deletes of 20 bytes"},
 		"range short":       {with(func(p *Properties) { p.RangeDeletes, p.RangeBytes = 1, 5 }), "range deletes of 5 bytes"},
 		"range below 0":     {with(func(p *Properties) { p.RangeDeletes, p.RangeBytes = 1, -50 }), "range deletes of -50 bytes"},
 		"range too long":    {with(func(p *Properties) { p.RangeDeletes, p.RangeBytes = 1, offset-91 }), "range deletes of 29 bytes"},

@@ -147,7 +147,7 @@ func TestVerifyFindsOverlappingSeparator(t *testing.T) {
 func TestReadAheadSurvivesDamageBehind(t *testing.T) {
 	data, _ := write(t, numbered(20), WriterOptions{BlockBytes: 1000})
 	table := open(t, data, ReaderOptions{})
-	table.source.file.Load().File = bytesFile{data: data[:table.index.offsets[10]]}
+	table.handle.file.Load().File = bytesFile{data: data[:table.index.offsets[10]]}
 	it := table.NewIterator(IteratorOptions{NoCacheFill: true, ReadAheadBytes: 1 << 20})
 	n := 0
 	for ok := it.First(); ok; ok = it.Next() {

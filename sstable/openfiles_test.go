@@ -243,7 +243,7 @@ func TestReadsKeepTheirPlace(t *testing.T) {
 				group.Go(func() { expect(h); got.Add(1) })
 			}
 			synctest.Wait()
-			if n := got.Load(); n != int64(2*(limit-1)) || handles[0].source.file.Load() == nil {
+			if n := got.Load(); n != int64(2*(limit-1)) || handles[0].file.Load() == nil {
 				t.Errorf("limit %d: %d gets beside the one under way", limit, n)
 			}
 			close(leave)
@@ -274,7 +274,7 @@ func TestOpeningHoldsUpNobody(t *testing.T) {
 	var open OpenFiles
 	files, handles := withoutFile(t, &open)
 	open.mu.Lock()
-	open.shut(&handles[1].source)
+	open.shut(handles[1])
 	open.mu.Unlock()
 	entered, leave := make(chan struct{}, 5), make(chan struct{})
 	files.beforeOpen = func(name string) {
@@ -431,8 +431,8 @@ func TestAnotherFileInItsPlace(t *testing.T) {
 		if err := handleGet(handles[1], rand.IntN(10)); err != nil { // closes the file of h
 			t.Fatal(err)
 		}
-		cache.forget(&handles[1].source) // so that the next one reads again
-		if h.source.file.Load() != nil {
+		handles[1].Retire() // so that the next one reads again
+		if h.file.Load() != nil {
 			t.Fatal("still open")
 		}
 		files.FS.Remove("0")
@@ -448,7 +448,7 @@ func TestAnotherFileInItsPlace(t *testing.T) {
 		}
 		files.FS.Remove("0")
 		put(t, files, "0", own)
-		open.remove(&h.source) // as if another table had needed the place
+		open.remove(h) // as if another table had needed the place
 	}
 	if err := errors.Join(getError(table, 7), table.Verify(nil)); err != nil {
 		t.Error(err)

@@ -134,15 +134,14 @@ func setField(field any, content []byte) error {
 // check tells whether the figures can be true of any table whose blocks before the
 // properties end at offset.
 func (p *Properties) check(offset int64) error {
+	sound := p.IndexBytes != 0 && (p.RangeBytes != 0) == (p.RangeDeletes != 0)
 	rest := offset
-	for _, part := range []struct {
-		bytes int64
-		there bool
-	}{{p.IndexBytes, true}, {p.FilterBytes, p.FilterBytes != 0}, {p.RangeBytes, p.RangeDeletes != 0 || p.RangeBytes != 0}} {
-		if part.bytes > rest || part.there && part.bytes < blockTrailerBytes {
-			return fmt.Errorf("index of %d bytes, filter of %d bytes and range deletes of %d bytes before %d", p.IndexBytes, p.FilterBytes, p.RangeBytes, offset)
-		}
-		rest -= part.bytes
+	for _, length := range []int64{p.IndexBytes, p.FilterBytes, p.RangeBytes} {
+		sound = sound && length <= rest && (length == 0 || length >= blockTrailerBytes)
+		rest -= length
+	}
+	if !sound {
+		return fmt.Errorf("index of %d bytes, filter of %d bytes and %d range deletes of %d bytes before %d", p.IndexBytes, p.FilterBytes, p.RangeDeletes, p.RangeBytes, offset)
 	}
 	switch {
 	case p.Entries == 0 && p.RangeDeletes == 0:
@@ -154,8 +153,6 @@ func (p *Properties) check(offset int64) error {
 		return fmt.Errorf("%d entries in %d blocks, %d large values", p.Entries, p.DataBlocks, p.LargeValues)
 	case p.Placeholder != 0 && p.SmallestSeq != p.Placeholder:
 		return fmt.Errorf("number %d in place of %d", p.SmallestSeq, p.Placeholder)
-	case p.RangeBytes != 0 && p.RangeDeletes == 0:
-		return fmt.Errorf("a block for range deletes without any")
 	}
 	return p.Summary.Check()
 }
@@ -216,6 +213,32 @@ func (p *Properties) countRanges(l *ranges.List) {
 		p.Largest = largest
 	}
 	p.RangeDeletes = l.Count()
+}
+
+// tail lists the blocks behind the data, in order; the last one's length is given.
+func (p *Properties) tail(ownBytes int64) []BlockInfo {
+	blocks := []BlockInfo{
+		{Type: BlockFilter, SizeBytes: p.FilterBytes},
+		{Type: BlockRangeDelete, SizeBytes: p.RangeBytes},
+		{Type: BlockIndex, SizeBytes: p.IndexBytes},
+		{Type: BlockProperties, SizeBytes: ownBytes},
+	}
+	offset := p.DataBytes
+	for i := range blocks {
+		blocks[i].Offset = offset
+		offset += blocks[i].SizeBytes
+	}
+	return slices.DeleteFunc(blocks, func(b BlockInfo) bool { return b.SizeBytes == 0 })
+}
+
+// decodeIndex decodes the index of a table, which must be as these properties tell.
+func (p *Properties) decodeIndex(payload []byte) (*index, error) {
+	x, err := decodeIndex(payload, p.DataBytes)
+	if err == nil && (p.DataBlocks != uint64(x.count()) || p.LargeValues != x.largeValues) {
+		err = fmt.Errorf("properties tell of %d data blocks, %d of them large values, the index of %d and %d",
+			p.DataBlocks, p.LargeValues, x.count(), x.largeValues)
+	}
+	return x, err
 }
 
 // decodeRanges decodes the range deletes of a table, which must be as these properties

@@ -24,32 +24,24 @@ func (t *Table) Verify(progress func(bytes int64)) error {
 	if progress == nil {
 		progress = func(int64) {}
 	}
-	sizeBytes, err := t.source.size() // no other length has a footer that verifies
-	if err != nil {
+	v := verifier{table: &Table{handle: t.handle}}
+	if err := v.table.load(0); err != nil { // the size too: no other one has a footer that verifies
 		return err
 	}
-	v := verifier{table: &Table{source: t.source}}
-	if err := v.table.load(sizeBytes); err != nil {
-		return err
-	}
-	progress(sizeBytes - v.table.properties.DataBytes)
+	progress(v.table.properties.SizeBytes - v.table.properties.DataBytes)
+	var reader blockReader
+	var b block
 	for i := range v.table.index.count() {
-		e := v.table.index.extent(i, i)
-		b, err := readPart(t.source, BlockData, e, t.source.newBlock)
-		if err != nil {
+		if err := reader.read(v.table, i, &b); err != nil {
 			return err
 		}
-		if err := v.verifyBlock(b, i); err != nil {
-			return base.DamageAt(t.source.name, e.offset, err)
+		e := v.table.index.extent(i, i)
+		if err := v.verifyBlock(&b, i); err != nil {
+			return base.DamageAt(t.handle.name, e.offset, err)
 		}
 		progress(e.length)
 	}
 	return v.verifyProperties()
-}
-
-func (s *source) newBlock(payload []byte) (*block, error) {
-	b := new(block)
-	return b, s.decodeData(b, payload)
 }
 
 func (v *verifier) verifyBlock(b *block, i int) error {
@@ -100,7 +92,7 @@ func (v *verifier) verifyProperties() error {
 	v.counted.countRanges(v.table.ranges)
 	v.counted.Placeholder = told.Placeholder // with it all numbers are the same: see Summary.Check
 	if !bytes.Equal(v.counted.appendTo(nil), told.appendTo(nil)) {
-		return base.Corruptf(v.table.source.name, -1, "properties tell of %d entries from %s to %s, the blocks hold %d from %s to %s, or other figures differ",
+		return base.Corruptf(v.table.handle.name, -1, "properties tell of %d entries from %s to %s, the blocks hold %d from %s to %s, or other figures differ",
 			told.Entries, told.Smallest, told.Largest, v.counted.Entries, v.counted.Smallest, v.counted.Largest)
 	}
 	return nil
@@ -140,15 +132,15 @@ func (t *Table) Blocks() iter.Seq2[BlockInfo, error] {
 
 // describe completes what is known of a block by what it holds.
 func (t *Table) describe(info BlockInfo) (BlockInfo, error) {
-	payload, c, err := t.source.readBlock(info.Type, extent{info.Offset, info.SizeBytes})
+	payload, c, err := t.handle.readBlock(info.Type, extent{info.Offset, info.SizeBytes})
 	if err != nil {
 		return info, err
 	}
 	info.Compression, info.PayloadBytes = c, int64(len(payload))
 	if info.Type == BlockData {
-		b, err := t.source.newBlock(payload)
-		if err != nil {
-			return info, base.DamageAt(t.source.name, info.Offset, err)
+		var b block
+		if err := t.handle.decodeData(&b, payload, info.Offset); err != nil {
+			return info, err
 		}
 		info.Entries = b.count()
 		info.First, info.Last = b.appendKey(nil, 0), b.appendKey(nil, b.count()-1)
