@@ -433,10 +433,6 @@ func (x *index) large(i int) (valueBytes int, ok bool) {
 	if x.largeValues == 0 {
 		return 0, false
 	}
-	return x.largeAt(i)
-}
-
-func (x *index) largeAt(i int) (valueBytes int, ok bool) {
 	l, _ := parseLocation(x.separators.rest(i).Kind(), x.separators.value(i)) // as decodeIndex did
 	return l.valueBytes, l.large
 }

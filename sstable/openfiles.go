@@ -25,16 +25,14 @@ type OpenFiles struct {
 
 	// The mutex guards what follows. Reads of open files do not touch it, and it is not
 	// held while a file is opened.
-	mu        sync.Mutex
-	changed   sync.Cond            // there may be room: a read has ended, or a file was closed or not opened
-	handles   map[*Handle]struct{} // every table of which something may be in memory
-	open      []*openFile          // a clock: in no order, hand points at the one to look at next
-	hand      int
-	opening   int
-	closed    bool
-	opens     uint64
-	evictions uint64
-	shuts     uint64 // how often a file was closed: who was out of descriptors then tries again
+	mu      sync.Mutex
+	changed sync.Cond            // there may be room: a read has ended, or a file was closed or not opened
+	handles map[*Handle]struct{} // every table of which something may be in memory
+	open    []*openFile          // a clock: in no order, hand points at the one to look at next
+	hand    int
+	opening int
+	closed  bool
+	shuts   uint64 // how often a file was closed: who was out of descriptors then tries again
 }
 
 // openFile is an open file of a table.
@@ -144,7 +142,6 @@ func (o *OpenFiles) add(h *Handle, file vfs.File) *openFile {
 	f := &openFile{File: file, handle: h, at: len(o.open)}
 	f.reads.Store(1)
 	o.open = append(o.open, f)
-	o.opens++
 	if o.handles == nil {
 		o.handles = make(map[*Handle]struct{})
 	}
@@ -184,7 +181,6 @@ func (o *OpenFiles) evict() bool {
 		f := o.open[o.hand]
 		if spared := f.used.Swap(false) && i < len(o.open); !spared && f.reads.CompareAndSwap(0, math.MinInt64) {
 			o.shut(f.handle) // the file was only read: an error loses nothing
-			o.evictions++
 			return true
 		}
 	}

@@ -201,17 +201,13 @@ func (p *Properties) countRanges(l *ranges.List) {
 	start, end := l.Bounds()
 	smallest := base.MakeInternalKey(start, l.Newest(start, base.MaxSeq), base.KindRangeDelete)
 	largest := base.MakeInternalKey(end, base.MaxSeq, base.KindRangeDelete)
-	if oldest, newest := l.Seqs(); p.Entries == 0 {
-		p.SmallestSeq, p.LargestSeq = oldest, newest
-	} else {
-		p.SmallestSeq, p.LargestSeq = min(p.SmallestSeq, oldest), max(p.LargestSeq, newest)
+	oldest, newest := l.Seqs()
+	if p.Entries == 0 {
+		p.Smallest, p.Largest, p.SmallestSeq = smallest, largest, oldest
 	}
-	if p.Entries == 0 || base.Compare(smallest, p.Smallest) < 0 {
-		p.Smallest = smallest
-	}
-	if p.Entries == 0 || base.Compare(largest, p.Largest) > 0 {
-		p.Largest = largest
-	}
+	p.Smallest = slices.MinFunc([]base.InternalKey{p.Smallest, smallest}, base.Compare)
+	p.Largest = slices.MaxFunc([]base.InternalKey{p.Largest, largest}, base.Compare)
+	p.SmallestSeq, p.LargestSeq = min(p.SmallestSeq, oldest), max(p.LargestSeq, newest)
 	p.RangeDeletes = l.Count()
 }
 

@@ -1,6 +1,7 @@
 package sstable
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -75,8 +76,8 @@ var spareHashes = sync.Pool{New: func() any { return new([]uint64) }}
 // Add appends an entry. Keys must ascend; one that does not is a bug of the caller
 // and panics. Key and value may be reused after the call.
 func (w *Writer) Add(key base.InternalKey, value []byte) error {
-	if w.err != nil || w.closed {
-		return w.failed()
+	if w.err != nil {
+		return w.err
 	}
 	shared, shadowed := w.checkEntry(key, value)
 	const lengthsAndRestartBytes = 3 + 3 + 5 + 4 // at most
@@ -118,11 +119,6 @@ func (w *Writer) AddRanges(l *ranges.List) {
 	if w.ranges != nil {
 		panic("invariant: a table gets range deletes twice")
 	}
-	if w.options.Placeholder && !l.Empty() {
-		if oldest, newest := l.Seqs(); oldest != placeholder || newest != placeholder {
-			panic(fmt.Sprintf("invariant: range deletes from %d to %d in place of number %d", oldest, newest, placeholder))
-		}
-	}
 	w.ranges = l
 }
 
@@ -138,22 +134,16 @@ func (w *Writer) checkEntry(key base.InternalKey, value []byte) (shared int, sha
 	case checkKind(kind, len(value)) != nil:
 		panic(fmt.Sprintf("invariant: table entry %s: %v", key, checkKind(kind, len(value))))
 	}
-	if w.options.Placeholder && key.Seq() != placeholder {
-		panic(fmt.Sprintf("invariant: table entry %s in place of number %d", key, placeholder))
-	}
 	if w.properties.Entries == 0 {
 		return 0, false
 	}
 	last, user := w.lastKey.UserKey(), key.UserKey()
 	shared = base.CommonPrefix(last, user)
-	shadowed = shared == len(last) && shared == len(user)
-	ascends := shared == len(last) && shared < len(user) ||
-		shared < len(last) && shared < len(user) && last[shared] < user[shared] ||
-		shadowed && w.lastKey.Trailer() > key.Trailer()
-	if !ascends {
+	c := bytes.Compare(last[shared:], user[shared:])
+	if c > 0 || c == 0 && w.lastKey.Trailer() <= key.Trailer() {
 		panic(fmt.Sprintf("invariant: table entry %s after %s", key, w.lastKey))
 	}
-	return shared, shadowed
+	return shared, c == 0
 }
 
 // SizeBytes estimates the size of the file if it were finished now.
@@ -170,25 +160,24 @@ func (w *Writer) SizeBytes() int64 {
 // Finish writes what is missing, syncs the file and closes it. The table is durable
 // once its directory is synced too. After an error the caller removes the file.
 func (w *Writer) Finish() (Properties, error) {
-	if w.err != nil || w.closed {
-		return Properties{}, w.failed()
+	if w.err == nil && w.writeTail() == nil {
+		w.fail("sync", w.file.Sync())
 	}
-	err := w.writeTail()
-	if err == nil {
-		err = w.fail("sync", w.file.Sync())
-	}
-	if closeErr := w.Abort(); err == nil {
-		err = w.fail("close", closeErr)
-	}
-	if err != nil {
-		return Properties{}, err
-	}
-	return w.properties, nil
+	w.fail("close", w.close())
+	err := w.err
+	w.fail("use", errWriterDone)
+	return w.properties, err
 }
 
 // Abort closes the file without finishing the table. It is idempotent and does
 // nothing after Finish.
 func (w *Writer) Abort() error {
+	err := w.close()
+	w.fail("use", errWriterDone)
+	return err
+}
+
+func (w *Writer) close() error {
 	if w.closed {
 		return nil
 	}
@@ -200,24 +189,10 @@ func (w *Writer) Abort() error {
 // key that follows.
 func (w *Writer) finishBlock() error {
 	w.pending = w.writeBlock(BlockData, w.block.finish(), w.options.Compression)
-	w.block.reset()
-	w.dropLargeBuffers()
+	w.block = blockBuilder{buffer: resize(w.block.buffer, 0), restarts: w.block.restarts[:0]}
+	w.encoded = resize(w.encoded, 0)
 	w.properties.DataBlocks++
 	return w.err
-}
-
-// dropLargeBuffers gives back what a block with a very long value took.
-func (w *Writer) dropLargeBuffers() {
-	const keepBytes = 8 * writeBytes
-	if cap(w.block.buffer) > keepBytes {
-		w.block.buffer = nil
-	}
-	if cap(w.encoded) > keepBytes {
-		w.encoded = nil
-	}
-	if cap(w.unwritten) > keepBytes && len(w.unwritten) == 0 {
-		w.unwritten = nil
-	}
 }
 
 // addIndexEntry adds the index entry of the block before the one that begins.
@@ -250,6 +225,9 @@ func (w *Writer) writeTail() error {
 	p.countRanges(w.ranges)
 	if w.options.Placeholder && p.LargestSeq != 0 {
 		p.Placeholder = placeholder
+		if p.SmallestSeq != placeholder || p.LargestSeq != placeholder {
+			panic(fmt.Sprintf("invariant: sequence numbers from %d to %d in place of number %d", p.SmallestSeq, p.LargestSeq, placeholder))
+		}
 	}
 	if len(w.hashes) > 0 {
 		p.FilterBytes = w.writeBlock(BlockFilter, buildFilter(w.hashes, w.options.FilterBitsPerKey), CompressionNone)
@@ -299,7 +277,7 @@ func (w *Writer) writeBlock(t BlockType, payload []byte, c Compression) (lengthB
 func (w *Writer) flush() error {
 	if w.err == nil {
 		_, err := w.file.WriteAt(w.unwritten, w.offset-int64(len(w.unwritten)))
-		w.unwritten = w.unwritten[:0]
+		w.unwritten = resize(w.unwritten, 0)
 		w.fail("write", err)
 	}
 	return w.err
@@ -311,13 +289,6 @@ func (w *Writer) fail(operation string, err error) error {
 		w.err = fmt.Errorf("%s table %s: %w", operation, w.name, err)
 	}
 	return w.err
-}
-
-func (w *Writer) failed() error {
-	if w.err != nil {
-		return w.err
-	}
-	return fmt.Errorf("table %s: %w", w.name, errWriterDone)
 }
 
 var errWriterDone = errors.New("writer is finished or aborted")
@@ -349,15 +320,11 @@ func (b *blockBuilder) add(key base.InternalKey, value []byte, shared int) {
 	b.buffer = append(b.buffer, value...)
 }
 
-// finish returns the payload, valid until reset.
+// finish returns the payload.
 func (b *blockBuilder) finish() []byte {
 	for _, at := range b.restarts {
 		b.buffer = binary.LittleEndian.AppendUint32(b.buffer, at)
 	}
 	b.buffer = binary.LittleEndian.AppendUint32(b.buffer, uint32(len(b.restarts)))
 	return b.buffer
-}
-
-func (b *blockBuilder) reset() {
-	b.buffer, b.restarts, b.count = b.buffer[:0], b.restarts[:0], 0
 }
