@@ -126,49 +126,40 @@ func readPart[T any](h *Handle, t BlockType, e extent, decode func([]byte) (T, e
 	return part, nil
 }
 
-// Get finds the newest version of search's user key that is not newer than search; a
-// tombstone is found too. hash is base.Hash of the user key. The value shares an
-// immutable block and stays valid as long as it is held. When the block is cached,
-// nothing is allocated.
-func (t *Table) Get(search base.InternalKey, hash uint64) (value []byte, trailer base.Trailer, found bool, err error) {
-	h := t.handle
-	if h.closed.Load() {
-		return nil, 0, false, base.ErrClosed
+// Find finds the newest version of search's user key that is not newer than search, and how
+// long its value is; a tombstone is found too. hash is base.Hash of the user key. The value
+// shares an immutable block and stays valid as long as it is held. When the block is
+// cached, nothing is allocated.
+//
+// A large value, that is one in a block of its own, is read only if the whole value is
+// wanted. If not, value holds when it ends, if it does, and is empty otherwise.
+func (t *Table) Find(search base.InternalKey, hash uint64, whole bool) (value []byte, valueBytes int, trailer base.Trailer, found bool, err error) {
+	if t.handle.closed.Load() {
+		return nil, 0, 0, false, base.ErrClosed
 	}
 	if !t.filter.mayContain(hash) {
-		h.options.Stats.negatives.add()
-		return nil, 0, false, nil
+		t.handle.options.Stats.negatives.add()
+		return nil, 0, 0, false, nil
 	}
 	if i := t.index.find(search); i < t.index.count() {
-		b, err := t.block(i, nil, nil)
-		if err != nil {
-			return nil, 0, false, err
+		largeBytes, large := t.index.large(i)
+		if large = large && !whole; large {
+			var stub block
+			t.index.stub(i, &stub)
+			value, trailer, found = stub.get(search)
+		} else {
+			b, err := t.block(i, nil, nil)
+			if err != nil {
+				return nil, 0, 0, false, err
+			}
+			value, trailer, found = b.get(search)
 		}
-		value, trailer, found = b.get(search)
+		if valueBytes = len(value); large && found {
+			valueBytes = largeBytes
+		}
 	}
 	t.count(found)
-	return value, trailer, found, nil
-}
-
-// Find finds what Get finds, and how long its value is. A large value, that is one in a
-// block of its own, is not read: then value holds when it ends, if it does, and is empty
-// otherwise.
-func (t *Table) Find(search base.InternalKey, hash uint64) (value []byte, valueBytes int, trailer base.Trailer, found bool, err error) {
-	if t.index.largeValues > 0 && !t.handle.closed.Load() && t.filter.mayContain(hash) {
-		if i := t.index.find(search); i < t.index.count() {
-			if valueBytes, ok := t.index.large(i); ok {
-				var stub block
-				t.index.stub(i, &stub)
-				if value, trailer, found = stub.get(search); !found {
-					valueBytes = 0
-				}
-				t.count(found)
-				return value, valueBytes, trailer, found, nil
-			}
-		}
-	}
-	value, trailer, found, err = t.Get(search, hash)
-	return value, len(value), trailer, found, err
+	return value, valueBytes, trailer, found, nil
 }
 
 // count counts a search that the filter let pass.
