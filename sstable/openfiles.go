@@ -1,6 +1,7 @@
 package sstable
 
 import (
+	"container/list"
 	"errors"
 	"fmt"
 	"math"
@@ -28,8 +29,7 @@ type OpenFiles struct {
 	mu      sync.Mutex
 	changed sync.Cond            // there may be room: a read has ended, or a file was closed or not opened
 	handles map[*Handle]struct{} // every table of which something may be in memory
-	open    []*openFile          // a clock: in no order, hand points at the one to look at next
-	hand    int
+	open    list.List            // of *openFile: a clock whose hand points at the first
 	opening int
 	closed  bool
 	shuts   uint64 // how often a file was closed: who was out of descriptors then tries again
@@ -38,10 +38,10 @@ type OpenFiles struct {
 // openFile is an open file of a table.
 type openFile struct {
 	vfs.File
-	handle *Handle
-	at     int          // its place in OpenFiles.open
-	reads  atomic.Int64 // under way; negative from when the file is closed to make room
-	used   atomic.Bool  // since the clock's hand came by
+	handle  *Handle
+	element *list.Element // of OpenFiles.open
+	reads   atomic.Int64  // under way; negative from when the file is closed to make room
+	used    atomic.Bool   // since the clock's hand came by
 }
 
 // begin notes that a read begins. It returns false if the file is no longer open.
@@ -68,7 +68,7 @@ func (o *OpenFiles) end(f *openFile) {
 func (o *OpenFiles) Len() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return len(o.open)
+	return o.open.Len()
 }
 
 // CloseAll closes every table in the set, and none is open when it returns. Reads fail
@@ -107,7 +107,7 @@ func (o *OpenFiles) reopen(h *Handle) (f *openFile, err error) {
 			o.changed.Broadcast()
 		}
 	}()
-	for o.Limit > 0 && len(o.open)+o.opening >= o.Limit && o.makeRoom() {
+	for o.Limit > 0 && o.open.Len()+o.opening >= o.Limit && o.makeRoom() {
 	}
 	for !o.closed && !h.closed.Load() {
 		shuts := o.shuts
@@ -139,9 +139,9 @@ func (o *OpenFiles) unlocked(h *Handle) (vfs.File, error) {
 
 // add lists an open file, which a read has begun for. The caller holds the mutex.
 func (o *OpenFiles) add(h *Handle, file vfs.File) *openFile {
-	f := &openFile{File: file, handle: h, at: len(o.open)}
+	f := &openFile{File: file, handle: h}
 	f.reads.Store(1)
-	o.open = append(o.open, f)
+	f.element = o.open.PushBack(f)
 	if o.handles == nil {
 		o.handles = make(map[*Handle]struct{})
 	}
@@ -153,13 +153,10 @@ func (o *OpenFiles) add(h *Handle, file vfs.File) *openFile {
 // makeRoom closes a file, waiting until it can. It returns false if none is left that
 // it could wait for. The caller holds the mutex.
 func (o *OpenFiles) makeRoom() bool {
-	if o.evict() {
-		return true
-	}
 	o.waiting.Add(1)
 	defer o.waiting.Add(-1)
 	for !o.evict() {
-		if o.closed || len(o.open)+o.opening == 0 {
+		if o.closed || o.open.Len()+o.opening == 0 {
 			return false
 		}
 		o.wait()
@@ -176,10 +173,10 @@ func (o *OpenFiles) wait() {
 // evict closes a file that nobody reads, if there is one: the first that was not used
 // since the hand came by last, or any. The caller holds the mutex.
 func (o *OpenFiles) evict() bool {
-	for i := range 2 * len(o.open) {
-		o.hand = (o.hand + 1) % len(o.open)
-		f := o.open[o.hand]
-		if spared := f.used.Swap(false) && i < len(o.open); !spared && f.reads.CompareAndSwap(0, math.MinInt64) {
+	for i := range 2 * o.open.Len() {
+		f := o.open.Front().Value.(*openFile)
+		o.open.MoveToBack(f.element)
+		if spared := f.used.Swap(false) && i < o.open.Len(); !spared && f.reads.CompareAndSwap(0, math.MinInt64) {
 			o.shut(f.handle) // the file was only read: an error loses nothing
 			return true
 		}
@@ -193,10 +190,7 @@ func (o *OpenFiles) shut(h *Handle) error {
 	if f == nil {
 		return nil
 	}
-	last := o.open[len(o.open)-1]
-	o.open[f.at], last.at = last, f.at
-	o.open[len(o.open)-1] = nil
-	o.open = o.open[:len(o.open)-1]
+	o.open.Remove(f.element)
 	o.shuts++
 	return f.Close()
 }

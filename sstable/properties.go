@@ -171,7 +171,6 @@ func (p *Properties) count(key base.InternalKey, value []byte, shadowed bool) {
 	case base.KindMerge:
 		p.Merges++
 	case base.KindSetExpiring:
-		p.countExpiry(base.Until(value))
 		p.expiries = append(p.expiries, base.Until(value))
 	}
 	if shadowed {
@@ -183,11 +182,16 @@ func (p *Properties) count(key base.InternalKey, value []byte, shadowed bool) {
 	p.RawValueBytes += uint64(len(value))
 }
 
-// countHalf finds, after all entries, when half of them have ended.
-func (p *Properties) countHalf() {
-	if p.Expiring > 0 && 2*p.Expiring >= p.Entries {
-		slices.Sort(p.expiries)
-		p.HalfExpiry = p.expiries[(p.Entries+1)/2-1]
+// countExpiries adds, after all entries, when values end.
+func (p *Properties) countExpiries() {
+	count := len(p.expiries)
+	if count == 0 {
+		return
+	}
+	slices.Sort(p.expiries)
+	p.Expiring, p.EarliestExpiry, p.LatestExpiry = uint64(count), p.expiries[0], p.expiries[count-1]
+	if half := (p.Entries + 1) / 2; half <= p.Expiring {
+		p.HalfExpiry = p.expiries[half-1]
 	}
 	p.expiries = nil
 }

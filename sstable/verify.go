@@ -88,7 +88,7 @@ func (v *verifier) verifyEntry(key base.InternalKey, value []byte, i int) error 
 func (v *verifier) verifyProperties() error {
 	told := v.table.properties
 	v.counted.Largest, v.counted.IndexBytes, v.counted.FilterBytes, v.counted.RangeBytes = v.last, told.IndexBytes, told.FilterBytes, told.RangeBytes
-	v.counted.countHalf()
+	v.counted.countExpiries()
 	v.counted.countRanges(v.table.ranges)
 	v.counted.Placeholder = told.Placeholder // with it all numbers are the same: see Summary.Check
 	if !bytes.Equal(v.counted.appendTo(nil), told.appendTo(nil)) {

@@ -2,6 +2,7 @@ package sstable
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -60,9 +61,7 @@ func NewWriter(f vfs.File, name string, o WriterOptions) *Writer {
 	if o.Identity == 0 || o.Compression > CompressionZstd || o.BlockBytes < 0 || o.BlockBytes > maxBlockBytes {
 		panic(fmt.Sprintf("invariant: table writer options %+v", o))
 	}
-	if o.BlockBytes == 0 {
-		o.BlockBytes = defaultBlockBytes
-	}
+	o.BlockBytes = cmp.Or(o.BlockBytes, defaultBlockBytes)
 	// Two values of half a block do not share one anyway: this way their index entries also
 	// tell how long they are. In larger blocks values up to that length share the cost.
 	largeBytes := max(minLargeBytes, o.BlockBytes/2)
@@ -221,7 +220,7 @@ func (w *Writer) writeTail() error {
 	}
 	p := &w.properties
 	p.Largest, p.DataBytes = w.lastKey, w.offset
-	p.countHalf()
+	p.countExpiries()
 	p.countRanges(w.ranges)
 	if w.options.Placeholder && p.LargestSeq != 0 {
 		p.Placeholder = placeholder
