@@ -328,19 +328,21 @@ type index struct {
 // noValue is the length of a large value where there is none.
 const noValue = -1
 
-// appendLocation appends the location of a block of blockBytes that holds value, and only
-// that, under key. A location is what the value of an index entry tells of a data block: its
+// appendLocation appends the location of a block of blockBytes. A location is what the value of an index entry tells of a data block: its
 // length. Of a block that holds one large value and nothing else it tells more, so that
 // nobody needs to read that in vain: the separator is the very key of the entry, and beside
 // it stands how long the value is and, if it ends at some time, what it begins with.
 //
 //	[expiry u64] | length of the block uvarint | [length of the value uvarint]
-func appendLocation(dst []byte, blockBytes int64, key base.InternalKey, value []byte) []byte {
-	if key.Kind() == base.KindSetExpiring {
-		dst = append(dst, value[:base.ExpiryBytes]...)
+func appendLocation(dst []byte, blockBytes int64, separator base.InternalKey, large []byte) []byte {
+	if large == nil {
+		return binary.AppendUvarint(dst, uint64(blockBytes))
+	}
+	if separator.Kind() == base.KindSetExpiring {
+		dst = append(dst, large[:base.ExpiryBytes]...)
 	}
 	dst = binary.AppendUvarint(dst, uint64(blockBytes))
-	return binary.AppendUvarint(dst, uint64(len(value)))
+	return binary.AppendUvarint(dst, uint64(len(large)))
 }
 
 // parseLocation decodes p, which belongs to a separator of the given kind. A mere length

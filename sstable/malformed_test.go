@@ -23,7 +23,7 @@ func tableOf(t *testing.T, payload []byte, items []item) []byte {
 		w.lastKey = it.key
 	}
 	w.properties.DataBlocks = 1
-	w.addIndexEntry(base.MakeInternalKey([]byte("zzz"), 0, 0))
+	w.locate(base.MakeInternalKey([]byte("zzz"), 0, 0), nil)
 	if err := w.writeTail(); err != nil {
 		t.Fatal(err)
 	}

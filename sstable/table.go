@@ -234,6 +234,9 @@ type Stats struct {
 	bytesRead      atomic.Uint64
 }
 
+// noStats is for those who are not interested.
+var noStats Stats
+
 // ReadMetrics is what Stats has counted.
 type ReadMetrics struct {
 	FilterChecks         uint64 // filters asked

@@ -83,12 +83,10 @@ func (w *Writer) Add(key base.InternalKey, value []byte) error {
 	more := lengthsAndRestartBytes + int64(len(key)-shared) + int64(len(value))
 	large := len(value) >= w.largeBytes
 	if w.block.count > 0 && (large || w.block.sizeBytes()+more > int64(w.options.BlockBytes)) {
-		if err := w.finishBlock(); err != nil {
-			return err
-		}
+		w.finishBlock()
 	}
 	if w.pending > 0 {
-		w.addIndexEntry(appendSeparator(nil, w.lastKey, key))
+		w.locate(appendSeparator(nil, w.lastKey, key), nil)
 	}
 	w.block.add(key, value, shared)
 	if w.options.FilterBitsPerKey > 0 && !shadowed {
@@ -97,19 +95,11 @@ func (w *Writer) Add(key base.InternalKey, value []byte) error {
 	w.properties.count(key, value, shadowed)
 	w.lastKey = append(w.lastKey[:0], key...)
 	if large {
-		return w.finishLarge(key, value)
+		w.finishBlock()
+		w.properties.LargeValues++
+		w.locate(key.Clone(), value)
 	}
-	return nil
-}
-
-// finishLarge stores the block that a large value has for itself.
-func (w *Writer) finishLarge(key base.InternalKey, value []byte) error {
-	if err := w.finishBlock(); err != nil {
-		return err
-	}
-	w.properties.LargeValues++
-	w.locate(key.Clone(), appendLocation(w.location[:0], w.pending, key, value))
-	return nil
+	return w.err
 }
 
 // AddRanges gives the table its range deletes, of which none has an open end. It is called
@@ -186,37 +176,32 @@ func (w *Writer) close() error {
 
 // finishBlock stores the data block under construction. Its index entry waits for the
 // key that follows.
-func (w *Writer) finishBlock() error {
+func (w *Writer) finishBlock() {
 	w.pending = w.writeBlock(BlockData, w.block.finish(), w.options.Compression)
 	w.block = blockBuilder{buffer: resize(w.block.buffer, 0), restarts: w.block.restarts[:0]}
 	w.encoded = resize(w.encoded, 0)
 	w.properties.DataBlocks++
-	return w.err
 }
 
-// addIndexEntry adds the index entry of the block before the one that begins.
-func (w *Writer) addIndexEntry(separator base.InternalKey) {
-	w.locate(separator, binary.AppendUvarint(w.location[:0], uint64(w.pending)))
-}
-
-func (w *Writer) locate(separator base.InternalKey, location []byte) {
+// locate adds the index entry of the block that was stored last, which may hold a large
+// value.
+func (w *Writer) locate(separator base.InternalKey, large []byte) {
 	shared := 0
 	if w.index.count > 0 {
 		shared = base.CommonPrefix(w.separator.UserKey(), separator.UserKey())
 	}
-	w.index.add(separator, location, shared)
-	w.separator, w.location, w.pending = separator, location, 0
+	w.location = appendLocation(w.location[:0], w.pending, separator, large)
+	w.index.add(separator, w.location, shared)
+	w.separator, w.pending = separator, 0
 }
 
 // writeTail writes everything that follows the data blocks.
 func (w *Writer) writeTail() error {
 	if w.block.count > 0 {
-		if err := w.finishBlock(); err != nil {
-			return err
-		}
+		w.finishBlock()
 	}
 	if w.pending > 0 {
-		w.addIndexEntry(base.AppendInternalKey(nil, w.lastKey.UserKey(), 0))
+		w.locate(base.AppendInternalKey(nil, w.lastKey.UserKey(), 0), nil)
 	}
 	p := &w.properties
 	p.Largest, p.DataBytes = w.lastKey, w.offset
