@@ -20,12 +20,11 @@ func tableOf(t *testing.T, payload []byte, items []item) []byte {
 	w.pending = w.writeBlock(BlockData, payload, CompressionNone)
 	for _, it := range items {
 		w.properties.count(it.key, it.value, false)
-		w.lastKey = it.key
 	}
 	w.properties.DataBlocks = 1
 	w.locate(base.MakeInternalKey([]byte("zzz"), 0, 0), nil)
-	if err := w.writeTail(); err != nil {
-		t.Fatal(err)
+	if w.writeTail(); w.err != nil {
+		t.Fatal(w.err)
 	}
 	data := make([]byte, w.offset)
 	if _, err := f.ReadAt(data, 0); err != nil {

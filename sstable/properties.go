@@ -157,14 +157,14 @@ func (p *Properties) check(offset int64) error {
 	return p.Summary.Check()
 }
 
-// count adds one entry, the next in order, to the figures; all but the largest key,
-// which is known at the end.
+// count adds one entry, the next in order, to the figures. Largest is the last one.
 func (p *Properties) count(key base.InternalKey, value []byte, shadowed bool) {
 	trailer := key.Trailer()
 	if p.Entries == 0 {
 		p.Smallest, p.SmallestSeq = key.Clone(), trailer.Seq()
 	}
 	p.Entries++
+	p.Largest = append(p.Largest[:0], key...)
 	switch trailer.Kind() {
 	case base.KindDelete:
 		p.Deletes++
@@ -196,8 +196,7 @@ func (p *Properties) countExpiries() {
 	p.expiries = nil
 }
 
-// countRanges adds the range deletes to the figures, after all entries and their largest
-// key.
+// countRanges adds the range deletes to the figures, after all entries.
 func (p *Properties) countRanges(l *ranges.List) {
 	if l.Empty() {
 		return

@@ -12,7 +12,6 @@ import (
 // other.
 type verifier struct {
 	table   *Table
-	last    base.InternalKey
 	counted Properties
 }
 
@@ -67,10 +66,11 @@ func (v *verifier) verifyBlock(b *block, i int) error {
 func (v *verifier) verifyEntry(key base.InternalKey, value []byte, i int) error {
 	shadowed := false
 	if v.counted.Entries > 0 {
-		if base.Compare(v.last, key) >= 0 {
-			return fmt.Errorf("key %s follows %s", key, v.last)
+		last := v.counted.Largest
+		if base.Compare(last, key) >= 0 {
+			return fmt.Errorf("key %s follows %s", key, last)
 		}
-		shadowed = bytes.Equal(v.last.UserKey(), key.UserKey())
+		shadowed = bytes.Equal(last.UserKey(), key.UserKey())
 	}
 	switch x := v.table.index; {
 	case x.find(key) != i:
@@ -81,13 +81,12 @@ func (v *verifier) verifyEntry(key base.InternalKey, value []byte, i int) error 
 		return fmt.Errorf("key %s is missing from the filter", key)
 	}
 	v.counted.count(key, value, shadowed)
-	v.last = append(v.last[:0], key...)
 	return nil
 }
 
 func (v *verifier) verifyProperties() error {
 	told := v.table.properties
-	v.counted.Largest, v.counted.IndexBytes, v.counted.FilterBytes, v.counted.RangeBytes = v.last, told.IndexBytes, told.FilterBytes, told.RangeBytes
+	v.counted.IndexBytes, v.counted.FilterBytes, v.counted.RangeBytes = told.IndexBytes, told.FilterBytes, told.RangeBytes
 	v.counted.countExpiries()
 	v.counted.countRanges(v.table.ranges)
 	v.counted.Placeholder = told.Placeholder // with it all numbers are the same: see Summary.Check

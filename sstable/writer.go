@@ -22,7 +22,6 @@ type Writer struct {
 	options WriterOptions
 
 	block      blockBuilder
-	lastKey    base.InternalKey // the entry added last
 	index      blockBuilder
 	pending    int64            // stored bytes of a finished block that has no index entry yet; 0: none
 	separator  base.InternalKey // the index entry added last
@@ -36,7 +35,7 @@ type Writer struct {
 	closed     bool
 	err        error
 
-	properties Properties
+	properties Properties // Largest is the entry added last
 }
 
 // WriterOptions says how a table is built.
@@ -86,14 +85,13 @@ func (w *Writer) Add(key base.InternalKey, value []byte) error {
 		w.finishBlock()
 	}
 	if w.pending > 0 {
-		w.locate(appendSeparator(nil, w.lastKey, key), nil)
+		w.locate(appendSeparator(nil, w.properties.Largest, key), nil)
 	}
 	w.block.add(key, value, shared)
 	if w.options.FilterBitsPerKey > 0 && !shadowed {
 		w.hashes = append(w.hashes, base.Hash(key.UserKey()))
 	}
 	w.properties.count(key, value, shadowed)
-	w.lastKey = append(w.lastKey[:0], key...)
 	if large {
 		w.finishBlock()
 		w.properties.LargeValues++
@@ -126,11 +124,12 @@ func (w *Writer) checkEntry(key base.InternalKey, value []byte) (shared int, sha
 	if w.properties.Entries == 0 {
 		return 0, false
 	}
-	last, user := w.lastKey.UserKey(), key.UserKey()
+	before := w.properties.Largest
+	last, user := before.UserKey(), key.UserKey()
 	shared = base.CommonPrefix(last, user)
 	c := bytes.Compare(last[shared:], user[shared:])
-	if c > 0 || c == 0 && w.lastKey.Trailer() <= key.Trailer() {
-		panic(fmt.Sprintf("invariant: table entry %s after %s", key, w.lastKey))
+	if c > 0 || c == 0 && before.Trailer() <= key.Trailer() {
+		panic(fmt.Sprintf("invariant: table entry %s after %s", key, before))
 	}
 	return shared, c == 0
 }
@@ -149,7 +148,10 @@ func (w *Writer) SizeBytes() int64 {
 // Finish writes what is missing, syncs the file and closes it. The table is durable
 // once its directory is synced too. After an error the caller removes the file.
 func (w *Writer) Finish() (Properties, error) {
-	if w.err == nil && w.writeTail() == nil {
+	if w.err == nil {
+		w.writeTail()
+	}
+	if w.err == nil {
 		w.fail("sync", w.file.Sync())
 	}
 	w.fail("close", w.close())
@@ -196,15 +198,15 @@ func (w *Writer) locate(separator base.InternalKey, large []byte) {
 }
 
 // writeTail writes everything that follows the data blocks.
-func (w *Writer) writeTail() error {
+func (w *Writer) writeTail() {
 	if w.block.count > 0 {
 		w.finishBlock()
 	}
 	if w.pending > 0 {
-		w.locate(base.AppendInternalKey(nil, w.lastKey.UserKey(), 0), nil)
+		w.locate(base.AppendInternalKey(nil, w.properties.Largest.UserKey(), 0), nil)
 	}
 	p := &w.properties
-	p.Largest, p.DataBytes = w.lastKey, w.offset
+	p.DataBytes = w.offset
 	p.countExpiries()
 	p.countRanges(w.ranges)
 	if w.options.Placeholder && p.LargestSeq != 0 {
@@ -228,7 +230,7 @@ func (w *Writer) writeTail() error {
 	w.unwritten = footer{properties, w.options.Identity}.appendTo(w.unwritten)
 	w.offset += footerBytes
 	p.SizeBytes, p.Identity = w.offset, w.options.Identity
-	return w.flush()
+	w.flush()
 }
 
 // writeBlock stores a payload as the next block and returns the bytes that it takes.
@@ -258,21 +260,19 @@ func (w *Writer) writeBlock(t BlockType, payload []byte, c Compression) (lengthB
 }
 
 // flush writes the waiting blocks to the file, unless something failed before.
-func (w *Writer) flush() error {
+func (w *Writer) flush() {
 	if w.err == nil {
 		_, err := w.file.WriteAt(w.unwritten, w.offset-int64(len(w.unwritten)))
 		w.unwritten = resize(w.unwritten, 0)
 		w.fail("write", err)
 	}
-	return w.err
 }
 
 // fail remembers the first error.
-func (w *Writer) fail(operation string, err error) error {
+func (w *Writer) fail(operation string, err error) {
 	if err != nil && w.err == nil {
 		w.err = fmt.Errorf("%s table %s: %w", operation, w.name, err)
 	}
-	return w.err
 }
 
 var errWriterDone = errors.New("writer is finished or aborted")
