@@ -1,8 +1,6 @@
 package sstable
 
-import (
-	"sync"
-)
+import "sync"
 
 // blockReader reads data blocks into buffers that it uses again and again. It may read
 // ahead: the blocks after the one that was asked for come along. Such reads start

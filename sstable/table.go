@@ -1,7 +1,6 @@
 package sstable
 
 import (
-	"cmp"
 	"sync/atomic"
 
 	"lsmdb/internal/base"
@@ -107,9 +106,11 @@ func (t *Table) loadFooter(sizeBytes int64) (f footer, err error) {
 	if f, err = decodeFooter(p[:], at); err != nil {
 		return f, base.DamageAt(h.name, at, err)
 	}
-	h.options.Identity = cmp.Or(h.options.Identity, f.identity)
-	if expected := h.options.Identity; expected != f.identity {
-		return f, base.Corruptf(h.name, at, "the table has identity %016x where %016x is expected: it is another table's file", f.identity, expected)
+	if h.options.Identity == 0 {
+		h.options.Identity = f.identity
+	}
+	if h.options.Identity != f.identity {
+		return f, base.Corruptf(h.name, at, "the table has identity %016x where %016x is expected: it is another table's file", f.identity, h.options.Identity)
 	}
 	return f, nil
 }
@@ -158,18 +159,10 @@ func (t *Table) Find(search base.InternalKey, hash uint64, whole bool) (value []
 			valueBytes = largeBytes
 		}
 	}
-	t.count(found)
-	return value, valueBytes, trailer, found, nil
-}
-
-// count counts a search that the filter let pass.
-func (t *Table) count(found bool) {
 	if t.filter.count > 0 {
-		t.handle.options.Stats.passes.add()
-		if !found {
-			t.handle.options.Stats.falsePositives.add()
-		}
+		t.handle.options.Stats.passed(found)
 	}
+	return value, valueBytes, trailer, found, nil
 }
 
 // block returns data block i, the cached one or one that is read with r; without r a
@@ -232,6 +225,14 @@ type Stats struct {
 	falsePositives counter
 	blocksRead     atomic.Uint64 // beside these two a read from the file is dear
 	bytesRead      atomic.Uint64
+}
+
+// passed counts a search that a filter let pass.
+func (s *Stats) passed(found bool) {
+	s.passes.add()
+	if !found {
+		s.falsePositives.add()
+	}
 }
 
 // noStats is for those who are not interested.
