@@ -77,7 +77,7 @@ func checkReads(t *testing.T, mem *vfstest.Disk, meta *manifest.TableMeta, m *me
 	for _, at := range readers {
 		for i := range 101 {
 			key := fmt.Appendf(nil, "key%03d", i)
-			value, trailer, ok, err := table.Get(base.AppendSearchKey(nil, key, at), base.Hash(key))
+			value, _, trailer, ok, err := table.Find(base.AppendSearchKey(nil, key, at), base.Hash(key), true)
 			wantValue, wantTrailer, wantOK := m.Get(key, base.Hash(key), at)
 			if err != nil || ok != wantOK || trailer != wantTrailer || string(value) != string(wantValue) {
 				t.Fatalf("%s at %d: %q %v %v %v, want %q %v %v", key, at, value, trailer.Seq(), ok, err, wantValue, wantTrailer.Seq(), wantOK)

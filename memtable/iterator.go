@@ -24,31 +24,26 @@ type Iterator struct {
 var _ base.Iterator = (*Iterator)(nil)
 
 // First moves to the first entry.
-func (it *Iterator) First() bool { return it.seekGE(&search{nil, ^base.Trailer(0)}) }
+func (it *Iterator) First() bool { return it.SeekGE(beforeAll) }
 
 // Last moves to the last entry.
-func (it *Iterator) Last() bool { return it.seekLT(&search{afterAll, 0}) }
+func (it *Iterator) Last() bool { return it.SeekLT(afterAll) }
+
+// The user key of afterAll is longer than any, and so behind all of them.
+var (
+	beforeAll = base.AppendInternalKey(nil, nil, ^base.Trailer(0))
+	afterAll  = base.AppendInternalKey(nil, bytes.Repeat([]byte{0xff}, base.MaxKeyBytes+1), 0)
+)
 
 // SeekGE moves to the first entry at or after key.
 func (it *Iterator) SeekGE(key base.InternalKey) bool {
-	return it.seekGE(&search{key.UserKey(), key.Trailer()})
+	it.place = it.tree.find(&search{key.UserKey(), key.Trailer()}, nil)
+	return it.stand()
 }
 
 // SeekLT moves to the last entry before key.
 func (it *Iterator) SeekLT(key base.InternalKey) bool {
-	return it.seekLT(&search{key.UserKey(), key.Trailer()})
-}
-
-// afterAll is longer than any user key, and so behind all of them.
-var afterAll = bytes.Repeat([]byte{0xff}, base.MaxKeyBytes+1)
-
-func (it *Iterator) seekGE(s *search) bool {
-	it.place = it.tree.find(s, nil)
-	return it.stand()
-}
-
-func (it *Iterator) seekLT(s *search) bool {
-	it.place = it.tree.find(s, nil)
+	it.place = it.tree.find(&search{key.UserKey(), key.Trailer()}, nil)
 	return it.back()
 }
 

@@ -1,6 +1,9 @@
 package memtable
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // item is what a slot holds; child only in an index node.
 type item struct {
@@ -48,18 +51,15 @@ func (t *tree) split(level, side int, new item, right node) {
 	at := &t.path[level]
 	x := at.leaf
 	w, next := word(x.word.Load()), node(x.next.Load())
-	var items [slots + 1]item
-	for pos := range slots {
-		to := &items[pos]
-		if pos >= at.pos {
-			to = &items[pos+1]
-		}
-		to.head, to.entry = x.heads[w.at(pos)], x.entryAt(w, pos)
+	items := make([]item, slots, slots+1)
+	for pos := range items {
+		slot := w.at(pos)
+		items[pos] = item{head: x.heads[slot], entry: x.entries[slot]}
 		if level > 0 {
-			to.child = node(x.child(w.at(pos)).Load())
+			items[pos].child = node(x.child(slot).Load())
 		}
 	}
-	items[at.pos] = new
+	items = slices.Insert(items, at.pos, new)
 	count := evenEntries
 	if level == 0 {
 		count = t.splitPoint(x, w, at.pos)

@@ -2,6 +2,7 @@ package sstable
 
 import (
 	"bytes"
+	"container/list"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ type block struct {
 	// block once for it. It is written only when it changes, so that hits by several
 	// processors do not contend for the line.
 	referenced atomic.Bool
+	element    *list.Element // of Cache.order; the cache's own
 }
 
 // count returns the number of entries.
@@ -319,51 +321,49 @@ func (b *block) renumber(seq base.Seq) error {
 type index struct {
 	separators  block
 	offsets     []int64 // block i is at offsets[i]; one more: where the last one ends
-	largeValues uint64  // blocks of which large knows something
+	largeValues uint64  // blocks that hold one
+	largeBytes  []int   // how long that of block i is, noValue where it holds none; nil without any
 }
 
-// location is what the value of an index entry tells of a data block: its length. Of a
-// block that holds one large value and nothing else it tells more, so that nobody needs to
-// read that in vain: the separator is the very key of the entry, and beside it stands how
-// long the value is and, if it ends at some time, what it begins with.
+// noValue is the length of a large value where there is none.
+const noValue = -1
+
+// appendLocation appends the location of a block of blockBytes. A location is what the value of an index entry tells of a data block: its
+// length. Of a block that holds one large value and nothing else it tells more, so that
+// nobody needs to read that in vain: the separator is the very key of the entry, and beside
+// it stands how long the value is and, if it ends at some time, what it begins with.
 //
 //	[expiry u64] | length of the block uvarint | [length of the value uvarint]
-type location struct {
-	blockBytes uint64
-	large      bool
-	valueBytes int
-}
-
-// appendLocation appends the location of a block of blockBytes that holds value, and only
-// that, under key.
-func appendLocation(dst []byte, blockBytes int64, key base.InternalKey, value []byte) []byte {
-	if key.Kind() == base.KindSetExpiring {
-		dst = append(dst, value[:base.ExpiryBytes]...)
+func appendLocation(dst []byte, blockBytes int64, separator base.InternalKey, large []byte) []byte {
+	if large == nil {
+		return binary.AppendUvarint(dst, uint64(blockBytes))
+	}
+	if separator.Kind() == base.KindSetExpiring {
+		dst = append(dst, large[:base.ExpiryBytes]...)
 	}
 	dst = binary.AppendUvarint(dst, uint64(blockBytes))
-	return binary.AppendUvarint(dst, uint64(len(value)))
+	return binary.AppendUvarint(dst, uint64(len(large)))
 }
 
 // parseLocation decodes p, which belongs to a separator of the given kind. A mere length
 // is too short to be taken for one with an expiry.
-func parseLocation(kind base.Kind, p []byte) (l location, err error) {
-	if kind == base.KindSetExpiring && len(p) >= base.ExpiryBytes+2 {
-		l.large, p = true, p[base.ExpiryBytes:]
+func parseLocation(kind base.Kind, p []byte) (blockBytes uint64, valueBytes int, err error) {
+	ends := kind == base.KindSetExpiring && len(p) >= base.ExpiryBytes+2
+	if ends {
+		p = p[base.ExpiryBytes:]
 	}
 	blockBytes, width := binary.Uvarint(p)
-	if width <= 0 || l.large && width == len(p) {
-		return l, errMalformedLocation
+	if width <= 0 || ends && width == len(p) {
+		return 0, 0, errMalformedLocation
 	}
-	l.blockBytes, p = blockBytes, p[width:]
-	if len(p) == 0 {
-		return l, nil
+	if p = p[width:]; len(p) == 0 {
+		return blockBytes, noValue, nil
 	}
-	valueBytes, width := binary.Uvarint(p)
-	if width < len(p) || valueBytes > maxValueBytes || kind == base.KindDelete || kind == 0 {
-		return l, errMalformedLocation
+	length, width := binary.Uvarint(p)
+	if width < len(p) || length > maxValueBytes || kind == base.KindDelete || kind == 0 {
+		return 0, 0, errMalformedLocation
 	}
-	l.large, l.valueBytes = true, int(valueBytes)
-	return l, checkKind(kind, l.valueBytes)
+	return blockBytes, int(length), checkKind(kind, int(length))
 }
 
 var errMalformedLocation = errors.New("the length of its block, or of a large value, is malformed")
@@ -390,25 +390,28 @@ func decodeIndex(payload []byte, dataEnd int64) (*index, error) {
 		return nil, err
 	}
 	count := x.separators.count()
-	x.offsets = make([]int64, count+1)
+	x.offsets, x.largeBytes = make([]int64, count+1), make([]int, count)
 	for i := range count {
-		l, err := parseLocation(x.separators.rest(i).Kind(), x.separators.value(i))
+		blockBytes, valueBytes, err := parseLocation(x.separators.rest(i).Kind(), x.separators.value(i))
 		if err != nil {
 			return nil, fmt.Errorf("index entry %d: %w", i, err)
 		}
-		if l.blockBytes < blockTrailerBytes || l.blockBytes > uint64(dataEnd-x.offsets[i]) {
-			return nil, fmt.Errorf("index entry %d: the length of its block, %d, is too short or exceeds the %d bytes of data that remain", i, l.blockBytes, dataEnd-x.offsets[i])
+		if blockBytes < blockTrailerBytes || blockBytes > uint64(dataEnd-x.offsets[i]) {
+			return nil, fmt.Errorf("index entry %d: the length of its block, %d, is too short or exceeds the %d bytes of data that remain", i, blockBytes, dataEnd-x.offsets[i])
 		}
-		if l.large {
+		if x.largeBytes[i] = valueBytes; valueBytes != noValue {
 			x.largeValues++
 		}
 		if i > 0 && base.Compare(x.separators.rest(i-1), x.separators.rest(i)) >= 0 {
 			return nil, fmt.Errorf("index entry %d: its separator is not after the one before", i)
 		}
-		x.offsets[i+1] = x.offsets[i] + int64(l.blockBytes)
+		x.offsets[i+1] = x.offsets[i] + int64(blockBytes)
 	}
 	if x.offsets[count] != dataEnd {
 		return nil, fmt.Errorf("index covers %d of %d bytes", x.offsets[count], dataEnd)
+	}
+	if x.largeValues == 0 {
+		x.largeBytes = nil
 	}
 	return x, nil
 }
@@ -428,15 +431,10 @@ func (x *index) find(search base.InternalKey) int { return x.separators.find(sea
 
 // large reports whether block i holds a large value and nothing else, and how long that is.
 func (x *index) large(i int) (valueBytes int, ok bool) {
-	if x.largeValues == 0 {
-		return 0, false
+	if x.largeBytes == nil {
+		return noValue, false
 	}
-	return x.largeAt(i)
-}
-
-func (x *index) largeAt(i int) (valueBytes int, ok bool) {
-	l, _ := parseLocation(x.separators.rest(i).Kind(), x.separators.value(i)) // as decodeIndex did
-	return l.valueBytes, l.large
+	return x.largeBytes[i], x.largeBytes[i] != noValue
 }
 
 // stub makes b what is known of the block i with a large value: its key, and of the value

@@ -1,11 +1,9 @@
 package sstable
 
 import (
-	"math"
+	"container/list"
 	"sync"
 	"sync/atomic"
-
-	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
 // Cache bounds the memory that the blocks of all tables take together. It may be used
@@ -27,16 +25,18 @@ type Cache struct {
 	// The mutex serializes misses, each of which has just read a block from a file and
 	// takes far longer than what happens in here.
 	mu        sync.Mutex
-	order     *simplelru.LRU[slot, *block]
+	order     list.List // of slots, the oldest block first
 	usedBytes int64
 	evictions uint64
 }
 
-// slot is where a block hangs: one for each data block of a table file.
+// slot is where a block hangs: one for each data block of a table.
 type slot struct {
-	source *source
+	table  *Table
 	number int
 }
+
+func (s slot) hook() *atomic.Pointer[block] { return &s.table.slots[s.number] }
 
 // CacheMetrics is what a Cache holds and has done.
 type CacheMetrics struct {
@@ -48,14 +48,11 @@ type CacheMetrics struct {
 // secondChances bounds the blocks that one insertion spares, and so its time.
 const secondChances = 32
 
+// noCache is for those who want none.
+var noCache Cache
+
 // NewCache makes an empty cache. With a capacity of 0 it never holds anything.
-func NewCache(capacityBytes int64) *Cache {
-	order, err := simplelru.NewLRU[slot, *block](math.MaxInt, nil) // bounded by bytes, not by count
-	if err != nil {
-		panic("invariant: " + err.Error())
-	}
-	return &Cache{capacityBytes: capacityBytes, order: order}
-}
+func NewCache(capacityBytes int64) *Cache { return &Cache{capacityBytes: capacityBytes} }
 
 // Metrics returns a consistent picture of the contents; hits and misses may be a
 // moment behind.
@@ -72,13 +69,11 @@ func (c *Cache) Metrics() CacheMetrics {
 	}
 }
 
-// attach gives a table file that has just been opened its slots, unless it has been
-// closed in the meantime.
-func (c *Cache) attach(s *source, slots int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !s.closed.Load() {
-		s.slots = make([]atomic.Pointer[block], slots)
+// hit notes that a cached block was of use.
+func (c *Cache) hit(b *block) {
+	c.hits.add()
+	if !b.referenced.Load() {
+		b.referenced.Store(true)
 	}
 }
 
@@ -86,57 +81,56 @@ func (c *Cache) attach(s *source, slots int) {
 // cache. Where another goroutine was faster, its block stays, and is returned.
 func (c *Cache) insert(at slot, b *block) *block {
 	c.misses.Add(1)
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	size := b.memoryBytes()
-	if size > c.capacityBytes || at.source.closed.Load() {
+	if size > c.capacityBytes {
 		return b
 	}
-	hook := &at.source.slots[at.number]
-	if other := hook.Load(); other != nil {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if at.table.handle.closed.Load() {
+		return b
+	}
+	if other := at.hook().Load(); other != nil {
 		return other
 	}
 	c.makeRoom(size)
 	c.usedBytes += size
-	c.order.Add(at, b)
-	hook.Store(b)
+	b.element = c.order.PushBack(at)
+	at.hook().Store(b)
 	return b
 }
 
 // makeRoom evicts until size more bytes fit. The caller holds the mutex.
 func (c *Cache) makeRoom(size int64) {
-	chances := secondChances
-	for c.usedBytes+size > c.capacityBytes {
-		at, b, ok := c.order.GetOldest()
-		if !ok {
-			panic("invariant: an empty block cache counts bytes")
-		}
-		if chances > 0 && b.referenced.Load() {
+	for chances := secondChances; c.usedBytes+size > c.capacityBytes; {
+		oldest := c.order.Front()
+		at := oldest.Value.(slot)
+		if b := at.hook().Load(); chances > 0 && b.referenced.Load() {
 			chances--
 			b.referenced.Store(false)
-			c.order.Get(at) // to the young end
+			c.order.MoveToBack(oldest)
 			continue
 		}
-		c.drop(at, b)
+		c.drop(at)
 		c.evictions++
 	}
 }
 
 // drop takes a block out. The caller holds the mutex.
-func (c *Cache) drop(at slot, b *block) {
-	c.order.Remove(at)
-	at.source.slots[at.number].Store(nil)
+func (c *Cache) drop(at slot) {
+	b := at.hook().Swap(nil)
+	c.order.Remove(b.element)
 	c.usedBytes -= b.memoryBytes()
 }
 
-// forget takes every block of a table file out. None comes in again if the file was
-// closed before.
-func (c *Cache) forget(s *source) {
+// forget takes every block of a table out. None comes in again if its file was closed
+// before.
+func (c *Cache) forget(t *Table) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for i := range s.slots {
-		if b := s.slots[i].Load(); b != nil {
-			c.drop(slot{s, i}, b)
+	for i := range t.slots {
+		if t.slots[i].Load() != nil {
+			c.drop(slot{t, i})
 		}
 	}
 }

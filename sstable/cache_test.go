@@ -15,16 +15,17 @@ func checkCache(t *testing.T, c *Cache) {
 	t.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	sum, sources, filled := int64(0), map[*source]bool{}, 0
-	for _, at := range c.order.Keys() {
-		b, _ := c.order.Peek(at)
-		if at.source.slots[at.number].Load() != b {
+	sum, tables, filled := int64(0), map[*Table]bool{}, 0
+	for e := c.order.Front(); e != nil; e = e.Next() {
+		at := e.Value.(slot)
+		b := at.hook().Load()
+		if b == nil || b.element != e {
 			t.Fatalf("block %d in order is not in its slot", at.number)
 		}
 		sum += b.memoryBytes()
-		sources[at.source] = true
+		tables[at.table] = true
 	}
-	for s := range sources {
+	for s := range tables {
 		for i := range s.slots {
 			if s.slots[i].Load() != nil {
 				filled++
@@ -86,13 +87,13 @@ func TestCacheGivesASecondChance(t *testing.T) {
 	}
 	read(t, table, 0) // sets the reference bit of the oldest
 	read(t, table, 4)
-	if table.source.cached(0) == nil || table.source.cached(1) != nil {
+	if table.slots[0].Load() == nil || table.slots[1].Load() != nil {
 		t.Fatal("the referenced block went, or the unreferenced one stayed")
 	}
 	for i := 5; i < 8; i++ { // the bit was taken back: no third chance
 		read(t, table, i)
 	}
-	if table.source.cached(0) != nil {
+	if table.slots[0].Load() != nil {
 		t.Fatal("the block stayed although nobody read it again")
 	}
 	checkCache(t, cache)
@@ -111,7 +112,7 @@ func TestCacheSparesOnlySoMany(t *testing.T) {
 	cache.capacityBytes = cache.usedBytes
 	read(t, table, 150)
 	for i := range 80 {
-		b := table.source.cached(i)
+		b := table.slots[i].Load()
 		if (b == nil) != (i == secondChances) || b != nil && b.referenced.Load() != (i > secondChances) {
 			t.Errorf("block %d: cached %v", i, b != nil)
 		}
@@ -133,7 +134,7 @@ func TestIteratorLeavesReferencesAlone(t *testing.T) {
 	for _, noFill := range []bool{true, false} {
 		scan(t, table.NewIterator(IteratorOptions{NoCacheFill: noFill}), numbered(10))
 		for i := range 10 {
-			if table.source.cached(i).referenced.Load() == noFill {
+			if table.slots[i].Load().referenced.Load() == noFill {
 				t.Fatalf("NoCacheFill %v: block %d referenced is %v", noFill, i, noFill)
 			}
 		}

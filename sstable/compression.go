@@ -36,21 +36,21 @@ const (
 var (
 	encoders = sync.Pool{New: func() any {
 		const windowBytes = 1 << 20 // bounds what a long value takes beside itself
-		e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault),
-			zstd.WithWindowSize(windowBytes), zstd.WithSingleSegment(true), zstd.WithEncoderCRC(false))
-		if err != nil {
-			panic("invariant: " + err.Error())
-		}
-		return e
+		return sound(zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault),
+			zstd.WithWindowSize(windowBytes), zstd.WithSingleSegment(true), zstd.WithEncoderCRC(false)))
 	}}
 	decoders = sync.Pool{New: func() any {
-		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecodeAllCapLimit(true))
-		if err != nil {
-			panic("invariant: " + err.Error())
-		}
-		return d
+		return sound(zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecodeAllCapLimit(true)))
 	}}
 )
+
+// sound returns what was made with options that cannot be wrong.
+func sound[T any](made T, err error) T {
+	if err != nil {
+		panic("invariant: " + err.Error())
+	}
+	return made
+}
 
 // compress returns payload compressed, in dst where that is large enough.
 func (c Compression) compress(dst, payload []byte) []byte {

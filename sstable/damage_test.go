@@ -84,7 +84,7 @@ func exercise(t testing.TB, data []byte, o ReaderOptions, m model) error {
 		if err != nil && !damaged(err) {
 			t.Fatalf("get: %v", err)
 		}
-		_, valueBytes, trailer, found, err := table.Find(it.key, base.Hash(it.key.UserKey()))
+		_, valueBytes, trailer, found, err := table.Find(it.key, base.Hash(it.key.UserKey()), false)
 		if err == nil && (!found || trailer != it.key.Trailer() || valueBytes != len(it.value)) || err != nil && !damaged(err) {
 			t.Fatalf("find %s: %d bytes, %v, %v", it.key, valueBytes, found, err)
 		}

@@ -254,8 +254,8 @@ func TestHandleClose(t *testing.T) {
 	if err := errors.Join(h.Close(), h.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if m := cache.Metrics(); open.Len() != 0 || len(open.sources) != 0 || files.files[0].closes.Load() != 1 || m.Blocks != 0 {
-		t.Fatalf("%d files and %d tables listed, closed %d times, %+v", open.Len(), len(open.sources), files.files[0].closes.Load(), m)
+	if m := cache.Metrics(); open.Len() != 0 || len(open.handles) != 0 || files.files[0].closes.Load() != 1 || m.Blocks != 0 {
+		t.Fatalf("%d files and %d tables listed, closed %d times, %+v", open.Len(), len(open.handles), files.files[0].closes.Load(), m)
 	}
 	if err := files.Remove("a"); err != nil {
 		t.Fatal(err)
@@ -318,8 +318,8 @@ func TestCloseAndCloseAllMeet(t *testing.T) {
 			t.Fatalf("file %d was closed %d times", i, n)
 		}
 	}
-	if open.Len() != 0 || len(open.sources) != 0 {
-		t.Fatalf("%d files and %d tables are listed", open.Len(), len(open.sources))
+	if open.Len() != 0 || len(open.handles) != 0 {
+		t.Fatalf("%d files and %d tables are listed", open.Len(), len(open.handles))
 	}
 	checkCache(t, cache)
 }

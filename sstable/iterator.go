@@ -184,7 +184,7 @@ func (it *Iterator) GiveUpKey() { it.key = nil }
 // begin prepares for a move that does not depend on where the iterator stands.
 func (it *Iterator) begin() bool {
 	it.valid, it.err = false, nil
-	if it.table == nil || it.table.source.closed.Load() {
+	if it.table == nil || it.table.handle.closed.Load() {
 		it.err = base.ErrClosed
 		return false
 	}

@@ -45,7 +45,7 @@ func TestLargeValuesAreNotRead(t *testing.T) {
 			if len(it.value) < 2048 {
 				continue
 			}
-			value, valueBytes, trailer, found, err := table.Find(it.key, base.Hash(it.key.UserKey()))
+			value, valueBytes, trailer, found, err := table.Find(it.key, base.Hash(it.key.UserKey()), false)
 			if err != nil || !found || valueBytes != len(it.value) || trailer != it.key.Trailer() || !bytes.Equal(value, keysOf([]item{it}, 2048)[0].value) {
 				t.Fatalf("find %s: %d bytes, %d of them, %v, %v", it.key, valueBytes, len(value), found, err)
 			}

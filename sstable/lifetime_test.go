@@ -71,15 +71,15 @@ func (f *sizingFile) Size() (int64, error) {
 	return f.bytesFile.Size()
 }
 
-// TestCloseDuringOpen closes a source while it is being opened: when its size is asked,
+// TestCloseDuringOpen closes a table while it is being opened: when its size is asked,
 // and at each of the reads.
 func TestCloseDuringOpen(t *testing.T) {
 	data, _ := write(t, numbered(10), WriterOptions{BlockBytes: 1000, FilterBitsPerKey: 10})
 	f := &sizingFile{bytesFile: bytesFile{data: data}}
-	s := &source{files: new(OpenFiles)}
-	s.files.end(s.files.add(s, f))
-	f.onSize = func() error { s.close(); return errors.New("file already closed") }
-	if _, err := loadTable(s, 0); !errors.Is(err, base.ErrClosed) {
+	h := NewHandle(nil, "t.sst", ReaderOptions{}, new(OpenFiles))
+	h.files.end(h.files.add(h, f))
+	f.onSize = func() error { h.Close(); return errors.New("file already closed") }
+	if _, err := h.Table(); !errors.Is(err, base.ErrClosed) {
 		t.Fatal(err)
 	}
 	f.onSize = func() error { return errInjected }
@@ -137,10 +137,10 @@ func TestCloseWhileABlockComes(t *testing.T) {
 		t.Fatal(err)
 	}
 	open.CloseAll()
-	if got := cache.insert(slot{table.source, 5}, late); got != late {
+	if got := cache.insert(slot{table, 5}, late); got != late {
 		t.Error("the reader gets another block")
 	}
-	if m := cache.Metrics(); m.Blocks != 0 || m.Used != 0 || table.source.cached(5) != nil {
+	if m := cache.Metrics(); m.Blocks != 0 || m.Used != 0 || table.slots[5].Load() != nil {
 		t.Errorf("%+v", m)
 	}
 }
@@ -161,7 +161,7 @@ func TestRetiredBlocksMakeRoom(t *testing.T) {
 	if full.Blocks != 10 || full.Evictions != 0 {
 		t.Fatalf("%+v", full)
 	}
-	old.source.retire()
+	old.handle.Retire()
 	checkCache(t, cache)
 	if m := cache.Metrics(); m.Blocks != 5 || m.Used != full.Used/2 || m.Evictions != 0 {
 		t.Fatalf("%+v after %+v", m, full)
@@ -187,7 +187,7 @@ func TestTheFirstOfTwoMissesStays(t *testing.T) {
 		}
 	}
 	for _, b := range copies {
-		if got := cache.insert(slot{table.source, 3}, b); got != copies[0] {
+		if got := cache.insert(slot{table, 3}, b); got != copies[0] {
 			t.Fatal("the second copy took the place of the first")
 		}
 	}

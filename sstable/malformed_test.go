@@ -20,12 +20,11 @@ func tableOf(t *testing.T, payload []byte, items []item) []byte {
 	w.pending = w.writeBlock(BlockData, payload, CompressionNone)
 	for _, it := range items {
 		w.properties.count(it.key, it.value, false)
-		w.lastKey = it.key
 	}
 	w.properties.DataBlocks = 1
-	w.addIndexEntry(base.MakeInternalKey([]byte("zzz"), 0, 0))
-	if err := w.writeTail(); err != nil {
-		t.Fatal(err)
+	w.locate(base.MakeInternalKey([]byte("zzz"), 0, 0), nil)
+	if w.writeTail(); w.err != nil {
+		t.Fatal(w.err)
 	}
 	data := make([]byte, w.offset)
 	if _, err := f.ReadAt(data, 0); err != nil {
@@ -147,7 +146,7 @@ func TestVerifyFindsOverlappingSeparator(t *testing.T) {
 func TestReadAheadSurvivesDamageBehind(t *testing.T) {
 	data, _ := write(t, numbered(20), WriterOptions{BlockBytes: 1000})
 	table := open(t, data, ReaderOptions{})
-	table.source.file.Load().File = bytesFile{data: data[:table.index.offsets[10]]}
+	table.handle.file.Load().File = bytesFile{data: data[:table.index.offsets[10]]}
 	it := table.NewIterator(IteratorOptions{NoCacheFill: true, ReadAheadBytes: 1 << 20})
 	n := 0
 	for ok := it.First(); ok; ok = it.Next() {

@@ -1,6 +1,7 @@
 package sstable
 
 import (
+	"container/list"
 	"errors"
 	"fmt"
 	"math"
@@ -25,25 +26,22 @@ type OpenFiles struct {
 
 	// The mutex guards what follows. Reads of open files do not touch it, and it is not
 	// held while a file is opened.
-	mu        sync.Mutex
-	changed   sync.Cond            // there may be room: a read has ended, or a file was closed or not opened
-	sources   map[*source]struct{} // every table of which something may be in memory
-	open      []*openFile          // a clock: in no order, hand points at the one to look at next
-	hand      int
-	opening   int
-	closed    bool
-	opens     uint64
-	evictions uint64
-	shuts     uint64 // how often a file was closed: who was out of descriptors then tries again
+	mu      sync.Mutex
+	changed sync.Cond            // there may be room: a read has ended, or a file was closed or not opened
+	handles map[*Handle]struct{} // every table of which something may be in memory
+	open    list.List            // of *openFile: a clock whose hand points at the first
+	opening int
+	closed  bool
+	shuts   uint64 // how often a file was closed: who was out of descriptors then tries again
 }
 
 // openFile is an open file of a table.
 type openFile struct {
 	vfs.File
-	source *source
-	at     int          // its place in OpenFiles.open
-	reads  atomic.Int64 // under way; negative from when the file is closed to make room
-	used   atomic.Bool  // since the clock's hand came by
+	handle  *Handle
+	element *list.Element // of OpenFiles.open
+	reads   atomic.Int64  // under way; negative from when the file is closed to make room
+	used    atomic.Bool   // since the clock's hand came by
 }
 
 // begin notes that a read begins. It returns false if the file is no longer open.
@@ -70,7 +68,7 @@ func (o *OpenFiles) end(f *openFile) {
 func (o *OpenFiles) Len() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return len(o.open)
+	return o.open.Len()
 }
 
 // CloseAll closes every table in the set, and none is open when it returns. Reads fail
@@ -81,14 +79,14 @@ func (o *OpenFiles) CloseAll() error {
 	defer o.mu.Unlock()
 	o.closed = true
 	var errs []error
-	for s := range o.sources {
-		s.closed.Store(true)
-		s.retire()
-		if err := o.shut(s); err != nil {
-			errs = append(errs, fmt.Errorf("close table %s: %w", s.name, err))
+	for h := range o.handles {
+		h.closed.Store(true)
+		h.Retire()
+		if err := o.shut(h); err != nil {
+			errs = append(errs, fmt.Errorf("close table %s: %w", h.name, err))
 		}
 	}
-	clear(o.sources)
+	clear(o.handles)
 	o.changed.Broadcast()
 	for o.opening > 0 {
 		o.wait()
@@ -96,11 +94,11 @@ func (o *OpenFiles) CloseAll() error {
 	return errors.Join(errs...)
 }
 
-// reopen opens the file of s, which the caller has locked for that, and begins a read.
-func (o *OpenFiles) reopen(s *source) (f *openFile, err error) {
+// reopen opens the file of h, which the caller has locked for that, and begins a read.
+func (o *OpenFiles) reopen(h *Handle) (f *openFile, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if f := s.file.Load(); f != nil {
+	if f := h.file.Load(); f != nil {
 		f.begin() // nothing makes room without the mutex
 		return f, nil
 	}
@@ -109,15 +107,15 @@ func (o *OpenFiles) reopen(s *source) (f *openFile, err error) {
 			o.changed.Broadcast()
 		}
 	}()
-	for o.Limit > 0 && len(o.open)+o.opening >= o.Limit && o.makeRoom() {
+	for o.Limit > 0 && o.open.Len()+o.opening >= o.Limit && o.makeRoom() {
 	}
-	for !o.closed && !s.closed.Load() {
+	for !o.closed && !h.closed.Load() {
 		shuts := o.shuts
-		file, err := o.unlocked(s)
+		file, err := o.unlocked(h)
 		err = vfs.Shortage(err) // reading changes nothing
 		switch {
-		case err == nil && !o.closed && !s.closed.Load():
-			return o.add(s, file), nil
+		case err == nil && !o.closed && !h.closed.Load():
+			return o.add(h, file), nil
 		case err == nil:
 			file.Close() // nobody was told of it
 			o.shuts++
@@ -128,41 +126,37 @@ func (o *OpenFiles) reopen(s *source) (f *openFile, err error) {
 	return nil, base.ErrClosed
 }
 
-// unlocked opens the file of s without the mutex, which the caller holds.
-func (o *OpenFiles) unlocked(s *source) (vfs.File, error) {
+// unlocked opens the file of h without the mutex, which the caller holds.
+func (o *OpenFiles) unlocked(h *Handle) (vfs.File, error) {
 	o.opening++
 	o.mu.Unlock()
 	defer func() {
 		o.mu.Lock()
 		o.opening--
 	}()
-	return s.fs.Open(s.name)
+	return h.fs.Open(h.name)
 }
 
 // add lists an open file, which a read has begun for. The caller holds the mutex.
-func (o *OpenFiles) add(s *source, file vfs.File) *openFile {
-	f := &openFile{File: file, source: s, at: len(o.open)}
+func (o *OpenFiles) add(h *Handle, file vfs.File) *openFile {
+	f := &openFile{File: file, handle: h}
 	f.reads.Store(1)
-	o.open = append(o.open, f)
-	o.opens++
-	if o.sources == nil {
-		o.sources = make(map[*source]struct{})
+	f.element = o.open.PushBack(f)
+	if o.handles == nil {
+		o.handles = make(map[*Handle]struct{})
 	}
-	o.sources[s] = struct{}{}
-	s.file.Store(f)
+	o.handles[h] = struct{}{}
+	h.file.Store(f)
 	return f
 }
 
 // makeRoom closes a file, waiting until it can. It returns false if none is left that
 // it could wait for. The caller holds the mutex.
 func (o *OpenFiles) makeRoom() bool {
-	if o.evict() {
-		return true
-	}
 	o.waiting.Add(1)
 	defer o.waiting.Add(-1)
 	for !o.evict() {
-		if o.closed || len(o.open)+o.opening == 0 {
+		if o.closed || o.open.Len()+o.opening == 0 {
 			return false
 		}
 		o.wait()
@@ -179,37 +173,33 @@ func (o *OpenFiles) wait() {
 // evict closes a file that nobody reads, if there is one: the first that was not used
 // since the hand came by last, or any. The caller holds the mutex.
 func (o *OpenFiles) evict() bool {
-	for i := range 2 * len(o.open) {
-		o.hand = (o.hand + 1) % len(o.open)
-		f := o.open[o.hand]
-		if spared := f.used.Swap(false) && i < len(o.open); !spared && f.reads.CompareAndSwap(0, math.MinInt64) {
-			o.shut(f.source) // the file was only read: an error loses nothing
-			o.evictions++
+	for i := range 2 * o.open.Len() {
+		f := o.open.Front().Value.(*openFile)
+		o.open.MoveToBack(f.element)
+		if spared := f.used.Swap(false) && i < o.open.Len(); !spared && f.reads.CompareAndSwap(0, math.MinInt64) {
+			o.shut(f.handle) // the file was only read: an error loses nothing
 			return true
 		}
 	}
 	return false
 }
 
-// shut closes the file of s if it is open. The caller holds the mutex.
-func (o *OpenFiles) shut(s *source) error {
-	f := s.file.Swap(nil)
+// shut closes the file of h if it is open. The caller holds the mutex.
+func (o *OpenFiles) shut(h *Handle) error {
+	f := h.file.Swap(nil)
 	if f == nil {
 		return nil
 	}
-	last := o.open[len(o.open)-1]
-	o.open[f.at], last.at = last, f.at
-	o.open[len(o.open)-1] = nil
-	o.open = o.open[:len(o.open)-1]
+	o.open.Remove(f.element)
 	o.shuts++
 	return f.Close()
 }
 
-// remove closes the file of s and forgets the table.
-func (o *OpenFiles) remove(s *source) error {
+// remove closes the file of h and forgets the table.
+func (o *OpenFiles) remove(h *Handle) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	delete(o.sources, s)
+	delete(o.handles, h)
 	o.changed.Broadcast()
-	return o.shut(s)
+	return o.shut(h)
 }

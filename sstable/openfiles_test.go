@@ -139,8 +139,8 @@ func TestFewDescriptors(t *testing.T) {
 			if c.limit > 0 {
 				bound = min(bound, c.limit)
 			}
-			if opens, evictions := open.Traffic(); files.peak > bound || open.Len() != files.open || int(opens) != files.opens || int(opens-evictions) != files.open {
-				t.Errorf("%d open at once, %d now; the set says %d, of %d opens, %d evictions", files.peak, files.open, open.Len(), opens, evictions)
+			if files.peak > bound || open.Len() != files.open {
+				t.Errorf("%d open at once, %d now; the set says %d", files.peak, files.open, open.Len())
 			}
 			checkCache(t, cache)
 			for _, h := range handles {
@@ -243,7 +243,7 @@ func TestReadsKeepTheirPlace(t *testing.T) {
 				group.Go(func() { expect(h); got.Add(1) })
 			}
 			synctest.Wait()
-			if n := got.Load(); n != int64(2*(limit-1)) || handles[0].source.file.Load() == nil {
+			if n := got.Load(); n != int64(2*(limit-1)) || handles[0].file.Load() == nil {
 				t.Errorf("limit %d: %d gets beside the one under way", limit, n)
 			}
 			close(leave)
@@ -274,7 +274,7 @@ func TestOpeningHoldsUpNobody(t *testing.T) {
 	var open OpenFiles
 	files, handles := withoutFile(t, &open)
 	open.mu.Lock()
-	open.shut(&handles[1].source)
+	open.shut(handles[1])
 	open.mu.Unlock()
 	entered, leave := make(chan struct{}, 5), make(chan struct{})
 	files.beforeOpen = func(name string) {
@@ -397,17 +397,17 @@ func TestCloseAllReachesTablesWithoutFile(t *testing.T) {
 // between, as a scan does: the two are not closed for these.
 func TestOftenReadFilesStayOpen(t *testing.T) {
 	open := OpenFiles{Limit: 4}
-	_, handles := scarceTables(t, 30, 100, ReaderOptions{}, &open)
+	files, handles := scarceTables(t, 30, 100, ReaderOptions{}, &open)
 	for _, h := range handles {
 		must(h.Table())(t)
 	}
 	hot := handles[:2]
 	errs := []error{handleGet(hot[0], 1), handleGet(hot[1], 1)}
-	before, _ := open.Traffic()
+	before := files.opens
 	for _, h := range handles[2:] {
 		errs = append(errs, handleGet(hot[0], 1), handleGet(hot[1], 1), handleGet(h, 1))
 	}
-	opens, _ := open.Traffic()
+	opens := files.opens
 	if err := errors.Join(errs...); err != nil {
 		t.Fatal(err)
 	}
@@ -431,8 +431,8 @@ func TestAnotherFileInItsPlace(t *testing.T) {
 		if err := handleGet(handles[1], rand.IntN(10)); err != nil { // closes the file of h
 			t.Fatal(err)
 		}
-		cache.forget(&handles[1].source) // so that the next one reads again
-		if h.source.file.Load() != nil {
+		handles[1].Retire() // so that the next one reads again
+		if h.file.Load() != nil {
 			t.Fatal("still open")
 		}
 		files.FS.Remove("0")
@@ -448,7 +448,7 @@ func TestAnotherFileInItsPlace(t *testing.T) {
 		}
 		files.FS.Remove("0")
 		put(t, files, "0", own)
-		open.remove(&h.source) // as if another table had needed the place
+		open.remove(h) // as if another table had needed the place
 	}
 	if err := errors.Join(getError(table, 7), table.Verify(nil)); err != nil {
 		t.Error(err)
@@ -496,11 +496,4 @@ func TestReadsAtATime(t *testing.T) {
 	if got := most.Load(); got < 10 || got > int64(cap(reading)) {
 		t.Errorf("up to %d reads at a time", got)
 	}
-}
-
-// Traffic returns how often a file was opened, and closed to make room for another one.
-func (o *OpenFiles) Traffic() (opens, evictions uint64) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.opens, o.evictions
 }

@@ -128,9 +128,14 @@ func TestBitFlipsInALoadedTable(t *testing.T) {
 }
 
 func TestPlaceholderIsAsserted(t *testing.T) {
-	w := NewWriter(must(vfs.NewMem().Create("t.sst"))(t), "t.sst", WriterOptions{Identity: 1, Placeholder: true})
-	panics(t, "entry", func() { w.Add(set("a", 2, "").key, nil) })
-	panics(t, "range delete", func() { w.AddRanges(deleted("a b 2")) })
+	loaded := func() *Writer {
+		w := NewWriter(must(vfs.NewMem().Create("t.sst"))(t), "t.sst", WriterOptions{Identity: 1, Placeholder: true})
+		w.Add(set("a", 1, "").key, nil)
+		return w
+	}
+	must(loaded().Finish())(t)
+	panics(t, "entry", func() { w := loaded(); w.Add(set("b", 2, "").key, nil); w.Finish() })
+	panics(t, "range delete", func() { w := loaded(); w.AddRanges(deleted("a b 2")); w.Finish() })
 }
 
 // TestLongValueIsNumberedTwice: a long value that is decoded where it was read is not

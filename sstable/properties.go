@@ -134,15 +134,14 @@ func setField(field any, content []byte) error {
 // check tells whether the figures can be true of any table whose blocks before the
 // properties end at offset.
 func (p *Properties) check(offset int64) error {
+	sound := p.IndexBytes != 0 && (p.RangeBytes != 0) == (p.RangeDeletes != 0)
 	rest := offset
-	for _, part := range []struct {
-		bytes int64
-		there bool
-	}{{p.IndexBytes, true}, {p.FilterBytes, p.FilterBytes != 0}, {p.RangeBytes, p.RangeDeletes != 0 || p.RangeBytes != 0}} {
-		if part.bytes > rest || part.there && part.bytes < blockTrailerBytes {
-			return fmt.Errorf("index of %d bytes, filter of %d bytes and range deletes of %d bytes before %d", p.IndexBytes, p.FilterBytes, p.RangeBytes, offset)
-		}
-		rest -= part.bytes
+	for _, length := range []int64{p.IndexBytes, p.FilterBytes, p.RangeBytes} {
+		sound = sound && length <= rest && (length == 0 || length >= blockTrailerBytes)
+		rest -= length
+	}
+	if !sound {
+		return fmt.Errorf("index of %d bytes, filter of %d bytes and %d range deletes of %d bytes before %d", p.IndexBytes, p.FilterBytes, p.RangeDeletes, p.RangeBytes, offset)
 	}
 	switch {
 	case p.Entries == 0 && p.RangeDeletes == 0:
@@ -154,27 +153,24 @@ func (p *Properties) check(offset int64) error {
 		return fmt.Errorf("%d entries in %d blocks, %d large values", p.Entries, p.DataBlocks, p.LargeValues)
 	case p.Placeholder != 0 && p.SmallestSeq != p.Placeholder:
 		return fmt.Errorf("number %d in place of %d", p.SmallestSeq, p.Placeholder)
-	case p.RangeBytes != 0 && p.RangeDeletes == 0:
-		return fmt.Errorf("a block for range deletes without any")
 	}
 	return p.Summary.Check()
 }
 
-// count adds one entry, the next in order, to the figures; all but the largest key,
-// which is known at the end.
+// count adds one entry, the next in order, to the figures. Largest is the last one.
 func (p *Properties) count(key base.InternalKey, value []byte, shadowed bool) {
 	trailer := key.Trailer()
 	if p.Entries == 0 {
 		p.Smallest, p.SmallestSeq = key.Clone(), trailer.Seq()
 	}
 	p.Entries++
+	p.Largest = append(p.Largest[:0], key...)
 	switch trailer.Kind() {
 	case base.KindDelete:
 		p.Deletes++
 	case base.KindMerge:
 		p.Merges++
 	case base.KindSetExpiring:
-		p.countExpiry(base.Until(value))
 		p.expiries = append(p.expiries, base.Until(value))
 	}
 	if shadowed {
@@ -186,17 +182,21 @@ func (p *Properties) count(key base.InternalKey, value []byte, shadowed bool) {
 	p.RawValueBytes += uint64(len(value))
 }
 
-// countHalf finds, after all entries, when half of them have ended.
-func (p *Properties) countHalf() {
-	if p.Expiring > 0 && 2*p.Expiring >= p.Entries {
-		slices.Sort(p.expiries)
-		p.HalfExpiry = p.expiries[(p.Entries+1)/2-1]
+// countExpiries adds, after all entries, when values end.
+func (p *Properties) countExpiries() {
+	count := len(p.expiries)
+	if count == 0 {
+		return
+	}
+	slices.Sort(p.expiries)
+	p.Expiring, p.EarliestExpiry, p.LatestExpiry = uint64(count), p.expiries[0], p.expiries[count-1]
+	if half := (p.Entries + 1) / 2; half <= p.Expiring {
+		p.HalfExpiry = p.expiries[half-1]
 	}
 	p.expiries = nil
 }
 
-// countRanges adds the range deletes to the figures, after all entries and their largest
-// key.
+// countRanges adds the range deletes to the figures, after all entries.
 func (p *Properties) countRanges(l *ranges.List) {
 	if l.Empty() {
 		return
@@ -204,18 +204,40 @@ func (p *Properties) countRanges(l *ranges.List) {
 	start, end := l.Bounds()
 	smallest := base.MakeInternalKey(start, l.Newest(start, base.MaxSeq), base.KindRangeDelete)
 	largest := base.MakeInternalKey(end, base.MaxSeq, base.KindRangeDelete)
-	if oldest, newest := l.Seqs(); p.Entries == 0 {
-		p.SmallestSeq, p.LargestSeq = oldest, newest
-	} else {
-		p.SmallestSeq, p.LargestSeq = min(p.SmallestSeq, oldest), max(p.LargestSeq, newest)
+	oldest, newest := l.Seqs()
+	if p.Entries == 0 {
+		p.Smallest, p.Largest, p.SmallestSeq = smallest, largest, oldest
 	}
-	if p.Entries == 0 || base.Compare(smallest, p.Smallest) < 0 {
-		p.Smallest = smallest
-	}
-	if p.Entries == 0 || base.Compare(largest, p.Largest) > 0 {
-		p.Largest = largest
-	}
+	p.Smallest = slices.MinFunc([]base.InternalKey{p.Smallest, smallest}, base.Compare)
+	p.Largest = slices.MaxFunc([]base.InternalKey{p.Largest, largest}, base.Compare)
+	p.SmallestSeq, p.LargestSeq = min(p.SmallestSeq, oldest), max(p.LargestSeq, newest)
 	p.RangeDeletes = l.Count()
+}
+
+// tail lists the blocks behind the data, in order; the last one's length is given.
+func (p *Properties) tail(ownBytes int64) []BlockInfo {
+	blocks := []BlockInfo{
+		{Type: BlockFilter, SizeBytes: p.FilterBytes},
+		{Type: BlockRangeDelete, SizeBytes: p.RangeBytes},
+		{Type: BlockIndex, SizeBytes: p.IndexBytes},
+		{Type: BlockProperties, SizeBytes: ownBytes},
+	}
+	offset := p.DataBytes
+	for i := range blocks {
+		blocks[i].Offset = offset
+		offset += blocks[i].SizeBytes
+	}
+	return slices.DeleteFunc(blocks, func(b BlockInfo) bool { return b.SizeBytes == 0 })
+}
+
+// decodeIndex decodes the index of a table, which must be as these properties tell.
+func (p *Properties) decodeIndex(payload []byte) (*index, error) {
+	x, err := decodeIndex(payload, p.DataBytes)
+	if err == nil && (p.DataBlocks != uint64(x.count()) || p.LargeValues != x.largeValues) {
+		err = fmt.Errorf("properties tell of %d data blocks, %d of them large values, the index of %d and %d",
+			p.DataBlocks, p.LargeValues, x.count(), x.largeValues)
+	}
+	return x, err
 }
 
 // decodeRanges decodes the range deletes of a table, which must be as these properties

@@ -1,10 +1,6 @@
 package sstable
 
-import (
-	"sync"
-
-	"lsmdb/internal/base"
-)
+import "sync"
 
 // blockReader reads data blocks into buffers that it uses again and again. It may read
 // ahead: the blocks after the one that was asked for come along. Such reads start
@@ -38,9 +34,9 @@ func resize(p []byte, length int64) []byte {
 // read reads data block i of an open table and decodes it into b. After an error it
 // goes to the file again.
 func (r *blockReader) read(t *Table, i int, b *block) error {
-	err := r.fetch(t.source, t.index, i)
+	err := r.fetch(t, i)
 	if err == nil {
-		err = r.decode(t.source, t.index.extent(i, i), b)
+		err = r.decode(t.handle, t.index.extent(i, i), b)
 	}
 	if err != nil {
 		r.stored = r.stored[:0]
@@ -49,24 +45,25 @@ func (r *blockReader) read(t *Table, i int, b *block) error {
 }
 
 // decode decodes a block that lies in stored.
-func (r *blockReader) decode(s *source, e extent, b *block) error {
+func (r *blockReader) decode(h *Handle, e extent, b *block) error {
 	start := e.offset - r.offset
-	payload, _, err := s.openBlock(&r.decoded, r.stored[start:start+e.length], BlockData, e.offset)
+	payload, _, err := h.openBlock(&r.decoded, r.stored[start:start+e.length], BlockData, e.offset)
 	if err != nil {
 		return err
 	}
-	if err := s.decodeData(b, payload); err != nil {
-		return base.DamageAt(s.name, e.offset, err)
+	if err := h.decodeData(b, payload, e.offset); err != nil {
+		return err
 	}
-	if s.seq != 0 && len(payload) > maxReusedBytes {
+	if h.options.Seq != 0 && len(payload) > maxReusedBytes {
 		r.stored = r.stored[:0] // the block may have kept it, and changed the number there
 	}
-	s.stats.blocksRead.Add(1)
+	h.options.Stats.blocksRead.Add(1)
 	return nil
 }
 
 // fetch makes block i lie in stored.
-func (r *blockReader) fetch(s *source, x *index, i int) error {
+func (r *blockReader) fetch(t *Table, i int) error {
+	x := t.index
 	e := x.extent(i, i)
 	sequential := i == r.next && i > 0
 	r.next = i + 1
@@ -84,9 +81,9 @@ func (r *blockReader) fetch(s *source, x *index, i int) error {
 		}
 		last++
 	}
-	err := r.fill(s, x.extent(i, last))
+	err := r.fill(t.handle, x.extent(i, last))
 	if err != nil && last > i {
-		err = r.fill(s, e) // what lies behind the block does not matter to its reader
+		err = r.fill(t.handle, e) // what lies behind the block does not matter to its reader
 	}
 	return err
 }
@@ -99,13 +96,13 @@ func (r *blockReader) pass(i int) {
 	}
 }
 
-func (r *blockReader) fill(s *source, e extent) error {
+func (r *blockReader) fill(h *Handle, e extent) error {
 	r.stored, r.offset = resize(r.stored, e.length), e.offset
-	if err := s.readAt(r.stored, e.offset); err != nil {
-		return err
+	err := h.ReadAt(r.stored, e.offset)
+	if err == nil {
+		h.options.Stats.bytesRead.Add(uint64(e.length))
 	}
-	s.stats.bytesRead.Add(uint64(e.length))
-	return nil
+	return err
 }
 
 // readers holds blockReaders for reads of a single block.

@@ -95,12 +95,3 @@ func (s *Summary) Check() error {
 	}
 	return nil
 }
-
-// countExpiry adds an entry whose value ends.
-func (s *Summary) countExpiry(until int64) {
-	if s.Expiring == 0 {
-		s.EarliestExpiry, s.LatestExpiry = until, until
-	}
-	s.Expiring++
-	s.EarliestExpiry, s.LatestExpiry = min(s.EarliestExpiry, until), max(s.LatestExpiry, until)
-}

@@ -12,12 +12,13 @@ import (
 // Index and filter are held in memory, decoded; data blocks come and go with the
 // cache.
 type Table struct {
-	source     *source
+	handle     *Handle
 	index      *index
 	filter     filter
 	ranges     *ranges.List
 	properties Properties
-	tail       []BlockInfo // type and place of the blocks behind the data, in order
+	slots      []atomic.Pointer[block] // one for each data block; empty where nothing is cached
+	tail       []BlockInfo             // type and place of the blocks behind the data, in order
 }
 
 // ReaderOptions says what a table works with.
@@ -37,183 +38,141 @@ func Open(fs vfs.Files, path string, o ReaderOptions) (*Table, error) {
 	return NewHandle(fs, path, o, new(OpenFiles)).Table()
 }
 
-// loadTable reads from the file what stays in memory.
-func loadTable(s *source, sizeBytes int64) (*Table, error) {
+// load reads from the file what stays in memory. A size of 0 is asked for.
+func (t *Table) load(sizeBytes int64) (err error) {
+	h := t.handle
 	if sizeBytes == 0 {
-		var err error
-		if sizeBytes, err = s.size(); err != nil {
-			return nil, err
+		if sizeBytes, err = h.size(); err != nil {
+			return err
 		}
 	}
-	t := &Table{source: s}
-	if err := t.load(sizeBytes); err != nil {
-		return nil, err
-	}
-	if s.cache != nil {
-		s.cache.attach(s, t.index.count())
-	}
-	return t, nil
-}
-
-// load reads the parts behind the data.
-func (t *Table) load(sizeBytes int64) error {
 	f, err := t.loadFooter(sizeBytes)
 	if err != nil {
 		return err
 	}
-	s := t.source
-	p, err := readPart(s, BlockProperties, f.properties, func(payload []byte) (Properties, error) {
+	p := &t.properties
+	*p, err = readPart(h, BlockProperties, f.properties, func(payload []byte) (Properties, error) {
 		return decodeProperties(payload, f.properties.offset)
 	})
 	if err != nil {
 		return err
 	}
 	p.SizeBytes, p.Identity = sizeBytes, f.identity
-	t.properties = p
-	filter := extent{p.DataBytes, p.FilterBytes}
-	rangeDeletes := extent{filter.end(), p.RangeBytes}
-	separators := extent{rangeDeletes.end(), p.IndexBytes}
-	if filter.length > 0 {
-		t.tail = append(t.tail, BlockInfo{Type: BlockFilter, Offset: filter.offset, SizeBytes: filter.length})
-		if t.filter, err = readPart(s, BlockFilter, filter, decodeFilter); err != nil {
+	t.tail = p.tail(f.properties.length)
+	for _, info := range t.tail {
+		e := extent{info.Offset, info.SizeBytes}
+		switch info.Type {
+		case BlockFilter:
+			t.filter, err = readPart(h, BlockFilter, e, decodeFilter)
+		case BlockRangeDelete:
+			t.ranges, err = readPart(h, BlockRangeDelete, e, p.decodeRanges)
+		case BlockIndex:
+			t.index, err = readPart(h, BlockIndex, e, p.decodeIndex)
+		}
+		if err != nil {
 			return err
 		}
 	}
-	if rangeDeletes.length > 0 {
-		t.tail = append(t.tail, BlockInfo{Type: BlockRangeDelete, Offset: rangeDeletes.offset, SizeBytes: rangeDeletes.length})
-		if t.ranges, err = readPart(s, BlockRangeDelete, rangeDeletes, p.decodeRanges); err != nil {
-			return err
-		}
+	t.slots = make([]atomic.Pointer[block], t.index.count())
+	if h.options.Seq != 0 {
+		return t.renumber(h.options.Seq)
 	}
-	t.tail = append(t.tail,
-		BlockInfo{Type: BlockIndex, Offset: separators.offset, SizeBytes: separators.length},
-		BlockInfo{Type: BlockProperties, Offset: f.properties.offset, SizeBytes: f.properties.length})
-	t.index, err = readPart(s, BlockIndex, separators, func(payload []byte) (*index, error) {
-		return decodeIndex(payload, p.DataBytes)
-	})
-	if err == nil && (p.DataBlocks != uint64(t.index.count()) || p.LargeValues != t.index.largeValues) {
-		return base.Corruptf(s.name, separators.offset, "properties tell of %d data blocks, %d of them large values, the index of %d and %d",
-			p.DataBlocks, p.LargeValues, t.index.count(), t.index.largeValues)
-	}
-	if err == nil && s.seq != 0 {
-		err = t.renumber(separators.offset)
-	}
-	return err
+	return nil
 }
 
 // renumber puts the number that the MANIFEST knows in place of the placeholder.
-func (t *Table) renumber(indexOffset int64) error {
-	s := t.source
+func (t *Table) renumber(seq base.Seq) error {
 	if t.properties.Placeholder == 0 {
-		return base.Corruptf(s.name, -1, "the table is said to have number %d, and has numbers of its own", s.seq)
+		return base.Corruptf(t.handle.name, -1, "the table is said to have number %d, and has numbers of its own", seq)
 	}
-	if err := t.index.separators.renumber(s.seq); err != nil {
-		return base.DamageAt(s.name, indexOffset, err)
+	if err := t.index.separators.renumber(seq); err != nil {
+		return base.DamageAt(t.handle.name, t.properties.DataBytes+t.properties.FilterBytes+t.properties.RangeBytes, err)
 	}
-	t.ranges = t.ranges.Reduce(func(ranges.Span) []base.Seq { return []base.Seq{s.seq} })
-	t.properties.Renumber(s.seq)
+	t.ranges = t.ranges.Reduce(func(ranges.Span) []base.Seq { return []base.Seq{seq} })
+	t.properties.Renumber(seq)
 	return nil
 }
 
 // loadFooter reads the footer, and learns from it to what the table is bound.
 func (t *Table) loadFooter(sizeBytes int64) (f footer, err error) {
-	s, at := t.source, sizeBytes-footerBytes
+	h, at := t.handle, sizeBytes-footerBytes
 	if at < 0 {
-		return f, base.Corruptf(s.name, 0, "a file of %d bytes is too short for a table", sizeBytes)
+		return f, base.Corruptf(h.name, 0, "a file of %d bytes is too short for a table", sizeBytes)
 	}
 	var p [footerBytes]byte
-	if err := s.readAt(p[:], at); err != nil {
+	if err := h.ReadAt(p[:], at); err != nil {
 		return f, err
 	}
 	if f, err = decodeFooter(p[:], at); err != nil {
-		return f, base.DamageAt(s.name, at, err)
+		return f, base.DamageAt(h.name, at, err)
 	}
-	if s.identity == 0 {
-		s.identity = f.identity
+	if h.options.Identity == 0 {
+		h.options.Identity = f.identity
 	}
-	if s.identity != f.identity {
-		return f, base.Corruptf(s.name, at, "the table has identity %016x where %016x is expected: it is another table's file", f.identity, s.identity)
+	if h.options.Identity != f.identity {
+		return f, base.Corruptf(h.name, at, "the table has identity %016x where %016x is expected: it is another table's file", f.identity, h.options.Identity)
 	}
 	return f, nil
 }
 
 // readPart reads a block and decodes it.
-func readPart[T any](s *source, t BlockType, e extent, decode func([]byte) (T, error)) (part T, err error) {
-	payload, _, err := s.readBlock(t, e)
+func readPart[T any](h *Handle, t BlockType, e extent, decode func([]byte) (T, error)) (part T, err error) {
+	payload, _, err := h.readBlock(t, e)
 	if err != nil {
 		return part, err
 	}
 	if part, err = decode(payload); err != nil {
-		return part, base.DamageAt(s.name, e.offset, err)
+		return part, base.DamageAt(h.name, e.offset, err)
 	}
 	return part, nil
 }
 
-// Get finds the newest version of search's user key that is not newer than search; a
-// tombstone is found too. hash is base.Hash of the user key. The value shares an
-// immutable block and stays valid as long as it is held. When the block is cached,
-// nothing is allocated.
-func (t *Table) Get(search base.InternalKey, hash uint64) (value []byte, trailer base.Trailer, found bool, err error) {
-	s := t.source
-	if s.closed.Load() {
-		return nil, 0, false, base.ErrClosed
+// Find finds the newest version of search's user key that is not newer than search, and how
+// long its value is; a tombstone is found too. hash is base.Hash of the user key. The value
+// shares an immutable block and stays valid as long as it is held. When the block is
+// cached, nothing is allocated.
+//
+// A large value, that is one in a block of its own, is read only if the whole value is
+// wanted. If not, value holds when it ends, if it does, and is empty otherwise.
+func (t *Table) Find(search base.InternalKey, hash uint64, whole bool) (value []byte, valueBytes int, trailer base.Trailer, found bool, err error) {
+	if t.handle.closed.Load() {
+		return nil, 0, 0, false, base.ErrClosed
 	}
 	if !t.filter.mayContain(hash) {
-		s.stats.negatives.add()
-		return nil, 0, false, nil
+		t.handle.options.Stats.negatives.add()
+		return nil, 0, 0, false, nil
 	}
 	if i := t.index.find(search); i < t.index.count() {
-		b, err := t.block(i, nil, nil)
-		if err != nil {
-			return nil, 0, false, err
-		}
-		value, trailer, found = b.get(search)
-	}
-	if t.filter.count > 0 {
-		t.count(found)
-	}
-	return value, trailer, found, nil
-}
-
-// Find finds what Get finds, and how long its value is. A large value, that is one in a
-// block of its own, is not read: then value holds when it ends, if it does, and is empty
-// otherwise.
-func (t *Table) Find(search base.InternalKey, hash uint64) (value []byte, valueBytes int, trailer base.Trailer, found bool, err error) {
-	if t.index.largeValues > 0 && !t.source.closed.Load() && t.filter.mayContain(hash) {
-		if i := t.index.find(search); i < t.index.count() {
-			if valueBytes, ok := t.index.large(i); ok {
-				var stub block
-				t.index.stub(i, &stub)
-				if value, trailer, found = stub.get(search); !found {
-					valueBytes = 0
-				}
-				t.count(found)
-				return value, valueBytes, trailer, found, nil
+		largeBytes, large := t.index.large(i)
+		if large = large && !whole; large {
+			var stub block
+			t.index.stub(i, &stub)
+			value, trailer, found = stub.get(search)
+		} else {
+			b, err := t.block(i, nil, nil)
+			if err != nil {
+				return nil, 0, 0, false, err
 			}
+			value, trailer, found = b.get(search)
+		}
+		if valueBytes = len(value); large && found {
+			valueBytes = largeBytes
 		}
 	}
-	value, trailer, found, err = t.Get(search, hash)
-	return value, len(value), trailer, found, err
-}
-
-// count counts a search that the filter let pass.
-func (t *Table) count(found bool) {
 	if t.filter.count > 0 {
-		t.source.stats.passes.add()
-		if !found {
-			t.source.stats.falsePositives.add()
-		}
+		t.handle.options.Stats.passed(found)
 	}
+	return value, valueBytes, trailer, found, nil
 }
 
 // block returns data block i, the cached one or one that is read with r; without r a
 // reader is borrowed. What is read is decoded into own if that is given, and is new
 // and goes into the cache otherwise.
 func (t *Table) block(i int, r *blockReader, own *block) (*block, error) {
-	s := t.source
-	if b := s.cached(i); b != nil {
+	cache := t.handle.options.Cache
+	if b := t.slots[i].Load(); b != nil {
 		if own == nil {
-			s.hit(b)
+			cache.hit(b)
 		}
 		return b, nil
 	}
@@ -228,8 +187,8 @@ func (t *Table) block(i int, r *blockReader, own *block) (*block, error) {
 	if err := r.read(t, i, b); err != nil {
 		return nil, err
 	}
-	if own == nil && s.cache != nil {
-		b = s.cache.insert(slot{s, i}, b)
+	if own == nil {
+		b = cache.insert(slot{t, i}, b)
 	}
 	return b, nil
 }
@@ -256,7 +215,7 @@ func (t *Table) Properties() Properties { return t.properties }
 
 // Close drops the table's cached blocks and closes its file; reads from then on fail
 // with base.ErrClosed. It is idempotent. For the table of a Handle it is Handle.Close.
-func (t *Table) Close() error { return t.source.close() }
+func (t *Table) Close() error { return t.handle.Close() }
 
 // Stats counts what the tables of one database do. The zero value is ready; all
 // methods may be called concurrently.
@@ -267,6 +226,17 @@ type Stats struct {
 	blocksRead     atomic.Uint64 // beside these two a read from the file is dear
 	bytesRead      atomic.Uint64
 }
+
+// passed counts a search that a filter let pass.
+func (s *Stats) passed(found bool) {
+	s.passes.add()
+	if !found {
+		s.falsePositives.add()
+	}
+}
+
+// noStats is for those who are not interested.
+var noStats Stats
 
 // ReadMetrics is what Stats has counted.
 type ReadMetrics struct {

@@ -174,7 +174,7 @@ func checkGet(t *testing.T, table *Table, m model, search base.InternalKey) {
 	if err != nil || found != wantFound || found && (trailer != want.key.Trailer() || !bytes.Equal(value, want.value)) {
 		t.Fatalf("get %s: %d bytes, %d,%s, %v, %v; want %s %v", search, len(value), trailer.Seq(), trailer.Kind(), found, err, want.key, wantFound)
 	}
-	value, valueBytes, trailer, found, err := table.Find(search, base.Hash(search.UserKey()))
+	value, valueBytes, trailer, found, err := table.Find(search, base.Hash(search.UserKey()), false)
 	if err != nil || found != wantFound || valueBytes != len(want.value) || found && trailer != want.key.Trailer() || !bytes.HasPrefix(want.value, value) {
 		t.Fatalf("find %s: %d bytes, %d,%s, %v, %v; want %s %v", search, valueBytes, trailer.Seq(), trailer.Kind(), found, err, want.key, wantFound)
 	}
@@ -398,4 +398,10 @@ func (s soleFile) Open(string) (vfs.File, error) { return s.file, nil }
 
 func openOn(f vfs.File, name string, o ReaderOptions) (*Table, error) {
 	return Open(soleFile{file: f}, name, o)
+}
+
+// Get is Find for the whole value.
+func (t *Table) Get(search base.InternalKey, hash uint64) (value []byte, trailer base.Trailer, found bool, err error) {
+	value, _, trailer, found, err = t.Find(search, hash, true)
+	return value, trailer, found, err
 }

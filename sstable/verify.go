@@ -12,7 +12,6 @@ import (
 // other.
 type verifier struct {
 	table   *Table
-	last    base.InternalKey
 	counted Properties
 }
 
@@ -24,32 +23,24 @@ func (t *Table) Verify(progress func(bytes int64)) error {
 	if progress == nil {
 		progress = func(int64) {}
 	}
-	sizeBytes, err := t.source.size() // no other length has a footer that verifies
-	if err != nil {
+	v := verifier{table: &Table{handle: t.handle}}
+	if err := v.table.load(0); err != nil { // the size too: no other one has a footer that verifies
 		return err
 	}
-	v := verifier{table: &Table{source: t.source}}
-	if err := v.table.load(sizeBytes); err != nil {
-		return err
-	}
-	progress(sizeBytes - v.table.properties.DataBytes)
+	progress(v.table.properties.SizeBytes - v.table.properties.DataBytes)
+	var reader blockReader
+	var b block
 	for i := range v.table.index.count() {
-		e := v.table.index.extent(i, i)
-		b, err := readPart(t.source, BlockData, e, t.source.newBlock)
-		if err != nil {
+		if err := reader.read(v.table, i, &b); err != nil {
 			return err
 		}
-		if err := v.verifyBlock(b, i); err != nil {
-			return base.DamageAt(t.source.name, e.offset, err)
+		e := v.table.index.extent(i, i)
+		if err := v.verifyBlock(&b, i); err != nil {
+			return base.DamageAt(t.handle.name, e.offset, err)
 		}
 		progress(e.length)
 	}
 	return v.verifyProperties()
-}
-
-func (s *source) newBlock(payload []byte) (*block, error) {
-	b := new(block)
-	return b, s.decodeData(b, payload)
 }
 
 func (v *verifier) verifyBlock(b *block, i int) error {
@@ -75,10 +66,11 @@ func (v *verifier) verifyBlock(b *block, i int) error {
 func (v *verifier) verifyEntry(key base.InternalKey, value []byte, i int) error {
 	shadowed := false
 	if v.counted.Entries > 0 {
-		if base.Compare(v.last, key) >= 0 {
-			return fmt.Errorf("key %s follows %s", key, v.last)
+		last := v.counted.Largest
+		if base.Compare(last, key) >= 0 {
+			return fmt.Errorf("key %s follows %s", key, last)
 		}
-		shadowed = bytes.Equal(v.last.UserKey(), key.UserKey())
+		shadowed = bytes.Equal(last.UserKey(), key.UserKey())
 	}
 	switch x := v.table.index; {
 	case x.find(key) != i:
@@ -89,18 +81,17 @@ func (v *verifier) verifyEntry(key base.InternalKey, value []byte, i int) error 
 		return fmt.Errorf("key %s is missing from the filter", key)
 	}
 	v.counted.count(key, value, shadowed)
-	v.last = append(v.last[:0], key...)
 	return nil
 }
 
 func (v *verifier) verifyProperties() error {
 	told := v.table.properties
-	v.counted.Largest, v.counted.IndexBytes, v.counted.FilterBytes, v.counted.RangeBytes = v.last, told.IndexBytes, told.FilterBytes, told.RangeBytes
-	v.counted.countHalf()
+	v.counted.IndexBytes, v.counted.FilterBytes, v.counted.RangeBytes = told.IndexBytes, told.FilterBytes, told.RangeBytes
+	v.counted.countExpiries()
 	v.counted.countRanges(v.table.ranges)
 	v.counted.Placeholder = told.Placeholder // with it all numbers are the same: see Summary.Check
 	if !bytes.Equal(v.counted.appendTo(nil), told.appendTo(nil)) {
-		return base.Corruptf(v.table.source.name, -1, "properties tell of %d entries from %s to %s, the blocks hold %d from %s to %s, or other figures differ",
+		return base.Corruptf(v.table.handle.name, -1, "properties tell of %d entries from %s to %s, the blocks hold %d from %s to %s, or other figures differ",
 			told.Entries, told.Smallest, told.Largest, v.counted.Entries, v.counted.Smallest, v.counted.Largest)
 	}
 	return nil
@@ -140,15 +131,15 @@ func (t *Table) Blocks() iter.Seq2[BlockInfo, error] {
 
 // describe completes what is known of a block by what it holds.
 func (t *Table) describe(info BlockInfo) (BlockInfo, error) {
-	payload, c, err := t.source.readBlock(info.Type, extent{info.Offset, info.SizeBytes})
+	payload, c, err := t.handle.readBlock(info.Type, extent{info.Offset, info.SizeBytes})
 	if err != nil {
 		return info, err
 	}
 	info.Compression, info.PayloadBytes = c, int64(len(payload))
 	if info.Type == BlockData {
-		b, err := t.source.newBlock(payload)
-		if err != nil {
-			return info, base.DamageAt(t.source.name, info.Offset, err)
+		var b block
+		if err := t.handle.decodeData(&b, payload, info.Offset); err != nil {
+			return info, err
 		}
 		info.Entries = b.count()
 		info.First, info.Last = b.appendKey(nil, 0), b.appendKey(nil, b.count()-1)

@@ -1,6 +1,8 @@
 package sstable
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -20,7 +22,6 @@ type Writer struct {
 	options WriterOptions
 
 	block      blockBuilder
-	lastKey    base.InternalKey // the entry added last
 	index      blockBuilder
 	pending    int64            // stored bytes of a finished block that has no index entry yet; 0: none
 	separator  base.InternalKey // the index entry added last
@@ -34,7 +35,7 @@ type Writer struct {
 	closed     bool
 	err        error
 
-	properties Properties
+	properties Properties // Largest is the entry added last
 }
 
 // WriterOptions says how a table is built.
@@ -59,9 +60,7 @@ func NewWriter(f vfs.File, name string, o WriterOptions) *Writer {
 	if o.Identity == 0 || o.Compression > CompressionZstd || o.BlockBytes < 0 || o.BlockBytes > maxBlockBytes {
 		panic(fmt.Sprintf("invariant: table writer options %+v", o))
 	}
-	if o.BlockBytes == 0 {
-		o.BlockBytes = defaultBlockBytes
-	}
+	o.BlockBytes = cmp.Or(o.BlockBytes, defaultBlockBytes)
 	// Two values of half a block do not share one anyway: this way their index entries also
 	// tell how long they are. In larger blocks values up to that length share the cost.
 	largeBytes := max(minLargeBytes, o.BlockBytes/2)
@@ -75,41 +74,30 @@ var spareHashes = sync.Pool{New: func() any { return new([]uint64) }}
 // Add appends an entry. Keys must ascend; one that does not is a bug of the caller
 // and panics. Key and value may be reused after the call.
 func (w *Writer) Add(key base.InternalKey, value []byte) error {
-	if w.err != nil || w.closed {
-		return w.failed()
+	if w.err != nil {
+		return w.err
 	}
 	shared, shadowed := w.checkEntry(key, value)
 	const lengthsAndRestartBytes = 3 + 3 + 5 + 4 // at most
 	more := lengthsAndRestartBytes + int64(len(key)-shared) + int64(len(value))
 	large := len(value) >= w.largeBytes
 	if w.block.count > 0 && (large || w.block.sizeBytes()+more > int64(w.options.BlockBytes)) {
-		if err := w.finishBlock(); err != nil {
-			return err
-		}
+		w.finishBlock()
 	}
 	if w.pending > 0 {
-		w.addIndexEntry(appendSeparator(nil, w.lastKey, key))
+		w.locate(appendSeparator(nil, w.properties.Largest, key), nil)
 	}
 	w.block.add(key, value, shared)
 	if w.options.FilterBitsPerKey > 0 && !shadowed {
 		w.hashes = append(w.hashes, base.Hash(key.UserKey()))
 	}
 	w.properties.count(key, value, shadowed)
-	w.lastKey = append(w.lastKey[:0], key...)
 	if large {
-		return w.finishLarge(key, value)
+		w.finishBlock()
+		w.properties.LargeValues++
+		w.locate(key.Clone(), value)
 	}
-	return nil
-}
-
-// finishLarge stores the block that a large value has for itself.
-func (w *Writer) finishLarge(key base.InternalKey, value []byte) error {
-	if err := w.finishBlock(); err != nil {
-		return err
-	}
-	w.properties.LargeValues++
-	w.locate(key.Clone(), appendLocation(w.location[:0], w.pending, key, value))
-	return nil
+	return w.err
 }
 
 // AddRanges gives the table its range deletes, of which none has an open end. It is called
@@ -117,11 +105,6 @@ func (w *Writer) finishLarge(key base.InternalKey, value []byte) error {
 func (w *Writer) AddRanges(l *ranges.List) {
 	if w.ranges != nil {
 		panic("invariant: a table gets range deletes twice")
-	}
-	if w.options.Placeholder && !l.Empty() {
-		if oldest, newest := l.Seqs(); oldest != placeholder || newest != placeholder {
-			panic(fmt.Sprintf("invariant: range deletes from %d to %d in place of number %d", oldest, newest, placeholder))
-		}
 	}
 	w.ranges = l
 }
@@ -138,22 +121,17 @@ func (w *Writer) checkEntry(key base.InternalKey, value []byte) (shared int, sha
 	case checkKind(kind, len(value)) != nil:
 		panic(fmt.Sprintf("invariant: table entry %s: %v", key, checkKind(kind, len(value))))
 	}
-	if w.options.Placeholder && key.Seq() != placeholder {
-		panic(fmt.Sprintf("invariant: table entry %s in place of number %d", key, placeholder))
-	}
 	if w.properties.Entries == 0 {
 		return 0, false
 	}
-	last, user := w.lastKey.UserKey(), key.UserKey()
+	before := w.properties.Largest
+	last, user := before.UserKey(), key.UserKey()
 	shared = base.CommonPrefix(last, user)
-	shadowed = shared == len(last) && shared == len(user)
-	ascends := shared == len(last) && shared < len(user) ||
-		shared < len(last) && shared < len(user) && last[shared] < user[shared] ||
-		shadowed && w.lastKey.Trailer() > key.Trailer()
-	if !ascends {
-		panic(fmt.Sprintf("invariant: table entry %s after %s", key, w.lastKey))
+	c := bytes.Compare(last[shared:], user[shared:])
+	if c > 0 || c == 0 && before.Trailer() <= key.Trailer() {
+		panic(fmt.Sprintf("invariant: table entry %s after %s", key, before))
 	}
-	return shared, shadowed
+	return shared, c == 0
 }
 
 // SizeBytes estimates the size of the file if it were finished now.
@@ -170,25 +148,27 @@ func (w *Writer) SizeBytes() int64 {
 // Finish writes what is missing, syncs the file and closes it. The table is durable
 // once its directory is synced too. After an error the caller removes the file.
 func (w *Writer) Finish() (Properties, error) {
-	if w.err != nil || w.closed {
-		return Properties{}, w.failed()
+	if w.err == nil {
+		w.writeTail()
 	}
-	err := w.writeTail()
-	if err == nil {
-		err = w.fail("sync", w.file.Sync())
+	if w.err == nil {
+		w.fail("sync", w.file.Sync())
 	}
-	if closeErr := w.Abort(); err == nil {
-		err = w.fail("close", closeErr)
-	}
-	if err != nil {
-		return Properties{}, err
-	}
-	return w.properties, nil
+	w.fail("close", w.close())
+	err := w.err
+	w.fail("use", errWriterDone)
+	return w.properties, err
 }
 
 // Abort closes the file without finishing the table. It is idempotent and does
 // nothing after Finish.
 func (w *Writer) Abort() error {
+	err := w.close()
+	w.fail("use", errWriterDone)
+	return err
+}
+
+func (w *Writer) close() error {
 	if w.closed {
 		return nil
 	}
@@ -198,58 +178,42 @@ func (w *Writer) Abort() error {
 
 // finishBlock stores the data block under construction. Its index entry waits for the
 // key that follows.
-func (w *Writer) finishBlock() error {
+func (w *Writer) finishBlock() {
 	w.pending = w.writeBlock(BlockData, w.block.finish(), w.options.Compression)
-	w.block.reset()
-	w.dropLargeBuffers()
+	w.block = blockBuilder{buffer: resize(w.block.buffer, 0), restarts: w.block.restarts[:0]}
+	w.encoded = resize(w.encoded, 0)
 	w.properties.DataBlocks++
-	return w.err
 }
 
-// dropLargeBuffers gives back what a block with a very long value took.
-func (w *Writer) dropLargeBuffers() {
-	const keepBytes = 8 * writeBytes
-	if cap(w.block.buffer) > keepBytes {
-		w.block.buffer = nil
-	}
-	if cap(w.encoded) > keepBytes {
-		w.encoded = nil
-	}
-	if cap(w.unwritten) > keepBytes && len(w.unwritten) == 0 {
-		w.unwritten = nil
-	}
-}
-
-// addIndexEntry adds the index entry of the block before the one that begins.
-func (w *Writer) addIndexEntry(separator base.InternalKey) {
-	w.locate(separator, binary.AppendUvarint(w.location[:0], uint64(w.pending)))
-}
-
-func (w *Writer) locate(separator base.InternalKey, location []byte) {
+// locate adds the index entry of the block that was stored last, which may hold a large
+// value.
+func (w *Writer) locate(separator base.InternalKey, large []byte) {
 	shared := 0
 	if w.index.count > 0 {
 		shared = base.CommonPrefix(w.separator.UserKey(), separator.UserKey())
 	}
-	w.index.add(separator, location, shared)
-	w.separator, w.location, w.pending = separator, location, 0
+	w.location = appendLocation(w.location[:0], w.pending, separator, large)
+	w.index.add(separator, w.location, shared)
+	w.separator, w.pending = separator, 0
 }
 
 // writeTail writes everything that follows the data blocks.
-func (w *Writer) writeTail() error {
+func (w *Writer) writeTail() {
 	if w.block.count > 0 {
-		if err := w.finishBlock(); err != nil {
-			return err
-		}
+		w.finishBlock()
 	}
 	if w.pending > 0 {
-		w.addIndexEntry(base.AppendInternalKey(nil, w.lastKey.UserKey(), 0))
+		w.locate(base.AppendInternalKey(nil, w.properties.Largest.UserKey(), 0), nil)
 	}
 	p := &w.properties
-	p.Largest, p.DataBytes = w.lastKey, w.offset
-	p.countHalf()
+	p.DataBytes = w.offset
+	p.countExpiries()
 	p.countRanges(w.ranges)
 	if w.options.Placeholder && p.LargestSeq != 0 {
 		p.Placeholder = placeholder
+		if p.SmallestSeq != placeholder || p.LargestSeq != placeholder {
+			panic(fmt.Sprintf("invariant: sequence numbers from %d to %d in place of number %d", p.SmallestSeq, p.LargestSeq, placeholder))
+		}
 	}
 	if len(w.hashes) > 0 {
 		p.FilterBytes = w.writeBlock(BlockFilter, buildFilter(w.hashes, w.options.FilterBitsPerKey), CompressionNone)
@@ -266,7 +230,7 @@ func (w *Writer) writeTail() error {
 	w.unwritten = footer{properties, w.options.Identity}.appendTo(w.unwritten)
 	w.offset += footerBytes
 	p.SizeBytes, p.Identity = w.offset, w.options.Identity
-	return w.flush()
+	w.flush()
 }
 
 // writeBlock stores a payload as the next block and returns the bytes that it takes.
@@ -296,28 +260,19 @@ func (w *Writer) writeBlock(t BlockType, payload []byte, c Compression) (lengthB
 }
 
 // flush writes the waiting blocks to the file, unless something failed before.
-func (w *Writer) flush() error {
+func (w *Writer) flush() {
 	if w.err == nil {
 		_, err := w.file.WriteAt(w.unwritten, w.offset-int64(len(w.unwritten)))
-		w.unwritten = w.unwritten[:0]
+		w.unwritten = resize(w.unwritten, 0)
 		w.fail("write", err)
 	}
-	return w.err
 }
 
 // fail remembers the first error.
-func (w *Writer) fail(operation string, err error) error {
+func (w *Writer) fail(operation string, err error) {
 	if err != nil && w.err == nil {
 		w.err = fmt.Errorf("%s table %s: %w", operation, w.name, err)
 	}
-	return w.err
-}
-
-func (w *Writer) failed() error {
-	if w.err != nil {
-		return w.err
-	}
-	return fmt.Errorf("table %s: %w", w.name, errWriterDone)
 }
 
 var errWriterDone = errors.New("writer is finished or aborted")
@@ -349,15 +304,11 @@ func (b *blockBuilder) add(key base.InternalKey, value []byte, shared int) {
 	b.buffer = append(b.buffer, value...)
 }
 
-// finish returns the payload, valid until reset.
+// finish returns the payload.
 func (b *blockBuilder) finish() []byte {
 	for _, at := range b.restarts {
 		b.buffer = binary.LittleEndian.AppendUint32(b.buffer, at)
 	}
 	b.buffer = binary.LittleEndian.AppendUint32(b.buffer, uint32(len(b.restarts)))
 	return b.buffer
-}
-
-func (b *blockBuilder) reset() {
-	b.buffer, b.restarts, b.count = b.buffer[:0], b.restarts[:0], 0
 }

@@ -375,7 +375,7 @@ func readAt(s *view.State, seq base.Seq, key string) (string, bool, error) {
 			if err != nil {
 				return "", false, err
 			}
-			value, t, ok, err := table.Get(search, base.Hash([]byte(key)))
+			value, _, t, ok, err := table.Find(search, base.Hash([]byte(key)), true)
 			if ok || err != nil {
 				return string(value), ok && t.Kind() == base.KindSet, err
 			}

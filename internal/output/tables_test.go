@@ -487,7 +487,7 @@ func TestAttachNumbersLoadedTables(t *testing.T) {
 			t.Fatal(err)
 		}
 		search := base.AppendSearchKey(nil, []byte("k"), base.MaxSeq)
-		_, trailer, found, err := table.Get(search, base.Hash([]byte("k")))
+		_, _, trailer, found, err := table.Find(search, base.Hash([]byte("k")), true)
 		if !found || trailer.Seq() != want || err != nil {
 			t.Errorf("found %v with number %d, want %d: %v", found, trailer.Seq(), want, err)
 		}

@@ -88,7 +88,7 @@ func (l *look) key(key []byte) error {
 			return err
 		}
 		l.meet(key, table.Ranges().Newest(key, base.MaxSeq))
-		_, trailer, found, err := table.Get(l.search, hash)
+		_, _, trailer, found, err := table.Find(l.search, hash, false)
 		if found {
 			l.meet(key, trailer.Seq())
 		}

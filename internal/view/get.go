@@ -8,7 +8,6 @@ import (
 	"lsmdb/internal/base"
 	"lsmdb/manifest"
 	"lsmdb/memtable"
-	"lsmdb/sstable"
 )
 
 // Get looks for what key has at an instant. The value is valid until Leave.
@@ -75,7 +74,8 @@ func firstIn(m *manifest.TableMeta, search base.InternalKey, hash uint64) (value
 	if err != nil {
 		return nil, 0, false, err
 	}
-	return table.Get(search, hash)
+	value, _, t, found, err = table.Find(search, hash, true)
+	return value, t, found, err
 }
 
 // Has reports whether key has a value, which is not read. So an operand that cannot be
@@ -236,7 +236,7 @@ func (r *Reading) inTable(l *lookup, t *manifest.TableMeta, search *base.Interna
 		l.cover = max(l.cover, table.Ranges().Newest(l.key, l.at.Seq))
 	}
 	for {
-		value, bytes, trailer, found, err := l.look(table, *search)
+		value, bytes, trailer, found, err := table.Find(*search, l.hash, l.wanted == everything)
 		if err != nil || !found {
 			return l.cover > 0, err
 		}
@@ -249,15 +249,6 @@ func (r *Reading) inTable(l *lookup, t *manifest.TableMeta, search *base.Interna
 		}
 		*search = base.AppendSearchKey((*search)[:0], l.key, trailer.Seq()-1)
 	}
-}
-
-// look finds the newest version in a table that is not newer than search.
-func (l *lookup) look(t *sstable.Table, search base.InternalKey) (value []byte, bytes int, trailer base.Trailer, found bool, err error) {
-	if l.wanted != everything {
-		return t.Find(search, l.hash)
-	}
-	value, trailer, found, err = t.Get(search, l.hash)
-	return value, len(value), trailer, found, err
 }
 
 // What a read spends on each table of level 0, in bytes that a compaction could have
