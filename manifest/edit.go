@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
-	"strings"
 
 	"lsmdb/internal/base"
 )
@@ -88,8 +87,7 @@ func appendScalar(dst []byte, tag, value uint64) []byte {
 	if value == 0 {
 		return dst
 	}
-	var encoded [binary.MaxVarintLen64]byte
-	return appendField(dst, tag, binary.AppendUvarint(encoded[:0], value))
+	return appendField(dst, tag, binary.AppendUvarint(nil, value))
 }
 
 func appendField(dst []byte, tag uint64, field []byte) []byte {
@@ -276,23 +274,4 @@ func (r *fieldReader) extension(t *TableMeta) {
 	if r.err == nil && !t.extended() {
 		r.err = fmt.Errorf("table %d is described as extended without need", t.Number)
 	}
-}
-
-// String describes the edit on one line for each table, the scalars first.
-func (e *Edit) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "database %016x, next file %d, last sequence %d, oldest WAL %d", e.DatabaseID, e.NextFile, e.LastSeq, e.OldestWAL)
-	if e.Now != 0 {
-		fmt.Fprintf(&b, ", now %d", e.Now)
-	}
-	if e.Merger != "" {
-		fmt.Fprintf(&b, ", merge operator %q", e.Merger)
-	}
-	for _, r := range e.Removed {
-		fmt.Fprintf(&b, "\nremove from level %d table %d", r.Level, r.Number)
-	}
-	for _, a := range e.Added {
-		fmt.Fprintf(&b, "\nadd to level %d %s", a.Level, a.Meta)
-	}
-	return b.String()
 }
