@@ -27,7 +27,7 @@ func PickIdle(s Situation) *Job {
 		job.Reason = ReasonIdle
 		return job
 	}
-	if job := k.deletes(); job != nil {
+	if job := k.first(1, k.frees); job != nil {
 		return job
 	}
 	for level, tables := range s.Version.Levels {
@@ -38,21 +38,12 @@ func PickIdle(s Situation) *Job {
 	return nil
 }
 
-// deletes pushes down a table whose deletes and shadowed versions are worth it.
-func (k *picker) deletes() *Job {
-	for level := 1; level < bottom; level++ {
-		for i, t := range k.Version.Levels[level] {
-			one := k.Version.Levels[level][i : i+1]
-			if !k.hasGarbage(t) || !k.free(t) || t.SizeBytes > k.Policy.Multiplier*k.freedBytes(level, one) || k.lowest(level, t) || k.waits(t) {
-				continue
-			}
-			if job := k.build(level, level+1, one); k.admits(job) && k.worth(job) {
-				job.Reason = ReasonIdle
-				return job
-			}
-		}
+// frees says why a table should go deeper whose deletes and shadowed versions are worth it.
+func (k *picker) frees(level int, t *manifest.TableMeta) string {
+	if k.garbage(level, t) == "" || t.SizeBytes > k.Policy.Multiplier*k.freedBytes(level, []*manifest.TableMeta{t}) {
+		return ""
 	}
-	return nil
+	return ReasonIdle
 }
 
 // worth reports whether the job frees enough for what it writes.

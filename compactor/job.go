@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"lsmdb/internal/base"
 	"lsmdb/manifest"
@@ -61,7 +62,7 @@ type Job struct {
 }
 
 // InputBytes is the size of all tables that the job reads, or moves.
-func (j *Job) InputBytes() int64 { return totalBytes(j.Inputs) + totalBytes(j.Overlaps) }
+func (j *Job) InputBytes() int64 { return totalBytes(j.tables()) }
 
 // InputEntries is what the manifest says of their number of entries.
 func (j *Job) InputEntries() (sum uint64) {
@@ -126,7 +127,7 @@ func (j *Job) String() string {
 
 // tables lists everything the job replaces.
 func (j *Job) tables() []*manifest.TableMeta {
-	return append(j.Inputs[:len(j.Inputs):len(j.Inputs)], j.Overlaps...)
+	return slices.Concat(j.Inputs, j.Overlaps)
 }
 
 // Reserve returns a job that does nothing, but collides with every job that has to do with

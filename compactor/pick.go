@@ -37,7 +37,7 @@ func Pick(s Situation) *Job {
 			k.reserved = k.targets.Base
 		}
 	}
-	if job := cmp.Or(k.tombstones(), k.garbage()); job != nil {
+	if job := cmp.Or(k.first(1, k.pushes), k.first(0, k.garbage)); job != nil {
 		return job
 	}
 	for level := 1; level <= bottom; level++ {
@@ -105,42 +105,41 @@ func (k *picker) cheapest(level int) *Job {
 	if level == k.reserved {
 		return nil
 	}
-	var best *manifest.TableMeta
+	reason := ReasonSize
+	if k.targets.Bytes[level] == 0 {
+		reason = ReasonDrain
+	}
+	var best *Job
 	var bestRatio float64
 	for _, t := range k.Version.Levels[level] {
-		overlaps := k.Version.Overlapping(level+1, t.Smallest.UserKey(), t.Largest.UserKey())
-		ratio := float64(totalBytes(overlaps)) / float64(t.SizeBytes)
-		if (best == nil || ratio < bestRatio) && k.admits(k.build(level, level+1, []*manifest.TableMeta{t})) {
-			best, bestRatio = t, ratio
+		job := k.start(level, level+1, reason, t)
+		if job == nil {
+			continue
+		}
+		if ratio := float64(totalBytes(job.Overlaps)) / float64(t.SizeBytes); best == nil || ratio < bestRatio {
+			best, bestRatio = job, ratio
 		}
 	}
 	if best == nil {
 		return nil
 	}
-	job := k.grow(k.build(level, level+1, []*manifest.TableMeta{best}))
-	job.Reason = ReasonSize
-	if k.targets.Bytes[level] == 0 {
-		job.Reason = ReasonDrain
-	}
-	return job
+	return k.grow(best)
 }
 
-// tombstones pushes down a table that is mostly deletes, or values that have ended, which
-// every snapshot agrees on: what they delete lies deeper and takes space until they arrive.
-// Few deletes are enough where readers keep passing them, or where they are of ranges that
-// hold much.
-func (k *picker) tombstones() *Job {
-	for level := bottom - 1; level >= 1; level-- {
+// first returns the first job, from the deepest level up, that takes a table to the next
+// level (by 1) or, if nothing lies below it, rewrites it (by 0), for what why says; empty:
+// it stays.
+func (k *picker) first(by int, why func(level int, t *manifest.TableMeta) string) *Job {
+	for level := bottom; level >= 1; level-- {
 		if level == k.reserved {
 			continue
 		}
 		for _, t := range k.Version.Levels[level] {
-			reason := k.pushes(level, t)
-			if reason == "" || !k.settled(t) || !k.free(t) || k.lowest(level, t) {
+			reason := why(level, t)
+			if reason == "" || !k.free(t) || k.lowest(level, t) != (by == 0) {
 				continue
 			}
-			if job := k.build(level, level+1, []*manifest.TableMeta{t}); k.admits(job) {
-				job.Reason = reason
+			if job := k.start(level, level+by, reason, t); job != nil {
 				return job
 			}
 		}
@@ -148,13 +147,16 @@ func (k *picker) tombstones() *Job {
 	return nil
 }
 
-// pushes says why a table should go deeper for the sake of its deletes, if it should.
+// pushes says why a table should go deeper that is mostly deletes, or values that have ended,
+// which every snapshot agrees on: what they delete lies deeper and takes space until they
+// arrive. Few deletes are enough where readers keep passing them, or where they are of
+// ranges that hold much.
 func (k *picker) pushes(level int, t *manifest.TableMeta) string {
 	deletes := t.Deletes + t.RangeDeletes
 	switch {
 	case k.halfEnded(t) && !k.waits(t):
 		return ReasonHalfEnded
-	case deletes == 0:
+	case deletes == 0 || !k.settled(t):
 		return ""
 	case 2*deletes >= t.Entries+t.RangeDeletes:
 		return ReasonTombstones
@@ -166,23 +168,14 @@ func (k *picker) pushes(level int, t *manifest.TableMeta) string {
 	return ""
 }
 
-// garbage rewrites a table that nothing lies below and that holds entries which no
-// snapshot needs. All its entries are in the oldest stripe, so a rewrite is sure to
-// drop some.
-func (k *picker) garbage() *Job {
-	for level := bottom; level >= 1; level-- {
-		if level == k.reserved {
-			continue
-		}
-		for _, t := range k.Version.Levels[level] {
-			if k.hasGarbage(t) && k.free(t) && k.lowest(level, t) && !k.waits(t) {
-				if job := k.rewrite(level, t); job != nil {
-					return job
-				}
-			}
-		}
+// garbage says why a table should be rewritten that nothing lies below and that holds
+// entries which no snapshot needs. All its entries are in the oldest stripe, so a rewrite is
+// sure to drop some.
+func (k *picker) garbage(_ int, t *manifest.TableMeta) string {
+	if k.hasGarbage(t) && !k.waits(t) {
+		return ReasonGarbage
 	}
-	return nil
+	return ""
 }
 
 // hasGarbage reports whether a table holds entries that no live snapshot needs: shadowed
@@ -193,13 +186,13 @@ func (s *Situation) hasGarbage(t *manifest.TableMeta) bool {
 	return s.settled(t) && (t.Deletes > 0 || t.RangeDeletes > 0 || t.Shadowed > t.Merges || s.halfEnded(t))
 }
 
-// rewrite builds the job that replaces a table in place.
-func (k *picker) rewrite(level int, t *manifest.TableMeta) *Job {
-	job := k.build(level, level, []*manifest.TableMeta{t})
-	if !k.admits(job) {
+// start builds a job, nil if it cannot start now or is not worth its price.
+func (k *picker) start(level, outputLevel int, reason string, inputs ...*manifest.TableMeta) *Job {
+	job := k.build(level, outputLevel, inputs)
+	if !k.admits(job) || k.thrifty && !k.worth(job) {
 		return nil
 	}
-	job.Reason = ReasonGarbage
+	job.Reason = reason
 	return job
 }
 
@@ -257,6 +250,7 @@ func (k *picker) grow(job *Job) *Job {
 		return job
 	}
 	larger := k.build(job.Level, job.OutputLevel, inputs)
+	larger.Reason = job.Reason
 	if len(larger.Overlaps) > len(job.Overlaps) || larger.InputBytes() > k.Policy.jobLimitBytes(job.TableBytes) || !k.admits(larger) {
 		return job
 	}
@@ -265,16 +259,12 @@ func (k *picker) grow(job *Job) *Job {
 
 // bounds returns the smallest and the largest user key of some tables.
 func bounds(groups ...[]*manifest.TableMeta) (lower, upper []byte) {
-	for _, t := range slices.Concat(groups...) {
-		if lower == nil || bytes.Compare(t.Smallest.UserKey(), lower) < 0 {
-			lower = t.Smallest.UserKey()
-		}
-		if upper == nil || bytes.Compare(t.Largest.UserKey(), upper) > 0 {
-			upper = t.Largest.UserKey()
-		}
-	}
-	return lower, upper
+	all := slices.Concat(groups...)
+	last := slices.MaxFunc(all, func(a, b *manifest.TableMeta) int { return base.Compare(a.Largest, b.Largest) })
+	return slices.MinFunc(all, bySmallest).Smallest.UserKey(), last.Largest.UserKey()
 }
+
+func bySmallest(a, b *manifest.TableMeta) int { return base.Compare(a.Smallest, b.Smallest) }
 
 // fromL0 returns a job that takes the tables which r concerns, and older ones that they
 // overlap, out of level 0, or as many of them as one job can.
@@ -289,20 +279,17 @@ func (k *picker) fromL0(r Range) (job *Job, waits bool) {
 	if len(inputs) == 0 || k.runningL0() {
 		return nil, len(inputs) > 0
 	}
+	reason := ReasonL0
+	if len(k.Version.Levels[0]) < k.Policy.L0Trigger {
+		reason = ReasonReads
+	}
 	for _, cluster := range k.clusters(inputs) {
-		candidate := k.build(0, k.targets.Base, cluster[max(0, len(cluster)-k.Policy.JobInputs):])
-		if k.admits(candidate) && (!k.thrifty || k.worth(candidate)) && (job == nil || len(candidate.Inputs) > len(job.Inputs)) {
+		candidate := k.start(0, k.targets.Base, reason, cluster[max(0, len(cluster)-k.Policy.JobInputs):]...)
+		if candidate != nil && (job == nil || len(candidate.Inputs) > len(job.Inputs)) {
 			job = candidate
 		}
 	}
-	if job == nil {
-		return nil, true
-	}
-	job.Reason = ReasonL0
-	if len(k.Version.Levels[0]) < k.Policy.L0Trigger {
-		job.Reason = ReasonReads
-	}
-	return job, false
+	return job, job == nil
 }
 
 // relieve returns a job that makes the tables of level 0 fewer: it takes them down or,
@@ -357,9 +344,7 @@ func closure(tables []*manifest.TableMeta, r Range) []*manifest.TableMeta {
 // clusters splits tables of level 0, newest first, into groups whose ranges,
 // overlapped tables of the base level included, share no key.
 func (k *picker) clusters(tables []*manifest.TableMeta) [][]*manifest.TableMeta {
-	ascending := slices.SortedStableFunc(slices.Values(tables), func(a, b *manifest.TableMeta) int {
-		return base.Compare(a.Smallest, b.Smallest)
-	})
+	ascending := slices.SortedStableFunc(slices.Values(tables), bySmallest)
 	var clusters [][]*manifest.TableMeta
 	var end []byte // of the last cluster
 	for i, t := range ascending {
@@ -372,12 +357,8 @@ func (k *picker) clusters(tables []*manifest.TableMeta) [][]*manifest.TableMeta 
 			clusters, end = append(clusters, []*manifest.TableMeta{t}), upper
 		}
 	}
-	age := make(map[uint64]int, len(tables))
-	for i, t := range tables {
-		age[t.Number] = i
-	}
 	for _, cluster := range clusters {
-		slices.SortFunc(cluster, func(a, b *manifest.TableMeta) int { return age[a.Number] - age[b.Number] })
+		slices.SortFunc(cluster, func(a, b *manifest.TableMeta) int { return slices.Index(tables, a) - slices.Index(tables, b) })
 	}
 	return clusters
 }

@@ -108,7 +108,7 @@ func (k *picker) lastLevel(lower, upper []byte) int {
 // pushed down as well. blocked says that only running jobs prevent the job.
 func (k *picker) sink(level, last int, t *manifest.TableMeta, r Range) (job *Job, blocked bool) {
 	if level == last && k.lowest(level, t) {
-		job = k.rewrite(level, t)
+		job = k.start(level, level, ReasonGarbage, t)
 		return job, job == nil && !k.SetAside[t.Number]
 	}
 	job = k.build(level, level+1, []*manifest.TableMeta{t})
