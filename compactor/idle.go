@@ -71,7 +71,7 @@ func (k *picker) freedBytes(level int, tables []*manifest.TableMeta) (sum int64)
 		}
 		sum += int64(t.Deletes)*below + int64(dropped)*averageBytes(tables[i:i+1])
 		if t.RangeDeletes > 0 {
-			sum += k.coveredBytes(k.Deletes.of(t), level)
+			sum += k.coveredBytes(k.Deletes.lists[t.Number], level)
 		}
 	}
 	return sum
@@ -112,12 +112,10 @@ func Awaited(s Situation) (awaited base.Seq) {
 	}
 	alone := s
 	alone.Readers = s.Readers.Later()
-	for _, tables := range s.Version.Levels {
-		for _, t := range tables {
-			at := max(t.LargestSeq, s.Readers.Oldest()+1)
-			if (awaited == 0 || at < awaited) && alone.useless(t) && !s.useless(t) {
-				awaited = at
-			}
+	for _, t := range s.Version.All() {
+		at := max(t.LargestSeq, s.Readers.Oldest()+1)
+		if (awaited == 0 || at < awaited) && alone.useless(t) && !s.useless(t) {
+			awaited = at
 		}
 	}
 	return awaited
@@ -125,5 +123,5 @@ func Awaited(s Situation) (awaited base.Seq) {
 
 // useless reports whether some of a table may go.
 func (s *Situation) useless(t *manifest.TableMeta) bool {
-	return s.hasGarbage(t) || s.ended(t) || s.Deletes != nil && s.Deletes.covers(t, &s.Readers)
+	return s.hasGarbage(t) || s.ended(t) || s.Deletes.covers(t, &s.Readers)
 }

@@ -162,7 +162,7 @@ func (k *picker) pushes(level int, t *manifest.TableMeta) string {
 		return ReasonTombstones
 	case t.DetoursPay():
 		return ReasonReads
-	case t.RangeDeletes > 0 && k.coveredBytes(k.Deletes.of(t), level) >= t.SizeBytes:
+	case t.RangeDeletes > 0 && k.coveredBytes(k.Deletes.lists[t.Number], level) >= t.SizeBytes:
 		return ReasonTombstones
 	}
 	return ""
@@ -249,9 +249,8 @@ func (k *picker) grow(job *Job) *Job {
 	if len(inputs) == len(job.Inputs) {
 		return job
 	}
-	larger := k.build(job.Level, job.OutputLevel, inputs)
-	larger.Reason = job.Reason
-	if len(larger.Overlaps) > len(job.Overlaps) || larger.InputBytes() > k.Policy.jobLimitBytes(job.TableBytes) || !k.admits(larger) {
+	larger := k.start(job.Level, job.OutputLevel, job.Reason, inputs...)
+	if larger == nil || len(larger.Overlaps) > len(job.Overlaps) || larger.InputBytes() > k.Policy.jobLimitBytes(job.TableBytes) {
 		return job
 	}
 	return larger
@@ -275,7 +274,7 @@ func bySmallest(a, b *manifest.TableMeta) int { return base.Compare(a.Smallest, 
 // loads move their tables down unread, and hot spots do not drag the rest along.
 // Of a large cluster only the oldest tables go: all inputs are open at once.
 func (k *picker) fromL0(r Range) (job *Job, waits bool) {
-	inputs := closure(k.sinkable(), r)
+	inputs, _ := divide(k.sinkable(), nil, r.concerns) // those that it concerns, and every older one that they overlap
 	if len(inputs) == 0 || k.runningL0() {
 		return nil, len(inputs) > 0
 	}
@@ -311,34 +310,26 @@ func (k *picker) relieve() (job *Job, waits bool) {
 // as tables set aside are concerned: those must stay, and nothing newer may sink
 // below them, or below what stays for their sake.
 func (k *picker) sinkable() []*manifest.TableMeta {
-	var stuck []*manifest.TableMeta
-	for _, t := range k.Version.Levels[k.targets.Base] {
-		if k.SetAside[t.Number] {
-			stuck = append(stuck, t)
-		}
-	}
-	var tables []*manifest.TableMeta
-	for _, t := range slices.Backward(k.Version.Levels[0]) {
-		if k.SetAside[t.Number] || overlapsAny(t, stuck) {
-			stuck = append(stuck, t)
-		} else {
-			tables = append(tables, t)
-		}
-	}
-	slices.Reverse(tables)
-	return tables
+	aside := func(t *manifest.TableMeta) bool { return k.SetAside[t.Number] }
+	stuck, _ := divide(k.Version.Levels[k.targets.Base], nil, aside)
+	oldestFirst := slices.Clone(k.Version.Levels[0])
+	slices.Reverse(oldestFirst)
+	_, free := divide(oldestFirst, stuck, aside)
+	slices.Reverse(free)
+	return free
 }
 
-// closure returns those of tables, newest first, that r concerns, and every older one
-// that an already chosen one overlaps.
-func closure(tables []*manifest.TableMeta, r Range) []*manifest.TableMeta {
-	var chosen []*manifest.TableMeta
+// divide adds to some chosen tables those that are meant and, one after the other, those
+// that overlap a chosen one. It returns the others, too.
+func divide(tables, chosen []*manifest.TableMeta, meant func(*manifest.TableMeta) bool) (all, others []*manifest.TableMeta) {
 	for _, t := range tables {
-		if r.concerns(t) || overlapsAny(t, chosen) {
+		if meant(t) || overlapsAny(t, chosen) {
 			chosen = append(chosen, t)
+		} else {
+			others = append(others, t)
 		}
 	}
-	return chosen
+	return chosen, others
 }
 
 // clusters splits tables of level 0, newest first, into groups whose ranges,

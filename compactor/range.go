@@ -130,12 +130,12 @@ func (k *picker) extend(job *Job, r Range) *Job {
 		return job
 	}
 	following := k.Version.Overlapping(job.Level, job.Upper, r.Upper)
-	for _, t := range following {
+	for i, t := range following {
 		if slices.Contains(job.Inputs, t) {
 			continue
 		}
-		larger := k.build(job.Level, job.OutputLevel, append(slices.Clone(job.Inputs), t))
-		if !r.concerns(t) || larger.InputBytes() > k.Policy.jobLimitBytes(job.TableBytes) || !k.admits(larger) {
+		larger := k.start(job.Level, job.OutputLevel, job.Reason, slices.Concat(job.Inputs, following[i:i+1])...)
+		if larger == nil || !r.concerns(t) || larger.InputBytes() > k.Policy.jobLimitBytes(job.TableBytes) {
 			break
 		}
 		job = larger
