@@ -20,25 +20,22 @@ const anyCrumbs = 2
 //
 // Every job makes the tables of the level fewer, so this comes to an end.
 func (k *picker) crumbs(level int, tables []*manifest.TableMeta, least int) *Job {
-	if level == k.reserved && level > 0 || level == 0 && k.runningL0() {
-		return nil
-	}
 	fullBytes := k.Policy.outputBytes(k.targets, max(level, k.targets.Base))
-	first, sumBytes := 0, int64(0)
+	first := 0
 	for i, t := range tables {
+		neighbours := tables[first:i]
 		small := t.SizeBytes <= fullBytes/2 && k.free(t) && (level > 0 || apart(tables, i))
-		if small && sumBytes+t.SizeBytes <= fullBytes && k.endTogether(tables[first:i], t) {
-			sumBytes += t.SizeBytes
+		if small && totalBytes(neighbours)+t.SizeBytes <= fullBytes && k.endTogether(neighbours, t) {
 			continue
 		}
-		if job := k.glue(level, tables[first:i], least); job != nil {
+		if job := k.glue(level, neighbours, least); job != nil {
 			return job
 		}
-		if first, sumBytes = i, t.SizeBytes; !small {
-			first, sumBytes = i+1, 0
+		if first = i; !small {
+			first = i + 1
 		}
 	}
-	return k.glue(level, tables[min(first, len(tables)):], least)
+	return k.glue(level, tables[first:], least)
 }
 
 // apart reports whether table i of level 0 has no number in common with others, as those

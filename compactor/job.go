@@ -104,8 +104,7 @@ func (j *Job) Damaged(err error) []uint64 {
 	if !errors.Is(err, base.ErrCorrupt) && !errors.Is(err, base.ErrIncompatible) {
 		return nil
 	}
-	var named *base.CorruptionError
-	isNamed := errors.As(err, &named)
+	named, isNamed := errors.AsType[*base.CorruptionError](err)
 	for _, t := range j.tables() {
 		if isNamed && filepath.Base(named.File) == base.TableName(t.Number) {
 			return []uint64{t.Number}

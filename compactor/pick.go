@@ -102,9 +102,6 @@ func (k *picker) settledBytes(level int) int64 {
 
 // cheapest moves the table of a level that overlaps least below for its size.
 func (k *picker) cheapest(level int) *Job {
-	if level == k.reserved {
-		return nil
-	}
 	reason := ReasonSize
 	if k.targets.Bytes[level] == 0 {
 		reason = ReasonDrain
@@ -131,9 +128,6 @@ func (k *picker) cheapest(level int) *Job {
 // it stays.
 func (k *picker) first(by int, why func(level int, t *manifest.TableMeta) string) *Job {
 	for level := bottom; level >= 1; level-- {
-		if level == k.reserved {
-			continue
-		}
 		for _, t := range k.Version.Levels[level] {
 			reason := why(level, t)
 			if reason == "" || !k.free(t) || k.lowest(level, t) != (by == 0) {
@@ -208,6 +202,9 @@ func (k *picker) free(t *manifest.TableMeta) bool {
 
 // admits reports whether the job can start now.
 func (k *picker) admits(job *Job) bool {
+	if job.Level == 0 && k.runningL0() || job.Level > 0 && job.Level == k.reserved {
+		return false
+	}
 	taken := func(t *manifest.TableMeta) bool { return !k.free(t) }
 	return !slices.ContainsFunc(job.tables(), taken) && !slices.ContainsFunc(k.Running, job.Collides)
 }
@@ -245,11 +242,7 @@ func (k *picker) grow(job *Job) *Job {
 	if len(job.Overlaps) == 0 {
 		return job
 	}
-	inputs := k.Version.Overlapping(job.Level, job.Lower, job.Upper)
-	if len(inputs) == len(job.Inputs) {
-		return job
-	}
-	larger := k.start(job.Level, job.OutputLevel, job.Reason, inputs...)
+	larger := k.start(job.Level, job.OutputLevel, job.Reason, k.Version.Overlapping(job.Level, job.Lower, job.Upper)...)
 	if larger == nil || len(larger.Overlaps) > len(job.Overlaps) || larger.InputBytes() > k.Policy.jobLimitBytes(job.TableBytes) {
 		return job
 	}
@@ -275,9 +268,6 @@ func bySmallest(a, b *manifest.TableMeta) int { return base.Compare(a.Smallest, 
 // Of a large cluster only the oldest tables go: all inputs are open at once.
 func (k *picker) fromL0(r Range) (job *Job, waits bool) {
 	inputs, _ := divide(k.sinkable(), nil, r.concerns) // those that it concerns, and every older one that they overlap
-	if len(inputs) == 0 || k.runningL0() {
-		return nil, len(inputs) > 0
-	}
 	reason := ReasonL0
 	if len(k.Version.Levels[0]) < k.Policy.L0Trigger {
 		reason = ReasonReads
@@ -288,7 +278,7 @@ func (k *picker) fromL0(r Range) (job *Job, waits bool) {
 			job = candidate
 		}
 	}
-	return job, job == nil
+	return job, job == nil && len(inputs) > 0
 }
 
 // relieve returns a job that makes the tables of level 0 fewer: it takes them down or,

@@ -93,9 +93,7 @@ func (j *Job) open() base.Iterator {
 	if j.Level == 0 {
 		sorted = slices.Collect(slices.Chunk(j.Inputs, 1))
 	}
-	if len(j.Overlaps) > 0 {
-		sorted = append(sorted, j.Overlaps)
-	}
+	sorted = append(sorted, j.Overlaps)
 	options := sstable.IteratorOptions{NoCacheFill: true, ReadAheadBytes: min(readAheadBytes, allReadAheadBytes/len(sorted))}
 	var runs []merge.Run
 	for _, tables := range sorted {
