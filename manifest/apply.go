@@ -190,9 +190,4 @@ func (s State) Snapshot() *Edit {
 	return e
 }
 
-func (s State) version() *Version {
-	if s.Version == nil {
-		return &Version{}
-	}
-	return s.Version
-}
+func (s State) version() *Version { return cmp.Or(s.Version, &Version{}) }

@@ -204,21 +204,16 @@ func (r *fieldReader) uvarint(what string) uint64 {
 }
 
 // scalar reads a number from 1 to limit.
-func (r *fieldReader) scalar(what string, limit uint64) uint64 {
+func (r *fieldReader) scalar(what string, limit uint64) uint64 { return r.number(what, 1, limit) }
+
+func (r *fieldReader) level() int { return int(r.number("level", 0, NumLevels-1)) }
+
+func (r *fieldReader) number(what string, least, limit uint64) uint64 {
 	value := r.uvarint(what)
-	if r.err == nil && (value == 0 || value > limit) {
+	if r.err == nil && (value < least || value > limit) {
 		r.err = fmt.Errorf("%s %d is out of range", what, value)
 	}
 	return value
-}
-
-func (r *fieldReader) level() int {
-	level := r.uvarint("level")
-	if level >= NumLevels {
-		r.err = fmt.Errorf("level %d is out of range", level)
-		return 0
-	}
-	return int(level)
 }
 
 // take returns the next length bytes, shared with the source.
