@@ -1,6 +1,7 @@
 package compactor
 
 import (
+	"cmp"
 	"slices"
 
 	"lsmdb/internal/base"
@@ -13,6 +14,16 @@ const crumbsDue = 8
 
 // anyCrumbs is how many are enough when there is nothing better to do.
 const anyCrumbs = 2
+
+// crumbsFrom makes one table out of at least so many neighbours in a level from this one on.
+func (k *picker) crumbsFrom(level, least int) *Job {
+	for ; level <= bottom; level++ {
+		if job := k.crumbs(level, k.Version.Levels[level], least); job != nil {
+			return job
+		}
+	}
+	return nil
+}
 
 // crumbs makes one table out of at least so many neighbours in some of a level's
 // tables. Together they must not be more than a full table. In level 0 neighbours are
@@ -77,10 +88,7 @@ func (k *picker) glue(level int, tables []*manifest.TableMeta, least int) *Job {
 	largest := slices.MaxFunc(tables, func(a, b *manifest.TableMeta) int { return int(a.SizeBytes - b.SizeBytes) })
 	if 8*largest.SizeBytes > 5*totalBytes(tables) {
 		at := slices.Index(tables, largest)
-		if job := k.glue(level, tables[at+1:], least); job != nil {
-			return job
-		}
-		return k.glue(level, tables[:at], least)
+		return cmp.Or(k.glue(level, tables[at+1:], least), k.glue(level, tables[:at], least))
 	}
 	job := k.build(level, level, tables)
 	if level > 0 && totalBytes(job.Grandparents) > job.OverlapBytes || !k.admits(job) {

@@ -1,6 +1,7 @@
 package compactor
 
 import (
+	"cmp"
 	"slices"
 
 	"lsmdb/internal/base"
@@ -27,15 +28,7 @@ func PickIdle(s Situation) *Job {
 		job.Reason = ReasonIdle
 		return job
 	}
-	if job := k.first(1, k.frees); job != nil {
-		return job
-	}
-	for level, tables := range s.Version.Levels {
-		if job := k.crumbs(level, tables, anyCrumbs); job != nil {
-			return job
-		}
-	}
-	return nil
+	return cmp.Or(k.first(1, k.frees), k.crumbsFrom(0, anyCrumbs))
 }
 
 // frees says why a table should go deeper whose deletes and shadowed versions are worth it.
@@ -79,11 +72,7 @@ func (k *picker) freedBytes(level int, tables []*manifest.TableMeta) (sum int64)
 
 // averageBytes is the size of an entry in some tables.
 func averageBytes(tables []*manifest.TableMeta) int64 {
-	var entries uint64
-	for _, t := range tables {
-		entries += t.Entries
-	}
-	return totalBytes(tables) / max(1, int64(entries))
+	return totalBytes(tables) / max(1, int64(totalEntries(tables)))
 }
 
 // flushedForBytes is the least that must be gained by flushing a memtable before it is

@@ -65,12 +65,7 @@ type Job struct {
 func (j *Job) InputBytes() int64 { return totalBytes(j.tables()) }
 
 // InputEntries is what the manifest says of their number of entries.
-func (j *Job) InputEntries() (sum uint64) {
-	for _, t := range j.tables() {
-		sum += t.Entries
-	}
-	return sum
-}
+func (j *Job) InputEntries() uint64 { return totalEntries(j.tables()) }
 
 // Unread reports whether the job is done without its tables being read: there is no Run.
 func (j *Job) Unread() bool { return j.Trivial || j.Drop }

@@ -37,15 +37,7 @@ func Pick(s Situation) *Job {
 			k.reserved = k.targets.Base
 		}
 	}
-	if job := cmp.Or(k.first(1, k.pushes), k.first(0, k.garbage)); job != nil {
-		return job
-	}
-	for level := 1; level <= bottom; level++ {
-		if job := k.crumbs(level, s.Version.Levels[level], crumbsDue); job != nil {
-			return job
-		}
-	}
-	return nil
+	return cmp.Or(k.first(1, k.pushes), k.first(0, k.garbage), k.crumbsFrom(1, crumbsDue))
 }
 
 // picker is one decision in progress.

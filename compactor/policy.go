@@ -106,10 +106,16 @@ func (p Policy) score(t Targets, level int, bytes int64) float64 {
 	return max(1, float64(bytes)/float64(p.BaseBytes))
 }
 
-func totalBytes(tables []*manifest.TableMeta) int64 {
-	var sum int64
+func totalBytes(tables []*manifest.TableMeta) (sum int64) {
 	for _, t := range tables {
 		sum += t.SizeBytes
+	}
+	return sum
+}
+
+func totalEntries(tables []*manifest.TableMeta) (sum uint64) {
+	for _, t := range tables {
+		sum += t.Entries
 	}
 	return sum
 }
