@@ -101,7 +101,7 @@ func Awaited(s Situation) (awaited base.Seq) {
 	}
 	alone := s
 	alone.Readers = s.Readers.Later()
-	for _, t := range s.Version.All() {
+	for _, t := range slices.Concat(s.Version.Levels[:]...) {
 		at := max(t.LargestSeq, s.Readers.Oldest()+1)
 		if (awaited == 0 || at < awaited) && alone.useless(t) && !s.useless(t) {
 			awaited = at
@@ -112,5 +112,5 @@ func Awaited(s Situation) (awaited base.Seq) {
 
 // useless reports whether some of a table may go.
 func (s *Situation) useless(t *manifest.TableMeta) bool {
-	return s.hasGarbage(t) || s.ended(t) || s.Deletes.covers(t, &s.Readers)
+	return s.hasGarbage(t) || s.ended(t) || s.Deletes != nil && s.Deletes.covers(t, &s.Readers)
 }

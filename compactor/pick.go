@@ -50,6 +50,7 @@ type picker struct {
 }
 
 func newPicker(s Situation) *picker {
+	s.Deletes = cmp.Or(s.Deletes, &Deletes{})
 	k := &picker{Situation: s, targets: s.Policy.Targets(s.Version), busy: make(map[uint64]bool)}
 	for _, job := range s.Running {
 		for _, t := range job.tables() {

@@ -153,7 +153,7 @@ func (s *script) situation() Situation {
 	return Situation{
 		Policy: s.policy, Version: s.version, Running: s.running, SetAside: s.setAside,
 		Readers: output.Readers{Snapshots: s.snapshots, Nows: append(slices.Clone(s.nows), s.now)},
-		Deletes: Gather(s.version, func(t *manifest.TableMeta) *ranges.List { return s.deletes[t.Number] }, Deletes{}),
+		Deletes: Gather(s.version, func(t *manifest.TableMeta) *ranges.List { return s.deletes[t.Number] }, nil),
 		Share:   letters,
 	}
 }

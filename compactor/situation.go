@@ -17,7 +17,7 @@ type Situation struct {
 	Running  []*Job
 	SetAside map[uint64]bool // damaged tables, by number; of a job they are never part but to be dropped
 	Readers  output.Readers
-	Deletes  Deletes // of Version
+	Deletes  *Deletes // of Version; nil: there are none
 
 	// Share estimates which part of a table lies in [start, end). Nil: nothing is known.
 	Share func(t *manifest.TableMeta, start, end []byte) float64
@@ -27,7 +27,7 @@ type Situation struct {
 // the sake of snapshots.
 func (s *Situation) settled(t *manifest.TableMeta) bool { return t.LargestSeq <= s.Readers.Oldest() }
 
-// Deletes are the range deletes of a tree; none, if they are the zero value.
+// Deletes are the range deletes of a tree.
 type Deletes struct {
 	tables []*manifest.TableMeta // that hold them
 	lists  map[uint64]*ranges.List
@@ -36,14 +36,14 @@ type Deletes struct {
 
 // Gather collects the range deletes of a tree. load returns those of a table. What was
 // gathered of a tree with the same ones serves again.
-func Gather(v *manifest.Version, load func(*manifest.TableMeta) *ranges.List, before Deletes) Deletes {
-	d := Deletes{lists: make(map[uint64]*ranges.List)}
-	for _, t := range v.All() {
+func Gather(v *manifest.Version, load func(*manifest.TableMeta) *ranges.List, before *Deletes) *Deletes {
+	d := &Deletes{lists: make(map[uint64]*ranges.List)}
+	for _, t := range slices.Concat(v.Levels[:]...) {
 		if t.RangeDeletes > 0 {
 			d.tables = append(d.tables, t)
 		}
 	}
-	if slices.Equal(d.tables, before.tables) {
+	if before != nil && slices.Equal(d.tables, before.tables) {
 		return before
 	}
 	for _, t := range d.tables {
@@ -92,7 +92,7 @@ func (s *Situation) waits(t *manifest.TableMeta) bool {
 		return false
 	}
 	var all, ended int64
-	for _, other := range s.Version.All() {
+	for _, other := range slices.Concat(s.Version.Levels[:]...) {
 		all += other.SizeBytes
 		if s.halfEnded(other) {
 			ended += other.SizeBytes
@@ -104,7 +104,7 @@ func (s *Situation) waits(t *manifest.TableMeta) bool {
 // NextExpiry returns when, for readers who come then, the next table may have to go, or to
 // be rid of what has ended; 0: never.
 func NextExpiry(v *manifest.Version, now int64) (next int64) {
-	for _, t := range v.All() {
+	for _, t := range slices.Concat(v.Levels[:]...) {
 		for _, at := range [...]int64{t.HalfExpiry, t.LatestExpiry} {
 			if t.Expiring > 0 && at > now && (next == 0 || at < next) {
 				next = at

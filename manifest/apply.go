@@ -184,8 +184,10 @@ func (s State) Apply(e *Edit) (State, error) {
 // Snapshot returns the edit that makes s of the zero State.
 func (s State) Snapshot() *Edit {
 	e := &Edit{NextFile: s.NextFile, LastSeq: s.LastSeq, OldestWAL: s.OldestWAL, DatabaseID: s.DatabaseID, Now: s.Now, Merger: s.Merger}
-	for level, t := range s.version().All() {
-		e.Added = append(e.Added, AddedTable{Level: level, Meta: t})
+	for level, tables := range s.version().Levels {
+		for _, t := range tables {
+			e.Added = append(e.Added, AddedTable{Level: level, Meta: t})
+		}
 	}
 	return e
 }

@@ -19,7 +19,6 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
-	"iter"
 	"slices"
 	"sort"
 	"sync/atomic"
@@ -91,20 +90,6 @@ func (v *Version) sumMerge() {
 		}
 		if level > 0 && len(tables) > 0 {
 			return
-		}
-	}
-}
-
-// All walks all tables, each with its level: the levels from the top down, and each in its
-// order.
-func (v *Version) All() iter.Seq2[int, *TableMeta] {
-	return func(yield func(int, *TableMeta) bool) {
-		for level, tables := range v.Levels {
-			for _, t := range tables {
-				if !yield(level, t) {
-					return
-				}
-			}
 		}
 	}
 }

@@ -47,7 +47,7 @@ type Compactor struct {
 	jobs         jobCounter
 
 	newest   Applied
-	deletes  compactor.Deletes // of the newest version
+	deletes  *compactor.Deletes // of the newest version
 	running  []*compactor.Job
 	setAside map[uint64]bool     // damaged tables, by number
 	damage   map[uint64]error    // what is wrong with them

@@ -112,7 +112,7 @@ type world struct {
 	directory *output.Directory
 	policy    compactor.Policy
 	version   *manifest.Version
-	deletes   compactor.Deletes
+	deletes   *compactor.Deletes
 	memtable  *memtable.Memtable
 	history   contents
 	snapshots []snapshot
