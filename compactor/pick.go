@@ -64,33 +64,38 @@ func newPicker(s Situation) *picker {
 // limit is as urgent as one at the limit: a base level that is still more too large must
 // shrink first, or each of the many jobs out of level 0 rewrites all of it.
 func (k *picker) due() []int {
-	var scores [manifest.NumLevels]float64
-	scores[0] = float64(min(len(k.Version.Levels[0]), k.Policy.L0Limit)) / float64(k.Policy.L0Trigger)
-	if len(k.Version.Levels[0]) > 0 && k.Version.DetoursPay() {
-		scores[0] = max(scores[0], 1)
-	}
-	for level := 1; level < bottom; level++ {
-		scores[level] = k.Policy.score(k.targets, level, k.settledBytes(level))
-	}
 	var levels []int
-	for level, score := range scores {
-		if score >= 1 {
+	for level := range bottom {
+		if k.score(level) >= 1 {
 			levels = append(levels, level)
 		}
 	}
-	slices.SortStableFunc(levels, func(a, b int) int { return cmp.Compare(scores[b], scores[a]) })
+	slices.SortStableFunc(levels, func(a, b int) int { return cmp.Compare(k.score(b), k.score(a)) })
 	return levels
 }
 
-// settledBytes is the size of a level without what running jobs take out of it.
-func (k *picker) settledBytes(level int) int64 {
-	size := totalBytes(k.Version.Levels[level])
+// score says how urgent it is to take something out of a level: 1 and above is due. What
+// running jobs take out of it does not count. A level that should be empty is due, but not
+// urgent: only what would be its target if it were the base makes it so.
+func (k *picker) score(level int) float64 {
+	tables, target := k.Version.Levels[level], k.targets.Bytes[level]
+	sizeBytes := totalBytes(tables)
 	for _, job := range k.Running {
 		if job.Level == level && job.OutputLevel > level {
-			size -= totalBytes(job.Inputs)
+			sizeBytes -= totalBytes(job.Inputs)
 		}
 	}
-	return size
+	switch {
+	case level == 0 && len(tables) < k.Policy.L0Trigger && k.Version.DetoursPay():
+		return min(1, float64(len(tables)))
+	case level == 0:
+		return float64(min(len(tables), k.Policy.L0Limit)) / float64(k.Policy.L0Trigger)
+	case sizeBytes == 0:
+		return 0
+	case target > 0:
+		return float64(sizeBytes) / float64(target)
+	}
+	return max(1, float64(sizeBytes)/float64(k.Policy.BaseBytes))
 }
 
 // cheapest moves the table of a level that overlaps least below for its size.
@@ -193,6 +198,8 @@ func (k *picker) free(t *manifest.TableMeta) bool {
 	return !k.busy[t.Number] && !k.SetAside[t.Number]
 }
 
+func (k *picker) aside(t *manifest.TableMeta) bool { return k.SetAside[t.Number] }
+
 // admits reports whether the job can start now.
 func (k *picker) admits(job *Job) bool {
 	if job.Level == 0 && k.runningL0() || job.Level > 0 && job.Level == k.reserved {
@@ -293,11 +300,10 @@ func (k *picker) relieve() (job *Job, waits bool) {
 // as tables set aside are concerned: those must stay, and nothing newer may sink
 // below them, or below what stays for their sake.
 func (k *picker) sinkable() []*manifest.TableMeta {
-	aside := func(t *manifest.TableMeta) bool { return k.SetAside[t.Number] }
-	stuck, _ := divide(k.Version.Levels[k.targets.Base], nil, aside)
+	stuck, _ := divide(k.Version.Levels[k.targets.Base], nil, k.aside)
 	oldestFirst := slices.Clone(k.Version.Levels[0])
 	slices.Reverse(oldestFirst)
-	_, free := divide(oldestFirst, stuck, aside)
+	_, free := divide(oldestFirst, stuck, k.aside)
 	slices.Reverse(free)
 	return free
 }

@@ -73,7 +73,7 @@ func (k *picker) fromRange(r Range) (job *Job, waits bool) {
 				job.Reason = reason
 				return k.grow(k.extend(job, r)), false
 			}
-			waits = waits || !k.stuck(job)
+			waits = waits || !slices.ContainsFunc(job.tables(), k.aside)
 		}
 	}
 	return nil, waits
@@ -107,11 +107,6 @@ func (k *picker) lastLevel(lower, upper []byte) int {
 		}
 	}
 	return 0
-}
-
-// stuck reports whether a job would need a table that is set aside.
-func (k *picker) stuck(job *Job) bool {
-	return slices.ContainsFunc(job.tables(), func(t *manifest.TableMeta) bool { return k.SetAside[t.Number] })
 }
 
 // extend takes the tables that follow in the range along while the job stays within

@@ -242,14 +242,9 @@ func (r *fieldReader) table(tag uint64) *TableMeta {
 	t.Entries = r.uvarint("number of entries")
 	t.Deletes = r.uvarint("number of deletes")
 	t.Shadowed = r.uvarint("number of shadowed entries")
-	if tag == tagExtended {
-		r.extension(t)
+	if tag != tagExtended {
+		return t
 	}
-	return t
-}
-
-// extension reads what a description of tag 7 has more.
-func (r *fieldReader) extension(t *TableMeta) {
 	t.RangeDeletes = r.uvarint("number of range deletes")
 	t.Merges = r.uvarint("number of merges")
 	t.Expiring = r.uvarint("number of expiring entries")
@@ -269,4 +264,5 @@ func (r *fieldReader) extension(t *TableMeta) {
 	if r.err == nil && !t.extended() {
 		r.err = fmt.Errorf("table %d is described as extended without need", t.Number)
 	}
+	return t
 }

@@ -197,14 +197,12 @@ func endPrefixes(tables []*TableMeta) []uint64 {
 // levelOrder returns the order of tables in a level: newest first in level 0, by
 // key elsewhere.
 func levelOrder(level int) func(a, b *TableMeta) int {
-	if level == 0 {
-		return newestFirst
+	if level > 0 {
+		return func(a, b *TableMeta) int { return base.Compare(a.Smallest, b.Smallest) }
 	}
-	return func(a, b *TableMeta) int { return base.Compare(a.Smallest, b.Smallest) }
-}
-
-func newestFirst(a, b *TableMeta) int {
-	return cmp.Or(cmp.Compare(b.LargestSeq, a.LargestSeq), cmp.Compare(b.SmallestSeq, a.SmallestSeq), cmp.Compare(b.Number, a.Number))
+	return func(a, b *TableMeta) int {
+		return cmp.Or(cmp.Compare(b.LargestSeq, a.LargestSeq), cmp.Compare(b.SmallestSeq, a.SmallestSeq), cmp.Compare(b.Number, a.Number))
+	}
 }
 
 // Lists reports whether the Version holds the very table that t describes.

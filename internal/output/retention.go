@@ -93,7 +93,7 @@ func (r *Retention) Take(key base.InternalKey, value []byte, write Write) error 
 	case trailer.Seq() < r.covered:
 		_, err := r.settle(nil, true, write)
 		return err
-	case kind == base.KindMerge:
+	case kind == base.KindMerge && r.Merger != nil:
 		return r.take(operand{trailer.Seq(), value}, write)
 	case kind == base.KindSetExpiring && base.Until(value) > r.Readers.Now(trailer.Seq()):
 		if _, err := r.settle(nil, false, write); err != nil {
@@ -148,9 +148,6 @@ func (r *Retention) elides() bool { return r.stripe == 0 && r.Elide != nil && r.
 
 // take has an operand wait for what it lies on.
 func (r *Retention) take(o operand, write Write) error {
-	if r.Merger == nil {
-		return r.writeOne(o, base.KindMerge, write)
-	}
 	if len(r.operands) == 0 {
 		r.held, r.hold = r.held[:0], heldBytes
 	}
