@@ -39,19 +39,25 @@ func NewLevelIterator(tables []*TableMeta, o sstable.IteratorOptions) *LevelIter
 // bounds, newest first, and uses the memory of those that lie behind the end of dst.
 // They are to be used where they are: none may be copied.
 func (v *Version) AppendRuns(dst []LevelIterator, o sstable.IteratorOptions) []LevelIterator {
-	for i := range v.Levels[0] {
-		dst = v.appendRun(dst, 0, i, i+1, o)
-	}
-	for level := 1; level < NumLevels; level++ {
-		dst = v.appendRun(dst, level, 0, len(v.Levels[level]), o)
+	for level, tables := range v.Levels {
+		ends := v.ends[level]
+		if level > 0 {
+			dst = v.appendRun(dst, level, tables, ends, o)
+			continue
+		}
+		for i := range tables {
+			dst = v.appendRun(dst, level, tables[i:i+1], ends[i:i+1], o)
+		}
 	}
 	return dst
 }
 
-// appendRun appends an iterator over those of some tables of a level that the range needs.
-func (v *Version) appendRun(dst []LevelIterator, level, from, to int, o sstable.IteratorOptions) []LevelIterator {
-	tables, ends, n := v.Levels[level][from:to], v.ends[level][from:to], len(dst)
-	from, to = firstNotBefore(tables, ends, o.Lower), len(tables) // all, if there is no bound
+// appendRun appends an iterator over those of the tables that the range needs.
+func (v *Version) appendRun(dst []LevelIterator, level int, tables []*TableMeta, ends []uint64, o sstable.IteratorOptions) []LevelIterator {
+	from, to, n := 0, len(tables), len(dst)
+	if o.Lower != nil {
+		from = firstNotBefore(tables, ends, o.Lower)
+	}
 	if o.Upper != nil {
 		to = sort.Search(to, func(i int) bool { return bytes.Compare(tables[i].Smallest.UserKey(), o.Upper) >= 0 })
 	}
