@@ -1,6 +1,7 @@
 package compactor
 
 import (
+	"cmp"
 	"slices"
 
 	"lsmdb/internal/base"
@@ -14,31 +15,38 @@ const crumbsDue = 8
 // anyCrumbs is how many are enough when there is nothing better to do.
 const anyCrumbs = 2
 
+// crumbsFrom makes one table out of at least so many neighbours in a level from this one on.
+func (k *picker) crumbsFrom(level, least int) *Job {
+	for ; level <= bottom; level++ {
+		if job := k.crumbs(level, k.Version.Levels[level], least); job != nil {
+			return job
+		}
+	}
+	return nil
+}
+
 // crumbs makes one table out of at least so many neighbours in some of a level's
 // tables. Together they must not be more than a full table. In level 0 neighbours are
 // those that were flushed one after the other, and what they become stays there.
 //
 // Every job makes the tables of the level fewer, so this comes to an end.
 func (k *picker) crumbs(level int, tables []*manifest.TableMeta, least int) *Job {
-	if level == k.reserved && level > 0 || level == 0 && k.runningL0() {
-		return nil
-	}
 	fullBytes := k.Policy.outputBytes(k.targets, max(level, k.targets.Base))
-	first, sumBytes := 0, int64(0)
+	first := 0
 	for i, t := range tables {
+		neighbours := tables[first:i]
 		small := t.SizeBytes <= fullBytes/2 && k.free(t) && (level > 0 || apart(tables, i))
-		if small && sumBytes+t.SizeBytes <= fullBytes && k.endTogether(tables[first:i], t) {
-			sumBytes += t.SizeBytes
+		if small && totalBytes(neighbours)+t.SizeBytes <= fullBytes && k.endTogether(neighbours, t) {
 			continue
 		}
-		if job := k.glue(level, tables[first:i], least); job != nil {
+		if job := k.glue(level, neighbours, least); job != nil {
 			return job
 		}
-		if first, sumBytes = i, t.SizeBytes; !small {
-			first, sumBytes = i+1, 0
+		if first = i; !small {
+			first = i + 1
 		}
 	}
-	return k.glue(level, tables[min(first, len(tables)):], least)
+	return k.glue(level, tables[first:], least)
 }
 
 // apart reports whether table i of level 0 has no number in common with others, as those
@@ -80,10 +88,7 @@ func (k *picker) glue(level int, tables []*manifest.TableMeta, least int) *Job {
 	largest := slices.MaxFunc(tables, func(a, b *manifest.TableMeta) int { return int(a.SizeBytes - b.SizeBytes) })
 	if 8*largest.SizeBytes > 5*totalBytes(tables) {
 		at := slices.Index(tables, largest)
-		if job := k.glue(level, tables[at+1:], least); job != nil {
-			return job
-		}
-		return k.glue(level, tables[:at], least)
+		return cmp.Or(k.glue(level, tables[at+1:], least), k.glue(level, tables[:at], least))
 	}
 	job := k.build(level, level, tables)
 	if level > 0 && totalBytes(job.Grandparents) > job.OverlapBytes || !k.admits(job) {

@@ -1,6 +1,7 @@
 package compactor
 
 import (
+	"cmp"
 	"slices"
 
 	"lsmdb/internal/base"
@@ -27,32 +28,15 @@ func PickIdle(s Situation) *Job {
 		job.Reason = ReasonIdle
 		return job
 	}
-	if job := k.deletes(); job != nil {
-		return job
-	}
-	for level, tables := range s.Version.Levels {
-		if job := k.crumbs(level, tables, anyCrumbs); job != nil {
-			return job
-		}
-	}
-	return nil
+	return cmp.Or(k.first(1, k.frees), k.crumbsFrom(0, anyCrumbs))
 }
 
-// deletes pushes down a table whose deletes and shadowed versions are worth it.
-func (k *picker) deletes() *Job {
-	for level := 1; level < bottom; level++ {
-		for i, t := range k.Version.Levels[level] {
-			one := k.Version.Levels[level][i : i+1]
-			if !k.hasGarbage(t) || !k.free(t) || t.SizeBytes > k.Policy.Multiplier*k.freedBytes(level, one) || k.lowest(level, t) || k.waits(t) {
-				continue
-			}
-			if job := k.build(level, level+1, one); k.admits(job) && k.worth(job) {
-				job.Reason = ReasonIdle
-				return job
-			}
-		}
+// frees says why a table should go deeper whose deletes and shadowed versions are worth it.
+func (k *picker) frees(level int, t *manifest.TableMeta) string {
+	if k.garbage(level, t) == "" || t.SizeBytes > k.Policy.Multiplier*k.freedBytes(level, []*manifest.TableMeta{t}) {
+		return ""
 	}
-	return nil
+	return ReasonIdle
 }
 
 // worth reports whether the job frees enough for what it writes.
@@ -80,7 +64,7 @@ func (k *picker) freedBytes(level int, tables []*manifest.TableMeta) (sum int64)
 		}
 		sum += int64(t.Deletes)*below + int64(dropped)*averageBytes(tables[i:i+1])
 		if t.RangeDeletes > 0 {
-			sum += k.coveredBytes(k.Deletes.of(t), level)
+			sum += k.coveredBytes(k.Deletes.lists[t.Number], level)
 		}
 	}
 	return sum
@@ -88,11 +72,7 @@ func (k *picker) freedBytes(level int, tables []*manifest.TableMeta) (sum int64)
 
 // averageBytes is the size of an entry in some tables.
 func averageBytes(tables []*manifest.TableMeta) int64 {
-	var entries uint64
-	for _, t := range tables {
-		entries += t.Entries
-	}
-	return totalBytes(tables) / max(1, int64(entries))
+	return totalBytes(tables) / max(1, int64(totalEntries(tables)))
 }
 
 // flushedForBytes is the least that must be gained by flushing a memtable before it is
@@ -121,12 +101,10 @@ func Awaited(s Situation) (awaited base.Seq) {
 	}
 	alone := s
 	alone.Readers = s.Readers.Later()
-	for _, tables := range s.Version.Levels {
-		for _, t := range tables {
-			at := max(t.LargestSeq, s.Readers.Oldest()+1)
-			if (awaited == 0 || at < awaited) && alone.useless(t) && !s.useless(t) {
-				awaited = at
-			}
+	for _, t := range slices.Concat(s.Version.Levels[:]...) {
+		at := max(t.LargestSeq, s.Readers.Oldest()+1)
+		if (awaited == 0 || at < awaited) && alone.useless(t) && !s.useless(t) {
+			awaited = at
 		}
 	}
 	return awaited

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"lsmdb/internal/base"
 	"lsmdb/manifest"
@@ -61,15 +62,10 @@ type Job struct {
 }
 
 // InputBytes is the size of all tables that the job reads, or moves.
-func (j *Job) InputBytes() int64 { return totalBytes(j.Inputs) + totalBytes(j.Overlaps) }
+func (j *Job) InputBytes() int64 { return totalBytes(j.tables()) }
 
 // InputEntries is what the manifest says of their number of entries.
-func (j *Job) InputEntries() (sum uint64) {
-	for _, t := range j.tables() {
-		sum += t.Entries
-	}
-	return sum
-}
+func (j *Job) InputEntries() uint64 { return totalEntries(j.tables()) }
 
 // Unread reports whether the job is done without its tables being read: there is no Run.
 func (j *Job) Unread() bool { return j.Trivial || j.Drop }
@@ -103,8 +99,7 @@ func (j *Job) Damaged(err error) []uint64 {
 	if !errors.Is(err, base.ErrCorrupt) && !errors.Is(err, base.ErrIncompatible) {
 		return nil
 	}
-	var named *base.CorruptionError
-	isNamed := errors.As(err, &named)
+	named, isNamed := errors.AsType[*base.CorruptionError](err)
 	for _, t := range j.tables() {
 		if isNamed && filepath.Base(named.File) == base.TableName(t.Number) {
 			return []uint64{t.Number}
@@ -126,7 +121,7 @@ func (j *Job) String() string {
 
 // tables lists everything the job replaces.
 func (j *Job) tables() []*manifest.TableMeta {
-	return append(j.Inputs[:len(j.Inputs):len(j.Inputs)], j.Overlaps...)
+	return slices.Concat(j.Inputs, j.Overlaps)
 }
 
 // Reserve returns a job that does nothing, but collides with every job that has to do with

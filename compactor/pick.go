@@ -37,15 +37,7 @@ func Pick(s Situation) *Job {
 			k.reserved = k.targets.Base
 		}
 	}
-	if job := cmp.Or(k.tombstones(), k.garbage()); job != nil {
-		return job
-	}
-	for level := 1; level <= bottom; level++ {
-		if job := k.crumbs(level, s.Version.Levels[level], crumbsDue); job != nil {
-			return job
-		}
-	}
-	return nil
+	return cmp.Or(k.first(1, k.pushes), k.first(0, k.garbage), k.crumbsFrom(1, crumbsDue))
 }
 
 // picker is one decision in progress.
@@ -58,6 +50,7 @@ type picker struct {
 }
 
 func newPicker(s Situation) *picker {
+	s.Deletes = cmp.Or(s.Deletes, &Deletes{})
 	k := &picker{Situation: s, targets: s.Policy.Targets(s.Version), busy: make(map[uint64]bool)}
 	for _, job := range s.Running {
 		for _, t := range job.tables() {
@@ -71,76 +64,74 @@ func newPicker(s Situation) *picker {
 // limit is as urgent as one at the limit: a base level that is still more too large must
 // shrink first, or each of the many jobs out of level 0 rewrites all of it.
 func (k *picker) due() []int {
-	var scores [manifest.NumLevels]float64
-	scores[0] = float64(min(len(k.Version.Levels[0]), k.Policy.L0Limit)) / float64(k.Policy.L0Trigger)
-	if len(k.Version.Levels[0]) > 0 && k.Version.DetoursPay() {
-		scores[0] = max(scores[0], 1)
-	}
-	for level := 1; level < bottom; level++ {
-		scores[level] = k.Policy.score(k.targets, level, k.settledBytes(level))
-	}
 	var levels []int
-	for level, score := range scores {
-		if score >= 1 {
+	for level := range bottom {
+		if k.score(level) >= 1 {
 			levels = append(levels, level)
 		}
 	}
-	slices.SortStableFunc(levels, func(a, b int) int { return cmp.Compare(scores[b], scores[a]) })
+	slices.SortStableFunc(levels, func(a, b int) int { return cmp.Compare(k.score(b), k.score(a)) })
 	return levels
 }
 
-// settledBytes is the size of a level without what running jobs take out of it.
-func (k *picker) settledBytes(level int) int64 {
-	size := totalBytes(k.Version.Levels[level])
+// score says how urgent it is to take something out of a level: 1 and above is due. What
+// running jobs take out of it does not count. A level that should be empty is due, but not
+// urgent: only what would be its target if it were the base makes it so.
+func (k *picker) score(level int) float64 {
+	tables, target := k.Version.Levels[level], k.targets.Bytes[level]
+	sizeBytes := totalBytes(tables)
 	for _, job := range k.Running {
 		if job.Level == level && job.OutputLevel > level {
-			size -= totalBytes(job.Inputs)
+			sizeBytes -= totalBytes(job.Inputs)
 		}
 	}
-	return size
+	switch {
+	case level == 0 && len(tables) < k.Policy.L0Trigger && k.Version.DetoursPay():
+		return min(1, float64(len(tables)))
+	case level == 0:
+		return float64(min(len(tables), k.Policy.L0Limit)) / float64(k.Policy.L0Trigger)
+	case sizeBytes == 0:
+		return 0
+	case target > 0:
+		return float64(sizeBytes) / float64(target)
+	}
+	return max(1, float64(sizeBytes)/float64(k.Policy.BaseBytes))
 }
 
 // cheapest moves the table of a level that overlaps least below for its size.
 func (k *picker) cheapest(level int) *Job {
-	if level == k.reserved {
-		return nil
+	reason := ReasonSize
+	if k.targets.Bytes[level] == 0 {
+		reason = ReasonDrain
 	}
-	var best *manifest.TableMeta
+	var best *Job
 	var bestRatio float64
 	for _, t := range k.Version.Levels[level] {
-		overlaps := k.Version.Overlapping(level+1, t.Smallest.UserKey(), t.Largest.UserKey())
-		ratio := float64(totalBytes(overlaps)) / float64(t.SizeBytes)
-		if (best == nil || ratio < bestRatio) && k.admits(k.build(level, level+1, []*manifest.TableMeta{t})) {
-			best, bestRatio = t, ratio
+		job := k.start(level, level+1, reason, t)
+		if job == nil {
+			continue
+		}
+		if ratio := float64(totalBytes(job.Overlaps)) / float64(t.SizeBytes); best == nil || ratio < bestRatio {
+			best, bestRatio = job, ratio
 		}
 	}
 	if best == nil {
 		return nil
 	}
-	job := k.grow(k.build(level, level+1, []*manifest.TableMeta{best}))
-	job.Reason = ReasonSize
-	if k.targets.Bytes[level] == 0 {
-		job.Reason = ReasonDrain
-	}
-	return job
+	return k.grow(best)
 }
 
-// tombstones pushes down a table that is mostly deletes, or values that have ended, which
-// every snapshot agrees on: what they delete lies deeper and takes space until they arrive.
-// Few deletes are enough where readers keep passing them, or where they are of ranges that
-// hold much.
-func (k *picker) tombstones() *Job {
-	for level := bottom - 1; level >= 1; level-- {
-		if level == k.reserved {
-			continue
-		}
+// first returns the first job, from the deepest level up, that takes a table to the next
+// level (by 1) or, if nothing lies below it, rewrites it (by 0), for what why says; empty:
+// it stays.
+func (k *picker) first(by int, why func(level int, t *manifest.TableMeta) string) *Job {
+	for level := bottom; level >= 1; level-- {
 		for _, t := range k.Version.Levels[level] {
-			reason := k.pushes(level, t)
-			if reason == "" || !k.settled(t) || !k.free(t) || k.lowest(level, t) {
+			reason := why(level, t)
+			if reason == "" || !k.free(t) || k.lowest(level, t) != (by == 0) {
 				continue
 			}
-			if job := k.build(level, level+1, []*manifest.TableMeta{t}); k.admits(job) {
-				job.Reason = reason
+			if job := k.start(level, level+by, reason, t); job != nil {
 				return job
 			}
 		}
@@ -148,41 +139,35 @@ func (k *picker) tombstones() *Job {
 	return nil
 }
 
-// pushes says why a table should go deeper for the sake of its deletes, if it should.
+// pushes says why a table should go deeper that is mostly deletes, or values that have ended,
+// which every snapshot agrees on: what they delete lies deeper and takes space until they
+// arrive. Few deletes are enough where readers keep passing them, or where they are of
+// ranges that hold much.
 func (k *picker) pushes(level int, t *manifest.TableMeta) string {
 	deletes := t.Deletes + t.RangeDeletes
 	switch {
 	case k.halfEnded(t) && !k.waits(t):
 		return ReasonHalfEnded
-	case deletes == 0:
+	case deletes == 0 || !k.settled(t):
 		return ""
 	case 2*deletes >= t.Entries+t.RangeDeletes:
 		return ReasonTombstones
 	case t.DetoursPay():
 		return ReasonReads
-	case t.RangeDeletes > 0 && k.coveredBytes(k.Deletes.of(t), level) >= t.SizeBytes:
+	case t.RangeDeletes > 0 && k.coveredBytes(k.Deletes.lists[t.Number], level) >= t.SizeBytes:
 		return ReasonTombstones
 	}
 	return ""
 }
 
-// garbage rewrites a table that nothing lies below and that holds entries which no
-// snapshot needs. All its entries are in the oldest stripe, so a rewrite is sure to
-// drop some.
-func (k *picker) garbage() *Job {
-	for level := bottom; level >= 1; level-- {
-		if level == k.reserved {
-			continue
-		}
-		for _, t := range k.Version.Levels[level] {
-			if k.hasGarbage(t) && k.free(t) && k.lowest(level, t) && !k.waits(t) {
-				if job := k.rewrite(level, t); job != nil {
-					return job
-				}
-			}
-		}
+// garbage says why a table should be rewritten that nothing lies below and that holds
+// entries which no snapshot needs. All its entries are in the oldest stripe, so a rewrite is
+// sure to drop some.
+func (k *picker) garbage(_ int, t *manifest.TableMeta) string {
+	if k.hasGarbage(t) && !k.waits(t) {
+		return ReasonGarbage
 	}
-	return nil
+	return ""
 }
 
 // hasGarbage reports whether a table holds entries that no live snapshot needs: shadowed
@@ -193,13 +178,13 @@ func (s *Situation) hasGarbage(t *manifest.TableMeta) bool {
 	return s.settled(t) && (t.Deletes > 0 || t.RangeDeletes > 0 || t.Shadowed > t.Merges || s.halfEnded(t))
 }
 
-// rewrite builds the job that replaces a table in place.
-func (k *picker) rewrite(level int, t *manifest.TableMeta) *Job {
-	job := k.build(level, level, []*manifest.TableMeta{t})
-	if !k.admits(job) {
+// start builds a job, nil if it cannot start now or is not worth its price.
+func (k *picker) start(level, outputLevel int, reason string, inputs ...*manifest.TableMeta) *Job {
+	job := k.build(level, outputLevel, inputs)
+	if !k.admits(job) || k.thrifty && !k.worth(job) {
 		return nil
 	}
-	job.Reason = ReasonGarbage
+	job.Reason = reason
 	return job
 }
 
@@ -213,8 +198,13 @@ func (k *picker) free(t *manifest.TableMeta) bool {
 	return !k.busy[t.Number] && !k.SetAside[t.Number]
 }
 
+func (k *picker) aside(t *manifest.TableMeta) bool { return k.SetAside[t.Number] }
+
 // admits reports whether the job can start now.
 func (k *picker) admits(job *Job) bool {
+	if job.Level == 0 && k.runningL0() || job.Level > 0 && job.Level == k.reserved {
+		return false
+	}
 	taken := func(t *manifest.TableMeta) bool { return !k.free(t) }
 	return !slices.ContainsFunc(job.tables(), taken) && !slices.ContainsFunc(k.Running, job.Collides)
 }
@@ -252,12 +242,8 @@ func (k *picker) grow(job *Job) *Job {
 	if len(job.Overlaps) == 0 {
 		return job
 	}
-	inputs := k.Version.Overlapping(job.Level, job.Lower, job.Upper)
-	if len(inputs) == len(job.Inputs) {
-		return job
-	}
-	larger := k.build(job.Level, job.OutputLevel, inputs)
-	if len(larger.Overlaps) > len(job.Overlaps) || larger.InputBytes() > k.Policy.jobLimitBytes(job.TableBytes) || !k.admits(larger) {
+	larger := k.start(job.Level, job.OutputLevel, job.Reason, k.Version.Overlapping(job.Level, job.Lower, job.Upper)...)
+	if larger == nil || len(larger.Overlaps) > len(job.Overlaps) || larger.InputBytes() > k.Policy.jobLimitBytes(job.TableBytes) {
 		return job
 	}
 	return larger
@@ -265,16 +251,12 @@ func (k *picker) grow(job *Job) *Job {
 
 // bounds returns the smallest and the largest user key of some tables.
 func bounds(groups ...[]*manifest.TableMeta) (lower, upper []byte) {
-	for _, t := range slices.Concat(groups...) {
-		if lower == nil || bytes.Compare(t.Smallest.UserKey(), lower) < 0 {
-			lower = t.Smallest.UserKey()
-		}
-		if upper == nil || bytes.Compare(t.Largest.UserKey(), upper) > 0 {
-			upper = t.Largest.UserKey()
-		}
-	}
-	return lower, upper
+	all := slices.Concat(groups...)
+	last := slices.MaxFunc(all, func(a, b *manifest.TableMeta) int { return base.Compare(a.Largest, b.Largest) })
+	return slices.MinFunc(all, bySmallest).Smallest.UserKey(), last.Largest.UserKey()
 }
+
+func bySmallest(a, b *manifest.TableMeta) int { return base.Compare(a.Smallest, b.Smallest) }
 
 // fromL0 returns a job that takes the tables which r concerns, and older ones that they
 // overlap, out of level 0, or as many of them as one job can.
@@ -285,24 +267,18 @@ func bounds(groups ...[]*manifest.TableMeta) (lower, upper []byte) {
 // loads move their tables down unread, and hot spots do not drag the rest along.
 // Of a large cluster only the oldest tables go: all inputs are open at once.
 func (k *picker) fromL0(r Range) (job *Job, waits bool) {
-	inputs := closure(k.sinkable(), r)
-	if len(inputs) == 0 || k.runningL0() {
-		return nil, len(inputs) > 0
+	inputs, _ := divide(k.sinkable(), nil, r.concerns) // those that it concerns, and every older one that they overlap
+	reason := ReasonL0
+	if len(k.Version.Levels[0]) < k.Policy.L0Trigger {
+		reason = ReasonReads
 	}
 	for _, cluster := range k.clusters(inputs) {
-		candidate := k.build(0, k.targets.Base, cluster[max(0, len(cluster)-k.Policy.JobInputs):])
-		if k.admits(candidate) && (!k.thrifty || k.worth(candidate)) && (job == nil || len(candidate.Inputs) > len(job.Inputs)) {
+		candidate := k.start(0, k.targets.Base, reason, cluster[max(0, len(cluster)-k.Policy.JobInputs):]...)
+		if candidate != nil && (job == nil || len(candidate.Inputs) > len(job.Inputs)) {
 			job = candidate
 		}
 	}
-	if job == nil {
-		return nil, true
-	}
-	job.Reason = ReasonL0
-	if len(k.Version.Levels[0]) < k.Policy.L0Trigger {
-		job.Reason = ReasonReads
-	}
-	return job, false
+	return job, job == nil && len(inputs) > 0
 }
 
 // relieve returns a job that makes the tables of level 0 fewer: it takes them down or,
@@ -324,42 +300,31 @@ func (k *picker) relieve() (job *Job, waits bool) {
 // as tables set aside are concerned: those must stay, and nothing newer may sink
 // below them, or below what stays for their sake.
 func (k *picker) sinkable() []*manifest.TableMeta {
-	var stuck []*manifest.TableMeta
-	for _, t := range k.Version.Levels[k.targets.Base] {
-		if k.SetAside[t.Number] {
-			stuck = append(stuck, t)
-		}
-	}
-	var tables []*manifest.TableMeta
-	for _, t := range slices.Backward(k.Version.Levels[0]) {
-		if k.SetAside[t.Number] || overlapsAny(t, stuck) {
-			stuck = append(stuck, t)
-		} else {
-			tables = append(tables, t)
-		}
-	}
-	slices.Reverse(tables)
-	return tables
+	stuck, _ := divide(k.Version.Levels[k.targets.Base], nil, k.aside)
+	oldestFirst := slices.Clone(k.Version.Levels[0])
+	slices.Reverse(oldestFirst)
+	_, free := divide(oldestFirst, stuck, k.aside)
+	slices.Reverse(free)
+	return free
 }
 
-// closure returns those of tables, newest first, that r concerns, and every older one
-// that an already chosen one overlaps.
-func closure(tables []*manifest.TableMeta, r Range) []*manifest.TableMeta {
-	var chosen []*manifest.TableMeta
+// divide adds to some chosen tables those that are meant and, one after the other, those
+// that overlap a chosen one. It returns the others, too.
+func divide(tables, chosen []*manifest.TableMeta, meant func(*manifest.TableMeta) bool) (all, others []*manifest.TableMeta) {
 	for _, t := range tables {
-		if r.concerns(t) || overlapsAny(t, chosen) {
+		if meant(t) || overlapsAny(t, chosen) {
 			chosen = append(chosen, t)
+		} else {
+			others = append(others, t)
 		}
 	}
-	return chosen
+	return chosen, others
 }
 
 // clusters splits tables of level 0, newest first, into groups whose ranges,
 // overlapped tables of the base level included, share no key.
 func (k *picker) clusters(tables []*manifest.TableMeta) [][]*manifest.TableMeta {
-	ascending := slices.SortedStableFunc(slices.Values(tables), func(a, b *manifest.TableMeta) int {
-		return base.Compare(a.Smallest, b.Smallest)
-	})
+	ascending := slices.SortedStableFunc(slices.Values(tables), bySmallest)
 	var clusters [][]*manifest.TableMeta
 	var end []byte // of the last cluster
 	for i, t := range ascending {
@@ -372,12 +337,8 @@ func (k *picker) clusters(tables []*manifest.TableMeta) [][]*manifest.TableMeta 
 			clusters, end = append(clusters, []*manifest.TableMeta{t}), upper
 		}
 	}
-	age := make(map[uint64]int, len(tables))
-	for i, t := range tables {
-		age[t.Number] = i
-	}
 	for _, cluster := range clusters {
-		slices.SortFunc(cluster, func(a, b *manifest.TableMeta) int { return age[a.Number] - age[b.Number] })
+		slices.SortFunc(cluster, func(a, b *manifest.TableMeta) int { return slices.Index(tables, a) - slices.Index(tables, b) })
 	}
 	return clusters
 }

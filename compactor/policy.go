@@ -93,23 +93,16 @@ func (p Policy) jobLimitBytes(tableBytes int64) int64 { return 16 * tableBytes }
 // that is what compacting it once more will have to rewrite.
 func (p Policy) overlapLimitBytes(tableBytes int64) int64 { return p.Multiplier * tableBytes }
 
-// score says how urgent it is to take bytes out of a level below level 0: 1 and
-// above is due. A level that should be empty is due, but not urgent: only what
-// would be its target if it were the base makes it so.
-func (p Policy) score(t Targets, level int, bytes int64) float64 {
-	if bytes == 0 {
-		return 0
-	}
-	if t.Bytes[level] > 0 {
-		return float64(bytes) / float64(t.Bytes[level])
-	}
-	return max(1, float64(bytes)/float64(p.BaseBytes))
-}
-
-func totalBytes(tables []*manifest.TableMeta) int64 {
-	var sum int64
+func totalBytes(tables []*manifest.TableMeta) (sum int64) {
 	for _, t := range tables {
 		sum += t.SizeBytes
+	}
+	return sum
+}
+
+func totalEntries(tables []*manifest.TableMeta) (sum uint64) {
+	for _, t := range tables {
+		sum += t.Entries
 	}
 	return sum
 }

@@ -52,9 +52,11 @@ func (r Range) concerns(t *manifest.TableMeta) bool {
 	return t.SmallestSeq <= r.Through && t.Overlaps(r.Lower, r.Upper)
 }
 
-// fromRange looks at the levels below level 0, top first. It does not go on to the
-// next while running jobs hold one up: what they write there would have to be
-// pushed down all over again.
+// fromRange looks at the levels below level 0, top first. It takes a table, and perhaps its
+// neighbours, out of a level, or rewrites it in the last one. A table of the last level that
+// reaches out of the range, over deeper tables, cannot lose its deletes by a rewrite: it is
+// pushed down as well. It does not go on to the next level while only running jobs hold one
+// up: what they write there would have to be pushed down all over again.
 func (k *picker) fromRange(r Range) (job *Job, waits bool) {
 	last := k.lastLevel(r.Lower, r.Upper)
 	for level := 1; level <= last && !waits; level++ {
@@ -62,11 +64,16 @@ func (k *picker) fromRange(r Range) (job *Job, waits bool) {
 			if !r.concerns(t) || (level == last && !k.mayShrink(t, r)) {
 				continue
 			}
-			job, blocked := k.sink(level, last, t, r)
-			if job != nil {
-				return job, false
+			to, reason := level+1, ReasonManual
+			if level == last && k.lowest(level, t) {
+				to, reason = level, ReasonGarbage
 			}
-			waits = waits || blocked
+			job := k.build(level, to, []*manifest.TableMeta{t})
+			if k.admits(job) {
+				job.Reason = reason
+				return k.grow(k.extend(job, r)), false
+			}
+			waits = waits || !slices.ContainsFunc(job.tables(), k.aside)
 		}
 	}
 	return nil, waits
@@ -102,40 +109,19 @@ func (k *picker) lastLevel(lower, upper []byte) int {
 	return 0
 }
 
-// sink returns the job that takes the table, and perhaps its neighbours, out of a
-// level, or rewrites it in the last one. A table of the last level that reaches out
-// of the range, over deeper tables, cannot lose its deletes by a rewrite: it is
-// pushed down as well. blocked says that only running jobs prevent the job.
-func (k *picker) sink(level, last int, t *manifest.TableMeta, r Range) (job *Job, blocked bool) {
-	if level == last && k.lowest(level, t) {
-		job = k.rewrite(level, t)
-		return job, job == nil && !k.SetAside[t.Number]
-	}
-	job = k.build(level, level+1, []*manifest.TableMeta{t})
-	if !k.admits(job) {
-		return nil, !k.stuck(job)
-	}
-	return k.grow(k.extend(job, r)), false
-}
-
-// stuck reports whether a job would need a table that is set aside.
-func (k *picker) stuck(job *Job) bool {
-	return slices.ContainsFunc(job.tables(), func(t *manifest.TableMeta) bool { return k.SetAside[t.Number] })
-}
-
 // extend takes the tables that follow in the range along while the job stays within
 // its bound: one merge of neighbours rewrites the table below their border once.
 func (k *picker) extend(job *Job, r Range) *Job {
-	if job.Trivial {
+	if job.Trivial || job.Level == job.OutputLevel {
 		return job
 	}
 	following := k.Version.Overlapping(job.Level, job.Upper, r.Upper)
-	for _, t := range following {
+	for i, t := range following {
 		if slices.Contains(job.Inputs, t) {
 			continue
 		}
-		larger := k.build(job.Level, job.OutputLevel, append(slices.Clone(job.Inputs), t))
-		if !r.concerns(t) || larger.InputBytes() > k.Policy.jobLimitBytes(job.TableBytes) || !k.admits(larger) {
+		larger := k.start(job.Level, job.OutputLevel, job.Reason, slices.Concat(job.Inputs, following[i:i+1])...)
+		if larger == nil || !r.concerns(t) || larger.InputBytes() > k.Policy.jobLimitBytes(job.TableBytes) {
 			break
 		}
 		job = larger

@@ -42,7 +42,9 @@ func (j *Job) Run(ctx context.Context, dir *output.Directory, readers output.Rea
 	tables := output.NewTables(dir, j.OutputLevel, j.cutter())
 	scope := output.Scope{Readers: readers, Ranges: deletes}
 	if j.OutputLevel > 0 { // what stays in level 0 may lie over older tables there
-		scope.Elide, scope.ElideRange = j.elision(v), j.rangeElision(v)
+		holdsNo := j.elision(v)
+		scope.Elide = func(userKey []byte) bool { return holdsNo(userKey, userKey) }
+		scope.ElideRange = j.elision(v)
 	}
 	retention := dir.NewRetention(scope)
 	tables.Ranges(retention.Keep(), j.borders())
@@ -50,22 +52,14 @@ func (j *Job) Run(ctx context.Context, dir *output.Directory, readers output.Rea
 	if closeErr := entries.Close(); err == nil {
 		err = closeErr
 	}
-	if err == nil {
-		err = j.checkComplete(count)
+	// The inputs are thrown away for what was read.
+	if want := j.InputEntries(); err == nil && count != want {
+		err = base.Corruptf("inputs of the compaction", -1, "%d entries were read, the manifest counts %d", count, want)
 	}
 	if err != nil {
 		return nil, errors.Join(vfs.Shortage(err), tables.Abort())
 	}
 	return tables.Finish()
-}
-
-// checkComplete compares what was read with what the manifest says of the inputs,
-// before they are thrown away for it.
-func (j *Job) checkComplete(entries uint64) error {
-	if want := j.InputEntries(); entries != want {
-		return base.Corruptf("inputs of the compaction", -1, "%d entries were read, the manifest counts %d", entries, want)
-	}
-	return nil
 }
 
 // rangeDeletes returns those of all inputs.
@@ -99,9 +93,7 @@ func (j *Job) open() base.Iterator {
 	if j.Level == 0 {
 		sorted = slices.Collect(slices.Chunk(j.Inputs, 1))
 	}
-	if len(j.Overlaps) > 0 {
-		sorted = append(sorted, j.Overlaps)
-	}
+	sorted = append(sorted, j.Overlaps)
 	options := sstable.IteratorOptions{NoCacheFill: true, ReadAheadBytes: min(readAheadBytes, allReadAheadBytes/len(sorted))}
 	var runs []merge.Run
 	for _, tables := range sorted {
@@ -133,32 +125,21 @@ func (j *Job) cutter() func(sizeBytes int64, next []byte) bool {
 	}
 }
 
-// elision returns what tells whether a delete may go, because no table that lies deeper
-// than the job's output can hold the user key; it is asked with ascending ones.
-func (j *Job) elision(v *manifest.Version) func(userKey []byte) bool {
+// elision returns what tells whether deletes may go, because no table that lies deeper
+// than the job's output can hold a user key from lower to upper; it is asked with ascending
+// ones.
+func (j *Job) elision(v *manifest.Version) func(lower, upper []byte) bool {
 	var deeper [][]*manifest.TableMeta // of each level, what the keys have not yet passed
 	for level := j.OutputLevel + 1; level <= bottom; level++ {
 		deeper = append(deeper, v.Overlapping(level, j.Lower, j.Upper))
 	}
-	return func(userKey []byte) bool {
+	return func(lower, upper []byte) bool {
 		for i, tables := range deeper {
-			for len(tables) > 0 && tables[0].EndsBefore(userKey) {
+			for len(tables) > 0 && tables[0].EndsBefore(lower) {
 				tables = tables[1:]
 			}
 			deeper[i] = tables
-			if len(tables) > 0 && bytes.Compare(tables[0].Smallest.UserKey(), userKey) <= 0 {
-				return false
-			}
-		}
-		return true
-	}
-}
-
-// rangeElision is elision for range deletes.
-func (j *Job) rangeElision(v *manifest.Version) func(start, end []byte) bool {
-	return func(start, end []byte) bool {
-		for level := j.OutputLevel + 1; level <= bottom; level++ {
-			if len(v.Overlapping(level, start, end)) > 0 {
+			if len(tables) > 0 && bytes.Compare(tables[0].Smallest.UserKey(), upper) <= 0 {
 				return false
 			}
 		}

@@ -167,7 +167,8 @@ func (w *world) merge(job *Job) []*manifest.TableMeta {
 	}
 	slices.SortFunc(entries, base.Compare)
 	read := len(entries)
-	entries = w.keep(entries, job.elision(w.version))
+	holdsNo := job.elision(w.version)
+	entries = w.keep(entries, func(key []byte) bool { return holdsNo(key, key) })
 	cutter := job.cutter()
 	var outputs []*manifest.TableMeta
 	var current []base.InternalKey

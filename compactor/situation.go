@@ -1,6 +1,7 @@
 package compactor
 
 import (
+	"maps"
 	"slices"
 
 	"lsmdb/internal/base"
@@ -37,35 +38,19 @@ type Deletes struct {
 // gathered of a tree with the same ones serves again.
 func Gather(v *manifest.Version, load func(*manifest.TableMeta) *ranges.List, before *Deletes) *Deletes {
 	d := &Deletes{lists: make(map[uint64]*ranges.List)}
-	for _, tables := range v.Levels {
-		for _, t := range tables {
-			if t.RangeDeletes > 0 {
-				d.tables = append(d.tables, t)
-			}
+	for _, t := range slices.Concat(v.Levels[:]...) {
+		if t.RangeDeletes > 0 {
+			d.tables = append(d.tables, t)
 		}
 	}
 	if before != nil && slices.Equal(d.tables, before.tables) {
 		return before
 	}
-	var lists []*ranges.List
 	for _, t := range d.tables {
-		l := before.of(t)
-		if l.Empty() {
-			l = load(t)
-		}
-		d.lists[t.Number] = l
-		lists = append(lists, l)
+		d.lists[t.Number] = load(t)
 	}
-	d.all = ranges.Merge(lists...)
+	d.all = ranges.Merge(slices.Collect(maps.Values(d.lists))...)
 	return d
-}
-
-// of returns the range deletes of a table.
-func (d *Deletes) of(t *manifest.TableMeta) *ranges.List {
-	if d == nil {
-		return nil
-	}
-	return d.lists[t.Number]
 }
 
 // covers reports whether nobody can see anything of the table any more: everything in
@@ -107,12 +92,10 @@ func (s *Situation) waits(t *manifest.TableMeta) bool {
 		return false
 	}
 	var all, ended int64
-	for _, tables := range s.Version.Levels {
-		for _, other := range tables {
-			all += other.SizeBytes
-			if s.halfEnded(other) {
-				ended += other.SizeBytes
-			}
+	for _, other := range slices.Concat(s.Version.Levels[:]...) {
+		all += other.SizeBytes
+		if s.halfEnded(other) {
+			ended += other.SizeBytes
 		}
 	}
 	return 4*ended <= all
@@ -121,12 +104,10 @@ func (s *Situation) waits(t *manifest.TableMeta) bool {
 // NextExpiry returns when, for readers who come then, the next table may have to go, or to
 // be rid of what has ended; 0: never.
 func NextExpiry(v *manifest.Version, now int64) (next int64) {
-	for _, tables := range v.Levels {
-		for _, t := range tables {
-			for _, at := range [...]int64{t.HalfExpiry, t.LatestExpiry} {
-				if t.Expiring > 0 && at > now && (next == 0 || at < next) {
-					next = at
-				}
+	for _, t := range slices.Concat(v.Levels[:]...) {
+		for _, at := range [...]int64{t.HalfExpiry, t.LatestExpiry} {
+			if t.Expiring > 0 && at > now && (next == 0 || at < next) {
+				next = at
 			}
 		}
 	}
@@ -142,7 +123,7 @@ func (k *picker) drops() *Job {
 		for i, t := range k.Version.Levels[level] {
 			switch {
 			case k.busy[t.Number]:
-			case k.Deletes != nil && k.Deletes.covers(t, &k.Readers):
+			case k.Deletes.covers(t, &k.Readers):
 				covered = append(covered, t)
 			case k.ended(t) && k.hidesNothing(level, i):
 				ended = append(ended, t)

@@ -13,19 +13,32 @@ import (
 // impossible table, moves a table under another description, or breaks the order
 // of a level. Removals come before additions.
 func (v *Version) Apply(e *Edit) (*Version, error) {
-	next := &Version{Levels: v.Levels, ends: v.ends, deleting: v.deleting}
 	var changed [NumLevels]bool
-	removed, err := next.remove(e.Removed, &changed)
-	if err != nil {
-		return nil, err
+	removed := make(map[uint64]*TableMeta, len(e.Removed))
+	for _, r := range e.Removed {
+		if err := v.remove(r, removed); err != nil {
+			return nil, err
+		}
+		changed[r.Level] = true
 	}
-	if err := next.add(e.Added, removed, &changed); err != nil {
-		return nil, err
+	added := make(map[uint64]bool, len(e.Added))
+	for _, a := range e.Added {
+		if err := a.check(removed, added); err != nil {
+			return nil, err
+		}
+		changed[a.Level] = true
 	}
-	for level := range NumLevels {
-		if changed[level] || len(next.ends[level]) != len(next.Levels[level]) {
-			next.ends[level] = endPrefixes(next.Levels[level])
-			next.deleting[level] = deleting(next.Levels[level])
+	next := &Version{Levels: v.Levels, ends: v.ends, deleting: v.deleting}
+	for level, tables := range v.Levels {
+		for _, t := range tables {
+			if added[t.Number] && removed[t.Number] == nil {
+				return nil, fmt.Errorf("edit adds table %d, which level %d holds already", t.Number, level)
+			}
+		}
+		if changed[level] {
+			if err := next.change(level, e.Added, removed); err != nil {
+				return nil, err
+			}
 		}
 	}
 	next.sumMerge()
@@ -35,84 +48,52 @@ func (v *Version) Apply(e *Edit) (*Version, error) {
 	return next, nil
 }
 
-// remove takes tables out and returns them by number.
-func (v *Version) remove(tables []RemovedTable, changed *[NumLevels]bool) (map[uint64]*TableMeta, error) {
-	removed := make(map[uint64]*TableMeta, len(tables))
-	for _, r := range tables {
-		if r.Level < 0 || r.Level >= NumLevels {
-			return nil, fmt.Errorf("edit removes table %d from level %d, which is out of range", r.Number, r.Level)
-		}
-		if removed[r.Number] != nil {
-			return nil, fmt.Errorf("edit removes table %d twice", r.Number)
-		}
-		at := slices.IndexFunc(v.Levels[r.Level], func(t *TableMeta) bool { return t.Number == r.Number })
-		if at < 0 {
-			return nil, fmt.Errorf("edit removes table %d from level %d, where it is not", r.Number, r.Level)
-		}
-		removed[r.Number] = v.Levels[r.Level][at]
-		v.own(r.Level, changed)
-		v.Levels[r.Level] = slices.Delete(v.Levels[r.Level], at, at+1)
+// remove notes a table that an edit removes.
+func (v *Version) remove(r RemovedTable, removed map[uint64]*TableMeta) error {
+	if r.Level < 0 || r.Level >= NumLevels {
+		return fmt.Errorf("edit removes table %d from level %d, which is out of range", r.Number, r.Level)
 	}
-	return removed, nil
+	if removed[r.Number] != nil {
+		return fmt.Errorf("edit removes table %d twice", r.Number)
+	}
+	at := slices.IndexFunc(v.Levels[r.Level], func(t *TableMeta) bool { return t.Number == r.Number })
+	if at < 0 {
+		return fmt.Errorf("edit removes table %d from level %d, where it is not", r.Number, r.Level)
+	}
+	removed[r.Number] = v.Levels[r.Level][at]
+	return nil
 }
 
-// add puts tables in; those among removed move.
-func (v *Version) add(tables []AddedTable, removed map[uint64]*TableMeta, changed *[NumLevels]bool) error {
-	numbers := make(map[uint64]bool, len(tables))
-	for _, a := range tables {
-		if a.Level < 0 || a.Level >= NumLevels {
-			return fmt.Errorf("edit adds a table to level %d, which is out of range", a.Level)
-		}
-		if err := a.Meta.check(); err != nil {
-			return err
-		}
-		if numbers[a.Meta.Number] {
-			return fmt.Errorf("edit adds table %d twice", a.Meta.Number)
-		}
-		numbers[a.Meta.Number] = true
-		if before := removed[a.Meta.Number]; before != nil && before != a.Meta && !before.Equal(a.Meta) {
-			return fmt.Errorf("edit moves table %d and changes it: %s, before %s", a.Meta.Number, a.Meta, before)
-		}
+// check notes a table that an edit adds. If it is among the removed ones it moves.
+func (a AddedTable) check(removed map[uint64]*TableMeta, added map[uint64]bool) error {
+	if a.Level < 0 || a.Level >= NumLevels {
+		return fmt.Errorf("edit adds a table to level %d, which is out of range", a.Level)
 	}
-	if err := v.checkAbsent(numbers); err != nil {
+	if err := a.Meta.check(); err != nil {
 		return err
 	}
-	var grown [NumLevels]bool
-	for _, a := range tables {
-		v.own(a.Level, changed)
-		grown[a.Level] = true
-		at, _ := slices.BinarySearchFunc(v.Levels[a.Level], a.Meta, levelOrder(a.Level))
-		v.Levels[a.Level] = slices.Insert(v.Levels[a.Level], at, a.Meta)
+	if added[a.Meta.Number] {
+		return fmt.Errorf("edit adds table %d twice", a.Meta.Number)
 	}
-	for level, tables := range v.Levels {
-		if !grown[level] {
-			continue
-		}
-		if err := checkLevel(level, tables); err != nil {
-			return err
-		}
+	added[a.Meta.Number] = true
+	if before := removed[a.Meta.Number]; before != nil && before != a.Meta && !before.Equal(a.Meta) {
+		return fmt.Errorf("edit moves table %d and changes it: %s, before %s", a.Meta.Number, a.Meta, before)
 	}
 	return nil
 }
 
-// own makes a level's tables the Version's own, to be changed.
-func (v *Version) own(level int, changed *[NumLevels]bool) {
-	if !changed[level] {
-		v.Levels[level] = slices.Clone(v.Levels[level])
-		changed[level] = true
-	}
-}
-
-// checkAbsent refuses numbers that the Version already holds.
-func (v *Version) checkAbsent(numbers map[uint64]bool) error {
-	for level, tables := range v.Levels {
-		for _, t := range tables {
-			if numbers[t.Number] {
-				return fmt.Errorf("edit adds table %d, which level %d holds already", t.Number, level)
-			}
+// change gives a level new tables.
+func (v *Version) change(level int, added []AddedTable, removed map[uint64]*TableMeta) error {
+	gone := func(t *TableMeta) bool { return removed[t.Number] != nil }
+	tables := slices.DeleteFunc(slices.Clone(v.Levels[level]), gone)
+	for _, a := range added {
+		if a.Level == level {
+			tables = append(tables, a.Meta)
 		}
 	}
-	return nil
+	slices.SortFunc(tables, levelOrder(level))
+	v.Levels[level], v.ends[level], v.deleting[level] = tables, endPrefixes(tables), deleting(tables)
+	return checkLevel(level, tables)
 }
 
 // checkLevel checks the order between the sorted tables of a level.
@@ -211,9 +192,4 @@ func (s State) Snapshot() *Edit {
 	return e
 }
 
-func (s State) version() *Version {
-	if s.Version == nil {
-		return &Version{}
-	}
-	return s.Version
-}
+func (s State) version() *Version { return cmp.Or(s.Version, &Version{}) }

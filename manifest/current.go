@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 
 	"lsmdb/internal/base"
@@ -39,7 +40,7 @@ type CleanMark struct {
 
 const (
 	currentVersion    = 1
-	currentLimitBytes = 4096 // no version of CURRENT is longer
+	currentLimitBytes = 4096 // every version of CURRENT is shorter
 	currentTitle      = "lsmdb-current "
 	checksumTitle     = "checksum "
 	checksumLineBytes = len(checksumTitle) + 8 + 1
@@ -50,9 +51,14 @@ const (
 // base.ErrIncompatible.
 func ReadCurrent(fs vfs.Files, dir string) (Current, error) {
 	path := filepath.Join(dir, base.CurrentName)
-	text, err := readSmall(fs, path)
+	file, err := fs.Open(path)
 	if err != nil {
-		return Current{}, err
+		return Current{}, fmt.Errorf("open CURRENT: %w", err)
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.NewSectionReader(file, 0, currentLimitBytes)) // what is cut off does not verify
+	if err != nil {
+		return Current{}, fmt.Errorf("read %s: %w", path, err)
 	}
 	c, err := DecodeCurrent(text)
 	if err != nil {
@@ -132,42 +138,19 @@ func (c Current) check() error {
 	if err := checkFileNumber(c.Manifest); err != nil {
 		return fmt.Errorf("MANIFEST: %w", err)
 	}
-	m := c.Clean
-	if m == nil {
-		return nil
-	}
-	if m.ManifestEnd <= 0 || m.WALEnd < 0 || m.WAL >= MaxFileNumber || (m.WAL == 0) != (m.WALEnd == 0) {
+	if m := c.Clean; m != nil && (m.ManifestEnd <= 0 || m.WALEnd < 0 || m.WAL >= MaxFileNumber || (m.WAL == 0) != (m.WALEnd == 0)) {
 		return fmt.Errorf("clean mark with MANIFEST end %d, WAL %d and its end %d", m.ManifestEnd, m.WAL, m.WALEnd)
 	}
 	return nil
 }
 
-// readSmall reads a whole file of at most currentLimitBytes.
-func readSmall(fs vfs.Files, path string) ([]byte, error) {
-	file, err := fs.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("open CURRENT: %w", err)
-	}
-	defer file.Close()
-	text, err := io.ReadAll(io.NewSectionReader(file, 0, currentLimitBytes+1))
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
-	}
-	if len(text) > currentLimitBytes {
-		return nil, base.Corruptf(path, 0, "longer than the %d bytes that are possible", currentLimitBytes)
-	}
-	return text, nil
-}
-
 // writeWhole writes a new file, in place of what an interrupted attempt left, and
 // makes its contents durable.
-func writeWhole(fs vfs.Files, path string, contents []byte) error {
-	if _, err := fs.Stat(path); err == nil {
-		if err := fs.Remove(path); err != nil {
-			return err
-		}
+func writeWhole(files vfs.Files, path string, contents []byte) error {
+	if err := files.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	file, err := fs.Create(path)
+	file, err := files.Create(path)
 	if err != nil {
 		return err
 	}

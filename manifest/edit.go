@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
-	"strings"
 
 	"lsmdb/internal/base"
 )
@@ -88,8 +87,7 @@ func appendScalar(dst []byte, tag, value uint64) []byte {
 	if value == 0 {
 		return dst
 	}
-	var encoded [binary.MaxVarintLen64]byte
-	return appendField(dst, tag, binary.AppendUvarint(encoded[:0], value))
+	return appendField(dst, tag, binary.AppendUvarint(nil, value))
 }
 
 func appendField(dst []byte, tag uint64, field []byte) []byte {
@@ -206,21 +204,16 @@ func (r *fieldReader) uvarint(what string) uint64 {
 }
 
 // scalar reads a number from 1 to limit.
-func (r *fieldReader) scalar(what string, limit uint64) uint64 {
+func (r *fieldReader) scalar(what string, limit uint64) uint64 { return r.number(what, 1, limit) }
+
+func (r *fieldReader) level() int { return int(r.number("level", 0, NumLevels-1)) }
+
+func (r *fieldReader) number(what string, least, limit uint64) uint64 {
 	value := r.uvarint(what)
-	if r.err == nil && (value == 0 || value > limit) {
+	if r.err == nil && (value < least || value > limit) {
 		r.err = fmt.Errorf("%s %d is out of range", what, value)
 	}
 	return value
-}
-
-func (r *fieldReader) level() int {
-	level := r.uvarint("level")
-	if level >= NumLevels {
-		r.err = fmt.Errorf("level %d is out of range", level)
-		return 0
-	}
-	return int(level)
 }
 
 // take returns the next length bytes, shared with the source.
@@ -249,14 +242,9 @@ func (r *fieldReader) table(tag uint64) *TableMeta {
 	t.Entries = r.uvarint("number of entries")
 	t.Deletes = r.uvarint("number of deletes")
 	t.Shadowed = r.uvarint("number of shadowed entries")
-	if tag == tagExtended {
-		r.extension(t)
+	if tag != tagExtended {
+		return t
 	}
-	return t
-}
-
-// extension reads what a description of tag 7 has more.
-func (r *fieldReader) extension(t *TableMeta) {
 	t.RangeDeletes = r.uvarint("number of range deletes")
 	t.Merges = r.uvarint("number of merges")
 	t.Expiring = r.uvarint("number of expiring entries")
@@ -276,23 +264,5 @@ func (r *fieldReader) extension(t *TableMeta) {
 	if r.err == nil && !t.extended() {
 		r.err = fmt.Errorf("table %d is described as extended without need", t.Number)
 	}
-}
-
-// String describes the edit on one line for each table, the scalars first.
-func (e *Edit) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "database %016x, next file %d, last sequence %d, oldest WAL %d", e.DatabaseID, e.NextFile, e.LastSeq, e.OldestWAL)
-	if e.Now != 0 {
-		fmt.Fprintf(&b, ", now %d", e.Now)
-	}
-	if e.Merger != "" {
-		fmt.Fprintf(&b, ", merge operator %q", e.Merger)
-	}
-	for _, r := range e.Removed {
-		fmt.Fprintf(&b, "\nremove from level %d table %d", r.Level, r.Number)
-	}
-	for _, a := range e.Added {
-		fmt.Fprintf(&b, "\nadd to level %d %s", a.Level, a.Meta)
-	}
-	return b.String()
+	return t
 }

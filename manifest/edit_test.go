@@ -219,6 +219,25 @@ func TestMetaOf(t *testing.T) {
 	}
 }
 
+// String describes the edit on one line for each table, the scalars first.
+func (e *Edit) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "database %016x, next file %d, last sequence %d, oldest WAL %d", e.DatabaseID, e.NextFile, e.LastSeq, e.OldestWAL)
+	if e.Now != 0 {
+		fmt.Fprintf(&b, ", now %d", e.Now)
+	}
+	if e.Merger != "" {
+		fmt.Fprintf(&b, ", merge operator %q", e.Merger)
+	}
+	for _, r := range e.Removed {
+		fmt.Fprintf(&b, "\nremove from level %d table %d", r.Level, r.Number)
+	}
+	for _, a := range e.Added {
+		fmt.Fprintf(&b, "\nadd to level %d %s", a.Level, a.Meta)
+	}
+	return b.String()
+}
+
 func TestEditString(t *testing.T) {
 	e := &Edit{NextFile: 7, LastSeq: 8, OldestWAL: 9, DatabaseID: 10, Removed: []RemovedTable{{1, 2}}, Added: []AddedTable{{3, newMeta(4, "a", "b", 5, 6)}}}
 	const want = `database 000000000000000a, next file 7, last sequence 8, oldest WAL 9

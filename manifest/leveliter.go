@@ -40,7 +40,7 @@ func NewLevelIterator(tables []*TableMeta, o sstable.IteratorOptions) *LevelIter
 // They are to be used where they are: none may be copied.
 func (v *Version) AppendRuns(dst []LevelIterator, o sstable.IteratorOptions) []LevelIterator {
 	for level, tables := range v.Levels {
-		ends := v.endsOf(level)
+		ends := v.ends[level]
 		if level > 0 {
 			dst = v.appendRun(dst, level, tables, ends, o)
 			continue
@@ -79,7 +79,7 @@ func (it *LevelIterator) Pass(entries int64) bool {
 // Deleting returns tables that hold range deletes, nil if there are none, among them all
 // that do of those that the iterator walks. They share no keys.
 func (it *LevelIterator) Deleting() []*TableMeta {
-	if it.level == 0 || len(it.version.ends[it.level]) != len(it.version.Levels[it.level]) { // or a Version that Apply did not make
+	if it.level == 0 {
 		return deleting(it.tables)
 	}
 	return it.version.deleting[it.level]

@@ -20,8 +20,6 @@ import (
 // before it was.
 type Log struct {
 	writer *wal.Writer
-	number uint64
-	path   string
 	err    error // the first failure that was final
 }
 
@@ -35,7 +33,7 @@ func CreateLog(fs vfs.Files, dir string, number uint64, s State) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create %s: %w", path, err)
 	}
-	return &Log{writer: writer, number: number, path: path}, nil
+	return &Log{writer: writer}, nil
 }
 
 // Append makes e durable. A *base.ShortageError means that it could not be prepared:
@@ -46,25 +44,22 @@ func (l *Log) Append(e *Edit) error {
 	if l.err != nil {
 		return l.err
 	}
-	record := encode(e)
-	err := l.writer.Reserve(int64(len(record)))
+	err := l.writer.Append(encode(e))
 	if base.IsShortage(err) {
 		return err
 	}
 	if err == nil {
-		err = l.writer.Append(record)
-	}
-	if err == nil {
 		err = l.writer.Sync()
 	}
-	return l.final("append to", err)
+	l.err = err
+	return err
 }
 
 // SizeBytes returns the length of the log, without what is preallocated.
 func (l *Log) SizeBytes() int64 { return l.writer.Offset() }
 
 // Number returns the file number.
-func (l *Log) Number() uint64 { return l.number }
+func (l *Log) Number() uint64 { return l.writer.Segment() }
 
 // Finish ends the log with a clean-close mark, made durable, closes the file and
 // returns its size, which is what CURRENT's clean mark records. The file is closed
@@ -74,21 +69,12 @@ func (l *Log) Finish() (end int64, err error) {
 		_ = l.writer.Close() // the first error says more
 		return 0, l.err
 	}
-	end, err = l.writer.Finish()
-	return end, l.final("finish", err)
+	return l.writer.Finish()
 }
 
 // Close closes the file without a mark. It is idempotent, and does nothing after
 // Finish.
 func (l *Log) Close() error { return l.writer.Close() }
-
-// final makes err, if there is one, the answer of every further call.
-func (l *Log) final(operation string, err error) error {
-	if err != nil {
-		l.err = fmt.Errorf("%s %s: %w", operation, l.path, err)
-	}
-	return l.err
-}
 
 // encode returns the record of an edit. What could not be read back must not
 // reach the file, where it would make the database unreadable.
@@ -116,28 +102,36 @@ func Load(fsys vfs.Files, dir string, number uint64) (state State, facts Facts, 
 	if err := checkFileNumber(number); err != nil {
 		return state, facts, base.Corruptf(path, -1, "%v", err)
 	}
-	r, err := OpenReader(fsys, path, number)
+	file, err := fsys.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return state, facts, base.Corruptf(path, -1, "the file is missing")
 	}
 	if err != nil {
+		return state, facts, fmt.Errorf("open MANIFEST: %w", err)
+	}
+	defer file.Close()
+	log, err := wal.Open(file, path, number)
+	if err != nil {
 		return state, facts, err
 	}
-	defer r.Close()
 	for {
-		e, offset, err := r.Next()
+		record, offset, err := log.Next()
 		if err == io.EOF {
 			break
 		}
 		if err != nil {
 			return state, facts, err
 		}
+		e, err := DecodeEdit(record)
+		if err != nil {
+			return state, facts, base.DamageAt(path, offset, err)
+		}
 		if state, err = state.Apply(e); err != nil {
 			return state, facts, base.Corruptf(path, offset, "edit %d: %v", facts.Edits, err)
 		}
 		facts.Edits++
 	}
-	facts.End = r.End()
+	facts.End = log.End()
 	if facts.Edits == 0 {
 		// The snapshot is durable before CURRENT names the file.
 		return state, facts, base.Corruptf(path, 0, "no snapshot; %d bytes do not verify", facts.End.TornBytes)
@@ -145,46 +139,3 @@ func Load(fsys vfs.Files, dir string, number uint64) (state State, facts Facts, 
 	state.NextFile = max(state.NextFile, number+1)
 	return state, facts, nil
 }
-
-// Reader reads the edits of one MANIFEST file. It is used by one goroutine at a
-// time.
-type Reader struct {
-	file vfs.File
-	path string
-	log  *wal.Reader
-}
-
-// OpenReader opens the MANIFEST at path, which was written under the given file
-// number.
-func OpenReader(fsys vfs.Files, path string, number uint64) (*Reader, error) {
-	file, err := fsys.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("open MANIFEST: %w", err)
-	}
-	log, err := wal.Open(file, path, number)
-	if err != nil {
-		file.Close()
-		return nil, err
-	}
-	return &Reader{file: file, path: path, log: log}, nil
-}
-
-// Next returns the next edit and the offset of its record, io.EOF at the end of
-// the log. Errors are as for Load; after an edit that does not decode, Next may go
-// on with the one after it.
-func (r *Reader) Next() (e *Edit, offset int64, err error) {
-	record, offset, err := r.log.Next()
-	if err != nil {
-		return nil, offset, err
-	}
-	if e, err = DecodeEdit(record); err != nil {
-		return nil, offset, base.DamageAt(r.path, offset, err)
-	}
-	return e, offset, nil
-}
-
-// End tells how the log ended, once Next has returned io.EOF.
-func (r *Reader) End() wal.End { return r.log.End() }
-
-// Close closes the file.
-func (r *Reader) Close() error { return r.file.Close() }

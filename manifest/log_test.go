@@ -255,17 +255,25 @@ func TestReaderGoesOn(t *testing.T) {
 	if err := errors.Join(h.log.writer.Append(field(33, 1)), h.log.Append(h.next(1))); err != nil {
 		t.Fatal(err)
 	}
-	r, err := OpenReader(mem, filepath.Join(testDir, base.ManifestName(7)), 7)
+	path := filepath.Join(testDir, base.ManifestName(7))
+	file, err := mem.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := wal.Open(file, path, 7)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var trail []string
 	for {
-		e, _, err := r.Next()
+		record, _, err := r.Next()
 		if err == io.EOF {
 			break
 		}
-		if err == nil {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, err := DecodeEdit(record); err == nil {
 			trail = append(trail, fmt.Sprint(len(e.Added), " added"))
 		} else {
 			trail = append(trail, fmt.Sprint("incompatible ", errors.Is(err, base.ErrIncompatible)))
@@ -274,7 +282,7 @@ func TestReaderGoesOn(t *testing.T) {
 	if got, want := strings.Join(trail, ", "), "1 added, incompatible true, 1 added"; got != want || r.End().Offset != h.log.SizeBytes() {
 		t.Errorf("read %s, want %s; end %+v", got, want, r.End())
 	}
-	if err := r.Close(); err != nil {
+	if err := file.Close(); err != nil {
 		t.Error(err)
 	}
 }

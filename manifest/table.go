@@ -74,10 +74,8 @@ func (t *TableMeta) check() error {
 		return fmt.Errorf("table %d: %w", t.Number, err)
 	}
 	for _, key := range []base.InternalKey{t.Smallest, t.Largest} {
-		if t.LargestExcluded() && key.Seq() == base.MaxSeq {
-			continue
-		}
-		if key.Seq() < t.SmallestSeq || key.Seq() > t.LargestSeq {
+		end := t.LargestExcluded() && key.Seq() == base.MaxSeq
+		if !end && (key.Seq() < t.SmallestSeq || key.Seq() > t.LargestSeq) {
 			return fmt.Errorf("table %d: bound %s lies outside the sequence numbers from %d to %d", t.Number, key, t.SmallestSeq, t.LargestSeq)
 		}
 	}

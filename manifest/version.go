@@ -12,8 +12,7 @@
 // key.
 //
 // Versions, their tables and decoded edits are immutable once published and free
-// to share. A Log, a Reader and a LevelIterator are used by one goroutine at a
-// time.
+// to share. A Log and a LevelIterator are used by one goroutine at a time.
 package manifest
 
 import (
@@ -55,8 +54,13 @@ type Version struct {
 // A renter who buys when the rent has reached the price never pays more than twice
 // what foresight would. LevelDB counts seeks for the same reason.
 func (v *Version) Detour(bytes int64) bool {
-	sum := v.detours.Add(bytes)
-	return sum >= v.mergeBytes && sum-bytes < v.mergeBytes
+	return reaches(&v.detours, bytes, v.mergeBytes)
+}
+
+// reaches adds to a sum and reports whether that takes it to its limit.
+func reaches(sum *atomic.Int64, bytes, limit int64) bool {
+	after := sum.Add(bytes)
+	return after >= limit && after-bytes < limit
 }
 
 // DetoursPay reports whether Detour has reported true.
@@ -75,8 +79,7 @@ func (v *Version) Pass(level int, t *TableMeta, entries int64) bool {
 	if level == 0 {
 		return v.Detour(bytes)
 	}
-	sum := t.detours.Add(bytes)
-	return sum >= t.SizeBytes && sum-bytes < t.SizeBytes
+	return reaches(&t.detours, bytes, t.SizeBytes)
 }
 
 // sumMerge finds mergeBytes: level 0, and the level that it goes to.
@@ -95,7 +98,7 @@ func (v *Version) sumMerge() {
 // nil when there is none. It does not allocate.
 func (v *Version) Find(level int, userKey []byte) *TableMeta {
 	tables := v.Levels[level]
-	at := firstNotBefore(tables, v.endsOf(level), userKey)
+	at := firstNotBefore(tables, v.ends[level], userKey)
 	if at == len(tables) || bytes.Compare(tables[at].Smallest.UserKey(), userKey) > 0 {
 		return nil
 	}
@@ -111,21 +114,9 @@ func (v *Version) Overlapping(level int, lower, upper []byte) []*TableMeta {
 	if level == 0 {
 		return slices.DeleteFunc(slices.Clone(tables), func(t *TableMeta) bool { return !t.Overlaps(lower, upper) })
 	}
-	from := 0
-	if lower != nil {
-		from = firstNotBefore(tables, v.endsOf(level), lower)
-	}
-	tables = tables[from:]
+	tables = tables[firstNotBefore(tables, v.ends[level], lower):] // all, if it is nil
 	count := sort.Search(len(tables), func(i int) bool { return tables[i].startsAfter(upper) })
 	return tables[:count:count]
-}
-
-// endsOf returns the endPrefixes of a level.
-func (v *Version) endsOf(level int) []uint64 {
-	if len(v.ends[level]) != len(v.Levels[level]) { // a Version that Apply did not make
-		return endPrefixes(v.Levels[level])
-	}
-	return v.ends[level]
 }
 
 // firstNotBefore returns the index of the first of the tables of a level other than 0
@@ -167,22 +158,19 @@ func Window(tables []*TableMeta, key []byte, seq base.Seq) (w ranges.Window, err
 	if i > 0 {
 		w.From = tables[i-1].Largest.UserKey() // no range delete covers that
 	}
-	if i == len(tables) {
-		return w, nil
-	}
-	if t := tables[i]; bytes.Compare(t.Smallest.UserKey(), key) <= 0 {
-		table, err := t.Handle.Table()
+	if i < len(tables) && bytes.Compare(tables[i].Smallest.UserKey(), key) <= 0 {
+		table, err := tables[i].Handle.Table()
 		if err != nil {
 			return w, err
 		}
 		if w = table.Ranges().Window(key, seq); w.From == nil {
-			w.From = t.Smallest.UserKey()
+			w.From = tables[i].Smallest.UserKey()
 		}
-		if i++; w.Until != nil || i == len(tables) {
-			return w, nil
-		}
+		i++
 	}
-	w.Until = tables[i].Smallest.UserKey()
+	if w.Until == nil && i < len(tables) {
+		w.Until = tables[i].Smallest.UserKey()
+	}
 	return w, nil
 }
 
@@ -209,14 +197,12 @@ func endPrefixes(tables []*TableMeta) []uint64 {
 // levelOrder returns the order of tables in a level: newest first in level 0, by
 // key elsewhere.
 func levelOrder(level int) func(a, b *TableMeta) int {
-	if level == 0 {
-		return newestFirst
+	if level > 0 {
+		return func(a, b *TableMeta) int { return base.Compare(a.Smallest, b.Smallest) }
 	}
-	return func(a, b *TableMeta) int { return base.Compare(a.Smallest, b.Smallest) }
-}
-
-func newestFirst(a, b *TableMeta) int {
-	return cmp.Or(cmp.Compare(b.LargestSeq, a.LargestSeq), cmp.Compare(b.SmallestSeq, a.SmallestSeq), cmp.Compare(b.Number, a.Number))
+	return func(a, b *TableMeta) int {
+		return cmp.Or(cmp.Compare(b.LargestSeq, a.LargestSeq), cmp.Compare(b.SmallestSeq, a.SmallestSeq), cmp.Compare(b.Number, a.Number))
+	}
 }
 
 // Lists reports whether the Version holds the very table that t describes.

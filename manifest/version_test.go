@@ -179,11 +179,9 @@ func TestApplyAgainstModel(t *testing.T) {
 	}
 }
 
-// compareVersion checks the content and the order of each level, and the searches,
-// also on a Version that has no prefix arrays.
+// compareVersion checks the content and the order of each level, and the searches.
 func compareVersion(t *testing.T, rng *rand.Rand, v *Version, m model) {
 	t.Helper()
-	plain := &Version{Levels: v.Levels}
 	for level, tables := range v.Levels {
 		if got, want := numbersOf(tables), m.overlapping(level, nil, nil); !slices.Equal(got, want) {
 			t.Fatalf("level %d holds %v, want %v", level, got, want)
@@ -203,13 +201,11 @@ func compareVersion(t *testing.T, rng *rand.Rand, v *Version, m model) {
 				lower, upper = upper, lower
 			}
 			want := m.overlapping(level, lower, upper)
-			for _, v := range []*Version{v, plain} {
-				if got := numbersOf(v.Overlapping(level, lower, upper)); !slices.Equal(got, want) {
-					t.Fatalf("level %d from %q to %q: %v, want %v", level, lower, upper, got, want)
-				}
+			if got := numbersOf(v.Overlapping(level, lower, upper)); !slices.Equal(got, want) {
+				t.Fatalf("level %d from %q to %q: %v, want %v", level, lower, upper, got, want)
 			}
 		}
-		compareFind(t, rng, []*Version{v, plain}, m, level)
+		compareFind(t, rng, v, m, level)
 	}
 	for _, p := range m {
 		if other := MetaOf(p.meta.Number, sstable.Properties{Summary: p.meta.Summary}); !v.Lists(p.meta) || v.Lists(other) {
@@ -218,7 +214,7 @@ func compareVersion(t *testing.T, rng *rand.Rand, v *Version, m model) {
 	}
 }
 
-func compareFind(t *testing.T, rng *rand.Rand, versions []*Version, m model, level int) {
+func compareFind(t *testing.T, rng *rand.Rand, v *Version, m model, level int) {
 	t.Helper()
 	if level == 0 {
 		return
@@ -226,14 +222,12 @@ func compareFind(t *testing.T, rng *rand.Rand, versions []*Version, m model, lev
 	for range 8 {
 		key := []byte(modelKey(rng.IntN(60)))
 		want := m.overlapping(level, key, key)
-		for _, v := range versions {
-			found := v.Find(level, key)
-			if found == nil && len(want) == 0 {
-				continue
-			}
-			if found == nil || len(want) != 1 || found.Number != want[0] {
-				t.Fatalf("find %q in level %d: %v, want %v", key, level, found, want)
-			}
+		found := v.Find(level, key)
+		if found == nil && len(want) == 0 {
+			continue
+		}
+		if found == nil || len(want) != 1 || found.Number != want[0] {
+			t.Fatalf("find %q in level %d: %v, want %v", key, level, found, want)
 		}
 	}
 }

@@ -27,30 +27,6 @@ func (r *Readers) stripe(seq base.Seq) int {
 	return i
 }
 
-// start returns the largest number before a stripe.
-func (r *Readers) start(stripe int) base.Seq {
-	if stripe == 0 {
-		return 0
-	}
-	return r.Snapshots[stripe-1]
-}
-
-// end returns the last number of a stripe.
-func (r *Readers) end(stripe int) base.Seq {
-	if stripe == len(r.Snapshots) {
-		return base.MaxSeq
-	}
-	return r.Snapshots[stripe]
-}
-
-// now returns what the clocks of all who see a stripe have reached.
-func (r *Readers) now(stripe int) int64 {
-	if len(r.Nows) == 0 {
-		return math.MinInt64
-	}
-	return r.Nows[stripe]
-}
-
 // Merge returns those of some range deletes that readers can tell apart: of each span the
 // newest of each stripe.
 func (r *Readers) Merge(lists ...*ranges.List) *ranges.List {
@@ -70,14 +46,24 @@ func (r *Readers) newest(s ranges.Span) (kept []base.Seq) {
 
 // Oldest returns the oldest snapshot's number, base.MaxSeq if there is none: all readers
 // see the same of what is no newer.
-func (r *Readers) Oldest() base.Seq { return r.end(0) }
+func (r *Readers) Oldest() base.Seq { return r.End(0) }
 
 // End returns the last number of the stripe that a number lies in.
-func (r *Readers) End(seq base.Seq) base.Seq { return r.end(r.stripe(seq)) }
+func (r *Readers) End(seq base.Seq) base.Seq {
+	if stripe := r.stripe(seq); stripe < len(r.Snapshots) {
+		return r.Snapshots[stripe]
+	}
+	return base.MaxSeq
+}
 
 // Now returns what the clocks of all have reached who see what has the number, or see
 // something newer.
-func (r *Readers) Now(seq base.Seq) int64 { return r.now(r.stripe(seq)) }
+func (r *Readers) Now(seq base.Seq) int64 {
+	if len(r.Nows) == 0 {
+		return math.MinInt64
+	}
+	return r.Nows[r.stripe(seq)]
+}
 
 // Later returns those who come later alone.
 func (r *Readers) Later() Readers { return Readers{Nows: r.Nows[max(0, len(r.Nows)-1):]} }

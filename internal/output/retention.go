@@ -43,9 +43,8 @@ type Scope struct {
 type Retention struct {
 	Scope
 
-	started  bool
 	user     []byte    // user key of the last entry
-	stripe   int       // stripe of the last entry
+	stripe   int       // stripe of the last entry; -1: there was none
 	decided  bool      // whatever is older in the stripe is of no interest
 	covered  base.Seq  // newest range delete of the stripe that covers the key; 0: none
 	operands []operand // that wait for what they lie on, newest first
@@ -68,10 +67,7 @@ type Write func(key base.InternalKey, value []byte) error
 // NewRetention keeps what readers need.
 func NewRetention(s Scope) *Retention {
 	s.Readers.check()
-	if s.Ranges.Empty() {
-		s.Ranges = nil
-	}
-	return &Retention{Scope: s, hold: heldBytes}
+	return &Retention{Scope: s, stripe: -1, hold: heldBytes}
 }
 
 // Take is fed every entry, in internal order, and writes what must be kept of it and of
@@ -79,42 +75,34 @@ func NewRetention(s Scope) *Retention {
 func (r *Retention) Take(key base.InternalKey, value []byte, write Write) error {
 	user, trailer := key.UserKey(), key.Trailer()
 	stripe := r.Readers.stripe(trailer.Seq())
-	same := r.started && bytes.Equal(user, r.user)
+	same := bytes.Equal(user, r.user)
 	if !same || stripe != r.stripe {
-		if len(r.operands) > 0 {
-			if err := r.leave(write); err != nil {
-				return err
-			}
+		if err := r.End(write); err != nil {
+			return err
 		}
 		if !same {
-			r.user, r.started = append(r.user[:0], user...), true
+			r.user = append(r.user[:0], user...)
 		}
-		r.stripe, r.decided, r.covered = stripe, false, 0
-		if r.Ranges != nil {
-			r.covered = r.coveredWithin(stripe)
-		}
+		r.stripe, r.covered = stripe, r.coveredBy(trailer.Seq(), stripe)
 	} else if r.decided {
 		return nil
 	}
 	kind := trailer.Kind()
+	r.decided = kind != base.KindMerge || trailer.Seq() < r.covered
 	switch {
 	case trailer.Seq() < r.covered:
-		r.decided = true
 		_, err := r.settle(nil, true, write)
 		return err
-	case kind == base.KindMerge:
+	case kind == base.KindMerge && r.Merger != nil:
 		return r.take(operand{trailer.Seq(), value}, write)
-	case kind == base.KindSetExpiring:
-		if base.Until(value) > r.Readers.now(stripe) {
-			r.decided = true
-			if _, err := r.settle(nil, false, write); err != nil {
-				return err
-			}
-			return write(key, value)
+	case kind == base.KindSetExpiring && base.Until(value) > r.Readers.Now(trailer.Seq()):
+		if _, err := r.settle(nil, false, write); err != nil {
+			return err
 		}
+		return write(key, value)
+	case kind == base.KindSetExpiring:
 		kind = base.KindDelete
 	}
-	r.decided = true
 	if len(r.operands) > 0 {
 		var older []byte
 		if kind == base.KindSet {
@@ -125,7 +113,7 @@ func (r *Retention) Take(key base.InternalKey, value []byte, write Write) error 
 		}
 	}
 	switch {
-	case kind == base.KindDelete && r.elides(stripe, user):
+	case kind == base.KindDelete && r.elides():
 		return nil
 	case kind != trailer.Kind():
 		return r.writeOne(operand{seq: trailer.Seq()}, kind, write)
@@ -133,36 +121,33 @@ func (r *Retention) Take(key base.InternalKey, value []byte, write Write) error 
 	return write(key, value)
 }
 
-// End writes what is left when all entries were taken.
-func (r *Retention) End(write Write) error { return r.leave(write) }
-
-// coveredWithin returns the newest range delete of a stripe that covers the key, 0 if there
-// is none.
-func (r *Retention) coveredWithin(stripe int) base.Seq {
-	if t := r.Ranges.Newest(r.user, r.Readers.end(stripe)); t > r.Readers.start(stripe) {
-		return t
+// coveredBy returns the newest range delete that covers the key, of a stripe, in which seq
+// lies; 0 if there is none.
+func (r *Retention) coveredBy(seq base.Seq, stripe int) base.Seq {
+	if r.Ranges.Empty() {
+		return 0
+	}
+	if newest := r.Ranges.Newest(r.user, r.Readers.End(seq)); r.Readers.stripe(newest) == stripe {
+		return newest
 	}
 	return 0
 }
 
-// leave ends a stripe of a key: nothing more of it is there to lie below its operands.
-func (r *Retention) leave(write Write) error {
+// End writes what is left when all entries of a stripe of a key were taken, or all there
+// are: nothing more is there to lie below its operands.
+func (r *Retention) End(write Write) error {
 	if len(r.operands) == 0 {
 		return nil
 	}
-	_, err := r.settle(nil, r.covered > 0 || r.elides(r.stripe, r.user), write)
+	_, err := r.settle(nil, r.covered > 0 || r.elides(), write)
 	return err
 }
 
-func (r *Retention) elides(stripe int, user []byte) bool {
-	return stripe == 0 && r.Elide != nil && r.Elide(user)
-}
+// elides reports whether nothing older can lie below the last entry.
+func (r *Retention) elides() bool { return r.stripe == 0 && r.Elide != nil && r.Elide(r.user) }
 
 // take has an operand wait for what it lies on.
 func (r *Retention) take(o operand, write Write) error {
-	if r.Merger == nil {
-		return r.writeOne(o, base.KindMerge, write)
-	}
 	if len(r.operands) == 0 {
 		r.held, r.hold = r.held[:0], heldBytes
 	}
@@ -204,7 +189,7 @@ func (r *Retention) settle(older []byte, known bool, write Write) (folded bool, 
 
 // fail writes the operands that wait as they are.
 func (r *Retention) fail(cause error, write Write) error {
-	r.Failed(fmt.Errorf("merging the operands of key %q: %w", r.user, cause))
+	r.Failed(cause)
 	for _, o := range r.operands {
 		if err := r.writeOne(o, base.KindMerge, write); err != nil {
 			return err
@@ -239,14 +224,10 @@ func (r *Retention) fold(newestFirst []operand) ([]byte, error) {
 func (r *Retention) merge(older, newer []byte) (value []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("panic in merge operator %s: %v", r.Merger.Name, p)
+			err = fmt.Errorf("merging the operands of key %q: panic in merge operator %s: %v", r.user, r.Merger.Name, p)
 		}
 	}()
-	value, err = r.Merger.Merge(nil, r.user, older, newer)
-	if err == nil && len(value) > base.MaxValueBytes {
-		err = base.ErrValueTooLarge
-	}
-	return value, err
+	return new(base.Fold).Onto(r.Merger, r.user, older, [][]byte{newer})
 }
 
 func (r *Retention) writeOne(o operand, kind base.Kind, write Write) error {

@@ -230,7 +230,7 @@ func checkRetention(t *testing.T, seed uint64, h, deeper versions, s Scope) {
 	again := kept.retain(t, s)
 	for i, at := range append(slices.Clone(s.Readers.Snapshots), base.MaxSeq) {
 		for _, later := range []int64{0, 1, 10, 100} {
-			now := s.Readers.now(i) + later
+			now := s.Readers.Now(at) + later
 			if len(s.Readers.Nows) == 0 {
 				now = 10 * later
 			}
@@ -256,11 +256,11 @@ func checkLean(t *testing.T, seed uint64, kept versions, s Scope) {
 		elidable := stripe == 0 && s.Elide != nil && s.ElideRange([]byte(user), append(bytes.Clone(user), 0))
 		wrong := ""
 		switch {
-		case kept.deletes.Newest(user, s.Readers.end(stripe)) > v.key.Seq():
+		case kept.deletes.Newest(user, s.Readers.End(v.key.Seq())) > v.key.Seq():
 			wrong = "covered"
 		case elidable && kind == base.KindDelete:
 			wrong = "a delete at the bottom"
-		case kind == base.KindSetExpiring && base.Until([]byte(v.value)) <= s.Readers.now(stripe):
+		case kind == base.KindSetExpiring && base.Until([]byte(v.value)) <= s.Readers.Now(v.key.Seq()):
 			wrong = "ended"
 		case elidable && kind == base.KindMerge && s.Merger != nil && (i+1 == len(kept.entries) || !bytes.Equal(kept.entries[i+1].key.UserKey(), user)):
 			wrong = "an operand at the bottom"

@@ -174,12 +174,9 @@ func (d *world) flush(level int) {
 		tables = append(tables, v.Levels[0]...)
 	}
 	v.Levels[level] = tables
-	if d.rng.IntN(2) == 0 { // as Apply makes it, or without what that prepares
-		next, err := (&manifest.Version{}).Apply(&manifest.Edit{Added: added(v)})
-		must(d.t, err)
-		v = next
-	}
-	d.w.Advance(v, m)
+	next, err := (&manifest.Version{}).Apply(&manifest.Edit{Added: added(v)})
+	must(d.t, err)
+	d.w.Advance(next, m)
 }
 
 func openEnd(l *ranges.List) (start, end []byte) {

@@ -64,16 +64,20 @@ func tableAsBefore(t *testing.T, path string) {
 
 func manifestAsBefore(t *testing.T, path string, number uint64) (edits int) {
 	t.Helper()
-	r, err := manifest.OpenReader(vfs.OS, path, number)
+	file, err := vfs.OS.Open(path)
 	fixture.Must(t, err)
-	defer r.Close()
+	defer file.Close()
+	r, err := wal.Open(file, path, number)
+	fixture.Must(t, err)
 	mem := vfs.NewMem()
 	var log *manifest.Log
 	for ; ; edits++ {
-		e, _, err := r.Next()
+		record, _, err := r.Next()
 		if err == io.EOF {
 			break
 		}
+		fixture.Must(t, err)
+		e, err := manifest.DecodeEdit(record)
 		fixture.Must(t, err)
 		if log == nil {
 			state, err := manifest.State{}.Apply(e)

@@ -10,7 +10,7 @@ var plantedVocabulary = []noticed{
 	{plantedBug{"a range delete written beyond its table (cockroach 31752)", []edit{
 		{"internal/output/tables.go", "within, t.ranges = within.Clip(nil, next), within.Clip(next, nil)", "t.ranges = within.Clip(next, nil)"}}}, "./internal/tests/model", "TestModel"},
 	{plantedBug{"a range delete that hits older snapshots (cockroach 48320)", []edit{
-		{"internal/output/retention.go", "r.Ranges.Newest(r.user, r.Readers.end(stripe))", "r.Ranges.Newest(r.user, base.MaxSeq)"}}}, "./internal/tests/model", "TestModel"},
+		{"internal/output/retention.go", "r.Ranges.Newest(r.user, r.Readers.End(seq)); r.Readers.stripe(newest) == stripe {", "r.Ranges.Newest(r.user, base.MaxSeq); newest > 0 {"}}}, "./internal/tests/model", "TestModel"},
 	{plantedBug{"a range delete that an iterator sees before its time", []edit{
 		{"internal/view/covers.go", "c.narrow(l.Window(key, s.seq), s.run)", "c.narrow(l.Window(key, base.MaxSeq), s.run)"}}}, "./internal/tests/model", "TestModel"},
 	{plantedBug{"a batch that ignores its own range deletes (rocksdb 6.8)", []edit{
@@ -24,7 +24,7 @@ var plantedVocabulary = []noticed{
 	{plantedBug{"operands folded across a snapshot (slatedb 1054)", []edit{
 		{"internal/output/retention.go", "	if !same || stripe != r.stripe {\n", "	if !same {\n"}}}, "./internal/tests/model", "TestModel"},
 	{plantedBug{"an operand folded onto a value that ends", []edit{
-		{"internal/output/retention.go", "			if _, err := r.settle(nil, false, write); err != nil {\n				return err\n			}\n			return write(key, value)\n",
+		{"internal/output/retention.go", "		if _, err := r.settle(nil, false, write); err != nil {\n			return err\n		}\n		return write(key, value)\n",
 			"			if folded, err := r.settle(append([]byte{}, value[base.ExpiryBytes:]...), true, write); folded || err != nil {\n				return err\n			}\n			return write(key, value)\n"}}}, "./internal/tests/model", "TestModel"},
 	{plantedBug{"an end of a value that deletes operands (slatedb 1060)", []edit{
 		{"internal/output/retention.go", "		kind = base.KindDelete\n", "		kind, r.operands = base.KindDelete, nil\n"}}}, "./internal/tests/model", "TestModel"},
@@ -39,7 +39,7 @@ var plantedVocabulary = []noticed{
 	{plantedBug{"a time that a close forgets", []edit{
 		{"stages/keeper.go", "	if now := k.now(); now != 0 {\n", "	if now := k.now(); false {\n"}}}, "./internal/tests/model", "TestClockRunsBack"},
 	{plantedBug{"a value dropped that has not ended for a snapshot", []edit{
-		{"internal/output/readers.go", "	return r.Nows[stripe]\n", "	return r.Nows[len(r.Nows)-1]\n"}}}, "./internal/tests/model", "TestModel"},
+		{"internal/output/readers.go", "	return r.Nows[r.stripe(seq)]\n", "	return r.Nows[len(r.Nows)-1]\n"}}}, "./internal/tests/model", "TestModel"},
 	{plantedBug{"a checkpoint that forgets the time", []edit{
 		{"db/checkpoint.go", "Now: d.published.NotBefore(0), Merger", "Now: 0, Merger"}}}, "./internal/tests/model", "TestClockRunsBack"},
 	{plantedBug{"a checkpoint that forgets the operator", []edit{
