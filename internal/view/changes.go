@@ -122,7 +122,7 @@ func (l *look) span(s span) error {
 // walk looks for it in one sorted run, no further than to what is known already.
 func (l *look) walk(s span, entries base.Iterator, deletes ...*ranges.List) error {
 	for _, list := range deletes {
-		for _, d := range list.Overlapping(s.from, s.upper()) {
+		for _, d := range list.Overlapping(s.from, s.to) {
 			first := d.Start
 			if bytes.Compare(first, s.from) < 0 {
 				first = s.from
@@ -152,7 +152,7 @@ func (l *look) walk(s span, entries base.Iterator, deletes ...*ranges.List) erro
 func (l *look) tables(s span) iter.Seq[*manifest.TableMeta] {
 	return func(yield func(*manifest.TableMeta) bool) {
 		for _, level := range l.levels {
-			for _, t := range l.Version.Overlapping(level, s.from, s.upper()) {
+			for _, t := range l.Version.Overlapping(level, s.from, s.to) {
 				if l.newer(t) && !yield(t) {
 					return
 				}

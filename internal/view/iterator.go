@@ -450,8 +450,11 @@ func (it *Iterator) note(lower, upper []byte, endless bool, live []byte) {
 	if passed >= worthPaying {
 		it.pay(int64(passed))
 	}
-	walked := &gap{lower: bytes.Clone(lower), upper: bytes.Clone(upper), endless: endless, keys: passed}
-	it.published.note(walked, live, &it.at)
+	walked := span{bytes.Clone(lower), append([]byte{}, upper...)}
+	if endless {
+		walked.to = nil
+	}
+	it.published.note(gap{span: walked, keys: passed}, live, &it.at)
 }
 
 // pay counts what was passed as a detour of where it lies.
