@@ -57,17 +57,22 @@ type look struct {
 	found     *base.ConflictError
 }
 
-// meet notes a change, unless one of a smaller key is known, or a newer one.
+// meet notes a change of a key.
 func (l *look) meet(key []byte, seq base.Seq) {
-	if seq <= l.after {
-		return
+	if seq > l.after {
+		l.found = first(l.found, key, seq)
 	}
-	if l.found != nil {
-		if c := bytes.Compare(l.found.Key, key); c < 0 || c == 0 && l.found.Seq >= uint64(seq) {
-			return
+}
+
+// first returns the conflict that is known already, nil if none is, or another one if that
+// is of a smaller key, or of the same and newer.
+func first(known *base.ConflictError, key []byte, seq base.Seq) *base.ConflictError {
+	if known != nil {
+		if c := bytes.Compare(known.Key, key); c < 0 || c == 0 && known.Seq >= uint64(seq) {
+			return known
 		}
 	}
-	l.found = &base.ConflictError{Key: bytes.Clone(key), Seq: uint64(seq)}
+	return &base.ConflictError{Key: bytes.Clone(key), Seq: uint64(seq)}
 }
 
 // key looks for a change of one key. Its newest version tells, and range deletes that come

@@ -2,6 +2,7 @@ package view
 
 import (
 	"math/rand/v2"
+	"slices"
 	"sync"
 
 	"lsmdb/internal/base"
@@ -13,7 +14,7 @@ import (
 // Get looks for what key has at an instant. The value is valid until Leave.
 func (r Reading) Get(at At, key []byte) (value []byte, found bool, err error) {
 	hash := base.Hash(key)
-	if r.own == nil && !r.Active.HasRanges() { // nearly always: then the first version that is met decides
+	if r.own == &nothingOwn && !r.Active.HasRanges() { // nearly always: then the first version that is met decides
 		if value, t, ok := r.Active.Get(key, hash, at.Seq); ok && t.Kind() <= base.KindDelete {
 			return value, t.Kind() == base.KindSet, nil
 		}
@@ -85,20 +86,9 @@ func (r *Reading) find(l *lookup) {
 // inMemtables searches the memtables. It reports whether what is older does not matter, as
 // the other searches do.
 func (r *Reading) inMemtables(l *lookup) (done bool) {
-	for _, m := range r.ownTables() {
-		if r.inMemtable(l, m, l.at.Own) {
-			return true
-		}
-	}
-	if r.inMemtable(l, r.Active, l.at.Seq) {
-		return true
-	}
-	for _, m := range r.Sealed {
-		if r.inMemtable(l, m, l.at.Seq) {
-			return true
-		}
-	}
-	return false
+	own := func(m *memtable.Memtable) bool { return r.inMemtable(l, m, l.at.Own) }
+	shared := func(m *memtable.Memtable) bool { return r.inMemtable(l, m, l.at.Seq) }
+	return slices.ContainsFunc(*r.own, own) || shared(r.Active) || slices.ContainsFunc(r.Sealed, shared)
 }
 
 // inMemtable looks at the versions of a memtable that are visible at seq. It reports
@@ -211,14 +201,14 @@ const (
 // payGet counts what a get spends on level 0.
 func (p *Published) payGet(v *manifest.Version) {
 	if n := len(v.Levels[0]); n > 0 && rand.Uint32()%detourSample == 0 {
-		p.detour(v, detourSample*getDetourBytes*int64(n))
+		p.detour(v.Detour(detourSample * getDetourBytes * int64(n)))
 	}
 }
 
-// detour tells what reads have spent on level 0: see manifest.Version.Detour. When it
-// is time to do something about it, somebody hears of it.
-func (p *Published) detour(v *manifest.Version, bytes int64) {
-	if v.Detour(bytes) && p.Detoured != nil {
+// detour tells somebody when it is time to do something about what reads have spent on
+// detours: see manifest.Version.Detour.
+func (p *Published) detour(due bool) {
+	if due && p.Detoured != nil {
 		p.Detoured()
 	}
 }

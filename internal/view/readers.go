@@ -41,7 +41,7 @@ type Reading struct {
 	*State
 	published *Published
 	stripe    uint32
-	own       *[]*memtable.Memtable // see Over; nil: none
+	own       *[]*memtable.Memtable // see Over
 }
 
 // Enter returns the current state, to look into it. It costs two atomic additions,
@@ -49,7 +49,7 @@ type Reading struct {
 func (p *Published) Enter() Reading {
 	stripe := p.readers.phase.Load() + base.Stripe()
 	p.readers.inside[stripe].count.Add(1)
-	return Reading{p.state.Load(), p, stripe, nil}
+	return Reading{p.state.Load(), p, stripe, &nothingOwn}
 }
 
 // Leave ends what Enter began.
@@ -101,19 +101,13 @@ func (p *Published) reap() {
 	} else {
 		r.awaited.Store(0)
 	}
-	for m := range p.flushed {
-		if p.inPast(m) {
-			continue
-		}
-		delete(p.flushed, m)
-		if !m.Shown() {
+	p.flushed = slices.DeleteFunc(p.flushed, func(m *memtable.Memtable) bool {
+		needed := slices.ContainsFunc(p.past, func(s *State) bool { return s.Active == m || slices.Contains(s.Sealed, m) })
+		if !needed && !m.Shown() {
 			p.spare = append(p.spare[max(0, len(p.spare)-maxSpare+1):], weak.Make(m))
 		}
-	}
-}
-
-func (p *Published) inPast(m *memtable.Memtable) bool {
-	return slices.ContainsFunc(p.past, func(s *State) bool { return s.Active == m || slices.Contains(s.Sealed, m) })
+		return !needed
+	})
 }
 
 // Unneeded returns those of some tables, which left the tree, that no reader can come
@@ -193,7 +187,7 @@ func (p *Published) Pinned() Pinned {
 		pinned.Pins++
 		pinned.TableBytes += p.onlyIn(s.Version, counted)
 	}
-	for m := range p.flushed {
+	for _, m := range p.flushed {
 		pinned.MemtableBytes += m.CapacityBytes()
 	}
 	return pinned

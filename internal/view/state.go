@@ -69,7 +69,7 @@ type Published struct {
 	changing sync.Mutex
 	past     []*State                          // replaced, and perhaps still looked at; oldest first
 	spare    []weak.Pointer[memtable.Memtable] // flushed, in no state any more: their arenas can be used again
-	flushed  map[*memtable.Memtable]struct{}   // not in the current state any more, but in a past one
+	flushed  []*memtable.Memtable              // not in the current state any more, but in a past one
 }
 
 // Publish starts with a state in which everything up to visible can be read.
@@ -119,7 +119,7 @@ func (p *Published) Rotate(active *memtable.Memtable) {
 	s := p.state.Load()
 	sealed := s.Sealed
 	if !s.Active.Empty() {
-		sealed = append([]*memtable.Memtable{s.Active}, s.Sealed...)
+		sealed = s.Memtables()
 	}
 	p.replace(active, sealed, s.Version)
 }
@@ -130,12 +130,12 @@ func (p *Published) Advance(v *manifest.Version, flushed ...*memtable.Memtable) 
 	p.changing.Lock()
 	defer p.changing.Unlock()
 	s := p.state.Load()
-	sealed := slices.DeleteFunc(slices.Clone(s.Sealed), func(m *memtable.Memtable) bool { return slices.Contains(flushed, m) })
-	for _, m := range flushed {
-		if p.flushed == nil {
-			p.flushed = make(map[*memtable.Memtable]struct{})
+	sealed := slices.DeleteFunc(slices.Clone(s.Sealed), func(m *memtable.Memtable) bool {
+		drop := slices.Contains(flushed, m)
+		if drop {
+			p.flushed = append(p.flushed, m)
 		}
-		p.flushed[m] = struct{}{}
-	}
+		return drop
+	})
 	p.replace(s.Active, sealed, v)
 }

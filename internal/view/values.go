@@ -88,8 +88,8 @@ func (it *Iterator) keep(t base.Trailer) bool {
 // keepValue makes value that of the version that entries stand on, and will leave.
 func (it *Iterator) keepValue() {
 	if it.value = it.standing(); it.noFill {
-		it.own().kept = append(it.own().kept[:0], it.value...)
-		it.value = it.made.kept
+		it.kept = append(it.kept[:0], it.value...)
+		it.value = it.kept
 	}
 }
 
@@ -112,20 +112,6 @@ func (it *Iterator) newest(user []byte) (found bool) {
 	return it.err == nil && entries.Err() == nil && (it.seekLT(it.key) || entries.Err() == nil) && found
 }
 
-// made is memory for values that an Iterator makes itself.
-type made struct {
-	kept   []byte // what value was copied to
-	folded base.Fold
-}
-
-// own returns what holds values that are made.
-func (it *Iterator) own() *made {
-	if it.made == nil {
-		it.made = new(made)
-	}
-	return it.made
-}
-
 // fold shows the key that entries stand on the newest version of, an operand. It merges it,
 // and those that follow, onto what is older. Entries stand behind all versions then.
 func (it *Iterator) fold() bool {
@@ -135,7 +121,7 @@ func (it *Iterator) fold() bool {
 	it.position, it.value, it.until = behind, nil, 0
 	if in.entries.Err() == nil && it.err == nil {
 		if !it.keysOnly || it.published.Merger == nil {
-			it.value, it.err = it.own().folded.Onto(it.published.Merger, it.key, older, in.operands)
+			it.value, it.err = in.folded.Onto(it.published.Merger, it.key, older, in.operands)
 		}
 	}
 	clear(in.operands)
