@@ -127,15 +127,8 @@ func (l *look) span(s span) error {
 // walk looks for it in one sorted run, no further than to what is known already.
 func (l *look) walk(s span, entries base.Iterator, deletes ...*ranges.List) error {
 	for _, list := range deletes {
-		for _, d := range list.Overlapping(s.from, s.to) {
-			first := d.Start
-			if bytes.Compare(first, s.from) < 0 {
-				first = s.from
-			}
-			if d.Seqs[0] > l.after && s.holds(first) {
-				l.meet(first, d.Seqs[0])
-				break
-			}
+		for d := range list.Clip(s.from, s.to).All() {
+			l.meet(d.Start, d.Seqs[0])
 		}
 	}
 	l.search = base.AppendSearchKey(l.search[:0], s.from, base.MaxSeq)

@@ -95,8 +95,8 @@ func TestClockIsAskedInNeedOnly(t *testing.T) {
 	} {
 		var p Published
 		p.Publish(state, 1)
-		if want := len(state.Sealed) > 0 || state.Version.Levels[3][0].Expiring > 0; p.MayExpire() != want {
-			t.Errorf("MayExpire is %v for %+v", !want, state)
+		if want := len(state.Sealed) > 0 || state.Version.Levels[3][0].Expiring > 0; p.expiring.Load() != want {
+			t.Errorf("expiring is %v for %+v", !want, state)
 		}
 	}
 }

@@ -177,7 +177,7 @@ func (p *Published) Pinned() Pinned {
 	defer p.changing.Unlock()
 	p.reap()
 	pinned := Pinned{Iterators: p.state.Load().held.Load()}
-	counted := make(map[*manifest.TableMeta]struct{})
+	current, only := p.state.Load().Version, make(map[*manifest.TableMeta]struct{})
 	for _, s := range p.past {
 		if s.Active != nil {
 			pinned.States++
@@ -185,25 +185,15 @@ func (p *Published) Pinned() Pinned {
 			continue
 		}
 		pinned.Pins++
-		pinned.TableBytes += p.onlyIn(s.Version, counted)
+		for _, t := range slices.Concat(s.Version.Levels[:]...) {
+			if _, again := only[t]; !again && !current.Lists(t) {
+				only[t] = struct{}{}
+				pinned.TableBytes += t.SizeBytes
+			}
+		}
 	}
 	for _, m := range p.flushed {
 		pinned.MemtableBytes += m.CapacityBytes()
 	}
 	return pinned
-}
-
-// onlyIn returns the bytes of those tables of a version that are not in the current one,
-// and notes what it has counted.
-func (p *Published) onlyIn(v *manifest.Version, counted map[*manifest.TableMeta]struct{}) (bytes int64) {
-	current := p.state.Load().Version
-	for _, tables := range v.Levels {
-		for _, t := range tables {
-			if _, again := counted[t]; !again && !current.Lists(t) {
-				counted[t] = struct{}{}
-				bytes += t.SizeBytes
-			}
-		}
-	}
-	return bytes
 }

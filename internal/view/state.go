@@ -49,7 +49,7 @@ type Published struct {
 	gaps    gaps
 	readers readers
 
-	expiring atomic.Bool  // a value may end: see MayExpire
+	expiring atomic.Bool  // a value may end, of those that are visible at a number that was read before
 	seen     atomic.Int64 // the latest time that Now has returned
 
 	announced atomic.Uint64 // newest write of which gaps may have heard: see Announce
@@ -74,14 +74,9 @@ type Published struct {
 
 // Publish starts with a state in which everything up to visible can be read.
 func (p *Published) Publish(s *State, visible base.Seq) {
-	for _, m := range s.Memtables() {
-		p.expiring.CompareAndSwap(false, m.Expiring())
-	}
-	for _, tables := range s.Version.Levels {
-		for _, t := range tables {
-			p.expiring.CompareAndSwap(false, t.Expiring > 0)
-		}
-	}
+	ends := func(t *manifest.TableMeta) bool { return t.Expiring > 0 }
+	p.expiring.Store(slices.ContainsFunc(s.Memtables(), (*memtable.Memtable).Expiring) ||
+		slices.ContainsFunc(slices.Concat(s.Version.Levels[:]...), ends))
 	p.state.Store(s)
 	p.visible.Store(uint64(visible))
 	p.announced.Store(uint64(visible))

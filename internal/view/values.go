@@ -13,8 +13,7 @@ func (it *Iterator) Value() []byte {
 	}
 	value := it.inside.entries.Value()
 	if value == nil {
-		value = it.standing()
-		if it.err != nil {
+		if value = it.standing(); it.err != nil {
 			it.stop(failed)
 		}
 	}
@@ -103,10 +102,11 @@ func (it *Iterator) newest(user []byte) (found bool) {
 		stands = it.seekGE(it.key, it.at.Seq)
 	}
 	if stands && bytes.Equal(entries.Key().UserKey(), it.key) && !it.gone(it.key, entries.Key().Trailer()) {
-		if found = true; entries.Key().Kind() != base.KindMerge {
-			it.keepValue()
-		} else {
+		if entries.Key().Kind() == base.KindMerge {
 			found = it.fold()
+		} else {
+			found = true
+			it.keepValue()
 		}
 	}
 	return it.err == nil && entries.Err() == nil && (it.seekLT(it.key) || entries.Err() == nil) && found
@@ -119,16 +119,11 @@ func (it *Iterator) fold() bool {
 	it.key = append(it.key[:0], in.entries.Key().UserKey()...)
 	older := it.collect()
 	it.position, it.value, it.until = behind, nil, 0
-	if in.entries.Err() == nil && it.err == nil {
-		if !it.keysOnly || it.published.Merger == nil {
-			it.value, it.err = in.folded.Onto(it.published.Merger, it.key, older, in.operands)
-		}
+	if in.entries.Err() == nil && it.err == nil && (!it.keysOnly || it.published.Merger == nil) {
+		it.value, it.err = in.folded.Onto(it.published.Merger, it.key, older, in.operands)
 	}
 	clear(in.operands)
-	if in.entries.Err() != nil || it.err != nil {
-		return it.stop(atEnd)
-	}
-	return true
+	return in.entries.Err() == nil && it.err == nil || it.stop(atEnd)
 }
 
 // collect gathers the operands that entries stand on, newest first, and returns what they
