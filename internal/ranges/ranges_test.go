@@ -99,7 +99,9 @@ func TestListsAgreeWithTheModel(t *testing.T) {
 		merged := Merge(singles...)
 		check(t, m, []*List{merged}, 0, 255)
 		lower, upper := byte(rng.IntN(letters)), byte(1+rng.IntN(letters))
-		check(t, m, []*List{merged.Clip([]byte{lower}, []byte{upper})}, lower, upper)
+		clipped := merged.Clip([]byte{lower}, []byte{upper})
+		check(t, m, []*List{clipped}, lower, upper)
+		checkOrder(t, clipped)
 		checkOrder(t, merged)
 		checkOverlapping(t, m, merged, rng)
 		if closed := merged.Clip(nil, []byte{0xff}); !closed.Empty() {

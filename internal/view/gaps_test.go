@@ -315,6 +315,9 @@ func TestPartsOfGapsKnowTheTime(t *testing.T) {
 	var p Published
 	p.gaps.list.Store(&[]gap{{span: span{[]byte("a"), []byte("z")}, proven: 7, now: 9}})
 	p.Fill([]byte("m"), []byte("n"))
+	if part := (*p.gaps.list.Load())[0]; string(part.from) != "a" || string(part.to) != "m" {
+		t.Fatalf("from %q to %q is left of the gap", part.from, part.to)
+	}
 	p.clear([]byte("m"), []byte("q"), 3, worthNoting)
 	list := *p.gaps.list.Load()
 	if len(list) != 1 || string(list[0].from) != "a" || string(list[0].to) != "q" {
