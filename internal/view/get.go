@@ -13,13 +13,20 @@ import (
 
 // Get looks for what key has at an instant. The value is valid until Leave.
 func (r Reading) Get(at At, key []byte) (value []byte, found bool, err error) {
-	hash := base.Hash(key)
+	hash, absent := base.Hash(key), false
 	if r.own == &nothingOwn && !r.Active.HasRanges() { // nearly always: then the first version that is met decides
-		if value, t, ok := r.Active.Get(key, hash, at.Seq); ok && t.Kind() <= base.KindDelete {
+		value, t, ok := r.Active.Get(key, hash, at.Seq)
+		if ok && t.Kind() <= base.KindDelete {
 			return value, t.Kind() == base.KindSet, nil
 		}
+		absent = !ok && len(r.Sealed) == 0
 	}
-	l := lookup{at: at, key: key, hash: hash}
+	return r.get(at, key, hash, absent)
+}
+
+// get is Get where that is not plain. The memtables are known to hold nothing of an absent key.
+func (r Reading) get(at At, key []byte, hash uint64, absent bool) (value []byte, found bool, err error) {
+	l := lookup{at: at, key: key, hash: hash, absent: absent}
 	r.find(&l)
 	return l.value, l.found, l.err
 }
@@ -48,6 +55,7 @@ type lookup struct {
 	key    []byte
 	hash   uint64
 	wanted wanted
+	absent bool // from all memtables
 
 	cover    base.Seq // newest range delete met that covers key
 	operands [][]byte // newest first
@@ -68,7 +76,7 @@ const (
 
 // find searches all runs, and merges.
 func (r *Reading) find(l *lookup) {
-	if !r.inMemtables(l) && len(l.key) <= base.MaxKeyBytes { // otherwise no buffer of that size is kept for it
+	if (l.absent || !r.inMemtables(l)) && len(l.key) <= base.MaxKeyBytes { // otherwise no buffer of that size is kept for it
 		r.inTables(l)
 	}
 	switch {
