@@ -192,7 +192,7 @@ func (tx *Tx) NewIterator(options *IterOptions) (*Iterator, error) {
 	if it.part == nil {
 		it.part = new(part)
 	}
-	it.part.tx, it.part.reads = o, o.reads.NewWalk(&it.walk)
+	it.part.tx, it.part.reads = o, o.reads.NewWalk()
 	o.walked++
 	return it, err
 }

@@ -109,9 +109,9 @@ func (w *Writer) endLoad(ctx context.Context, l *load) error {
 	}
 	w.next++
 	w.published.Announce(l.number)
-	w.published.FillRange(l.lower, l.upper)
+	w.published.Fill(l.lower, l.upper)
 	w.published.Show(l.number)
-	w.published.FillRange(l.lower, l.upper)
+	w.published.Fill(l.lower, l.upper)
 	return nil
 }
 

@@ -430,7 +430,7 @@ func (w *Writer) show(commits ...*Commit) {
 // fill tells readers that an operation may bring a value where they found none.
 func (w *Writer) fill(op base.Op) {
 	if !op.Kind.Removes() {
-		w.published.Fill(op.Key)
+		w.published.Fill(op.Key, op.Key)
 	}
 }
 

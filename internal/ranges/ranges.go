@@ -41,7 +41,10 @@ func (s *Span) newest(seq base.Seq) base.Seq {
 func (s *Span) endsBy(key []byte) bool { return s.End != nil && bytes.Compare(s.End, key) <= 0 }
 
 // List is a set of range deletes. The nil List is empty.
-type List struct{ spans []Span }
+type List struct {
+	spans []Span
+	adds  int // how many additions to a Set it stands for
+}
 
 // Of returns the list of one range delete, which is empty where end is not behind start.
 // A nil end is open. It keeps start and end.
@@ -49,25 +52,21 @@ func Of(start, end []byte, seq base.Seq) *List {
 	if end != nil && bytes.Compare(start, end) >= 0 {
 		return nil
 	}
-	return &List{[]Span{{start, end, []base.Seq{seq}}}}
+	return &List{spans: []Span{{start, end, []base.Seq{seq}}}}
+}
+
+func (l *List) all() []Span {
+	if l == nil {
+		return nil
+	}
+	return l.spans
 }
 
 // Empty reports whether the list holds no range delete.
-func (l *List) Empty() bool { return l == nil || len(l.spans) == 0 }
+func (l *List) Empty() bool { return len(l.all()) == 0 }
 
 // All walks the spans in ascending order. They are not to be changed.
-func (l *List) All() iter.Seq[Span] {
-	return func(yield func(Span) bool) {
-		if l == nil {
-			return
-		}
-		for _, s := range l.spans {
-			if !yield(s) {
-				return
-			}
-		}
-	}
-}
+func (l *List) All() iter.Seq[Span] { return slices.Values(l.all()) }
 
 // Count returns the number of spans, each counted for every range delete that covers it.
 func (l *List) Count() (count uint64) {
@@ -90,22 +89,21 @@ func (l *List) Seqs() (smallest, largest base.Seq) {
 	return smallest, largest
 }
 
-// find returns the index of the first span that does not end before key.
-func (l *List) find(key []byte) int {
-	if l == nil {
-		return 0
-	}
-	return sort.Search(len(l.spans), func(i int) bool { return !l.spans[i].endsBy(key) })
+// find returns the index of the first span that does not end before key, and reports
+// whether that one holds it.
+func (l *List) find(key []byte) (i int, holds bool) {
+	spans := l.all()
+	i = sort.Search(len(spans), func(i int) bool { return !spans[i].endsBy(key) })
+	return i, i < len(spans) && bytes.Compare(spans[i].Start, key) <= 0
 }
 
 // Newest returns the number of the newest range delete that covers key and is not newer
 // than seq, 0 if there is none.
 func (l *List) Newest(key []byte, seq base.Seq) base.Seq {
-	i := l.find(key)
-	if l.Empty() || i == len(l.spans) || bytes.Compare(key, l.spans[i].Start) < 0 {
-		return 0
+	if i, holds := l.find(key); holds {
+		return l.spans[i].newest(seq)
 	}
-	return l.spans[i].newest(seq)
+	return 0
 }
 
 // Window says what covers the keys of [From, Until): nil bounds are open.
@@ -116,81 +114,64 @@ type Window struct {
 
 // Window returns a window that holds key, as large as it can be told.
 func (l *List) Window(key []byte, seq base.Seq) (w Window) {
-	if l.Empty() {
-		return w
-	}
-	i := l.find(key)
-	if i < len(l.spans) && bytes.Compare(l.spans[i].Start, key) <= 0 {
+	i, holds := l.find(key)
+	if holds {
 		s := &l.spans[i]
 		return Window{s.Start, s.End, s.newest(seq)}
 	}
 	if i > 0 {
 		w.From = l.spans[i-1].End
 	}
-	if i < len(l.spans) {
+	if i < len(l.all()) {
 		w.Until = l.spans[i].Start
 	}
 	return w
 }
 
-// Covers reports whether every key from lower to upper, both included, is covered by a
-// range delete with a number from oldest to newest.
-func (l *List) Covers(lower, upper []byte, oldest, newest base.Seq) bool {
-	for i := l.find(lower); l != nil && i < len(l.spans); i++ {
-		s := &l.spans[i]
-		if bytes.Compare(s.Start, lower) > 0 || s.newest(newest) < oldest {
-			return false
-		}
-		if !s.endsBy(upper) {
-			return true
-		}
-		lower = s.End
-	}
-	return false
-}
-
 // Overlapping returns the spans that hold a key from lower to upper, both included. A nil
 // bound is open.
 func (l *List) Overlapping(lower, upper []byte) []Span {
-	if l.Empty() {
-		return nil
-	}
-	rest := l.spans[l.find(lower):]
+	i, _ := l.find(lower)
+	rest := l.all()[i:]
 	n := sort.Search(len(rest), func(i int) bool { return upper != nil && bytes.Compare(rest[i].Start, upper) > 0 })
 	return rest[:n]
 }
 
 // Clip returns the parts of the list within [lower, upper). A nil bound is open.
 func (l *List) Clip(lower, upper []byte) *List {
-	if l.Empty() {
-		return nil
-	}
-	var b builder
-	for _, s := range l.spans[l.find(lower):] {
-		if upper != nil && bytes.Compare(s.Start, upper) >= 0 {
-			break
-		}
+	clipped := &List{}
+	for _, s := range l.Overlapping(lower, upper) {
 		if bytes.Compare(s.Start, lower) < 0 {
 			s.Start = lower
 		}
-		if upper != nil && !s.endsBy(upper) {
-			s.End = upper
+		if s.End = nearer(s.End, upper); !s.endsBy(s.Start) {
+			clipped.add(s)
 		}
-		b.add(s)
 	}
-	return b.list()
+	return clipped
+}
+
+// nearer returns that of two ends which lies before the other one.
+func nearer(a, b []byte) []byte {
+	if a == nil || b != nil && bytes.Compare(b, a) < 0 {
+		return b
+	}
+	return a
 }
 
 // Reduce returns the list in which each span has the numbers that keep returns of it, in
-// the same order; those without any are dropped.
+// the same order; those without any are dropped. A nil keep keeps all.
 func (l *List) Reduce(keep func(Span) []base.Seq) *List {
-	var b builder
+	if keep == nil {
+		return l
+	}
+	reduced := &List{}
 	for s := range l.All() {
 		if s.Seqs = keep(s); len(s.Seqs) > 0 {
-			b.add(s)
+			reduced.add(s)
 		}
 	}
-	return b.list()
+	return reduced
 }
 
 // Merge returns a list of all range deletes of some lists.
@@ -199,57 +180,37 @@ func Merge(lists ...*List) *List { return MergeReduced(nil, lists...) }
 // MergeReduced is Merge followed by Reduce with keep, for which it does not matter what is
 // reduced before. It does so on the way, so that nothing long comes up that is not kept.
 func MergeReduced(keep func(Span) []base.Seq, lists ...*List) *List {
-	lists = slices.DeleteFunc(slices.Clone(lists), (*List).Empty)
-	reduce := func(i int) {
-		if keep != nil {
-			lists[i] = lists[i].Reduce(keep)
-		}
-	}
-	for i := range lists {
-		reduce(i)
-	}
-	for len(lists) > 1 {
-		half := len(lists) / 2
-		for i := range half {
-			lists[i] = merge(lists[i], lists[len(lists)-1-i])
-			reduce(i)
-		}
-		lists = lists[:len(lists)-half]
-	}
-	if len(lists) == 0 {
+	half := len(lists) / 2
+	switch len(lists) {
+	case 0:
 		return nil
+	case 1:
+		return lists[0].Reduce(keep)
 	}
-	return lists[0]
+	return merge(MergeReduced(keep, lists[:half]...), MergeReduced(keep, lists[half:]...)).Reduce(keep)
 }
 
 func merge(x, y *List) *List {
-	var b builder
-	a, c := slices.Clone(x.spans), slices.Clone(y.spans) // their first spans shrink
+	merged := &List{}
+	a, c := slices.Clone(x.all()), slices.Clone(y.all()) // their first spans shrink
 	for len(a) > 0 && len(c) > 0 {
 		if bytes.Compare(a[0].Start, c[0].Start) > 0 {
 			a, c = c, a
 		}
-		s, other := a[0], &c[0]
-		switch {
-		case s.endsBy(other.Start):
-			b.add(s)
-			a = a[1:]
-		case !bytes.Equal(s.Start, other.Start):
-			a[0].Start, s.End = other.Start, other.Start
-			b.add(s)
-		default:
-			if s.End == nil || other.End != nil && bytes.Compare(other.End, s.End) < 0 {
-				s.End = other.End
-			}
-			s.Seqs = union(s.Seqs, other.Seqs)
-			b.add(s)
-			a, c = behind(a, s.End), behind(c, s.End)
+		s := a[0]
+		if bytes.Equal(s.Start, c[0].Start) {
+			s.End, s.Seqs = nearer(s.End, c[0].End), union(s.Seqs, c[0].Seqs)
+			c = behind(c, s.End)
+		} else {
+			s.End = nearer(s.End, c[0].Start)
 		}
+		a = behind(a, s.End)
+		merged.add(s)
 	}
 	for _, s := range append(a, c...) {
-		b.add(s)
+		merged.add(s)
 	}
-	return b.list()
+	return merged
 }
 
 // behind takes what lies before end off the first of some spans.
@@ -261,30 +222,22 @@ func behind(spans []Span, end []byte) []Span {
 	return spans
 }
 
-// union merges two descending lists of numbers.
-func union(a, b []base.Seq) []base.Seq {
-	all := slices.Concat(a, b)
-	slices.SortFunc(all, func(a, b base.Seq) int { return cmp.Compare(b, a) })
-	return slices.Compact(all)
-}
-
-// builder makes one span of neighbours that the same range deletes cover.
-type builder struct{ spans []Span }
-
-func (b *builder) add(s Span) {
-	if n := len(b.spans); n > 0 {
-		last := &b.spans[n-1]
+// add adds the next span to a list that is being made. It makes one of neighbours that the
+// same range deletes cover.
+func (l *List) add(s Span) {
+	if n := len(l.spans); n > 0 {
+		last := &l.spans[n-1]
 		if bytes.Equal(last.End, s.Start) && slices.Equal(last.Seqs, s.Seqs) {
 			last.End = s.End
 			return
 		}
 	}
-	b.spans = append(b.spans, s)
+	l.spans = append(l.spans, s)
 }
 
-func (b *builder) list() *List {
-	if len(b.spans) == 0 {
-		return nil
-	}
-	return &List{b.spans}
+// union merges two descending lists of numbers.
+func union(a, b []base.Seq) []base.Seq {
+	all := slices.Concat(a, b)
+	slices.SortFunc(all, func(a, b base.Seq) int { return cmp.Compare(b, a) })
+	return slices.Compact(all)
 }

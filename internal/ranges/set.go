@@ -2,6 +2,7 @@ package ranges
 
 import (
 	"bytes"
+	"slices"
 	"sync/atomic"
 
 	"lsmdb/internal/base"
@@ -18,13 +19,7 @@ import (
 // Range deletes that lie in each other make long lists, as each span has the numbers of
 // all: n of them have n*n/2 (whoever trims a log deletes everything up to some key, again
 // and again). Lists that would take much more together than each for itself stay apart.
-type Set struct{ lists atomic.Pointer[[]weighed] }
-
-// weighed is a list and the number of additions that it holds.
-type weighed struct {
-	list *List
-	adds int
-}
+type Set struct{ lists atomic.Pointer[[]*List] }
 
 // maxNumbers is how many numbers a list may have for each addition, on average.
 const maxNumbers = 160
@@ -32,25 +27,23 @@ const maxNumbers = 160
 // Add adds a range delete and copies the keys. A nil end is open. An empty range adds
 // nothing. It returns by how many numbers the lists have grown.
 func (s *Set) Add(start, end []byte, seq base.Seq) (grown int64) {
-	added := weighed{Of(bytes.Clone(start), bytes.Clone(end), seq), 1}
-	if added.list.Empty() {
+	added := Of(bytes.Clone(start), bytes.Clone(end), seq)
+	if added.Empty() {
 		return 0
 	}
-	grown = 1
-	var lists []weighed
-	if before := s.lists.Load(); before != nil {
-		lists = append(lists, *before...)
-	}
+	added.adds, grown = 1, 1
+	lists := s.Lists()
 	for n := len(lists); n > 0 && lists[n-1].adds <= added.adds; n-- {
-		merged := weighed{merge(lists[n-1].list, added.list), lists[n-1].adds + added.adds}
-		numbers := int64(merged.list.Count())
+		merged := merge(lists[n-1], added)
+		merged.adds = lists[n-1].adds + added.adds
+		numbers := int64(merged.Count())
 		if numbers > maxNumbers*int64(merged.adds) {
 			break
 		}
-		grown += numbers - int64(lists[n-1].list.Count()+added.list.Count())
+		grown += numbers - int64(lists[n-1].Count()+added.Count())
 		added, lists = merged, lists[:n-1]
 	}
-	lists = append(lists, added)
+	lists = slices.Concat(lists, []*List{added})
 	s.lists.Store(&lists)
 	return grown
 }
@@ -68,19 +61,18 @@ func (s *Set) Newest(key []byte, seq base.Seq) base.Seq {
 	return newest(*now, key, seq)
 }
 
-func newest(lists []weighed, key []byte, seq base.Seq) (newest base.Seq) {
-	for _, w := range lists {
-		newest = max(newest, w.list.Newest(key, seq))
+func newest(lists []*List, key []byte, seq base.Seq) (newest base.Seq) {
+	for _, l := range lists {
+		newest = max(newest, l.Newest(key, seq))
 	}
 	return newest
 }
 
-// Lists returns what was added so far, as lists that together are the set.
-func (s *Set) Lists() (lists []*List) {
+// Lists returns what was added so far, as lists that together are the set. The slice is
+// not to be changed.
+func (s *Set) Lists() []*List {
 	if now := s.lists.Load(); now != nil {
-		for _, w := range *now {
-			lists = append(lists, w.list)
-		}
+		return *now
 	}
-	return lists
+	return nil
 }

@@ -38,10 +38,5 @@ func (r Reading) Over(own *[]*memtable.Memtable) Reading {
 	return r
 }
 
-// ownTables returns what Over put there.
-func (r *Reading) ownTables() []*memtable.Memtable {
-	if r.own == nil {
-		return nil
-	}
-	return *r.own
-}
+// nothingOwn is what a Reading has before Over.
+var nothingOwn []*memtable.Memtable

@@ -57,17 +57,22 @@ type look struct {
 	found     *base.ConflictError
 }
 
-// meet notes a change, unless one of a smaller key is known, or a newer one.
+// meet notes a change of a key.
 func (l *look) meet(key []byte, seq base.Seq) {
-	if seq <= l.after {
-		return
+	if seq > l.after {
+		l.found = first(l.found, key, seq)
 	}
-	if l.found != nil {
-		if c := bytes.Compare(l.found.Key, key); c < 0 || c == 0 && l.found.Seq >= uint64(seq) {
-			return
+}
+
+// first returns the conflict that is known already, nil if none is, or another one if that
+// is of a smaller key, or of the same and newer.
+func first(known *base.ConflictError, key []byte, seq base.Seq) *base.ConflictError {
+	if known != nil {
+		if c := bytes.Compare(known.Key, key); c < 0 || c == 0 && known.Seq >= uint64(seq) {
+			return known
 		}
 	}
-	l.found = &base.ConflictError{Key: bytes.Clone(key), Seq: uint64(seq)}
+	return &base.ConflictError{Key: bytes.Clone(key), Seq: uint64(seq)}
 }
 
 // key looks for a change of one key. Its newest version tells, and range deletes that come
@@ -122,15 +127,8 @@ func (l *look) span(s span) error {
 // walk looks for it in one sorted run, no further than to what is known already.
 func (l *look) walk(s span, entries base.Iterator, deletes ...*ranges.List) error {
 	for _, list := range deletes {
-		for _, d := range list.Overlapping(s.from, s.upper()) {
-			first := d.Start
-			if bytes.Compare(first, s.from) < 0 {
-				first = s.from
-			}
-			if d.Seqs[0] > l.after && s.holds(first) {
-				l.meet(first, d.Seqs[0])
-				break
-			}
+		for d := range list.Clip(s.from, s.to).All() {
+			l.meet(d.Start, d.Seqs[0])
 		}
 	}
 	l.search = base.AppendSearchKey(l.search[:0], s.from, base.MaxSeq)
@@ -152,7 +150,7 @@ func (l *look) walk(s span, entries base.Iterator, deletes ...*ranges.List) erro
 func (l *look) tables(s span) iter.Seq[*manifest.TableMeta] {
 	return func(yield func(*manifest.TableMeta) bool) {
 		for _, level := range l.levels {
-			for _, t := range l.Version.Overlapping(level, s.from, s.upper()) {
+			for _, t := range l.Version.Overlapping(level, s.from, s.to) {
 				if l.newer(t) && !yield(t) {
 					return
 				}

@@ -44,14 +44,10 @@ func (p *Published) NotBefore(now int64) int64 {
 	}
 }
 
-// MayExpire reports whether a value may end, of those that are visible at a number that
-// was read before.
-func (p *Published) MayExpire() bool { return p.expiring.Load() }
-
 // Ended returns the time by which values have ended for whoever comes later. Where none
 // may end, the clock is not asked.
 func (p *Published) Ended() int64 {
-	if !p.MayExpire() {
+	if !p.expiring.Load() {
 		return 0
 	}
 	return p.Now()

@@ -28,7 +28,7 @@ func put(w *writer, op base.Op) {
 		w.Applied(op, w.seq, w.State().Active.Len())
 	}
 	if !op.Kind.Removes() {
-		w.Fill(op.Key)
+		w.Fill(op.Key, op.Key)
 	}
 	w.Show(w.seq)
 }
@@ -95,8 +95,8 @@ func TestClockIsAskedInNeedOnly(t *testing.T) {
 	} {
 		var p Published
 		p.Publish(state, 1)
-		if want := len(state.Sealed) > 0 || state.Version.Levels[3][0].Expiring > 0; p.MayExpire() != want {
-			t.Errorf("MayExpire is %v for %+v", !want, state)
+		if want := len(state.Sealed) > 0 || state.Version.Levels[3][0].Expiring > 0; p.expiring.Load() != want {
+			t.Errorf("expiring is %v for %+v", !want, state)
 		}
 	}
 }
@@ -132,7 +132,7 @@ func TestGapsOfEndedValues(t *testing.T) {
 	if walked := it.inside.barren.walked; walked > worthNoting {
 		t.Errorf("the gap is not skipped: %d", walked)
 	}
-	w.Fill([]byte(number(150))) // as if it was put there
+	w.Fill([]byte(number(150)), []byte(number(150))) // as if it was put there
 	for _, backward := range []bool{false, true} {
 		it := w.Enter().NewIterator(early, IteratorOptions{}, new(atomic.Bool))
 		ok, next, n := it.First(), it.Next, 0

@@ -35,10 +35,8 @@ const worthLeaping = 8
 
 // reset leaves no source, and keeps the memory.
 func (c *covers) reset() {
-	if len(c.sources) > 0 {
-		clear(c.sources)
-		*c = covers{sources: c.sources[:0]}
-	}
+	clear(c.sources)
+	*c = covers{sources: c.sources[:0]}
 }
 
 // hide reports whether the newest range delete that covers key is newer than seq.

@@ -22,18 +22,17 @@ import (
 // only when a second walk has found the same (proven), one that sees all puts that may
 // have missed the gap. These are no newer than what the Writer had announced when the gap
 // was listed: it announces a group before it looks at the list.
-type gaps struct{ list atomic.Pointer[[]*gap] }
+type gaps struct{ list atomic.Pointer[[]gap] }
 
-// gap is a range of keys [lower, upper) in which none has a value.
+// gap is a range of keys in which none has a value.
 type gap struct {
-	lower, upper []byte
-	endless      bool // there is no upper
-	keys         int  // that were walked past when it was noted
-	trims        int  // how often a key was taken out of it
+	span
+	keys  int // that were walked past when it was noted
+	trims int // how often a key was taken out of it
 
-	since  atomic.Uint64 // 1 + the number of the last write that may have missed it; 0: nobody has asked yet
-	now    atomic.Int64  // and it counts for readers whose time is this or a later one: a value may have ended
-	proven atomic.Uint64 // it counts for readers at this number and later ones; 0: for nobody yet
+	since  base.Seq // 1 + the number of the last write that may have missed it; 0: nobody has asked yet
+	now    int64    // and it counts for readers whose time is this or a later one: a value may have ended
+	proven base.Seq // it counts for readers at this number and later ones; 0: for nobody yet
 }
 
 const (
@@ -43,146 +42,109 @@ const (
 	maxTrims    = 64  // of one gap: it is being filled again
 )
 
-func (g *gap) contains(key []byte) bool {
-	return bytes.Compare(g.lower, key) <= 0 && (g.endless || bytes.Compare(key, g.upper) < 0)
-}
-
+// usable reports whether the gap counts for a reader at an instant. Without one, all do.
 func (g *gap) usable(at *At) bool {
-	proven := g.proven.Load()
-	return proven != 0 && uint64(at.Seq) >= proven && at.Now >= g.now.Load()
+	return at == nil || g.proven != 0 && at.Seq >= g.proven && at.Now >= g.now
 }
 
-// prove says that a walk at an instant has found the gap.
-func (g *gap) prove(at *At) {
-	for now := g.now.Load(); now < at.Now && !g.now.CompareAndSwap(now, at.Now); now = g.now.Load() {
+// change replaces the list by the revised one, where that differs. It may call the function
+// several times. A list that was published is not changed any more.
+func (p *Published) change(revised func(list []gap) (next []gap, differs bool)) {
+	for {
+		before := p.gaps.list.Load()
+		var list []gap
+		if before != nil {
+			list = *before
+		}
+		next, differs := revised(list)
+		if !differs {
+			return
+		}
+		var after *[]gap // nil: puts pay for gaps only while there are some
+		if len(next) > 0 {
+			after = new(next)
+		}
+		if p.gaps.list.CompareAndSwap(before, after) {
+			return
+		}
 	}
-	g.proven.CompareAndSwap(0, uint64(at.Seq))
-}
-
-// endsBefore reports whether keys lie between g and other, which begins later.
-func (g *gap) endsBefore(other *gap) bool {
-	return !g.endless && bytes.Compare(g.upper, other.lower) < 0
-}
-
-// covers reports whether every key of other is one of g.
-func (g *gap) covers(other *gap) bool {
-	return bytes.Compare(g.lower, other.lower) <= 0 &&
-		(g.endless || !other.endless && bytes.Compare(other.upper, g.upper) <= 0)
 }
 
 // note lists what a walk at an instant passed, which may have skipped gaps that are listed, and
 // proves those that it passed once more. Those that are not proven, and never will be, as
 // they contain the live key that ended the walk, leave their place to others; nil: it
 // ended elsewhere.
-func (p *Published) note(walked *gap, live []byte, at *At) {
-	before := p.gaps.list.Load()
-	var list []*gap
-	if before != nil {
-		list = *before
-	}
-	fresh := walked.keys
-	for _, g := range list {
-		if since := g.since.Load(); g.proven.Load() == 0 && walked.covers(g) {
-			fresh -= g.keys
-			if since == 0 {
-				g.since.Store(p.announced.Load() + 1)
-			} else if uint64(at.Seq)+1 >= since {
-				g.prove(at)
+func (p *Published) note(walked gap, live []byte, at *At) {
+	p.change(func(list []gap) (next []gap, differs bool) {
+		left, fresh := walked, walked.keys
+		for _, g := range list {
+			if g.proven == 0 && walked.covers(&g.span) {
+				fresh -= g.keys
+				if g.since != 0 && at.Seq+1 >= g.since {
+					g.proven, g.now, differs = at.Seq, max(g.now, at.Now), true
+				}
+			}
+			next = append(next, g)
+		}
+		next = slices.DeleteFunc(joined(next), func(g gap) bool { return live != nil && g.proven == 0 && g.holds(live) })
+		if fresh >= worthNoting && left.cut(next) {
+			return append(withRoom(next), left), true
+		}
+		return next, differs || len(next) < len(list)
+	})
+	p.change(func(list []gap) (next []gap, differs bool) { // only now that all puts to come will find it
+		next = slices.Clone(list)
+		for i := range next {
+			if next[i].since == 0 {
+				next[i].since, differs = base.Seq(p.announced.Load())+1, true
 			}
 		}
-	}
-	next := slices.DeleteFunc(joined(list), func(g *gap) bool { return live != nil && g.proven.Load() == 0 && g.contains(live) })
-	if fresh >= worthNoting && walked.cut(next) {
-		next = append(withRoom(next), walked)
-	} else {
-		walked = nil
-	}
-	if len(next) == len(list) && walked == nil {
-		return
-	}
-	if p.gaps.list.CompareAndSwap(before, &next) && walked != nil {
-		walked.since.Store(p.announced.Load() + 1)
-	}
+		return next, differs
+	})
 }
 
-// withRoom returns a list that has room for one more.
-func withRoom(list []*gap) []*gap {
-	if len(list) < maxGaps {
-		return list
-	}
-	smallest := slices.MinFunc(list, func(a, b *gap) int { return a.keys - b.keys })
-	return slices.DeleteFunc(list, func(g *gap) bool { return g == smallest })
+// withRoom returns those of a list, which it changes, that stay where one more comes.
+func withRoom(list []gap) []gap {
+	slices.SortFunc(list, func(a, b gap) int { return b.keys - a.keys })
+	return list[:min(len(list), maxGaps-1)]
 }
 
 // clear lists the range of a range delete, which the Writer has just put into a memtable
 // with so many other entries: whoever sees it finds no value in there, and all that is put
 // into it later Fill will hear of. An empty end is open.
 func (p *Published) clear(start, end []byte, seq base.Seq, entries int) {
-	g := &gap{lower: bytes.Clone(start), upper: bytes.Clone(end), endless: len(end) == 0, keys: entries}
-	if entries < worthNoting || !g.endless && bytes.Compare(start, end) >= 0 {
-		return
+	g := gap{span: span{from: bytes.Clone(start)}, keys: entries, since: seq, proven: seq}
+	if len(end) > 0 {
+		g.to = bytes.Clone(end)
 	}
-	g.since.Store(uint64(seq))
-	g.proven.Store(uint64(seq))
-	for {
-		before := p.gaps.list.Load()
-		var list []*gap
-		if before != nil {
-			list = joined(*before)
-		}
-		next := joined(append(withRoom(list), g))
-		if p.gaps.list.CompareAndSwap(before, &next) {
-			return
-		}
+	if entries >= worthNoting && g.holds(start) {
+		p.change(func(list []gap) ([]gap, bool) { return joined(append(withRoom(joined(list)), g)), true })
 	}
 }
 
 // joined returns the gaps with those that are proven and touch made one.
-func joined(list []*gap) []*gap {
-	var next []*gap
+func joined(list []gap) (next []gap) {
 	for _, g := range list {
-		for i := 0; i < len(next) && g.proven.Load() != 0; i++ {
-			if o := next[i]; o.proven.Load() != 0 && !g.endsBefore(o) && !o.endsBefore(g) {
-				g = union(g, o)
-				next = slices.Delete(next, i, i+1)
-				i = -1
+		next = slices.DeleteFunc(next, func(o gap) bool {
+			if g.proven == 0 || o.proven == 0 || !g.touches(&o.span) {
+				return false
 			}
-		}
+			g.join(&o.span)
+			g.keys, g.trims = g.keys+o.keys, min(g.trims, o.trims)
+			g.since, g.now, g.proven = max(g.since, o.since), max(g.now, o.now), max(g.proven, o.proven)
+			return true
+		})
 		next = append(next, g)
 	}
 	return next
 }
 
-// union joins two gaps that are proven and touch.
-func union(a, b *gap) *gap {
-	u := &gap{lower: a.lower, upper: a.upper, endless: a.endless || b.endless, keys: a.keys + b.keys, trims: min(a.trims, b.trims)}
-	if bytes.Compare(b.lower, a.lower) < 0 {
-		u.lower = b.lower
-	}
-	if bytes.Compare(b.upper, a.upper) > 0 {
-		u.upper = b.upper
-	}
-	u.since.Store(max(a.since.Load(), b.since.Load()))
-	u.now.Store(max(a.now.Load(), b.now.Load()))
-	u.proven.Store(max(a.proven.Load(), b.proven.Load()))
-	return u
-}
-
 // cut takes the listed gaps at its ends off g, and reports whether anything is left.
-func (g *gap) cut(list []*gap) bool {
-	for range list {
-		for _, o := range list {
-			if o.contains(g.lower) {
-				if g.lower = o.upper; o.endless {
-					return false
-				}
-			}
-			if g.endless && o.endless || !g.endless && bytes.Compare(o.lower, g.upper) < 0 && (o.endless || bytes.Compare(g.upper, o.upper) <= 0) {
-				g.upper, g.endless = o.lower, false
-			}
-		}
-	}
-	return g.endless || bytes.Compare(g.lower, g.upper) < 0
+func (g *gap) cut(list listed) bool {
+	var none bool
+	g.from, none = list.skipForward(g.from, nil)
+	g.to = list.skipBackward(g.to, nil)
+	return !none && g.holds(g.from)
 }
 
 // HasGaps reports whether gaps are listed, which Fill must hear of puts.
@@ -192,63 +154,35 @@ func (p *Published) HasGaps() bool { return p.gaps.list.Load() != nil }
 // calls it.
 func (p *Published) Announce(seq base.Seq) { p.announced.Store(uint64(seq)) }
 
-// Fill takes a key that gets a value out of the gaps. The Writer calls it for each such
-// key of a group before it shows the group; and again after, so that no gap which missed
-// it waits in vain to be proven.
-func (p *Published) Fill(key []byte) {
-	for {
-		before := p.gaps.list.Load()
-		if before == nil || !slices.ContainsFunc(*before, func(g *gap) bool { return g.contains(key) }) {
-			return
+// Fill takes keys from lower to upper, both included, that get a value out of the gaps. The
+// Writer calls it for each such key of a group before it shows the group; and again after,
+// so that no gap which missed it waits in vain to be proven. Of a gap it leaves the part
+// before them. That is the larger one where keys are put behind all others, as into a queue.
+func (p *Published) Fill(lower, upper []byte) {
+	filled := func(g gap) bool {
+		return bytes.Compare(g.from, upper) <= 0 && (g.to == nil || bytes.Compare(lower, g.to) < 0)
+	}
+	p.change(func(list []gap) (next []gap, differs bool) {
+		if !slices.ContainsFunc(list, filled) {
+			return list, false
 		}
-		var next []*gap
-		for _, g := range *before {
-			if !g.contains(key) {
+		for _, g := range list {
+			if filled(g) {
+				g.to = append([]byte{}, lower...)
+				g.trims++
+			}
+			if g.trims <= maxTrims && g.holds(g.from) {
 				next = append(next, g)
-			} else if bytes.Compare(g.lower, key) < 0 && g.trims < maxTrims {
-				next = append(next, g.before(key))
 			}
 		}
-		list := &next
-		if len(next) == 0 {
-			list = nil
-		}
-		if p.gaps.list.CompareAndSwap(before, list) {
-			return
-		}
-	}
-}
-
-// FillRange is Fill for all keys from lower to upper, both included.
-func (p *Published) FillRange(lower, upper []byte) {
-	for before := p.gaps.list.Load(); before != nil; before = p.gaps.list.Load() {
-		next := slices.DeleteFunc(slices.Clone(*before), func(g *gap) bool {
-			return bytes.Compare(g.lower, upper) <= 0 && (g.endless || bytes.Compare(lower, g.upper) < 0)
-		})
-		list := &next
-		if len(next) == 0 {
-			list = nil // puts pay for gaps only while there are some
-		}
-		if len(next) == len(*before) || p.gaps.list.CompareAndSwap(before, list) {
-			return
-		}
-	}
-}
-
-// before returns the part of g that lies before key. It is the larger one where keys
-// are put behind all others, as into a queue.
-func (g *gap) before(key []byte) *gap {
-	part := &gap{lower: g.lower, upper: bytes.Clone(key), keys: g.keys, trims: g.trims + 1}
-	part.proven.Store(g.proven.Load()) // first: who proves it now, sets the time before
-	part.since.Store(g.since.Load())
-	part.now.Store(g.now.Load())
-	return part
+		return next, true
+	})
 }
 
 // barren is what an Iterator notes of the keys without a value that it passes in a row.
 type barren struct {
+	listed         // gaps, as of the beginning of the row: what may be skipped
 	gaps    *gaps  // nil: they do not count
-	list    []*gap // of them, as of the beginning of the row: what may be skipped
 	start   []byte // where the row begins: its first key, or the end before which it lies
 	endless bool   // there is no such end: it begins behind all keys
 	begun   bool   // start is known
@@ -259,12 +193,12 @@ type barren struct {
 // begin starts a row at a key that is sought; nil: at the end, backward.
 func (b *barren) begin(key []byte) {
 	b.start, b.endless, b.begun = append(b.start[:0], key...), key == nil, true
-	b.walked, b.list = 0, nil
+	b.walked, b.listed = 0, nil
 	if b.gaps == nil {
 		return
 	}
 	if list := b.gaps.list.Load(); list != nil {
-		b.list = *list
+		b.listed = *list
 	}
 }
 
@@ -276,14 +210,17 @@ func (b *barren) reset() {
 	}
 }
 
+// listed are gaps in no order.
+type listed []gap
+
 // skipForward returns the first key at or after the given one that no gap contains.
-func (b *barren) skipForward(key []byte, at *At) (next []byte, endless bool) {
-	for i := 0; i < len(b.list); i++ {
-		if g := b.list[i]; g.contains(key) && g.usable(at) {
-			if g.endless {
+func (l listed) skipForward(key []byte, at *At) (next []byte, endless bool) {
+	for i := 0; i < len(l); i++ {
+		if g := &l[i]; g.holds(key) && g.usable(at) {
+			if g.to == nil {
 				return nil, true
 			}
-			key, i = g.upper, -1
+			key, i = g.to, -1
 		}
 	}
 	return key, false
@@ -291,12 +228,10 @@ func (b *barren) skipForward(key []byte, at *At) (next []byte, endless bool) {
 
 // skipBackward returns the last end at or before the given one, nil being that of all
 // keys, which lies behind no gap.
-func (b *barren) skipBackward(end []byte, at *At) []byte {
-	for i := 0; i < len(b.list); i++ {
-		g := b.list[i]
-		behind := g.endless || end != nil && bytes.Compare(end, g.upper) <= 0
-		if behind && (end == nil || bytes.Compare(g.lower, end) < 0) && g.usable(at) {
-			end, i = append([]byte{}, g.lower...), -1
+func (l listed) skipBackward(end []byte, at *At) []byte {
+	for i := 0; i < len(l); i++ {
+		if g := &l[i]; g.reaches(end) && (end == nil || bytes.Compare(g.from, end) < 0) && g.usable(at) {
+			end, i = append([]byte{}, g.from...), -1
 		}
 	}
 	return end
@@ -306,12 +241,8 @@ func (b *barren) skipBackward(end []byte, at *At) []byte {
 func (b *barren) passForward(user []byte, at *At) (next []byte, endless, skip bool) {
 	if !b.begun {
 		b.begin(user)
-		b.endless = false // also where it is the empty key
 	}
 	b.walked++
-	if len(b.list) == 0 {
-		return nil, false, false
-	}
 	next, endless = b.skipForward(user, at)
 	return next, endless, endless || !bytes.Equal(next, user)
 }
@@ -320,10 +251,10 @@ func (b *barren) passForward(user []byte, at *At) (next []byte, endless, skip bo
 func (b *barren) passBackward(user []byte, at *At) (next []byte, skip bool) {
 	if !b.begun {
 		b.begin(user)
-		b.start, b.endless = append(b.start, 0), false
+		b.start = append(b.start, 0)
 	}
 	b.walked++
-	if len(b.list) == 0 {
+	if len(b.listed) == 0 {
 		return nil, false
 	}
 	next = b.skipBackward(append(user[:len(user):len(user)], 0), at)

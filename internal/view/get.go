@@ -1,8 +1,8 @@
 package view
 
 import (
-	"bytes"
 	"math/rand/v2"
+	"slices"
 	"sync"
 
 	"lsmdb/internal/base"
@@ -12,86 +12,38 @@ import (
 
 // Get looks for what key has at an instant. The value is valid until Leave.
 func (r Reading) Get(at At, key []byte) (value []byte, found bool, err error) {
-	hash := base.Hash(key)
-	if r.own != nil || r.Active.HasRanges() {
-		return r.get(at, key, hash)
-	}
-	value, t, found := r.Active.Get(key, hash, at.Seq)
-	for i := 0; i < len(r.Sealed) && !found; i++ {
-		if r.Sealed[i].HasRanges() {
-			return r.get(at, key, hash)
+	hash, absent := base.Hash(key), false
+	if r.own == &nothingOwn && !r.Active.HasRanges() { // nearly always: then the first version that is met decides
+		value, t, ok := r.Active.Get(key, hash, at.Seq)
+		if ok && t.Kind() <= base.KindDelete {
+			return value, t.Kind() == base.KindSet, nil
 		}
-		value, t, found = r.Sealed[i].Get(key, hash, at.Seq)
+		absent = !ok && len(r.Sealed) == 0
 	}
-	if !found && len(key) <= base.MaxKeyBytes { // otherwise no buffer of that size is kept for it
-		value, t, err = r.published.first(r.Version, at.Seq, key, hash)
-	}
-	if t.Kind() > base.KindDelete { // nearly never
-		return r.get(at, key, hash)
-	}
-	return value, t.Kind() == base.KindSet, err
+	return r.get(at, key, hash, absent)
 }
 
-// get is Get where it is not plain that the first version that is met decides.
-func (r Reading) get(at At, key []byte, hash uint64) (value []byte, found bool, err error) {
-	l := lookup{at: at, key: key, hash: hash}
-	err = r.find(&l)
-	return l.value, l.found, err
-}
-
-// first returns the newest version of key in tables that is visible at seq, newest run
-// first. Without one, the trailer is 0; where a range delete may hide it, that is one's.
-func (p *Published) first(v *manifest.Version, seq base.Seq, key []byte, hash uint64) (value []byte, t base.Trailer, err error) {
-	search := searchKeys.Get().(*base.InternalKey)
-	defer searchKeys.Put(search)
-	*search = base.AppendSearchKey((*search)[:0], key, seq)
-	p.payGet(v)
-	for _, m := range v.Levels[0] {
-		if bytes.Compare(key, m.Smallest.UserKey()) < 0 || bytes.Compare(key, m.Largest.UserKey()) > 0 {
-			continue
-		}
-		if value, t, found, err := firstIn(m, *search, hash); found || err != nil {
-			return value, t, err
-		}
-	}
-	for level := 1; level < manifest.NumLevels; level++ {
-		m := v.Find(level, key)
-		if m == nil {
-			continue
-		}
-		if value, t, found, err := firstIn(m, *search, hash); found || err != nil {
-			return value, t, err
-		}
-	}
-	return nil, 0, nil
-}
-
-func firstIn(m *manifest.TableMeta, search base.InternalKey, hash uint64) (value []byte, t base.Trailer, found bool, err error) {
-	if m.RangeDeletes > 0 {
-		return nil, base.MakeTrailer(0, base.KindRangeDelete), true, nil
-	}
-	table, err := m.Handle.Table()
-	if err != nil {
-		return nil, 0, false, err
-	}
-	value, _, t, found, err = table.Find(search, hash, true)
-	return value, t, found, err
+// get is Get where that is not plain. The memtables are known to hold nothing of an absent key.
+func (r Reading) get(at At, key []byte, hash uint64, absent bool) (value []byte, found bool, err error) {
+	l := lookup{at: at, key: key, hash: hash, absent: absent}
+	r.find(&l)
+	return l.value, l.found, l.err
 }
 
 // Has reports whether key has a value, which is not read. So an operand that cannot be
 // merged counts as one.
 func (r Reading) Has(at At, key []byte) (found bool, err error) {
 	l := lookup{at: at, key: key, hash: base.Hash(key), wanted: nothing}
-	err = r.find(&l)
-	return l.found, err
+	r.find(&l)
+	return l.found, l.err
 }
 
 // Size returns the length of the value of key, which is not read if it is large, unless
 // there are operands.
 func (r Reading) Size(at At, key []byte) (bytes int, found bool, err error) {
 	l := lookup{at: at, key: key, hash: base.Hash(key), wanted: length}
-	err = r.find(&l)
-	return l.bytes, l.found, err
+	r.find(&l)
+	return l.bytes, l.found, l.err
 }
 
 // lookup is the search for what one key has. It goes from the newest run to the oldest
@@ -102,12 +54,14 @@ type lookup struct {
 	key    []byte
 	hash   uint64
 	wanted wanted
+	absent bool // from all memtables
 
 	cover    base.Seq // newest range delete met that covers key
 	operands [][]byte // newest first
 	value    []byte   // that they are merged onto; nil: there is none
 	bytes    int      // its length
 	found    bool     // there is one
+	err      error    // that ended the search
 }
 
 // wanted is what a lookup is to find out of the value.
@@ -120,40 +74,28 @@ const (
 )
 
 // find searches all runs, and merges.
-func (r *Reading) find(l *lookup) error {
-	err := r.search(l)
-	if err != nil || len(l.operands) == 0 {
-		l.found = l.found && err == nil
-		return err
+func (r *Reading) find(l *lookup) {
+	if (l.absent || !r.inMemtables(l)) && len(l.key) <= base.MaxKeyBytes { // otherwise no buffer of that size is kept for it
+		r.inTables(l)
 	}
-	if l.wanted == nothing && r.published.Merger != nil {
+	switch {
+	case l.err != nil:
+		l.found = false
+	case len(l.operands) == 0:
+	case l.wanted == nothing && r.published.Merger != nil:
 		l.found = true
-		return nil
+	default:
+		l.value, l.err = new(base.Fold).Onto(r.published.Merger, l.key, l.value, l.operands)
+		l.bytes, l.found = len(l.value), l.err == nil
 	}
-	l.value, err = new(base.Fold).Onto(r.published.Merger, l.key, l.value, l.operands)
-	l.bytes, l.found = len(l.value), err == nil
-	return err
 }
 
-// search searches all runs.
-func (r *Reading) search(l *lookup) error {
-	for _, m := range r.ownTables() {
-		if r.inMemtable(l, m, l.at.Own) {
-			return nil
-		}
-	}
-	if r.inMemtable(l, r.Active, l.at.Seq) {
-		return nil
-	}
-	for _, m := range r.Sealed {
-		if r.inMemtable(l, m, l.at.Seq) {
-			return nil
-		}
-	}
-	if len(l.key) > base.MaxKeyBytes {
-		return nil // and no buffer of that size is kept for it
-	}
-	return r.inTables(l)
+// inMemtables searches the memtables. It reports whether what is older does not matter, as
+// the other searches do.
+func (r *Reading) inMemtables(l *lookup) (done bool) {
+	own := func(m *memtable.Memtable) bool { return r.inMemtable(l, m, l.at.Own) }
+	shared := func(m *memtable.Memtable) bool { return r.inMemtable(l, m, l.at.Seq) }
+	return slices.ContainsFunc(*r.own, own) || shared(r.Active) || slices.ContainsFunc(r.Sealed, shared)
 }
 
 // inMemtable looks at the versions of a memtable that are visible at seq. It reports
@@ -201,53 +143,47 @@ func (r *Reading) meet(l *lookup, value []byte, bytes int, t base.Trailer) (done
 // searchKeys recycles the internal keys that tables are searched for.
 var searchKeys = sync.Pool{New: func() any { return new(base.InternalKey) }}
 
-func (r *Reading) inTables(l *lookup) error {
+func (r *Reading) inTables(l *lookup) {
 	search := searchKeys.Get().(*base.InternalKey)
 	defer searchKeys.Put(search)
 	*search = base.AppendSearchKey((*search)[:0], l.key, l.at.Seq)
 	r.published.payGet(r.Version)
 	for _, t := range r.Version.Levels[0] {
-		if bytes.Compare(l.key, t.Smallest.UserKey()) < 0 || t.EndsBefore(l.key) {
-			continue
-		}
-		if done, err := r.inTable(l, t, search); done || err != nil {
-			return err
+		if t.Overlaps(l.key, l.key) && r.inTable(l, t, search) {
+			return
 		}
 	}
 	for level := 1; level < manifest.NumLevels; level++ {
-		t := r.Version.Find(level, l.key)
-		if t == nil {
-			continue
-		}
-		if done, err := r.inTable(l, t, search); done || err != nil {
-			return err
+		if t := r.Version.Find(level, l.key); t != nil && r.inTable(l, t, search) {
+			return
 		}
 	}
-	return nil
 }
 
-// inTable is inMemtable for a table. Its filter knows nothing of range deletes.
-func (r *Reading) inTable(l *lookup, t *manifest.TableMeta, search *base.InternalKey) (done bool, err error) {
+// inTable is inMemtable for a table. Its filter knows nothing of range deletes. It is done
+// after an error, too.
+func (r *Reading) inTable(l *lookup, t *manifest.TableMeta, search *base.InternalKey) (done bool) {
 	table, err := t.Handle.Table()
 	if err != nil {
-		return false, err
+		l.err = err
+		return true
 	}
 	if t.RangeDeletes > 0 {
 		l.cover = max(l.cover, table.Ranges().Newest(l.key, l.at.Seq))
 	}
 	for {
 		value, bytes, trailer, found, err := table.Find(*search, l.hash, l.wanted == everything)
-		if err != nil || !found {
-			return l.cover > 0, err
-		}
-		if l.wanted == length && trailer.Kind() == base.KindMerge {
+		switch {
+		case err != nil || !found:
+			l.err = err
+			return err != nil || l.cover > 0
+		case l.wanted == length && trailer.Kind() == base.KindMerge:
 			l.wanted = everything
-			continue
+		case r.meet(l, value, bytes, trailer):
+			return true
+		default:
+			*search = base.AppendSearchKey((*search)[:0], l.key, trailer.Seq()-1)
 		}
-		if r.meet(l, value, bytes, trailer) {
-			return true, nil
-		}
-		*search = base.AppendSearchKey((*search)[:0], l.key, trailer.Seq()-1)
 	}
 }
 
@@ -263,14 +199,14 @@ const (
 // payGet counts what a get spends on level 0.
 func (p *Published) payGet(v *manifest.Version) {
 	if n := len(v.Levels[0]); n > 0 && rand.Uint32()%detourSample == 0 {
-		p.detour(v, detourSample*getDetourBytes*int64(n))
+		p.detour(v.Detour(detourSample * getDetourBytes * int64(n)))
 	}
 }
 
-// detour tells what reads have spent on level 0: see manifest.Version.Detour. When it
-// is time to do something about it, somebody hears of it.
-func (p *Published) detour(v *manifest.Version, bytes int64) {
-	if v.Detour(bytes) && p.Detoured != nil {
+// detour tells somebody when it is time to do something about what reads have spent on
+// detours: see manifest.Version.Detour.
+func (p *Published) detour(due bool) {
+	if due && p.Detoured != nil {
 		p.Detoured()
 	}
 }

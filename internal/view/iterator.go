@@ -27,11 +27,10 @@ type Iterator struct {
 	value            []byte // its value, unless position is forward
 	until            int64  // the time at which the value shown ends; 0: never
 	err              error
-	made             *made // nil until it is needed
 }
 
-// inside is what Iterators pass on to later ones. Nothing in it may be shown: what an
-// Iterator showed stays readable when it is closed.
+// inside is what Iterators pass on to later ones. What an Iterator showed stays readable
+// when it is closed: so what may be shown of it is not passed on.
 type inside struct {
 	published    *Published
 	closed       *atomic.Bool // the database is
@@ -48,6 +47,9 @@ type inside struct {
 	barren    barren
 	covers    covers
 	operands  [][]byte
+
+	kept   []byte    // what a value was copied to, to be shown
+	folded base.Fold // makes values to be shown
 }
 
 var insides = sync.Pool{New: func() any { return new(inside) }}
@@ -86,14 +88,13 @@ type IteratorOptions struct {
 // the caller does not change any more, and leaves. Once closed is true it shows nothing.
 func (r Reading) Iterate(it *Iterator, at At, o *IteratorOptions, closed *atomic.Bool) {
 	defer r.Leave()
-	if r.own != nil && at.Now == 0 && slices.ContainsFunc(*r.own, (*memtable.Memtable).Expiring) {
+	if at.Now == 0 && slices.ContainsFunc(*r.own, (*memtable.Memtable).Expiring) {
 		at.Now = r.published.Now()
 	}
 	it.inside, it.key, it.keysOnly, it.noFill = insides.Get().(*inside), []byte{}, o.KeysOnly, o.NoCacheFill
 	it.published, it.closed, it.at, it.lower, it.upper = r.published, closed, r.published.fix(at), o.Lower, o.Upper
-	it.inside.barren.gaps = &r.published.gaps
-	if r.own != nil {
-		it.inside.barren.gaps = nil // they say nothing of own writes
+	if r.own == &nothingOwn { // otherwise they do not tell all
+		it.inside.barren.gaps = &r.published.gaps
 	}
 	it.inside.open(&r, &at, sstable.IteratorOptions{NoCacheFill: o.NoCacheFill, KeysOnly: o.KeysOnly, Lazy: true, ReadAheadBytes: ReadAheadBytes, Lower: o.Lower, Upper: o.Upper})
 	it.odd = it.keysOnly || it.noFill || len(it.inside.covers.sources) > 0
@@ -103,7 +104,7 @@ func (r Reading) Iterate(it *Iterator, at At, o *IteratorOptions, closed *atomic
 func (in *inside) open(r *Reading, at *At, o sstable.IteratorOptions) {
 	state := r.State
 	state.hold()
-	in.state, in.own = state, r.ownTables()
+	in.state, in.own = state, *r.own
 	for _, m := range in.own {
 		in.add(m, at.Own)
 	}
@@ -113,17 +114,15 @@ func (in *inside) open(r *Reading, at *At, o sstable.IteratorOptions) {
 	for _, m := range state.Sealed {
 		in.add(m, at.Seq)
 	}
-	in.tables = state.Version.AppendRuns(in.tables, o)
-	for i := range in.tables {
-		if tables := in.tables[i].Deleting(); tables != nil {
-			in.covers.sources = append(in.covers.sources, source{run: len(in.memtables) + i, seq: at.Seq, tables: tables})
-		}
-	}
 	for i := range in.memtables {
 		in.runs = append(in.runs, merge.Run{Iterator: &in.memtables[i]})
 	}
+	in.tables = state.Version.AppendRuns(in.tables, o)
 	for i := range in.tables {
 		in.runs = append(in.runs, in.tables[i].Run())
+		if tables := in.tables[i].Deleting(); tables != nil {
+			in.covers.sources = append(in.covers.sources, source{run: len(in.memtables) + i, seq: at.Seq, tables: tables})
+		}
 	}
 	in.entries.Reset(in.runs)
 }
@@ -147,8 +146,9 @@ func (it *Iterator) Close() error {
 	it.published.release(in.state)
 	clear(in.memtables)
 	clear(in.runs)
-	in.state, in.own, in.published, in.closed, in.lower, in.upper = nil, nil, nil, nil, nil, nil
+	in.state, in.own, in.published, in.closed, in.lower, in.upper, in.barren.gaps = nil, nil, nil, nil, nil, nil, nil
 	in.memtables, in.tables, in.runs = in.memtables[:0], in.tables[:0], in.runs[:0]
+	in.kept, in.folded = nil, base.Fold{}
 	in.covers.reset()
 	if cap(in.search)+cap(in.operands) <= maxPooledBytes && !it.noFill { // whose blocks are no others'
 		insides.Put(in)
@@ -302,7 +302,7 @@ func (it *Iterator) ready() bool {
 // payDetour counts what a seek spends on level 0.
 func (it *Iterator) payDetour() {
 	if v := it.inside.state.Version; len(v.Levels[0]) > 0 {
-		it.published.detour(v, seekDetourBytes*int64(len(v.Levels[0])))
+		it.published.detour(v.Detour(seekDetourBytes * int64(len(v.Levels[0]))))
 	}
 }
 
@@ -412,7 +412,7 @@ func (it *Iterator) showPrevious(stands bool) bool {
 				if it.value = entries.Value(); it.value == nil {
 					it.value = it.stored()
 				} else if entries.InMemtable() {
-					it.value = it.kept(it.value)
+					it.value = it.copied(it.value)
 				}
 				found, deleted = true, false
 			} else if found = it.keep(trailer); it.err != nil {
@@ -447,8 +447,11 @@ func (it *Iterator) note(lower, upper []byte, endless bool, live []byte) {
 	if passed >= worthPaying {
 		it.pay(int64(passed))
 	}
-	walked := &gap{lower: bytes.Clone(lower), upper: bytes.Clone(upper), endless: endless, keys: passed}
-	it.published.note(walked, live, &it.at)
+	walked := span{bytes.Clone(lower), append([]byte{}, upper...)}
+	if endless {
+		walked.to = nil
+	}
+	it.published.note(gap{span: walked, keys: passed}, live, &it.at)
 }
 
 // pay counts what was passed as a detour of where it lies.
@@ -459,9 +462,7 @@ func (it *Iterator) pay(passed int64) {
 	} else if in.barren.run == 0 && !in.state.Active.Empty() { // the others are being flushed already
 		due = in.state.Active.Pass(passed)
 	}
-	if due && it.published.Detoured != nil {
-		it.published.Detoured()
-	}
+	it.published.detour(due)
 }
 
 // stop ends a move that found no key.

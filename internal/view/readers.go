@@ -41,7 +41,7 @@ type Reading struct {
 	*State
 	published *Published
 	stripe    uint32
-	own       *[]*memtable.Memtable // see Over; nil: none
+	own       *[]*memtable.Memtable // see Over
 }
 
 // Enter returns the current state, to look into it. It costs two atomic additions,
@@ -49,7 +49,7 @@ type Reading struct {
 func (p *Published) Enter() Reading {
 	stripe := p.readers.phase.Load() + base.Stripe()
 	p.readers.inside[stripe].count.Add(1)
-	return Reading{p.state.Load(), p, stripe, nil}
+	return Reading{p.state.Load(), p, stripe, &nothingOwn}
 }
 
 // Leave ends what Enter began.
@@ -101,13 +101,13 @@ func (p *Published) reap() {
 	} else {
 		r.awaited.Store(0)
 	}
-	for m := range p.flushed {
-		if p.inPast(m) {
-			continue
+	p.flushed = slices.DeleteFunc(p.flushed, func(m *memtable.Memtable) bool {
+		needed := slices.ContainsFunc(p.past, func(s *State) bool { return s.Active == m || slices.Contains(s.Sealed, m) })
+		if !needed {
+			p.discard(m)
 		}
-		delete(p.flushed, m)
-		p.discard(m)
-	}
+		return !needed
+	})
 }
 
 // End gives back the memory of all memtables, but those that somebody still looks at: the
@@ -116,7 +116,7 @@ func (p *Published) End() {
 	p.changing.Lock()
 	defer p.changing.Unlock()
 	s := p.state.Load()
-	p.drop(s.Memtables())
+	p.flushed = append(p.flushed, s.Memtables()...)
 	p.replace(memtable.New(0), nil, s.Version)
 	for _, w := range p.spare {
 		free(w)
@@ -142,10 +142,6 @@ func free(spare weak.Pointer[memtable.Memtable]) {
 	if m := spare.Value(); m != nil {
 		m.Free()
 	}
-}
-
-func (p *Published) inPast(m *memtable.Memtable) bool {
-	return slices.ContainsFunc(p.past, func(s *State) bool { return s.Active == m || slices.Contains(s.Sealed, m) })
 }
 
 // Unneeded returns those of some tables, which left the tree, that no reader can come
@@ -222,7 +218,7 @@ func (p *Published) toMove(most int64) (*memtable.Memtable, *State) {
 	p.changing.Lock()
 	defer p.changing.Unlock()
 	p.reap()
-	for m := range p.flushed {
+	for _, m := range p.flushed {
 		if m.CanMove() {
 			most -= m.UsedBytes()
 		}
@@ -232,7 +228,7 @@ func (p *Published) toMove(most int64) (*memtable.Memtable, *State) {
 	}
 	for _, s := range p.past {
 		for _, m := range slices.Backward(s.Memtables()) {
-			if _, flushed := p.flushed[m]; flushed && m.CanMove() {
+			if slices.Contains(p.flushed, m) && m.CanMove() {
 				s.hold()
 				return m, s
 			}
@@ -258,7 +254,7 @@ func (p *Published) Pinned() Pinned {
 	defer p.changing.Unlock()
 	p.reap()
 	pinned := Pinned{Iterators: p.state.Load().held.Load()}
-	counted := make(map[*manifest.TableMeta]struct{})
+	current, only := p.state.Load().Version, make(map[*manifest.TableMeta]struct{})
 	for _, s := range p.past {
 		if s.Active != nil {
 			pinned.States++
@@ -266,9 +262,14 @@ func (p *Published) Pinned() Pinned {
 			continue
 		}
 		pinned.Pins++
-		pinned.TableBytes += p.onlyIn(s.Version, counted)
+		for _, t := range slices.Concat(s.Version.Levels[:]...) {
+			if _, again := only[t]; !again && !current.Lists(t) {
+				only[t] = struct{}{}
+				pinned.TableBytes += t.SizeBytes
+			}
+		}
 	}
-	for m := range p.flushed {
+	for _, m := range p.flushed {
 		if m.InFile() {
 			pinned.FileBytes += m.UsedBytes()
 		} else {
@@ -276,19 +277,4 @@ func (p *Published) Pinned() Pinned {
 		}
 	}
 	return pinned
-}
-
-// onlyIn returns the bytes of those tables of a version that are not in the current one,
-// and notes what it has counted.
-func (p *Published) onlyIn(v *manifest.Version, counted map[*manifest.TableMeta]struct{}) (bytes int64) {
-	current := p.state.Load().Version
-	for _, tables := range v.Levels {
-		for _, t := range tables {
-			if _, again := counted[t]; !again && !current.Lists(t) {
-				counted[t] = struct{}{}
-				bytes += t.SizeBytes
-			}
-		}
-	}
-	return bytes
 }

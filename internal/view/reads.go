@@ -19,11 +19,8 @@ type Reads struct {
 	spans  []span   // once sealed, ascending, and none touches another
 }
 
-// span is a range of keys [from, to).
-type span struct {
-	from, to []byte
-	endless  bool // there is no to
-}
+// span is a range of keys [from, to); a nil to is open.
+type span struct{ from, to []byte }
 
 // Empty reports whether nothing was read.
 func (r *Reads) Empty() bool { return len(r.keys) == 0 && len(r.spans) == 0 }
@@ -54,10 +51,10 @@ func (r *Reads) Seal() {
 	slices.SortFunc(r.spans, func(a, b span) int { return bytes.Compare(a.from, b.from) })
 	kept := r.spans[:0]
 	for _, s := range r.spans {
-		if n := len(kept); n == 0 || !kept[n-1].touches(s) {
+		if n := len(kept); n > 0 && kept[n-1].touches(&s) {
+			kept[n-1].join(&s)
+		} else {
 			kept = append(kept, s)
-		} else if last := &kept[n-1]; s.endless || !last.endless && bytes.Compare(s.to, last.to) > 0 {
-			last.to, last.endless = s.to, s.endless
 		}
 	}
 	r.spans = kept
@@ -74,13 +71,13 @@ func (r *Reads) Has(key []byte) bool {
 
 // firstSpan returns the first range that ends behind key.
 func (r *Reads) firstSpan(key []byte) int {
-	return sort.Search(len(r.spans), func(i int) bool { return r.spans[i].endless || bytes.Compare(r.spans[i].to, key) > 0 })
+	return sort.Search(len(r.spans), func(i int) bool { return r.spans[i].to == nil || bytes.Compare(r.spans[i].to, key) > 0 })
 }
 
 // First returns the first key in [start, end) that was read; of a walk, where it begins
 // in there. A nil end is open.
 func (r *Reads) First(start, end []byte) (first []byte, found bool) {
-	within := span{start, end, end == nil}
+	within := span{start, end}
 	if i := r.firstSpan(start); i < len(r.spans) {
 		if first = r.spans[i].from; bytes.Compare(first, start) < 0 {
 			first = start
@@ -98,22 +95,32 @@ func (r *Reads) First(start, end []byte) (first []byte, found bool) {
 	return first, found
 }
 
-// touches reports whether no key lies between s and t.
-func (s span) touches(t span) bool {
-	return (s.endless || bytes.Compare(s.to, t.from) >= 0) && (t.endless || bytes.Compare(t.to, s.from) >= 0)
-}
-
 // holds reports whether the range contains a key.
-func (s span) holds(key []byte) bool {
-	return bytes.Compare(s.from, key) <= 0 && (s.endless || bytes.Compare(key, s.to) < 0)
+func (s *span) holds(key []byte) bool {
+	return bytes.Compare(s.from, key) <= 0 && (s.to == nil || bytes.Compare(key, s.to) < 0)
 }
 
-// upper is where it ends, nil where it does not.
-func (s span) upper() []byte {
-	if s.endless {
-		return nil
+// reaches reports whether the range goes on at least up to the end of another one.
+func (s *span) reaches(to []byte) bool {
+	return s.to == nil || to != nil && bytes.Compare(to, s.to) <= 0
+}
+
+// covers reports whether every key of t is one of s.
+func (s *span) covers(t *span) bool { return bytes.Compare(s.from, t.from) <= 0 && s.reaches(t.to) }
+
+// touches reports whether no key lies between s and t.
+func (s *span) touches(t *span) bool {
+	return (s.to == nil || bytes.Compare(s.to, t.from) >= 0) && (t.to == nil || bytes.Compare(t.to, s.from) >= 0)
+}
+
+// join adds a range that touches s.
+func (s *span) join(t *span) {
+	if bytes.Compare(t.from, s.from) < 0 {
+		s.from = t.from
 	}
-	return s.to
+	if !s.reaches(t.to) {
+		s.to = t.to
+	}
 }
 
 // Walk notes what an Iterator reads: from where it was asked to start to the key it
@@ -121,36 +128,21 @@ func (s span) upper() []byte {
 // up to, not including, that key. A move that fails may have read all up to the end. Its
 // moves are those of the Iterator.
 type Walk struct {
-	reads        *Reads
-	lower, upper []byte // of the Iterator
-	place        place
-	at           int    // of reads.spans, which one grows; -1: there is none yet
-	mark         []byte // where a move begins
+	reads     *Reads
+	at        int    // of reads.spans, which one grows; -1: there is none yet
+	mark, end []byte // where a move begins, and where one onward ends; never nil
 }
-
-// place is where the iterator of a Walk stands.
-type place int
-
-const (
-	nowhereYet place = iota
-	onKey
-	beforeAll
-	behindAll
-	lost // after an error: Next and Prev do not go on
-)
 
 // NewWalk returns what notes the moves of an iterator.
-func (r *Reads) NewWalk(it *Iterator) *Walk {
-	return &Walk{reads: r, lower: it.lower, upper: it.upper, at: -1}
-}
+func (r *Reads) NewWalk() *Walk { return &Walk{reads: r, at: -1, mark: []byte{}} }
 
 // First moves to the first key of the range.
-func (w *Walk) First(it *Iterator) bool { return w.forward(it, w.lower, it.First()) }
+func (w *Walk) First(it *Iterator) bool { return w.forward(it, it.lower, it.First()) }
 
 // SeekGE moves to the first key of the range at or after key.
 func (w *Walk) SeekGE(it *Iterator, key []byte) bool {
-	if bytes.Compare(key, w.lower) < 0 {
-		key = w.lower
+	if bytes.Compare(key, it.lower) < 0 {
+		key = it.lower
 	}
 	w.mark = append(w.mark[:0], key...) // it may be the iterator's own
 	return w.forward(it, w.mark, it.SeekGE(key))
@@ -158,13 +150,13 @@ func (w *Walk) SeekGE(it *Iterator, key []byte) bool {
 
 // Last moves to the last key of the range.
 func (w *Walk) Last(it *Iterator) bool {
-	return w.backward(it, span{to: w.upper, endless: w.upper == nil}, it.Last())
+	return w.backward(it, span{to: it.upper}, it.Last())
 }
 
 // SeekLT moves to the last key of the range before key.
 func (w *Walk) SeekLT(it *Iterator, key []byte) bool {
-	if w.upper != nil && bytes.Compare(key, w.upper) > 0 {
-		key = w.upper
+	if it.upper != nil && bytes.Compare(key, it.upper) > 0 {
+		key = it.upper
 	}
 	w.mark = append(w.mark[:0], key...)
 	return w.backward(it, span{to: w.mark}, it.SeekLT(key))
@@ -172,10 +164,10 @@ func (w *Walk) SeekLT(it *Iterator, key []byte) bool {
 
 // Next moves to the next key.
 func (w *Walk) Next(it *Iterator) bool {
-	switch w.place {
-	case nowhereYet, beforeAll:
+	switch it.position {
+	case nowhere, atStart:
 		return w.First(it)
-	case behindAll, lost:
+	case atEnd, failed:
 		return it.Next()
 	}
 	w.mark = append(append(w.mark[:0], it.Key()...), 0)
@@ -184,10 +176,10 @@ func (w *Walk) Next(it *Iterator) bool {
 
 // Prev moves to the previous key.
 func (w *Walk) Prev(it *Iterator) bool {
-	switch w.place {
-	case nowhereYet, behindAll:
+	switch it.position {
+	case nowhere, atEnd:
 		return w.Last(it)
-	case beforeAll, lost:
+	case atStart, failed:
 		return it.Prev()
 	}
 	w.mark = append(w.mark[:0], it.Key()...)
@@ -196,59 +188,42 @@ func (w *Walk) Prev(it *Iterator) bool {
 
 // forward notes a move onward from a key, that one included.
 func (w *Walk) forward(it *Iterator, from []byte, stands bool) bool {
-	read := span{from: from, to: w.upper, endless: w.upper == nil}
+	read := span{from, it.upper}
 	if stands {
-		read.to, read.endless = it.Key(), false
+		w.end = append(append(w.end[:0], it.Key()...), 0)
+		read.to = w.end
 	}
-	w.stand(it, stands, behindAll)
 	return w.note(read, stands)
 }
 
 // backward notes a move back from the end of read.
 func (w *Walk) backward(it *Iterator, read span, stands bool) bool {
-	if read.from = w.lower; stands {
+	if read.from = it.lower; stands {
 		read.from = it.Key()
 	}
-	w.stand(it, stands, beforeAll)
-	w.note(read, false)
-	return stands
+	return w.note(read, stands)
 }
 
 // note adds what a move has read to what the moves before have, or else to a range of its
-// own. Through: the end is read as well. It returns that.
-func (w *Walk) note(read span, through bool) bool {
-	c := 1
-	if !read.endless {
-		c = bytes.Compare(read.to, read.from)
+// own. It returns whether the move stands on a key.
+func (w *Walk) note(read span, stands bool) bool {
+	if read.to != nil && bytes.Compare(read.from, read.to) >= 0 {
+		return stands // the iterator's range had ended before
 	}
-	if c < 0 || c == 0 && !through {
-		return through // the iterator's range had ended before
-	}
-	if w.at < 0 || !w.reads.spans[w.at].touches(read) {
+	if w.at < 0 || !w.reads.spans[w.at].touches(&read) {
 		w.at = len(w.reads.spans)
-		w.reads.spans = append(w.reads.spans, span{from: bytes.Clone(read.from), to: bytes.Clone(read.from)})
+		w.reads.spans = append(w.reads.spans, span{bytes.Clone(read.from), append([]byte{}, read.from...)})
 	}
 	s := &w.reads.spans[w.at]
 	if bytes.Compare(read.from, s.from) < 0 {
 		s.from = append(s.from[:0], read.from...)
 	}
-	s.endless = s.endless || read.endless
-	if c := bytes.Compare(read.to, s.to); c > 0 || c == 0 && through {
-		s.to = append(s.to[:0], read.to...)
-		if through {
-			s.to = append(s.to, 0)
-		}
-	}
-	return through
-}
-
-func (w *Walk) stand(it *Iterator, stands bool, otherwise place) {
 	switch {
-	case stands:
-		w.place = onKey
-	case it.Err() != nil:
-		w.place = lost
+	case s.reaches(read.to):
+	case read.to == nil:
+		s.to = nil
 	default:
-		w.place = otherwise
+		s.to = append(s.to[:0], read.to...)
 	}
+	return stands
 }

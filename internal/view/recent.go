@@ -1,7 +1,6 @@
 package view
 
 import (
-	"bytes"
 	"sync/atomic"
 
 	"lsmdb/internal/base"
@@ -22,7 +21,7 @@ type Recent struct {
 type change struct {
 	seq      base.Seq
 	kind     base.Kind
-	key, end []byte // of a range delete [key, end); empty: open
+	key, end []byte // of a range delete [key, end); nil: open
 }
 
 const (
@@ -55,7 +54,7 @@ func (r *Recent) Forget(last base.Seq) {
 // Add remembers an operation.
 func (r *Recent) Add(op base.Op, seq base.Seq) {
 	c := change{seq: seq, kind: op.Kind, key: r.copy(op.Key)}
-	if op.Kind == base.KindRangeDelete {
+	if len(op.Value) > 0 && op.Kind == base.KindRangeDelete {
 		c.end = r.copy(op.Value)
 	}
 	r.changes = append(r.changes, c)
@@ -73,16 +72,13 @@ func (r *Recent) Changed(reads *Reads, after base.Seq) (found *base.ConflictErro
 	for i := len(r.changes) - 1; i >= 0 && r.changes[i].seq > after; i-- {
 		c := &r.changes[i]
 		key, hit := c.key, false
-		switch {
-		case c.kind != base.KindRangeDelete:
+		if c.kind != base.KindRangeDelete {
 			hit = reads.Has(key)
-		case len(c.end) == 0:
-			key, hit = reads.First(key, nil)
-		default:
+		} else {
 			key, hit = reads.First(key, c.end)
 		}
-		if hit && (found == nil || bytes.Compare(key, found.Key) < 0) {
-			found = &base.ConflictError{Key: bytes.Clone(key), Seq: uint64(c.seq)}
+		if hit {
+			found = first(found, key, c.seq)
 		}
 	}
 	return found

@@ -49,7 +49,7 @@ type Published struct {
 	gaps    gaps
 	readers readers
 
-	expiring atomic.Bool  // a value may end: see MayExpire
+	expiring atomic.Bool  // a value may end, of those that are visible at a number that was read before
 	seen     atomic.Int64 // the latest time that Now has returned
 
 	announced atomic.Uint64 // newest write of which gaps may have heard: see Announce
@@ -69,19 +69,14 @@ type Published struct {
 	changing sync.Mutex
 	past     []*State                          // replaced, and perhaps still looked at; oldest first
 	spare    []weak.Pointer[memtable.Memtable] // flushed, in no state any more: their arenas can be used again
-	flushed  map[*memtable.Memtable]struct{}   // not in the current state any more, but in a past one
+	flushed  []*memtable.Memtable              // not in the current state any more, but in a past one
 }
 
 // Publish starts with a state in which everything up to visible can be read.
 func (p *Published) Publish(s *State, visible base.Seq) {
-	for _, m := range s.Memtables() {
-		p.expiring.CompareAndSwap(false, m.Expiring())
-	}
-	for _, tables := range s.Version.Levels {
-		for _, t := range tables {
-			p.expiring.CompareAndSwap(false, t.Expiring > 0)
-		}
-	}
+	ends := func(t *manifest.TableMeta) bool { return t.Expiring > 0 }
+	p.expiring.Store(slices.ContainsFunc(s.Memtables(), (*memtable.Memtable).Expiring) ||
+		slices.ContainsFunc(slices.Concat(s.Version.Levels[:]...), ends))
 	p.state.Store(s)
 	p.visible.Store(uint64(visible))
 	p.announced.Store(uint64(visible))
@@ -119,7 +114,7 @@ func (p *Published) Rotate(active *memtable.Memtable) {
 	s := p.state.Load()
 	sealed := s.Sealed
 	if !s.Active.Empty() {
-		sealed = append([]*memtable.Memtable{s.Active}, s.Sealed...)
+		sealed = s.Memtables()
 	}
 	p.replace(active, sealed, s.Version)
 }
@@ -130,18 +125,12 @@ func (p *Published) Advance(v *manifest.Version, flushed ...*memtable.Memtable) 
 	p.changing.Lock()
 	defer p.changing.Unlock()
 	s := p.state.Load()
-	sealed := slices.DeleteFunc(slices.Clone(s.Sealed), func(m *memtable.Memtable) bool { return slices.Contains(flushed, m) })
-	p.drop(flushed)
+	sealed := slices.DeleteFunc(slices.Clone(s.Sealed), func(m *memtable.Memtable) bool {
+		drop := slices.Contains(flushed, m)
+		if drop {
+			p.flushed = append(p.flushed, m)
+		}
+		return drop
+	})
 	p.replace(s.Active, sealed, v)
-}
-
-// drop notes memtables that the next state has not, but a past one may have. The caller
-// has the mutex.
-func (p *Published) drop(memtables []*memtable.Memtable) {
-	if p.flushed == nil {
-		p.flushed = make(map[*memtable.Memtable]struct{})
-	}
-	for _, m := range memtables {
-		p.flushed[m] = struct{}{}
-	}
 }

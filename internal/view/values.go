@@ -13,13 +13,12 @@ func (it *Iterator) Value() []byte {
 	}
 	value := it.inside.entries.Value()
 	if value == nil {
-		value = it.standing()
-		if it.err != nil {
+		if value = it.standing(); it.err != nil {
 			it.stop(failed)
 		}
 	}
 	if it.inside.entries.InMemtable() {
-		return it.kept(value)
+		return it.copied(value)
 	}
 	return value
 }
@@ -74,7 +73,7 @@ func (it *Iterator) showOdd(t base.Trailer) bool {
 		return it.fold()
 	}
 	if it.position, it.value = aside, it.standing(); it.inside.entries.InMemtable() {
-		it.value = it.kept(it.value)
+		it.value = it.copied(it.value)
 	}
 	return it.err == nil || it.stop(failed)
 }
@@ -93,15 +92,17 @@ func (it *Iterator) keep(t base.Trailer) bool {
 // keepValue makes value that of the version that entries stand on, and will leave.
 func (it *Iterator) keepValue() {
 	if it.value = it.standing(); it.noFill || it.inside.entries.InMemtable() {
-		it.value = it.kept(it.value)
+		it.value = it.copied(it.value)
 	}
 }
 
-// kept returns a copy that stays until the next move. The memory of blocks that are not
+// copied returns a copy that stays until the next move. The memory of blocks that are not
 // cached is used again for the next one, and that of memtables may go with the iterator.
-func (it *Iterator) kept(value []byte) []byte {
-	it.own().kept = append(it.own().kept[:0], value...)
-	return it.made.kept
+func (it *Iterator) copied(value []byte) []byte {
+	if it.kept = append(it.kept[:0], value...); it.kept == nil {
+		it.kept = []byte{} // an empty value is a value
+	}
+	return it.kept
 }
 
 // newest finds the value that user has, if it has one, by seeking its newest visible
@@ -114,27 +115,14 @@ func (it *Iterator) newest(user []byte) (found bool) {
 		stands = it.seekGE(it.key, it.at.Seq)
 	}
 	if stands && bytes.Equal(entries.Key().UserKey(), it.key) && !it.gone(it.key, entries.Key().Trailer()) {
-		if found = true; entries.Key().Kind() != base.KindMerge {
-			it.keepValue()
-		} else {
+		if entries.Key().Kind() == base.KindMerge {
 			found = it.fold()
+		} else {
+			found = true
+			it.keepValue()
 		}
 	}
 	return it.err == nil && entries.Err() == nil && (it.seekLT(it.key) || entries.Err() == nil) && found
-}
-
-// made is memory for values that an Iterator makes itself.
-type made struct {
-	kept   []byte // what value was copied to
-	folded base.Fold
-}
-
-// own returns what holds values that are made.
-func (it *Iterator) own() *made {
-	if it.made == nil {
-		it.made = &made{kept: []byte{}}
-	}
-	return it.made
 }
 
 // fold shows the key that entries stand on the newest version of, an operand. It merges it,
@@ -144,16 +132,11 @@ func (it *Iterator) fold() bool {
 	it.key = append(it.key[:0], in.entries.Key().UserKey()...)
 	older := it.collect()
 	it.position, it.value, it.until = behind, nil, 0
-	if in.entries.Err() == nil && it.err == nil {
-		if !it.keysOnly || it.published.Merger == nil {
-			it.value, it.err = it.own().folded.Onto(it.published.Merger, it.key, older, in.operands)
-		}
+	if in.entries.Err() == nil && it.err == nil && (!it.keysOnly || it.published.Merger == nil) {
+		it.value, it.err = in.folded.Onto(it.published.Merger, it.key, older, in.operands)
 	}
 	clear(in.operands)
-	if in.entries.Err() != nil || it.err != nil {
-		return it.stop(atEnd)
-	}
-	return true
+	return in.entries.Err() == nil && it.err == nil || it.stop(atEnd)
 }
 
 // collect gathers the operands that entries stand on, newest first, and returns what they

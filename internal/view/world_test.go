@@ -123,7 +123,7 @@ func (d *world) apply(op base.Op) {
 		d.w.Applied(op, d.w.seq, active.Len())
 	}
 	if !op.Kind.Removes() {
-		d.w.Fill(op.Key)
+		d.w.Fill(op.Key, op.Key)
 	}
 	d.w.Show(d.w.seq)
 }
