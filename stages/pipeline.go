@@ -2,17 +2,18 @@
 // typed inbox and one loop; it owns what it mutates, receives messages and sends
 // messages, and shares nothing else but immutable values published atomically.
 //
-//	callers ──Commit──▶ Writer ──Sealed──▶ Flusher ──Proposal──▶ Keeper ──Applied──▶ Compactor
-//	                                                   ▲           └────Obsolete──▶ Sweeper
-//	                                 compaction worker ┘
+//	callers ──Commit──▶ Writer ──Sealed──▶ Flusher ──Proposal──▶ Keeper ──Obsolete──▶ Sweeper
+//	                                                   ▲
+//	                 Compactor ──▶ compaction worker ──┘
 //
 // Before its first group the Writer, too, sends the Keeper a proposal: to take the
 // database over.
 //
 // Blocking sends go down one order only: Writer, Flusher, compaction worker,
-// Keeper, then the Compactor's loop and the Sweeper. The last two never wait for a
-// stage, so they always come back to their inbox, and no cycle of waiting can
-// form: the Compactor asks the Writer for a flush only if there is room in its inbox.
+// Keeper, Sweeper. The Sweeper never waits for a stage, so it always comes back to its
+// inbox. Nor does the Compactor's loop, which looks at what is published when it is
+// nudged, and asks the Writer for a flush only if there is room in its inbox. So no cycle
+// of waiting can form.
 // What flows upward is a reply on a message's own channel of capacity 1, a
 // channel closed once, or a state published atomically.
 //
@@ -53,10 +54,11 @@ const (
 	flusherCapacity = 1
 	// The Keeper answers each proposal before its sender makes another.
 	keeperCapacity = 8
-	// The Compactor and the Sweeper fall behind in bursts; that must not hold up
-	// the Keeper, which flushes wait for.
-	compactorCapacity = 64
-	sweeperCapacity   = 1024
+	// One nudge is as good as many.
+	compactorCapacity = 1
+	// The Sweeper falls behind in bursts; that must not hold up the Keeper, which
+	// flushes wait for.
+	sweeperCapacity = 1024
 )
 
 // Start describes what recovery hands to the pipeline.
@@ -97,8 +99,9 @@ type Pipeline struct {
 	closeOnce sync.Once
 
 	// Each is closed when its stage has ended; the steward waits for them.
-	writerDone  chan struct{}
-	flusherDone chan struct{}
+	writerDone    chan struct{}
+	flusherDone   chan struct{}
+	compactorDone chan struct{}
 }
 
 // New starts the stages.
@@ -116,12 +119,11 @@ func New(env *Environment, start Start) *Pipeline {
 	})
 	p.launch("keeper", p.keeper.run, func() {
 		p.keeper.release()
-		close(p.compactor.inbox.ch)
 		close(p.sweeper.inbox.ch)
 	})
 	p.launch("compactor", p.compactor.run, func() {
 		p.compactor.refuse(p.Refusal())
-		p.compactor.settleIdle()
+		close(p.compactorDone)
 	})
 	p.launch("sweeper", p.sweeper.run, func() {})
 	p.launch("steward", p.steward, func() {})
@@ -131,11 +133,12 @@ func New(env *Environment, start Start) *Pipeline {
 // assemble makes the stages and joins them by their inboxes.
 func assemble(env *Environment, start Start) *Pipeline {
 	p := &Pipeline{
-		env:         env,
-		door:        newDoor(),
-		closing:     make(chan struct{}),
-		writerDone:  make(chan struct{}),
-		flusherDone: make(chan struct{}),
+		env:           env,
+		door:          newDoor(),
+		closing:       make(chan struct{}),
+		writerDone:    make(chan struct{}),
+		flusherDone:   make(chan struct{}),
+		compactorDone: make(chan struct{}),
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	p.group, p.ctx = errgroup.WithContext(ctx)
@@ -144,16 +147,15 @@ func assemble(env *Environment, start Start) *Pipeline {
 	commits := newInbox[*Commit](writerCapacity)
 	sealed := newInbox[Sealed](flusherCapacity)
 	proposals := newInbox[*Proposal](keeperCapacity)
-	applied := newInbox[Applied](compactorCapacity)
 	obsolete := newInbox[Obsolete](sweeperCapacity)
 
 	p.writer = &Writer{
 		env: env, published: &p.Published, inbox: commits, flusher: sealed, keeper: proposals,
 		active: active, next: start.State.LastSeq + 1,
 	}
-	p.compactor = newCompactor(env, &p.Published, &p.Snapshots, applied, proposals, start.State.Version)
+	p.compactor = newCompactor(env, &p.Published, &p.Snapshots, proposals)
 	p.compactor.launch, p.compactor.seal = p.launch, p.requestFlush
-	p.writer.compactor = p.compactor.nudged
+	p.writer.compactor = p.compactor.inbox.ch
 	p.Merger, p.Clock = env.Merger, env.Clock
 	p.NotBefore(start.State.Now)
 	p.Publish(&view.State{Active: active, Sealed: start.Sealed, Version: start.State.Version}, start.State.LastSeq)
@@ -162,11 +164,11 @@ func assemble(env *Environment, start Start) *Pipeline {
 		closing: p.closing, stuck: p.compactor.stuck,
 	}
 	p.keeper = &Keeper{
-		env: env, published: &p.Published, inbox: proposals, compactor: applied, sweeper: obsolete,
+		env: env, published: &p.Published, inbox: proposals, compactor: p.compactor.inbox.ch, sweeper: obsolete,
 		start: start, clean: p.cleanEnd,
 	}
 	p.sweeper = &Sweeper{env: env, published: &p.Published, inbox: obsolete, unread: make(chan struct{}, 1)}
-	p.Detoured = func() { nudge(p.compactor.nudged) }
+	p.Detoured = func() { nudge(p.compactor.inbox.ch) }
 	p.Unread = func() { nudge(p.sweeper.unread) }
 	return p
 }
@@ -225,7 +227,7 @@ func (p *Pipeline) steward(ctx context.Context) error {
 	}
 	<-p.flusherDone
 	close(p.compactor.stopping)
-	<-p.compactor.idle
+	<-p.compactorDone
 	if ctx.Err() == nil {
 		close(p.keeper.inbox.ch)
 	}
@@ -328,7 +330,7 @@ func (p *Pipeline) Acquire(s *Snapshot) *Snapshot { return p.acquire(s, p.At) }
 // Release ends a snapshot; what only it needed may be compacted away.
 func (p *Pipeline) Release(s *Snapshot) {
 	if p.release(s) {
-		nudge(p.compactor.nudged)
+		nudge(p.compactor.inbox.ch)
 	}
 }
 

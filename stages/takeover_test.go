@@ -103,7 +103,7 @@ func TestReadsBeforeTheTakeover(t *testing.T) {
 		if len(state.Sealed) != 0 || len(state.Version.Levels[0]) != 1 || state.Active.CapacityBytes() != testMemtableBytes {
 			t.Errorf("published after the takeover: %+v", state)
 		}
-		if r.p.compactor.newest.Version != state.Version {
+		if r.p.compactor.newest != state.Version {
 			t.Error("the Compactor does not know of what was recovered")
 		}
 		if _, ok := r.get("never"); ok || r.p.Visible() != 2 || r.p.Metrics().Writer.Segment != 1 {

@@ -16,10 +16,10 @@ func (c *Compactor) tidy(ctx context.Context) {
 	if c.sealing == nil && !c.refused && state.Active.PassesPay() {
 		c.flush()
 	}
-	if c.sealing != nil || c.quiet != nil || len(c.underWay()) > 0 || len(c.pending) > 0 {
+	if c.sealing != nil || c.quiet != nil || len(c.running) > 0 || len(c.pending) > 0 {
 		return
 	}
-	situation := c.situation()
+	situation := c.look()
 	// The flush comes first: what it brings takes part in the merges.
 	flush := len(state.Sealed) == 0 && compactor.FlushPays(situation, state.Active)
 	var job *compactor.Job
@@ -42,7 +42,7 @@ func (c *Compactor) tidy(ctx context.Context) {
 func (c *Compactor) awaitExpiry() {
 	now := c.published.Ended()
 	c.ending = nil
-	if next := compactor.NextExpiry(c.newest.Version, now); next != 0 {
+	if next := compactor.NextExpiry(c.newest, now); next != 0 {
 		c.ending = time.After(max(c.env.idleDelay(), time.Duration(min(uint64(next)-uint64(now), math.MaxInt64))))
 	}
 }

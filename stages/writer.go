@@ -2,7 +2,6 @@ package stages
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/bits"
 	"sync"
@@ -466,7 +465,7 @@ func (w *Writer) acknowledge(ctx context.Context) error {
 	clear(w.group)
 	w.group = w.group[:0]
 	switch {
-	case err == nil && last.load != nil, errors.Is(err, errRevoked):
+	case err == nil && last.load != nil:
 		last.answer(err)
 		err = nil
 	case err == nil: // the Flusher answers
