@@ -41,6 +41,8 @@ func (r *rig) newLoop(n int) *Compactor {
 	}
 	r.forget()
 	r.published.Advance(version)
+	r.published.Announce(base.Seq(2 * n))
+	r.published.Show(base.Seq(2 * n))
 	c := newCompactor(r.env, &r.published, &r.snapshots, newInbox[*Proposal](keeperCapacity))
 	c.launch = func(_ string, body func(context.Context) error, after func()) {
 		go func() {
@@ -97,6 +99,31 @@ func TestCompactorFollowsTheNewestVersion(t *testing.T) {
 		synctest.Wait()
 		if len(c.keeper.ch) != 1 || c.inbox.traffic("").Messages != 1 {
 			t.Error("it missed a newer version")
+		}
+		(<-c.keeper.ch).reply <- verdict{err: errBroken}
+		stop(c)
+		<-ended
+	})
+}
+
+// TestCompactorLeavesWhatIsHidden: a table of a load, which is not visible yet, is merged
+// with nothing: a snapshot that is still to come may need what lies under it.
+func TestCompactorLeavesWhatIsHidden(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		c := r.newLoop(4)
+		r.published.Publish(r.published.State(), 1) // of 8
+		ended := started(context.Background(), c.run)
+		synctest.Wait()
+		if len(c.keeper.ch) > 0 {
+			t.Error("it merges what is not visible yet")
+		}
+		r.published.Announce(8)
+		r.published.Show(8)
+		nudge(c.inbox.ch)
+		synctest.Wait()
+		if len(c.keeper.ch) != 1 {
+			t.Error("it merges nothing")
 		}
 		(<-c.keeper.ch).reply <- verdict{err: errBroken}
 		stop(c)

@@ -178,7 +178,7 @@ func (c *Compactor) look() compactor.Situation {
 	c.deletes = compactor.Gather(c.newest, rangeDeletes, c.deletes)
 	return compactor.Situation{
 		Policy: c.env.Policy, Version: c.newest, Running: c.running, SetAside: c.setAside,
-		Readers: c.snapshots.Readers(c.published.Ended), Deletes: c.deletes, Share: share,
+		Readers: c.snapshots.Readers(c.published.Ended), Hidden: c.published.Visible() + 1, Deletes: c.deletes, Share: share,
 	}
 }
 

@@ -96,6 +96,7 @@ func (w *Writer) endLoad(ctx context.Context, l *load) error {
 	w.published.FillRange(l.lower, l.upper)
 	w.published.Show(l.number)
 	w.published.FillRange(l.lower, l.upper)
+	nudge(w.compactor) // it leaves alone what is not visible
 	return nil
 }
 

@@ -22,8 +22,9 @@ func (c *Compactor) start(ctx context.Context, job *compactor.Job, manual bool) 
 	}, func() { c.finished <- report })
 }
 
-// work carries a job out. The snapshots are listed after the inputs were chosen, so
-// one that is missing here sees nothing older than the inputs' newest versions.
+// work carries a job out. The snapshots are listed after the inputs were chosen, all of
+// which was visible then. So one that is missing here sees nothing older than the inputs'
+// newest versions.
 func (c *Compactor) work(ctx context.Context, job *compactor.Job, version *manifest.Version) error {
 	began := c.jobs.begin()
 	result, edit, err := c.execute(ctx, job, version)
