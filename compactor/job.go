@@ -90,9 +90,7 @@ func (j *Job) Edit(outputs []*manifest.TableMeta) *manifest.Edit {
 	for _, t := range j.Overlaps {
 		e.Removed = append(e.Removed, manifest.RemovedTable{Level: j.OutputLevel, Number: t.Number})
 	}
-	for _, t := range outputs {
-		e.Added = append(e.Added, manifest.AddedTable{Level: j.OutputLevel, Meta: t})
-	}
+	e.Add(j.OutputLevel, outputs...)
 	return e
 }
 

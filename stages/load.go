@@ -72,9 +72,7 @@ func (p *Pipeline) TableLimitBytes() int64 { return p.env.Policy.TableLimitBytes
 // edit adds the tables, to a level that the Keeper will choose.
 func (l *load) edit() *manifest.Edit {
 	e := &manifest.Edit{LastSeq: l.number}
-	for _, t := range l.tables {
-		e.Added = append(e.Added, manifest.AddedTable{Meta: t})
-	}
+	e.Add(0, l.tables...)
 	return e
 }
 

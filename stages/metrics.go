@@ -11,7 +11,7 @@ type Metrics struct {
 	Traffic        []Traffic // in the order of the pipeline
 	Writer         WriterStats
 	Flush, Compact JobStats
-	Levels         [manifest.NumLevels]LevelTraffic
+	Levels         [manifest.NumLevels]JobStats
 	Level0Full     bool // flushes wait for compaction
 	ManifestBytes  int64
 	Deleted        uint64 // obsolete files
@@ -40,8 +40,7 @@ func (p *Pipeline) Metrics() Metrics {
 	}
 	m.Flush, _ = p.flusher.jobs.snapshot()
 	m.Compact, m.Levels = p.compactor.jobs.snapshot()
-	m.Levels[0].Jobs += m.Flush.Jobs // every flush goes there
-	m.Levels[0].BytesWritten += m.Flush.BytesWritten
+	m.Levels[0].add(m.Flush) // every flush goes there
 	if open, oldest := p.Count(); open > 0 {
 		m.Snapshots, m.OldestSnapshot = open, uint64(oldest)
 	}

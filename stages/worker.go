@@ -26,33 +26,27 @@ func (c *Compactor) start(ctx context.Context, job *compactor.Job, manual bool) 
 // which was visible then. So one that is missing here sees nothing older than the inputs'
 // newest versions.
 func (c *Compactor) work(ctx context.Context, job *compactor.Job, version *manifest.Version) error {
-	began := c.jobs.begin()
-	result, edit, err := c.execute(ctx, job, version)
-	if err != nil {
-		c.jobs.failed(began)
-		return err
+	done, err := c.jobs.run(job.OutputLevel, func() (done JobStats, err error) {
+		var outputs []*manifest.TableMeta
+		switch {
+		case job.Trivial:
+			done.Moves = 1
+		case job.Drop:
+			done.Drops = 1
+		default:
+			var courtesy base.Courtesy
+			outputs, err = job.Run(ctx, c.env.Directory, c.snapshots.Readers(c.published.Ended), version, func() { courtesy.Give() })
+			if err != nil {
+				return done, fmt.Errorf("compacting (%s): %w", job, err)
+			}
+			done = written(outputs)
+			done.BytesRead, done.EntriesIn = uint64(job.InputBytes()), job.InputEntries()
+		}
+		return done, c.env.propose(ctx, c.keeper, &Proposal{Edit: job.Edit(outputs)}).err
+	})
+	if err == nil {
+		c.env.Logger.Info().Stringer("job", job).Uint64("read_bytes", done.BytesRead).Uint64("written_bytes", done.BytesWritten).
+			Uint64("entries_in", done.EntriesIn).Uint64("entries_out", done.EntriesOut).Dur("took", done.Time).Msg("compacted")
 	}
-	v := c.env.propose(ctx, c.keeper, &Proposal{Edit: edit})
-	if v.err != nil {
-		c.jobs.failed(began)
-		return v.err
-	}
-	done := c.jobs.finish(began, result)
-	c.env.Logger.Info().Stringer("job", job).Uint64("read_bytes", done.BytesRead).Uint64("written_bytes", done.BytesWritten).
-		Uint64("entries_in", done.EntriesIn).Uint64("entries_out", done.EntriesOut).Dur("took", done.Took).Msg("compacted")
-	return nil
-}
-
-// execute runs the job, unless it only moves or drops tables, and makes its edit.
-func (c *Compactor) execute(ctx context.Context, job *compactor.Job, version *manifest.Version) (JobResult, *manifest.Edit, error) {
-	if job.Unread() {
-		return JobResult{Level: job.OutputLevel, Moved: job.Trivial, Dropped: job.Drop}, job.Edit(nil), nil
-	}
-	var courtesy base.Courtesy
-	outputs, err := job.Run(ctx, c.env.Directory, c.snapshots.Readers(c.published.Ended), version, func() { courtesy.Give() })
-	if err != nil {
-		return JobResult{}, nil, fmt.Errorf("compacting (%s): %w", job, err)
-	}
-	result := JobResult{Level: job.OutputLevel, BytesRead: uint64(job.InputBytes()), EntriesIn: job.InputEntries(), Outputs: outputs}
-	return result, job.Edit(outputs), nil
+	return err
 }
