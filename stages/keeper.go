@@ -47,11 +47,11 @@ type Keeper struct {
 	bound int64         // the MANIFEST is rewritten when it is larger
 
 	hold     chan struct{} // not nil while level 0 is too full; closed when it no longer is
-	held     atomic.Bool   // hold != nil, for Metrics
 	logBytes atomic.Int64  // size of the MANIFEST, for Metrics
 
-	// clean tells where the WAL ended, once the Writer has ended in good order.
-	clean func() (CleanEnd, bool)
+	// clean tells where the WAL ended, once the Writer has ended in good order; nil: it has
+	// not.
+	clean func() *manifest.CleanMark
 }
 
 // Proposal is the message that asks the Keeper to change the tree.
@@ -230,11 +230,10 @@ func (k *Keeper) apply(p *Proposal) (verdict, []Obsolete, error) {
 
 // now returns the latest time by which a value has ended, 0 where the MANIFEST tells it.
 func (k *Keeper) now() int64 {
-	now := k.published.NotBefore(0)
-	if now <= k.state.Now {
-		return 0
+	if now := k.published.NotBefore(0); now > k.state.Now {
+		return now
 	}
-	return now
+	return 0
 }
 
 // obsolete lists the files that p made superfluous: tables it removed without
@@ -265,7 +264,6 @@ func (k *Keeper) holdBack() {
 		close(k.hold)
 		k.hold = nil
 	}
-	k.held.Store(full)
 }
 
 // rewrite replaces a MANIFEST that outgrew its bound by a snapshot of the state.
@@ -277,45 +275,47 @@ func (k *Keeper) rewrite(ctx context.Context) error {
 	number := k.env.Numbers.Next()
 	k.state.NextFile = max(k.state.NextFile, k.env.Numbers.Peek())
 	log, err := manifest.CreateLog(k.env.FS, k.env.Dir, number, k.state)
-	if base.IsShortage(err) {
-		return k.postpone(err)
-	}
-	if err != nil {
+	switch {
+	case base.IsShortage(err):
+		k.postpone(err)
+		return nil
+	case err != nil:
 		return fmt.Errorf("rewriting the MANIFEST: %w", err)
 	}
 	err = manifest.WriteCurrent(k.env.FS, k.env.Dir, manifest.Current{Manifest: number})
-	if base.IsShortage(err) {
-		return errors.Join(k.postpone(err), log.Close(), k.sweeper.send(ctx, Obsolete{Name: base.ManifestName(number)}))
-	}
-	if err != nil {
+	old := log
+	switch {
+	case base.IsShortage(err):
+		k.postpone(err)
+	case err != nil:
 		return errors.Join(fmt.Errorf("switching CURRENT: %w", err), log.Close())
+	default:
+		old = k.log
+		k.setLog(log)
 	}
-	old := k.log
-	k.setLog(log)
 	if err := old.Close(); err != nil {
-		return fmt.Errorf("closing the old MANIFEST: %w", err)
+		return fmt.Errorf("closing an obsolete MANIFEST: %w", err)
 	}
 	return k.sweeper.send(ctx, Obsolete{Name: base.ManifestName(old.Number())})
 }
 
 // postpone goes on with a MANIFEST that there was no room to rewrite.
-func (k *Keeper) postpone(err error) error {
+func (k *Keeper) postpone(err error) {
 	k.env.Logger.Warn().Err(err).Msg("the MANIFEST is not rewritten now")
 	k.bound *= 2
-	return nil
 }
 
 // setLog makes log the MANIFEST and bounds its growth.
 func (k *Keeper) setLog(log *manifest.Log) {
 	k.log = log
-	k.bound = ManifestBound(log.SizeBytes())
+	k.bound = manifestBound(log.SizeBytes())
 	k.logBytes.Store(log.SizeBytes())
 }
 
-// ManifestBound is the size at which a MANIFEST that began with snapshotBytes is
+// manifestBound is the size at which a MANIFEST that began with snapshotBytes is
 // rewritten: the edits then outweigh the snapshot several times, so rewriting
 // costs little beside writing them.
-func ManifestBound(snapshotBytes int64) int64 { return 4*snapshotBytes + 64<<10 }
+func manifestBound(snapshotBytes int64) int64 { return 4*snapshotBytes + 64<<10 }
 
 // release closes the files that finish did not. Every edit in the MANIFEST is
 // durable and the segment is empty, so an error here changes nothing.
@@ -343,13 +343,13 @@ func (k *Keeper) mark(ctx context.Context) error {
 	if err := k.begin(ctx); err != nil {
 		return err
 	}
-	closed, ok := k.clean()
+	clean := k.clean()
 	if k.first != nil {
 		walEnd, err := k.first.Finish()
 		if err != nil {
 			return fmt.Errorf("finishing WAL segment %d: %w", k.first.Segment(), err)
 		}
-		closed, ok = CleanEnd{k.first.Segment(), walEnd}, ctx.Err() == nil
+		clean = &manifest.CleanMark{WAL: k.first.Segment(), WALEnd: walEnd}
 	}
 	if now := k.now(); now != 0 {
 		if err := k.log.Append(&manifest.Edit{Now: now}); err != nil {
@@ -360,14 +360,11 @@ func (k *Keeper) mark(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("finishing the MANIFEST: %w", err)
 	}
-	if !ok {
+	if clean == nil || ctx.Err() != nil {
 		return nil
 	}
-	current := manifest.Current{
-		Manifest: k.log.Number(),
-		Clean:    &manifest.CleanMark{ManifestEnd: end, WAL: closed.Segment, WALEnd: closed.Offset},
-	}
-	if err := manifest.WriteCurrent(k.env.FS, k.env.Dir, current); err != nil {
+	clean.ManifestEnd = end
+	if err := manifest.WriteCurrent(k.env.FS, k.env.Dir, manifest.Current{Manifest: k.log.Number(), Clean: clean}); err != nil {
 		return fmt.Errorf("marking the database as cleanly closed: %w", err)
 	}
 	return nil

@@ -23,7 +23,7 @@ func (r *rig) newKeeper() *Keeper {
 	k := &Keeper{
 		env: r.env, published: &r.published, inbox: newInbox[*Proposal](keeperCapacity),
 		compactor: make(chan struct{}, 16), sweeper: newInbox[Obsolete](64),
-		state: r.start.State, clean: func() (CleanEnd, bool) { return CleanEnd{Segment: 1, Offset: 99}, true },
+		state: r.start.State, clean: func() *manifest.CleanMark { return &manifest.CleanMark{WAL: 1, WALEnd: 99} },
 	}
 	k.setLog(r.start.Manifest)
 	return k
@@ -168,11 +168,11 @@ func TestKeeperHoldsFlushesWhileLevel0IsFull(t *testing.T) {
 	}
 	sealed := memtable.New(100)
 	tables := []*manifest.TableMeta{r.tableOf("a", "b", 1), r.tableOf("a", "b", 2), r.tableOf("a", "b", 3)}
-	if v := handle(adding(0, tables[0]), sealed); v.hold != nil || k.held.Load() {
+	if v := handle(adding(0, tables[0]), sealed); v.hold != nil || k.hold != nil {
 		t.Error("held too early")
 	}
 	hold := handle(adding(0, tables[1]), sealed).hold
-	if hold == nil || !k.held.Load() {
+	if hold == nil || k.hold == nil {
 		t.Fatal("not held")
 	}
 	if again := handle(adding(0, tables[2]), sealed).hold; again != hold {
@@ -187,7 +187,7 @@ func TestKeeperHoldsFlushesWhileLevel0IsFull(t *testing.T) {
 	default:
 	}
 	handle(removing(0, tables[1].Number), nil)
-	if <-hold; k.held.Load() {
+	if <-hold; k.hold != nil {
 		t.Error("still held")
 	}
 }
@@ -206,7 +206,7 @@ func TestKeeperRewritesTheManifest(t *testing.T) {
 			t.Errorf("swept %+v", o)
 		}
 		synctest.Wait()
-		if k.log.Number() == first || k.bound != ManifestBound(k.log.SizeBytes()) || k.logBytes.Load() != k.log.SizeBytes() {
+		if k.log.Number() == first || k.bound != manifestBound(k.log.SizeBytes()) || k.logBytes.Load() != k.log.SizeBytes() {
 			t.Errorf("MANIFEST %d, bound %d", k.log.Number(), k.bound)
 		}
 		if c, _ := manifest.ReadCurrent(r.mem.CrashClone(nil), testDir); c.Manifest != k.log.Number() || c.Clean != nil {

@@ -3,6 +3,7 @@ package stages
 import (
 	"time"
 
+	"lsmdb/internal/base"
 	"lsmdb/manifest"
 )
 
@@ -17,8 +18,8 @@ type Metrics struct {
 	Deleted        uint64 // obsolete files
 	Pending        int    // obsolete files that could not be deleted yet
 	Snapshots      int
-	MergeFailures  uint64 // times that a flush or compaction left operands as they are
-	OldestSnapshot uint64 // 0: none
+	MergeFailures  uint64   // times that a flush or compaction left operands as they are
+	OldestSnapshot base.Seq // 0: none
 }
 
 // Metrics collects the picture. It blocks no stage.
@@ -32,7 +33,7 @@ func (p *Pipeline) Metrics() Metrics {
 			p.sweeper.inbox.traffic("sweeper"),
 		},
 		Writer:        p.writer.snapshotStats(),
-		Level0Full:    p.keeper.held.Load(),
+		Level0Full:    len(p.State().Version.Levels[0]) >= p.env.Policy.L0Limit,
 		ManifestBytes: p.keeper.logBytes.Load(),
 		Deleted:       uint64(p.sweeper.deleted.Load()),
 		Pending:       int(p.sweeper.pending.Load()),
@@ -41,9 +42,7 @@ func (p *Pipeline) Metrics() Metrics {
 	m.Flush, _ = p.flusher.jobs.snapshot()
 	m.Compact, m.Levels = p.compactor.jobs.snapshot()
 	m.Levels[0].add(m.Flush) // every flush goes there
-	if open, oldest := p.Count(); open > 0 {
-		m.Snapshots, m.OldestSnapshot = open, uint64(oldest)
-	}
+	m.Snapshots, m.OldestSnapshot = p.Count()
 	return m
 }
 

@@ -165,7 +165,7 @@ func assemble(env *Environment, start Start) *Pipeline {
 	}
 	p.keeper = &Keeper{
 		env: env, published: &p.Published, inbox: proposals, compactor: p.compactor.inbox.ch, sweeper: obsolete,
-		start: start, clean: p.cleanEnd,
+		start: start, clean: func() *manifest.CleanMark { return p.writer.closed },
 	}
 	p.sweeper = &Sweeper{env: env, published: &p.Published, inbox: obsolete, unread: make(chan struct{}, 1)}
 	p.Detoured = func() { nudge(p.compactor.inbox.ch) }
@@ -232,11 +232,6 @@ func (p *Pipeline) steward(ctx context.Context) error {
 		close(p.keeper.inbox.ch)
 	}
 	return nil
-}
-
-// cleanEnd tells the Keeper, which outlives the Writer, where the WAL ended.
-func (p *Pipeline) cleanEnd() (CleanEnd, bool) {
-	return p.writer.closed, p.ctx.Err() == nil && p.writer.closed.Segment != 0
 }
 
 // Enqueue sends a commit to the Writer, waiting for room until ctx ends. Once it

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"lsmdb/internal/base"
+	"lsmdb/manifest"
 	"lsmdb/wal"
 )
 
@@ -15,12 +16,6 @@ import (
 
 // maxMarkBytes is more than a mark takes in the log: a chunk, at worst in the next block.
 const maxMarkBytes = 128
-
-// CleanEnd tells where an orderly shutdown left the WAL.
-type CleanEnd struct {
-	Segment uint64
-	Offset  int64
-}
 
 // begin has the Keeper take the database over before the first write, and gets the
 // WAL from it.
@@ -125,7 +120,7 @@ func (w *Writer) finish(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("finishing WAL segment %d: %w", w.log.Segment(), err)
 	}
-	w.closed = CleanEnd{Segment: w.log.Segment(), Offset: end}
+	w.closed = &manifest.CleanMark{WAL: w.log.Segment(), WALEnd: end}
 	return nil
 }
 

@@ -109,10 +109,13 @@ func (r *Snapshots) Readers(clock func() int64) (readers output.Readers) {
 	return readers
 }
 
-// Count returns how many snapshots are open and the oldest one's sequence number,
-// which is base.MaxSeq when there is none.
+// Count returns how many snapshots are open and the oldest one's sequence number, 0 when
+// there is none.
 func (r *Snapshots) Count() (open int, oldest base.Seq) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.open, r.oldest()
+	if r.open > 0 {
+		oldest = r.oldest()
+	}
+	return r.open, oldest
 }

@@ -10,6 +10,7 @@ import (
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/view"
+	"lsmdb/manifest"
 	"lsmdb/memtable"
 	"lsmdb/wal"
 )
@@ -78,7 +79,7 @@ type Writer struct {
 	statsMu sync.Mutex
 	stats   WriterStats
 
-	closed CleanEnd // set when the WAL was finished; read after the Writer ended
+	closed *manifest.CleanMark // set when the WAL was finished; read after the Writer ended
 }
 
 // Sealed is the message that hands a full memtable to the Flusher.
