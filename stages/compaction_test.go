@@ -434,6 +434,7 @@ func TestCompactorWorkersShareTheTree(t *testing.T) {
 		r := newRig(t, func(e *Environment) {
 			e.Workers = 3
 			e.Policy = compactor.NewPolicy(4 << 10)
+			e.Policy.L0Limit = 2 * e.Policy.L0Trigger // writers wait for a loop that gets no processor
 		})
 		r.open()
 		for i := range 400 {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"lsmdb/compactor"
@@ -33,31 +34,32 @@ type Compactor struct {
 	published *view.Published // for the tree, and to see whether anybody writes
 	snapshots *Snapshots
 	launch    func(name string, body func(context.Context) error, after func())
-	seal      func() *Commit     // asks for a flush without waiting; nil: not possible now
-	inbox     *Inbox[struct{}]   // anyone sends without waiting, nobody closes; capacity 1 remembers it
-	keeper    *Inbox[*Proposal]  // its workers share it with the Flusher
-	requests  chan *rangeRequest // callers send and wait, the loop receives, nobody closes; no capacity: nothing is left behind
-	finished  chan finishedJob   // workers send, the loop receives, nobody closes; one place per worker, so a worker never waits
-	stopping  chan struct{}      // the steward closes it: start no more jobs, stop the running ones
-	stuck     chan struct{}      // the loop closes it when a table was set aside: level 0 may never shrink again
+	seal      func() <-chan error // asks for a flush without waiting, and returns where the answer will come
+	inbox     *Inbox[struct{}]    // anyone sends without waiting, nobody closes; capacity 1 remembers it
+	keeper    *Inbox[*Proposal]   // its workers share it with the Flusher
+	requests  chan *rangeRequest  // callers send and wait, the loop receives, nobody closes; no capacity: nothing is left behind
+	finished  chan finishedJob    // workers send, the loop receives, nobody closes; one place per worker, so a worker never waits
+	stopping  chan struct{}       // the steward closes it: start no more jobs, stop the running ones
+	stuck     chan struct{}       // the loop closes it when a table was set aside: level 0 may never shrink again
+	isStuck   sync.Once
 	jobs      jobCounter
 
 	newest   *manifest.Version  // as of the last look
 	deletes  *compactor.Deletes // in it
 	running  []*compactor.Job
-	setAside map[uint64]bool     // damaged tables, by number
-	damage   map[uint64]error    // what is wrong with them
-	failing  map[uint64]*backOff // of jobs that failed, by their first input
-	resume   <-chan time.Time    // no job starts before it fires; nil: no reason to wait
-	pending  []*rangeRequest     // the first is under way
-	serving  int                 // running jobs that serve requests
+	setAside map[uint64]bool    // damaged tables, by number
+	damage   map[uint64]error   // what is wrong with them
+	failing  map[uint64]backOff // of jobs that failed, by their first input
+	resume   <-chan time.Time   // no job starts before it fires; nil: no reason to wait
+	pending  []*rangeRequest    // the first is under way
+	serving  int                // running jobs that serve requests
 	stopped  bool
 
 	quiet   <-chan time.Time // fires when the house may have become idle; nil: no work waits for that
 	seen    base.Seq         // newest write when quiet was set
 	calm    bool             // quiet fired: if seen is still the newest write, the house is idle
 	ending  <-chan time.Time // fires when values may have ended that take space; nil: none will
-	sealing *Commit          // flush that was asked for and not answered; nil: none
+	sealing <-chan error     // will answer the flush that was asked for; nil: none was
 	refused bool             // it was refused, and quiet did not fire since
 }
 
@@ -85,7 +87,7 @@ func newCompactor(env *Environment, published *view.Published, snapshots *Snapsh
 		stuck:    make(chan struct{}),
 		setAside: make(map[uint64]bool),
 		damage:   make(map[uint64]error),
-		failing:  make(map[uint64]*backOff),
+		failing:  make(map[uint64]backOff),
 	}
 }
 
@@ -111,8 +113,8 @@ func (c *Compactor) run(ctx context.Context) error {
 			c.quiet, c.refused, c.calm = nil, false, true
 		case <-c.ending:
 			c.ending = nil
-		case <-c.flushed():
-			c.endFlush()
+		case err := <-c.sealing:
+			c.endFlush(err)
 		case <-stopping:
 			stopping = nil
 			c.stopped = true
@@ -131,17 +133,8 @@ func (c *Compactor) dispatch(ctx context.Context) {
 			c.tidy(ctx)
 			return
 		}
-		c.begin(ctx, job, manual)
+		c.start(ctx, job, manual)
 	}
-}
-
-// begin has a worker run the job.
-func (c *Compactor) begin(ctx context.Context, job *compactor.Job, manual bool) {
-	c.running = append(c.running, job)
-	if manual {
-		c.serving++
-	}
-	c.start(ctx, job, manual)
 }
 
 // choose picks the next job. A manual compaction goes first; while it waits for
@@ -245,14 +238,12 @@ func (c *Compactor) settle(ctx context.Context, f finishedJob) error {
 		c.putAside(damaged, f)
 		return nil
 	}
-	retry := c.failing[f.job.Inputs[0].Number]
-	if retry == nil {
-		retry = newBackOff()
-		c.failing[f.job.Inputs[0].Number] = retry
-	}
+	first := f.job.Inputs[0].Number
+	retry := c.failing[first]
 	if !retry.after(f.err) {
 		return f.err
 	}
+	c.failing[first] = retry
 	c.jobs.count(func(s *JobStats) { s.Retries++ })
 	c.env.Logger.Error().Err(f.err).Stringer("job", f.job).Dur("retry_in", retry.delay).Msg("compaction failed")
 	c.resume = time.After(retry.delay)
@@ -262,11 +253,7 @@ func (c *Compactor) settle(ctx context.Context, f finishedJob) error {
 // putAside excludes damaged tables from compaction. They stay in the tree, so what
 // can still be read in them is read, and nothing in them is ever dropped.
 func (c *Compactor) putAside(tables []uint64, f finishedJob) {
-	select {
-	case <-c.stuck:
-	default:
-		close(c.stuck)
-	}
+	c.isStuck.Do(func() { close(c.stuck) })
 	for _, number := range tables {
 		c.setAside[number] = true
 		c.damage[number] = f.err

@@ -125,7 +125,8 @@ func (f *Flusher) answer(err error) {
 
 // flush repeats attempts until one succeeds or the error is one to give up on.
 func (f *Flusher) flush(ctx context.Context, s Sealed) (verdict, error) {
-	retry, closing := newBackOff(), false
+	var retry backOff
+	closing := false
 	for {
 		v, err := f.attempt(ctx, s)
 		if err == nil {
@@ -199,8 +200,6 @@ const (
 	longestBackOff = 5 * time.Second
 	maxTries       = 3
 )
-
-func newBackOff() *backOff { return &backOff{} }
 
 // after notes an error and reports whether to try again after delay.
 func (b *backOff) after(err error) bool {

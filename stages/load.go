@@ -48,19 +48,11 @@ func (p *Pipeline) Load(ctx context.Context, tables []*manifest.TableMeta) error
 		lower: tables[0].Smallest.UserKey(), upper: tables[len(tables)-1].Largest.UserKey(),
 	}
 	err := p.Enqueue(ctx, c)
-	sent := err == nil
-	if sent {
-		select {
-		case err = <-c.reply:
-		case <-ctx.Done():
-			if sent = !c.Abandon(); sent {
-				err = c.Wait()
-			} else {
-				err = ctx.Err()
-			}
-		}
+	unsent := err != nil
+	if !unsent {
+		err = c.WaitOrAbandon(ctx)
 	}
-	if !sent || base.IsShortage(err) { // then the tables are nobody's for certain
+	if unsent || c.Abandoned() || base.IsShortage(err) { // then the tables are nobody's for certain
 		p.env.RemoveTables(c.load.edit())
 	}
 	return err

@@ -239,12 +239,12 @@ func (p *Pipeline) steward(ctx context.Context) error {
 // be there already: see courtesy.
 func (p *Pipeline) Enqueue(ctx context.Context, c *Commit) error {
 	p.writer.courtesy.arrive()
-	entered, err := p.door.enter(ctx, p.writer.inbox, c)
-	switch {
-	case !entered:
-		return p.Refusal()
-	case err == nil:
+	err := p.door.enter(ctx, p.writer.inbox, c)
+	switch err {
+	case nil:
 		p.writer.courtesy.giveWay(c)
+	case errShut:
+		return p.Refusal()
 	}
 	return err
 }
@@ -281,17 +281,17 @@ func (p *Pipeline) flush(ctx context.Context, capture *Capture) error {
 	}
 }
 
-// requestFlush asks the Writer to seal the active memtable and returns what will be
-// answered; nil if its inbox is full. It never waits, as the Compactor calls it.
-func (p *Pipeline) requestFlush() *Commit {
-	c := NewPendingCommit()
+// requestFlush asks the Writer to seal the active memtable and returns where the answer
+// will come, an error if its inbox is full. It never waits, as the Compactor calls it.
+func (p *Pipeline) requestFlush() <-chan error {
+	c := NewCommit()
 	c.seal = true
 	now, cancel := context.WithCancel(p.ctx)
 	cancel()
-	if entered, err := p.door.enter(now, p.writer.inbox, c); !entered || err != nil {
-		return nil
+	if err := p.door.enter(now, p.writer.inbox, c); err != nil {
+		c.answer(err)
 	}
-	return c
+	return c.reply
 }
 
 // Compact merges everything whose user key lies between lower and upper
@@ -306,9 +306,7 @@ func (p *Pipeline) Compact(ctx context.Context, lower, upper []byte) error {
 	case p.compactor.requests <- r:
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-p.closing:
-		return p.Refusal()
-	case <-p.ctx.Done():
+	case <-p.compactorDone:
 		return p.Refusal()
 	}
 	select {

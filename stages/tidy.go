@@ -14,7 +14,7 @@ import (
 func (c *Compactor) tidy(ctx context.Context) {
 	state := c.published.State()
 	if c.sealing == nil && !c.refused && state.Active.PassesPay() {
-		c.flush()
+		c.sealing = c.seal()
 	}
 	if c.sealing != nil || c.quiet != nil || len(c.running) > 0 || len(c.pending) > 0 {
 		return
@@ -31,9 +31,9 @@ func (c *Compactor) tidy(ctx context.Context) {
 	case !c.calm || c.published.Visible() != c.seen:
 		c.wait()
 	case flush:
-		c.flush()
+		c.sealing = c.seal()
 	default:
-		c.begin(ctx, job, false)
+		c.start(ctx, job, false)
 	}
 }
 
@@ -53,27 +53,11 @@ func (c *Compactor) wait() {
 	c.quiet = time.After(c.env.idleDelay())
 }
 
-// flush asks for a flush of the active memtable.
-func (c *Compactor) flush() {
-	if c.sealing = c.seal(); c.sealing == nil {
-		c.refused = true
-		c.wait()
-	}
-}
-
-// flushed is closed when the flush that was asked for is answered.
-func (c *Compactor) flushed() <-chan struct{} {
-	if c.sealing == nil {
-		return nil
-	}
-	return c.sealing.Resolved()
-}
-
 // endFlush notes the answer. If there is no room for a flush it is asked for again later.
-func (c *Compactor) endFlush() {
-	if c.sealing.Result() != nil {
+func (c *Compactor) endFlush(err error) {
+	c.sealing = nil
+	if err != nil {
 		c.refused = true
 		c.wait()
 	}
-	c.sealing = nil
 }

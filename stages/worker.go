@@ -14,6 +14,10 @@ import (
 // proposes its edit to the Keeper and reports. Whatever happens to it, a panic
 // included, it reports exactly once.
 func (c *Compactor) start(ctx context.Context, job *compactor.Job, manual bool) {
+	c.running = append(c.running, job)
+	if manual {
+		c.serving++
+	}
 	version := c.newest
 	report := finishedJob{job: job, manual: manual, err: errors.New("the worker ended without a result")}
 	c.launch("compaction worker", func(context.Context) error {
