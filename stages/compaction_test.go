@@ -44,11 +44,12 @@ func (r *rig) newLoop(n int) *Compactor {
 	r.published.Announce(base.Seq(2 * n))
 	r.published.Show(base.Seq(2 * n))
 	c := newCompactor(r.env, &r.published, &r.snapshots, newInbox[*Proposal](keeperCapacity))
-	c.launch = func(_ string, body func(context.Context) error, after func()) {
+	c.launch = func(_ string, body func(context.Context) error, after func()) <-chan struct{} {
 		go func() {
 			defer after()
 			_ = body(context.Background())
 		}()
+		return nil
 	}
 	return c
 }

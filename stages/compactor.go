@@ -33,7 +33,7 @@ type Compactor struct {
 	env       *Environment
 	published *view.Published // for the tree, and to see whether anybody writes
 	snapshots *Snapshots
-	launch    func(name string, body func(context.Context) error, after func())
+	launch    func(name string, body func(context.Context) error, after func()) (done <-chan struct{})
 	seal      func() <-chan error // asks for a flush without waiting, and returns where the answer will come
 	inbox     *Inbox[struct{}]    // anyone sends without waiting, nobody closes; capacity 1 remembers it
 	keeper    *Inbox[*Proposal]   // its workers share it with the Flusher

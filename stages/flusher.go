@@ -178,12 +178,10 @@ func (f *Flusher) attempt(ctx context.Context, s Sealed) (v verdict, err error) 
 // refuse answers the waiters of what is in hand and of what is still queued
 // after the stage failed.
 func (f *Flusher) refuse(cause error) {
-	for f.answer(refused(cause)); ; f.answer(refused(cause)) {
-		s, open := <-f.inbox.ch
-		if !open {
-			return
-		}
+	f.answer(refused(cause))
+	for s := range f.inbox.ch {
 		f.waiter = s.waiter
+		f.answer(refused(cause))
 	}
 }
 

@@ -84,8 +84,7 @@ func (e *Environment) propose(ctx context.Context, keeper *Inbox[*Proposal], p *
 	if p.Edit != nil {
 		p.reply = make(chan verdict, 1)
 	}
-	var v verdict
-	v.err = keeper.send(ctx, p)
+	v := verdict{err: keeper.send(ctx, p)}
 	unwritten := v.err != nil
 	if !unwritten {
 		select {

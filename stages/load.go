@@ -69,9 +69,9 @@ func (l *load) edit() *manifest.Edit {
 }
 
 // endLoad waits until the Flusher has carried out a load that was handed on. Then its
-// number is taken, and everybody may see it.
-func (w *Writer) endLoad(ctx context.Context, l *load) error {
-	start := time.Now()
+// number is taken, everybody may see it, and the caller is answered.
+func (w *Writer) endLoad(ctx context.Context, c *Commit) error {
+	l, start := c.load, time.Now()
 	defer func() { w.waited += time.Since(start) }()
 	select {
 	case err := <-l.done:
@@ -87,6 +87,7 @@ func (w *Writer) endLoad(ctx context.Context, l *load) error {
 	w.published.Show(l.number)
 	w.published.FillRange(l.lower, l.upper)
 	nudge(w.compactor) // it leaves alone what is not visible
+	c.answer(nil)
 	return nil
 }
 

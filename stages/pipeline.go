@@ -99,32 +99,23 @@ type Pipeline struct {
 	closeOnce sync.Once
 
 	// Each is closed when its stage has ended; the steward waits for them.
-	writerDone    chan struct{}
-	flusherDone   chan struct{}
-	compactorDone chan struct{}
+	writerDone, flusherDone, compactorDone <-chan struct{}
 }
 
 // New starts the stages.
 func New(env *Environment, start Start) *Pipeline {
 	p := assemble(env, start)
-	p.launch("writer", p.writer.run, func() {
+	p.writerDone = p.launch("writer", p.writer.run, func() {
 		p.writer.release()
 		p.writer.answer(p.Refusal())
 		close(p.flusher.inbox.ch)
-		close(p.writerDone)
 	})
-	p.launch("flusher", p.flusher.run, func() {
-		p.flusher.refuse(p.Refusal())
-		close(p.flusherDone)
-	})
+	p.flusherDone = p.launch("flusher", p.flusher.run, func() { p.flusher.refuse(p.Refusal()) })
 	p.launch("keeper", p.keeper.run, func() {
 		p.keeper.release()
 		close(p.sweeper.inbox.ch)
 	})
-	p.launch("compactor", p.compactor.run, func() {
-		p.compactor.refuse(p.Refusal())
-		close(p.compactorDone)
-	})
+	p.compactorDone = p.launch("compactor", p.compactor.run, func() { p.compactor.refuse(p.Refusal()) })
 	p.launch("sweeper", p.sweeper.run, func() {})
 	p.launch("steward", p.steward, func() {})
 	return p
@@ -133,12 +124,9 @@ func New(env *Environment, start Start) *Pipeline {
 // assemble makes the stages and joins them by their inboxes.
 func assemble(env *Environment, start Start) *Pipeline {
 	p := &Pipeline{
-		env:           env,
-		door:          newDoor(),
-		closing:       make(chan struct{}),
-		writerDone:    make(chan struct{}),
-		flusherDone:   make(chan struct{}),
-		compactorDone: make(chan struct{}),
+		env:     env,
+		door:    newDoor(),
+		closing: make(chan struct{}),
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	p.group, p.ctx = errgroup.WithContext(ctx)
@@ -175,9 +163,11 @@ func assemble(env *Environment, start Start) *Pipeline {
 
 // launch runs body as a goroutine of the group. A panic becomes an error. On an
 // error everything is cancelled before after runs, which settles what the stage
-// leaves behind.
-func (p *Pipeline) launch(stage string, body func(context.Context) error, after func()) {
+// leaves behind. Then done is closed.
+func (p *Pipeline) launch(stage string, body func(context.Context) error, after func()) (done <-chan struct{}) {
+	ended := make(chan struct{})
 	p.group.Go(func() error {
+		defer close(ended)
 		err := p.guard(stage, body)
 		if err != nil {
 			p.fail(stage, err)
@@ -185,6 +175,7 @@ func (p *Pipeline) launch(stage string, body func(context.Context) error, after 
 		after()
 		return err
 	})
+	return ended
 }
 
 // guard turns a panic of body into an error that carries the stack.
