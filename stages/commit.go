@@ -367,13 +367,14 @@ type door struct {
 
 func newDoor() *door { return &door{shutting: make(chan struct{})} }
 
-// enter sends c into the inbox, waiting for room until ctx ends. It fails with errShut
-// where the door is shut.
-func (d *door) enter(ctx context.Context, inbox *Inbox[*Commit], c *Commit) error {
+// enter sends c into the Writer's inbox, waiting for room until ctx ends or the door is
+// shut.
+func (p *Pipeline) enter(ctx context.Context, c *Commit) error {
+	d, inbox := p.door, p.writer.inbox
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	if d.isShut {
-		return errShut
+		return p.Refusal()
 	}
 	if inbox.trySend(c) {
 		return nil
@@ -386,11 +387,9 @@ func (d *door) enter(ctx context.Context, inbox *Inbox[*Commit], c *Commit) erro
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-d.shutting:
-		return errShut
+		return p.Refusal()
 	}
 }
-
-var errShut = errors.New("the door is shut")
 
 // shut refuses callers from now on. Only the steward calls it, once.
 func (d *door) shut() {

@@ -230,12 +230,9 @@ func (p *Pipeline) steward(ctx context.Context) error {
 // be there already: see courtesy.
 func (p *Pipeline) Enqueue(ctx context.Context, c *Commit) error {
 	p.writer.courtesy.arrive()
-	err := p.door.enter(ctx, p.writer.inbox, c)
-	switch err {
-	case nil:
+	err := p.enter(ctx, c)
+	if err == nil {
 		p.writer.courtesy.giveWay(c)
-	case errShut:
-		return p.Refusal()
 	}
 	return err
 }
@@ -279,7 +276,7 @@ func (p *Pipeline) requestFlush() <-chan error {
 	c.seal = true
 	now, cancel := context.WithCancel(p.ctx)
 	cancel()
-	if err := p.door.enter(now, p.writer.inbox, c); err != nil {
+	if err := p.enter(now, c); err != nil {
 		c.answer(err)
 	}
 	return c.reply
@@ -342,13 +339,11 @@ func nudge(stage chan<- struct{}) {
 // Failed returns the error that stopped the stages, nil while they run or after an
 // orderly Close.
 func (p *Pipeline) Failed() error {
-	if p.ctx.Err() == nil {
+	cause := context.Cause(p.ctx)
+	if errors.Is(cause, context.Canceled) {
 		return nil
 	}
-	if cause := context.Cause(p.ctx); !errors.Is(cause, context.Canceled) {
-		return cause
-	}
-	return nil
+	return cause
 }
 
 // Refusal is the error of a write that the pipeline no longer takes.
@@ -360,12 +355,9 @@ func (p *Pipeline) Refusal() error {
 }
 
 // refused wraps the cause of a failure for callers: the database is read-only now,
-// and this is why. A nil cause is no refusal.
+// and this is why.
 func refused(cause error) error {
-	switch {
-	case cause == nil:
-		return nil
-	case errors.Is(cause, base.ErrReadOnly):
+	if errors.Is(cause, base.ErrReadOnly) {
 		return cause
 	}
 	return fmt.Errorf("%w after a failure: %w", base.ErrReadOnly, cause)
@@ -376,11 +368,8 @@ func refused(cause error) error {
 func (p *Pipeline) Close() error {
 	p.closeOnce.Do(func() { close(p.closing) })
 	err := p.group.Wait()
-	if cause := p.Failed(); cause != nil {
-		return cause
-	}
 	p.cancel(context.Canceled)
-	return err
+	return cmp.Or(p.Failed(), err)
 }
 
 // SweepLeft tries once more to delete the obsolete files that could not be deleted:

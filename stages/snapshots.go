@@ -33,9 +33,6 @@ type Snapshot struct {
 // sees ends.
 func (s *Snapshot) At() view.At { return s.at }
 
-// Seq returns the sequence number at which the snapshot reads.
-func (s *Snapshot) Seq() base.Seq { return s.at.Seq }
-
 // acquire registers a snapshot of what is visible now, which never becomes less. Its time
 // is taken in there, too: whoever finds it missing in a list, and takes the time before
 // that, has no later one.

@@ -109,7 +109,7 @@ func TestReadsBeforeTheTakeover(t *testing.T) {
 		if _, ok := r.get("never"); ok || r.p.Visible() != 2 || r.p.Metrics().Writer.Segment != 1 {
 			t.Errorf("visible up to %d, %+v", r.p.Visible(), r.p.Metrics())
 		}
-		if got, _, err := readAt(state, snapshot.Seq(), "new"); got != "" || err != nil {
+		if got, _, err := readAt(state, snapshot.At().Seq, "new"); got != "" || err != nil {
 			t.Errorf("the snapshot sees %q, %v", got, err)
 		}
 		r.p.Release(snapshot)
