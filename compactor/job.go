@@ -86,9 +86,7 @@ func (j *Job) Edit(outputs []*manifest.TableMeta) *manifest.Edit {
 	for _, t := range j.Overlaps {
 		e.Removed = append(e.Removed, manifest.RemovedTable{Level: j.OutputLevel, Number: t.Number})
 	}
-	for _, t := range outputs {
-		e.Added = append(e.Added, manifest.AddedTable{Level: j.OutputLevel, Meta: t})
-	}
+	e.Add(j.OutputLevel, outputs...)
 	return e
 }
 
@@ -124,18 +122,9 @@ func (j *Job) tables() []*manifest.TableMeta {
 	return slices.Concat(j.Inputs, j.Overlaps)
 }
 
-// Reserve returns a job that does nothing, but collides with every job that has to do with
-// a range of user keys, both ends included.
-func Reserve(lower, upper []byte) *Job {
-	return &Job{Level: anyLevel, OutputLevel: anyLevel, Lower: lower, Upper: upper}
-}
-
-const anyLevel = -1
-
 // Collides reports whether both jobs could write overlapping tables into one level.
 func (j *Job) Collides(other *Job) bool {
-	sameLevel := j.OutputLevel == other.OutputLevel || j.OutputLevel == anyLevel || other.OutputLevel == anyLevel
-	return sameLevel && !j.Drop && !other.Drop &&
+	return j.OutputLevel == other.OutputLevel && !j.Drop && !other.Drop &&
 		bytes.Compare(j.Lower, other.Upper) <= 0 && bytes.Compare(other.Lower, j.Upper) <= 0
 }
 

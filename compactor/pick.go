@@ -195,7 +195,7 @@ func (k *picker) lowest(level int, t *manifest.TableMeta) bool {
 
 // free reports whether a table may be part of a new job.
 func (k *picker) free(t *manifest.TableMeta) bool {
-	return !k.busy[t.Number] && !k.SetAside[t.Number]
+	return !k.busy[t.Number] && !k.SetAside[t.Number] && (k.Hidden == 0 || t.LargestSeq < k.Hidden)
 }
 
 func (k *picker) aside(t *manifest.TableMeta) bool { return k.SetAside[t.Number] }

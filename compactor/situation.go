@@ -17,6 +17,7 @@ type Situation struct {
 	Running  []*Job
 	SetAside map[uint64]bool // damaged tables, by number; of a job they are never part but to be dropped
 	Readers  output.Readers
+	Hidden   base.Seq // what has this number, or a later one, is not visible yet, and nothing is merged with it; 0: all is visible
 	Deletes  *Deletes // of Version; nil: there are none
 
 	// Share estimates which part of a table lies in [start, end). Nil: nothing is known.

@@ -42,18 +42,12 @@ func (d *DB) Load(ctx context.Context, sorted iter.Seq2[[]byte, []byte]) error {
 		return err
 	}
 	if err := d.Flush(ctx); err != nil {
-		d.directory.RemoveTables(&manifest.Edit{Added: listed(tables)})
+		var unlisted manifest.Edit
+		unlisted.Add(0, tables...)
+		d.directory.RemoveTables(&unlisted)
 		return err
 	}
 	return d.pipeline.Load(ctx, tables)
-}
-
-// listed returns tables as an edit adds them.
-func listed(tables []*manifest.TableMeta) (added []manifest.AddedTable) {
-	for _, t := range tables {
-		added = append(added, manifest.AddedTable{Meta: t})
-	}
-	return added
 }
 
 // writeSorted writes the input to tables that nothing lists yet.

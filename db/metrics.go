@@ -288,7 +288,7 @@ func (d *DB) addPipeline(m *Metrics) {
 		level.Jobs, level.Moves = t.Jobs, t.Moves
 		level.BytesRead, level.BytesWritten = t.BytesRead, t.BytesWritten
 	}
-	m.Snapshot = SnapshotMetrics{Open: p.Snapshots, Oldest: p.OldestSnapshot}
+	m.Snapshot = SnapshotMetrics{Open: p.Snapshots, Oldest: uint64(p.OldestSnapshot)}
 	m.Files.ObsoleteDeleted, m.Files.ObsoletePending = p.Deleted, p.Pending
 	m.Files.ManifestBytes = p.ManifestBytes
 	m.MergeFailures = p.MergeFailures

@@ -99,19 +99,7 @@ func (d *DB) commit(ctx context.Context, c *stages.Commit, w []Durability) error
 	if err := d.enqueue(ctx, c, w); err != nil {
 		return err
 	}
-	done := ctx.Done()
-	if done == nil {
-		return c.Wait()
-	}
-	select {
-	case err := <-c.Answered():
-		return err
-	case <-done:
-		if c.Abandon() {
-			return ctx.Err()
-		}
-		return c.Wait()
-	}
+	return c.WaitOrAbandon(ctx)
 }
 
 // durability is what the call chose, or else the database's default. A value that

@@ -185,9 +185,7 @@ func (s State) Apply(e *Edit) (State, error) {
 func (s State) Snapshot() *Edit {
 	e := &Edit{NextFile: s.NextFile, LastSeq: s.LastSeq, OldestWAL: s.OldestWAL, DatabaseID: s.DatabaseID, Now: s.Now, Merger: s.Merger}
 	for level, tables := range s.version().Levels {
-		for _, t := range tables {
-			e.Added = append(e.Added, AddedTable{Level: level, Meta: t})
-		}
+		e.Add(level, tables...)
 	}
 	return e
 }

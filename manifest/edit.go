@@ -41,6 +41,13 @@ type RemovedTable struct {
 	Number uint64
 }
 
+// Add puts tables into a level.
+func (e *Edit) Add(level int, tables ...*TableMeta) {
+	for _, t := range tables {
+		e.Added = append(e.Added, AddedTable{Level: level, Meta: t})
+	}
+}
+
 // The tags of the fields. They never change their meaning; a new kind of field
 // takes a new tag, which older versions refuse by number.
 const (

@@ -207,12 +207,26 @@ func (c *Commit) Reset() {
 	c.phase.Store(commitQueued)
 }
 
-// Wait returns the Writer's answer. It must be called at most once per Enqueue.
+// Wait returns the answer. It must be called at most once per Enqueue.
 func (c *Commit) Wait() error { return <-c.reply }
 
-// Answered is the channel on which the answer arrives, for callers that wait for
-// something else too.
-func (c *Commit) Answered() <-chan error { return c.reply }
+// WaitOrAbandon is Wait, but takes the commit back, and returns the context's error, if
+// ctx ends before the Writer has begun to write.
+func (c *Commit) WaitOrAbandon(ctx context.Context) error {
+	done := ctx.Done()
+	if done == nil {
+		return c.Wait()
+	}
+	select {
+	case err := <-c.reply:
+		return err
+	case <-done:
+		if c.Abandon() {
+			return ctx.Err()
+		}
+		return c.Wait()
+	}
+}
 
 // Resolved is closed when a pending commit is answered; then Result holds. Each call
 // may return another channel.
@@ -353,26 +367,27 @@ type door struct {
 
 func newDoor() *door { return &door{shutting: make(chan struct{})} }
 
-// enter sends c into the inbox, waiting for room until ctx ends. entered is
-// false where the door is shut.
-func (d *door) enter(ctx context.Context, inbox *Inbox[*Commit], c *Commit) (entered bool, err error) {
+// enter sends c into the Writer's inbox, waiting for room until ctx ends or the door is
+// shut.
+func (p *Pipeline) enter(ctx context.Context, c *Commit) error {
+	d, inbox := p.door, p.writer.inbox
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	if d.isShut {
-		return false, nil
+		return p.Refusal()
 	}
 	if inbox.trySend(c) {
-		return true, nil
+		return nil
 	}
 	start := time.Now()
 	defer func() { inbox.blocked.Add(int64(time.Since(start))) }()
 	select {
 	case inbox.ch <- c:
-		return true, nil
+		return nil
 	case <-ctx.Done():
-		return true, ctx.Err()
+		return ctx.Err()
 	case <-d.shutting:
-		return false, nil
+		return p.Refusal()
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"lsmdb/compactor"
@@ -15,55 +16,50 @@ import (
 	"lsmdb/manifest"
 )
 
-// Compactor is the stage that keeps the tree in shape: it follows the versions
-// that the Keeper applies, picks jobs and hands them to workers.
+// Compactor is the stage that keeps the tree in shape: it looks at the published
+// version, picks jobs and hands them to workers.
 //
-//   - Owns: its picture of the tree, the running jobs, the tables set aside.
-//   - Sends to it: the Keeper (new versions; it also closes that inbox), callers
-//     (requests), its workers (results), anyone (nudges). It sends to no stage, but asks
-//     the Writer for a flush where that needs no waiting; its workers send proposals to
-//     the Keeper.
+//   - Owns: the running jobs, the tables set aside.
+//   - Sends to it: the Keeper and anyone else (nudges: there may be something to do),
+//     callers (requests), its workers (results). It sends to no stage, but asks the
+//     Writer for a flush where that needs no waiting; its workers send proposals to the
+//     Keeper.
 //   - Blocks it: nothing but its own inboxes, and reading the index of a table with range
 //     deletes, or below one, when it meets it first.
 //   - On an error of a job: a shortage is waited out, a damaged table is set aside,
 //     anything else is tried three times before it stops the database.
 //   - Drains by stopping its workers at their next block.
 type Compactor struct {
-	env          *Environment
-	published    *view.Published // only to see whether anybody writes
-	snapshots    *Snapshots
-	launch       func(name string, body func(context.Context) error, after func())
-	seal         func() *Commit // asks for a flush without waiting; nil: not possible now
-	inbox        *Inbox[Applied]
-	keeper       *Inbox[*Proposal]  // its workers share it with the Flusher
-	requests     chan *rangeRequest // callers send and wait, the loop receives, nobody closes; no capacity: nothing is left behind
-	reservations chan *reservation  // the same
-	released     chan *reservation  // the same
-	finished     chan finishedJob   // workers send, the loop receives, nobody closes; one place per worker, so a worker never waits
-	nudged       chan struct{}      // anyone sends without waiting, the loop receives, nobody closes; capacity 1 remembers it
-	stopping     chan struct{}      // the steward closes it: start no more jobs, stop the running ones
-	idle         chan struct{}      // the loop closes it when it is stopping and no worker is left
-	stuck        chan struct{}      // the loop closes it when a table was set aside: level 0 may never shrink again
-	jobs         jobCounter
+	env       *Environment
+	published *view.Published // for the tree, and to see whether anybody writes
+	snapshots *Snapshots
+	launch    func(name string, body func(context.Context) error, after func()) (done <-chan struct{})
+	seal      func() <-chan error // asks for a flush without waiting, and returns where the answer will come
+	inbox     *Inbox[struct{}]    // anyone sends without waiting, nobody closes; capacity 1 remembers it
+	keeper    *Inbox[*Proposal]   // its workers share it with the Flusher
+	requests  chan *rangeRequest  // callers send and wait, the loop receives, nobody closes; no capacity: nothing is left behind
+	finished  chan finishedJob    // workers send, the loop receives, nobody closes; one place per worker, so a worker never waits
+	stopping  chan struct{}       // the steward closes it: start no more jobs, stop the running ones
+	stuck     chan struct{}       // the loop closes it when a table was set aside: level 0 may never shrink again
+	isStuck   sync.Once
+	jobs      jobCounter
 
-	newest   Applied
-	deletes  *compactor.Deletes // of the newest version
+	newest   *manifest.Version  // as of the last look
+	deletes  *compactor.Deletes // in it
 	running  []*compactor.Job
-	setAside map[uint64]bool     // damaged tables, by number
-	damage   map[uint64]error    // what is wrong with them
-	failing  map[uint64]*backOff // of jobs that failed, by their first input
-	resume   <-chan time.Time    // no job starts before it fires; nil: no reason to wait
-	pending  []*rangeRequest     // the first is under way
-	reserved []*reservation      // of loads
-	serving  int                 // running jobs that serve requests
+	setAside map[uint64]bool    // damaged tables, by number
+	damage   map[uint64]error   // what is wrong with them
+	failing  map[uint64]backOff // of jobs that failed, by their first input
+	resume   <-chan time.Time   // no job starts before it fires; nil: no reason to wait
+	pending  []*rangeRequest    // the first is under way
+	serving  int                // running jobs that serve requests
 	stopped  bool
-	settled  bool // idle is closed
 
 	quiet   <-chan time.Time // fires when the house may have become idle; nil: no work waits for that
 	seen    base.Seq         // newest write when quiet was set
 	calm    bool             // quiet fired: if seen is still the newest write, the house is idle
 	ending  <-chan time.Time // fires when values may have ended that take space; nil: none will
-	sealing *Commit          // flush that was asked for and not answered; nil: none
+	sealing <-chan error     // will answer the flush that was asked for; nil: none was
 	refused bool             // it was refused, and quiet did not fire since
 }
 
@@ -76,114 +72,56 @@ type rangeRequest struct {
 
 // finishedJob is a worker's report.
 type finishedJob struct {
-	job     *compactor.Job
-	manual  bool    // it served a request
-	applied Applied // the version with its outputs, where err is nil
-	err     error
+	job    *compactor.Job
+	manual bool // it served a request
+	err    error
 }
 
-func newCompactor(env *Environment, published *view.Published, snapshots *Snapshots, inbox *Inbox[Applied], keeper *Inbox[*Proposal], v *manifest.Version) *Compactor {
+func newCompactor(env *Environment, published *view.Published, snapshots *Snapshots, keeper *Inbox[*Proposal]) *Compactor {
 	return &Compactor{
-		env: env, published: published, snapshots: snapshots, inbox: inbox, keeper: keeper,
-		requests:     make(chan *rangeRequest),
-		reservations: make(chan *reservation), released: make(chan *reservation),
+		env: env, published: published, snapshots: snapshots, keeper: keeper,
+		inbox:    newInbox[struct{}](compactorCapacity),
+		requests: make(chan *rangeRequest),
 		finished: make(chan finishedJob, env.Workers),
-		nudged:   make(chan struct{}, 1),
 		stopping: make(chan struct{}),
-		idle:     make(chan struct{}),
 		stuck:    make(chan struct{}),
-		newest:   Applied{Version: v},
 		setAside: make(map[uint64]bool),
 		damage:   make(map[uint64]error),
-		failing:  make(map[uint64]*backOff),
+		failing:  make(map[uint64]backOff),
 	}
 }
 
-// run is the stage's loop. It ends when the Keeper has closed the inbox and no
-// worker is left.
+// run is the stage's loop. It ends when the steward wants it to and no worker is left.
 func (c *Compactor) run(ctx context.Context) error {
 	workers, stop := context.WithCancel(ctx)
 	defer stop()
-	inbox, stopping := c.inbox.ch, c.stopping
-	for inbox != nil || !c.settled {
-		c.grant()
+	stopping := c.stopping
+	for !c.stopped || len(c.running) > 0 {
 		c.dispatch(workers)
 		select {
-		case a, open := <-inbox:
-			inbox = c.receive(inbox, a, open)
+		case <-c.inbox.ch:
+			c.inbox.worked(1, 0)
 		case f := <-c.finished:
 			if err := c.settle(ctx, f); err != nil {
 				return err
 			}
 		case r := <-c.requests:
-			// Whoever asks may have flushed before: that version waits in the inbox.
-			inbox = c.catchUp(inbox)
 			c.pending = append(c.pending, r)
-		case r := <-c.reservations:
-			c.reserved = append(c.reserved, r)
-		case r := <-c.released:
-			inbox = c.catchUp(inbox) // the version with what was loaded waits there
-			c.reserved = slices.DeleteFunc(c.reserved, func(other *reservation) bool { return other == r })
-		case <-c.nudged:
 		case <-c.resume:
 			c.resume = nil
 		case <-c.quiet:
 			c.quiet, c.refused, c.calm = nil, false, true
 		case <-c.ending:
 			c.ending = nil
-		case <-c.flushed():
-			c.endFlush()
+		case err := <-c.sealing:
+			c.endFlush(err)
 		case <-stopping:
 			stopping = nil
 			c.stopped = true
 			stop()
 		}
-		if c.stopped && len(c.running) == 0 {
-			c.settleIdle()
-		}
 	}
 	return nil
-}
-
-// receive handles one message, or the end, of the inbox; it returns what to receive
-// from next.
-func (c *Compactor) receive(inbox chan Applied, a Applied, open bool) chan Applied {
-	if !open {
-		return nil
-	}
-	start := time.Now()
-	c.observe(a)
-	c.inbox.worked(1, time.Since(start))
-	return inbox
-}
-
-// catchUp handles everything that waits in the inbox.
-func (c *Compactor) catchUp(inbox chan Applied) chan Applied {
-	for inbox != nil {
-		select {
-		case a, open := <-inbox:
-			inbox = c.receive(inbox, a, open)
-		default:
-			return inbox
-		}
-	}
-	return nil
-}
-
-// settleIdle tells the steward that no worker is left.
-func (c *Compactor) settleIdle() {
-	if !c.settled {
-		c.settled = true
-		close(c.idle)
-	}
-}
-
-// observe notes a version. Workers and the Keeper report the same ones, in either
-// order.
-func (c *Compactor) observe(a Applied) {
-	if a.Generation > c.newest.Generation {
-		c.newest = a
-	}
 }
 
 // dispatch starts jobs until no worker is free or nothing is left to do.
@@ -195,23 +133,14 @@ func (c *Compactor) dispatch(ctx context.Context) {
 			c.tidy(ctx)
 			return
 		}
-		c.begin(ctx, job, manual)
+		c.start(ctx, job, manual)
 	}
-}
-
-// begin has a worker run the job.
-func (c *Compactor) begin(ctx context.Context, job *compactor.Job, manual bool) {
-	c.running = append(c.running, job)
-	if manual {
-		c.serving++
-	}
-	c.start(ctx, job, manual)
 }
 
 // choose picks the next job. A manual compaction goes first; while it waits for
 // running jobs, only a level 0 that grows dangerous gets jobs of its own.
 func (c *Compactor) choose() (job *compactor.Job, manual bool) {
-	situation := c.situation()
+	situation := c.look()
 	for len(c.pending) > 0 {
 		r := c.pending[0]
 		job, done := compactor.PickRange(situation, r.bounds)
@@ -221,7 +150,7 @@ func (c *Compactor) choose() (job *compactor.Job, manual bool) {
 		}
 		// The tree may be done before the last worker has reported what it did to it.
 		if (!done || c.serving > 0) && !abandoned {
-			if len(c.newest.Version.Levels[0]) < c.env.Policy.L0Limit/2 {
+			if len(c.newest.Levels[0]) < c.env.Policy.L0Limit/2 {
 				return nil, false
 			}
 			break
@@ -236,12 +165,13 @@ func (c *Compactor) choose() (job *compactor.Job, manual bool) {
 	return job, false
 }
 
-// situation is what the decisions of this moment depend on.
-func (c *Compactor) situation() compactor.Situation {
-	c.deletes = compactor.Gather(c.newest.Version, rangeDeletes, c.deletes)
+// look returns what the decisions of this moment depend on.
+func (c *Compactor) look() compactor.Situation {
+	c.newest = c.published.State().Version
+	c.deletes = compactor.Gather(c.newest, rangeDeletes, c.deletes)
 	return compactor.Situation{
-		Policy: c.env.Policy, Version: c.newest.Version, Running: c.underWay(), SetAside: c.setAside,
-		Readers: c.snapshots.Readers(c.published.Ended), Deletes: c.deletes, Share: share,
+		Policy: c.env.Policy, Version: c.newest, Running: c.running, SetAside: c.setAside,
+		Readers: c.snapshots.Readers(c.published.Ended), Hidden: c.published.Visible() + 1, Deletes: c.deletes, Share: share,
 	}
 }
 
@@ -270,9 +200,9 @@ func share(t *manifest.TableMeta, start, end []byte) float64 {
 func (c *Compactor) damageWithin(r compactor.Range) error {
 	var within []error
 	held, left := false, false // some of the range, by a level; by one that it should have left
-	for level := range c.newest.Version.Levels {
+	for level := range c.newest.Levels {
 		here := false
-		for _, t := range c.newest.Version.Overlapping(level, r.Lower, r.Upper) {
+		for _, t := range c.newest.Overlapping(level, r.Lower, r.Upper) {
 			within = append(within, c.damage[t.Number])
 			here = here || t.SmallestSeq <= r.Through
 		}
@@ -292,7 +222,6 @@ func (c *Compactor) settle(ctx context.Context, f finishedJob) error {
 	}
 	switch {
 	case f.err == nil:
-		c.observe(f.applied)
 		for _, t := range f.job.Inputs {
 			delete(c.failing, t.Number)
 			if f.job.Drop {
@@ -302,21 +231,19 @@ func (c *Compactor) settle(ctx context.Context, f finishedJob) error {
 		}
 		c.jobs.count(func(s *JobStats) { s.SetAside = len(c.setAside) })
 		return nil
-	case ctx.Err() != nil || c.stopped:
+	case ctx.Err() != nil || c.stopped || errors.Is(f.err, errOvertaken):
 		return nil
 	}
 	if damaged := f.job.Damaged(f.err); len(damaged) > 0 {
 		c.putAside(damaged, f)
 		return nil
 	}
-	retry := c.failing[f.job.Inputs[0].Number]
-	if retry == nil {
-		retry = newBackOff()
-		c.failing[f.job.Inputs[0].Number] = retry
-	}
+	first := f.job.Inputs[0].Number
+	retry := c.failing[first]
 	if !retry.after(f.err) {
 		return f.err
 	}
+	c.failing[first] = retry
 	c.jobs.count(func(s *JobStats) { s.Retries++ })
 	c.env.Logger.Error().Err(f.err).Stringer("job", f.job).Dur("retry_in", retry.delay).Msg("compaction failed")
 	c.resume = time.After(retry.delay)
@@ -326,11 +253,7 @@ func (c *Compactor) settle(ctx context.Context, f finishedJob) error {
 // putAside excludes damaged tables from compaction. They stay in the tree, so what
 // can still be read in them is read, and nothing in them is ever dropped.
 func (c *Compactor) putAside(tables []uint64, f finishedJob) {
-	select {
-	case <-c.stuck:
-	default:
-		close(c.stuck)
-	}
+	c.isStuck.Do(func() { close(c.stuck) })
 	for _, number := range tables {
 		c.setAside[number] = true
 		c.damage[number] = f.err

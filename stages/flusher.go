@@ -125,7 +125,8 @@ func (f *Flusher) answer(err error) {
 
 // flush repeats attempts until one succeeds or the error is one to give up on.
 func (f *Flusher) flush(ctx context.Context, s Sealed) (verdict, error) {
-	retry, closing := newBackOff(), false
+	var retry backOff
+	closing := false
 	for {
 		v, err := f.attempt(ctx, s)
 		if err == nil {
@@ -152,39 +153,35 @@ func (f *Flusher) flush(ctx context.Context, s Sealed) (verdict, error) {
 }
 
 // attempt writes the memtable to a table and has the Keeper add it to the tree.
-func (f *Flusher) attempt(ctx context.Context, s Sealed) (verdict, error) {
-	job := f.jobs.begin()
-	readers := f.snapshots.Readers(f.published.Ended)
-	deletes := flusher.RangeDeletes(s.Memtable, f.published.State().Version, readers) // which holds all that was sealed before
-	tables, err := flusher.Run(ctx, f.env.Directory, s.Memtable.NewIterator(), deletes, readers)
-	if err != nil {
-		f.jobs.failed(job)
-		return verdict{}, fmt.Errorf("flushing a memtable of WAL segment %d: %w", s.Segment, err)
+func (f *Flusher) attempt(ctx context.Context, s Sealed) (v verdict, err error) {
+	done, err := f.jobs.run(0, func() (JobStats, error) {
+		readers := f.snapshots.Readers(f.published.Ended)
+		deletes := flusher.RangeDeletes(s.Memtable, f.published.State().Version, readers) // which holds all that was sealed before
+		tables, err := flusher.Run(ctx, f.env.Directory, s.Memtable.NewIterator(), deletes, readers)
+		if err != nil {
+			return JobStats{}, fmt.Errorf("flushing a memtable of WAL segment %d: %w", s.Segment, err)
+		}
+		edit := &manifest.Edit{OldestWAL: s.Next, LastSeq: s.LastSeq}
+		edit.Add(0, tables...)
+		v = f.env.propose(ctx, f.keeper, &Proposal{Edit: edit, Flushed: s.Memtable, Segment: s.Segment})
+		done := written(tables)
+		done.EntriesIn = uint64(s.Memtable.Len())
+		return done, v.err
+	})
+	if err == nil {
+		f.env.Logger.Info().Int64("memtable_bytes", s.Memtable.UsedBytes()).Uint64("segment", s.Segment).
+			Uint64("table_bytes", done.BytesWritten).Dur("took", done.Time).Msg("memtable flushed")
 	}
-	edit := &manifest.Edit{OldestWAL: s.Next, LastSeq: s.LastSeq}
-	for _, t := range tables {
-		edit.Added = append(edit.Added, manifest.AddedTable{Level: 0, Meta: t})
-	}
-	v := f.env.propose(ctx, f.keeper, &Proposal{Edit: edit, Flushed: s.Memtable, Segment: s.Segment})
-	if v.err != nil {
-		f.jobs.failed(job)
-		return verdict{}, v.err
-	}
-	done := f.jobs.finish(job, JobResult{EntriesIn: uint64(s.Memtable.Len()), Outputs: tables})
-	f.env.Logger.Info().Int64("memtable_bytes", s.Memtable.UsedBytes()).Uint64("segment", s.Segment).
-		Uint64("table_bytes", done.BytesWritten).Dur("took", done.Took).Msg("memtable flushed")
-	return v, nil
+	return v, err
 }
 
 // refuse answers the waiters of what is in hand and of what is still queued
 // after the stage failed.
 func (f *Flusher) refuse(cause error) {
-	for f.answer(refused(cause)); ; f.answer(refused(cause)) {
-		s, open := <-f.inbox.ch
-		if !open {
-			return
-		}
+	f.answer(refused(cause))
+	for s := range f.inbox.ch {
 		f.waiter = s.waiter
+		f.answer(refused(cause))
 	}
 }
 
@@ -201,8 +198,6 @@ const (
 	longestBackOff = 5 * time.Second
 	maxTries       = 3
 )
-
-func newBackOff() *backOff { return &backOff{} }
 
 // after notes an error and reports whether to try again after delay.
 func (b *backOff) after(err error) bool {

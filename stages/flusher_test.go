@@ -322,7 +322,7 @@ func TestFlusherHolds(t *testing.T) {
 }
 
 func TestBackOff(t *testing.T) {
-	b := newBackOff()
+	var b backOff
 	for i, c := range []struct {
 		err   error
 		again bool
@@ -338,7 +338,7 @@ func TestBackOff(t *testing.T) {
 			t.Errorf("step %d: again %v after %v", i, again, b.delay)
 		}
 	}
-	if b := newBackOff(); b.after(fmt.Errorf("%w: %w", output.ErrDirectorySync, syscall.ENOSPC)) {
+	if b := new(backOff); b.after(fmt.Errorf("%w: %w", output.ErrDirectorySync, syscall.ENOSPC)) {
 		t.Error("a directory is synced again after that failed")
 	}
 }

@@ -84,7 +84,7 @@ func TestGroupIsWhatWaits(t *testing.T) {
 	if got, _, _ := readAt(r.published.State(), 1, "a"); got != "1" {
 		t.Error("the sequence numbers do not follow the order of the commits")
 	}
-	if w.closed.Segment != w.log.Segment() || w.closed.Offset != w.log.Offset() {
+	if w.closed.WAL != w.log.Segment() || w.closed.WALEnd != w.log.Offset() {
 		t.Errorf("the Writer says %+v about its end", w.closed)
 	}
 	if traffic := w.inbox.traffic("writer"); traffic.Messages != 5 || traffic.Depth != 0 {

@@ -7,7 +7,7 @@ import (
 	"lsmdb/manifest"
 )
 
-// JobStats counts background jobs of one sort.
+// JobStats counts background jobs of one sort, or is what one job did.
 type JobStats struct {
 	Jobs                    uint64
 	Running                 int
@@ -19,24 +19,25 @@ type JobStats struct {
 	SetAside                int // damaged tables that compaction leaves alone
 }
 
-// LevelTraffic counts what jobs brought into one level.
-type LevelTraffic struct {
-	Jobs, Moves             uint64
-	BytesRead, BytesWritten uint64
+// written is what a job did that wrote tables.
+func written(tables []*manifest.TableMeta) JobStats {
+	done := JobStats{Jobs: 1}
+	for _, t := range tables {
+		done.BytesWritten += uint64(t.SizeBytes)
+		done.EntriesOut += t.Entries
+	}
+	return done
 }
 
-// JobResult is what one finished job did.
-type JobResult struct {
-	Level     int // that the outputs went to
-	BytesRead uint64
-	EntriesIn uint64
-	Outputs   []*manifest.TableMeta
-	Moved     bool // the table came down as it was
-	Dropped   bool // the tables went as they were
-
-	Took         time.Duration // filled in by finish, as the next two are
-	BytesWritten uint64
-	EntriesOut   uint64
+// add counts a job that had its effect.
+func (s *JobStats) add(done JobStats) {
+	s.Jobs += done.Jobs
+	s.Moves += done.Moves
+	s.Drops += done.Drops
+	s.BytesRead += done.BytesRead
+	s.BytesWritten += done.BytesWritten
+	s.EntriesIn += done.EntriesIn
+	s.EntriesOut += done.EntriesOut
 }
 
 // jobCounter counts the jobs of a stage. Workers and Metrics meet in it, hence
@@ -44,7 +45,7 @@ type JobResult struct {
 type jobCounter struct {
 	mu     sync.Mutex
 	stats  JobStats
-	levels [manifest.NumLevels]LevelTraffic
+	levels [manifest.NumLevels]JobStats // of those that brought something there
 }
 
 // count changes the statistics.
@@ -54,52 +55,24 @@ func (c *jobCounter) count(change func(*JobStats)) {
 	change(&c.stats)
 }
 
-// begin counts a running job and returns when it began.
-func (c *jobCounter) begin() time.Time {
+// run counts a job that brings something into a level. Without an error it had its effect.
+func (c *jobCounter) run(level int, job func() (JobStats, error)) (done JobStats, err error) {
+	began := time.Now()
 	c.count(func(s *JobStats) { s.Running++ })
-	return time.Now()
-}
-
-// failed ends a job that had no effect.
-func (c *jobCounter) failed(began time.Time) {
-	c.count(func(s *JobStats) { s.Running--; s.Time += time.Since(began) })
-}
-
-// finish ends a job that had its effect, and completes r.
-func (c *jobCounter) finish(began time.Time, r JobResult) JobResult {
-	r.Took = time.Since(began)
-	if !r.Moved {
-		for _, t := range r.Outputs {
-			r.BytesWritten += uint64(t.SizeBytes)
-			r.EntriesOut += t.Entries
+	done, err = job()
+	done.Time = time.Since(began)
+	c.count(func(s *JobStats) {
+		s.Running--
+		s.Time += done.Time
+		if err == nil {
+			s.add(done)
+			c.levels[level].add(done)
 		}
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.stats.Running--
-	c.stats.Time += r.Took
-	level := &c.levels[r.Level]
-	if r.Dropped {
-		c.stats.Drops++
-		return r
-	}
-	if r.Moved {
-		c.stats.Moves++
-		level.Moves++
-		return r
-	}
-	level.Jobs++
-	level.BytesRead += r.BytesRead
-	level.BytesWritten += r.BytesWritten
-	c.stats.Jobs++
-	c.stats.BytesRead += r.BytesRead
-	c.stats.BytesWritten += r.BytesWritten
-	c.stats.EntriesIn += r.EntriesIn
-	c.stats.EntriesOut += r.EntriesOut
-	return r
+	})
+	return done, err
 }
 
-func (c *jobCounter) snapshot() (JobStats, [manifest.NumLevels]LevelTraffic) {
+func (c *jobCounter) snapshot() (JobStats, [manifest.NumLevels]JobStats) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.stats, c.levels

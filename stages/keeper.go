@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
+	"lsmdb/compactor"
 	"lsmdb/internal/base"
 	"lsmdb/internal/recovery"
 	"lsmdb/internal/view"
@@ -23,34 +25,33 @@ import (
 //     the Writer has it.
 //   - Sends to it: the Flusher, the compaction workers and, once, the Writer. The
 //     steward closes its inbox when the last of them has ended.
-//   - Blocks it: the file system; the inboxes of the Compactor and the Sweeper,
-//     which never send to a stage and so always come back to them.
+//   - Blocks it: the file system; the inbox of the Sweeper, which never sends to a stage
+//     and so always comes back to it.
 //   - On an error of MANIFEST, CURRENT or directory: returns it. What was proposed
 //     may or may not be in the MANIFEST, so nothing is deleted any more.
 //   - Drains by applying what is queued; then it marks CURRENT as cleanly closed
-//     and closes the inboxes of Compactor and Sweeper. Where nothing was changed
+//     and closes the inbox of the Sweeper. Where nothing was changed
 //     since the clean close before, it changes nothing either: that mark still holds.
 //     A shortage then only costs the mark: what is acknowledged is durable without.
 type Keeper struct {
 	env       *Environment
 	published *view.Published
 	inbox     *Inbox[*Proposal]
-	compactor *Inbox[Applied]  // the Keeper is its only sender
+	compactor chan<- struct{}  // nudges it
 	sweeper   *Inbox[Obsolete] // the Keeper is its only sender
 
-	start      Start       // empty once the database is taken over
-	first      *wal.Writer // the segment that was begun then, until the Writer has it
-	state      manifest.State
-	generation uint64        // counts versions
-	log        *manifest.Log // nil: the database is not taken over
-	bound      int64         // the MANIFEST is rewritten when it is larger
+	start Start       // empty once the database is taken over
+	first *wal.Writer // the segment that was begun then, until the Writer has it
+	state manifest.State
+	log   *manifest.Log // nil: the database is not taken over
+	bound int64         // the MANIFEST is rewritten when it is larger
 
 	hold     chan struct{} // not nil while level 0 is too full; closed when it no longer is
-	held     atomic.Bool   // hold != nil, for Metrics
 	logBytes atomic.Int64  // size of the MANIFEST, for Metrics
 
-	// clean tells where the WAL ended, once the Writer has ended in good order.
-	clean func() (CleanEnd, bool)
+	// clean tells where the WAL ended, once the Writer has ended in good order; nil: it has
+	// not.
+	clean func() *manifest.CleanMark
 }
 
 // Proposal is the message that asks the Keeper to change the tree.
@@ -58,6 +59,7 @@ type Proposal struct {
 	Edit    *manifest.Edit     // nil: only take the database over; the verdict brings the first WAL segment
 	Flushed *memtable.Memtable // whose entries the added tables hold; leaves the read state. nil for a compaction
 	Segment uint64             // the WAL segment that Flushed made obsolete; 0: none
+	Load    *load              // whose tables are added, to the level that the Keeper finds; nil for all others
 
 	// reply carries the one verdict, from the Keeper to the proposer. Capacity 1, so
 	// answering never blocks; none without an edit, so that no segment is left behind
@@ -67,18 +69,13 @@ type Proposal struct {
 
 // verdict answers a proposal.
 type verdict struct {
-	err     error // why the edit was not applied; a shortage: it certainly is not in the MANIFEST either
-	applied Applied
-	hold    <-chan struct{} // for flushes: wait for this before the next one; nil: go on
-	first   *wal.Writer     // without an edit: the first segment. Whoever receives it owns it
+	err   error           // why the edit was not applied; see unwritten
+	hold  <-chan struct{} // for flushes: wait for this before the next one; nil: go on
+	first *wal.Writer     // without an edit: the first segment. Whoever receives it owns it
 }
 
-// Applied is the message that tells the Compactor of a new version. Generations
-// count up, so whoever hears of two knows the newer.
-type Applied struct {
-	Version    *manifest.Version
-	Generation uint64
-}
+// unwritten reports whether an edit is certainly not in the MANIFEST after a verdict.
+func (v verdict) unwritten() bool { return base.IsShortage(v.err) || errors.Is(v.err, errOvertaken) }
 
 // propose sends a proposal and waits for the verdict, no longer than ctx. Where the
 // edit certainly was not written, the tables that it adds are nobody's, and are
@@ -87,13 +84,12 @@ func (e *Environment) propose(ctx context.Context, keeper *Inbox[*Proposal], p *
 	if p.Edit != nil {
 		p.reply = make(chan verdict, 1)
 	}
-	var v verdict
-	v.err = keeper.send(ctx, p)
+	v := verdict{err: keeper.send(ctx, p)}
 	unwritten := v.err != nil
 	if !unwritten {
 		select {
 		case v = <-p.reply:
-			unwritten = base.IsShortage(v.err)
+			unwritten = v.unwritten()
 		case <-ctx.Done():
 			v.err = context.Cause(ctx)
 		}
@@ -148,9 +144,9 @@ func (k *Keeper) begin(ctx context.Context) error {
 	}
 	k.start, k.first, k.state = Start{}, b.Log, b.State
 	k.setLog(b.Manifest)
-	k.generation++
 	k.published.Advance(b.State.Version, k.published.State().Sealed...) // nothing was sealed since
-	return k.compactor.send(ctx, Applied{b.State.Version, k.generation})
+	nudge(k.compactor)
+	return nil
 }
 
 // handle applies one proposal. An error ends the stage.
@@ -175,9 +171,7 @@ func (k *Keeper) handle(ctx context.Context, p *Proposal) error {
 		p.reply <- v
 		return nil
 	}
-	if err := k.compactor.send(ctx, v.applied); err != nil {
-		return err
-	}
+	nudge(k.compactor)
 	k.holdBack()
 	if p.Flushed != nil && k.hold != nil {
 		v.hold = k.hold
@@ -202,6 +196,14 @@ func (k *Keeper) apply(p *Proposal) (verdict, []Obsolete, error) {
 	edit.LastSeq = max(edit.LastSeq, k.state.LastSeq)
 	edit.Now = k.now()
 	previous := k.state.Version
+	if p.Load != nil {
+		level := compactor.LoadLevel(previous, p.Load.lower, p.Load.upper)
+		for i := range edit.Added {
+			edit.Added[i].Level = level
+		}
+	} else if overtaken(edit, previous) {
+		return verdict{err: errOvertaken}, nil, nil
+	}
 	next, err := k.state.Apply(edit)
 	if err != nil {
 		return verdict{}, nil, fmt.Errorf("invariant: the tree refuses its own edit: %w", err)
@@ -216,42 +218,33 @@ func (k *Keeper) apply(p *Proposal) (verdict, []Obsolete, error) {
 		k.env.Attach(a.Meta)
 	}
 	k.state = next
-	k.generation++
 	k.logBytes.Store(k.log.SizeBytes())
 	if p.Flushed != nil {
 		k.published.Advance(next.Version, p.Flushed)
 	} else {
 		k.published.Advance(next.Version)
 	}
-	return verdict{applied: Applied{next.Version, k.generation}}, k.obsolete(p, previous), nil
+	return verdict{}, k.obsolete(p, previous), nil
 }
 
 // now returns the latest time by which a value has ended, 0 where the MANIFEST tells it.
 func (k *Keeper) now() int64 {
-	now := k.published.NotBefore(0)
-	if now <= k.state.Now {
-		return 0
+	if now := k.published.NotBefore(0); now > k.state.Now {
+		return now
 	}
-	return now
+	return 0
 }
 
 // obsolete lists the files that p made superfluous: tables it removed without
 // adding them elsewhere, and the WAL segment of a flushed memtable.
 func (k *Keeper) obsolete(p *Proposal, previous *manifest.Version) []Obsolete {
-	kept := make(map[uint64]bool, len(p.Edit.Added))
-	for _, a := range p.Edit.Added {
-		kept[a.Meta.Number] = true
-	}
 	var list []Obsolete
 	for _, r := range p.Edit.Removed {
-		if kept[r.Number] {
-			continue
-		}
-		for _, t := range previous.Levels[r.Level] {
-			if t.Number == r.Number {
-				t.Handle.Retire()
-				list = append(list, Obsolete{Name: base.TableName(t.Number), Table: t})
-			}
+		tables := previous.Levels[r.Level]
+		t := tables[slices.IndexFunc(tables, func(t *manifest.TableMeta) bool { return t.Number == r.Number })]
+		if !k.state.Version.Lists(t) {
+			t.Handle.Retire()
+			list = append(list, Obsolete{Name: base.TableName(t.Number), Table: t})
 		}
 	}
 	if p.Segment != 0 {
@@ -270,7 +263,6 @@ func (k *Keeper) holdBack() {
 		close(k.hold)
 		k.hold = nil
 	}
-	k.held.Store(full)
 }
 
 // rewrite replaces a MANIFEST that outgrew its bound by a snapshot of the state.
@@ -282,45 +274,47 @@ func (k *Keeper) rewrite(ctx context.Context) error {
 	number := k.env.Numbers.Next()
 	k.state.NextFile = max(k.state.NextFile, k.env.Numbers.Peek())
 	log, err := manifest.CreateLog(k.env.FS, k.env.Dir, number, k.state)
-	if base.IsShortage(err) {
-		return k.postpone(err)
-	}
-	if err != nil {
+	switch {
+	case base.IsShortage(err):
+		k.postpone(err)
+		return nil
+	case err != nil:
 		return fmt.Errorf("rewriting the MANIFEST: %w", err)
 	}
 	err = manifest.WriteCurrent(k.env.FS, k.env.Dir, manifest.Current{Manifest: number})
-	if base.IsShortage(err) {
-		return errors.Join(k.postpone(err), log.Close(), k.sweeper.send(ctx, Obsolete{Name: base.ManifestName(number)}))
-	}
-	if err != nil {
+	old := log
+	switch {
+	case base.IsShortage(err):
+		k.postpone(err)
+	case err != nil:
 		return errors.Join(fmt.Errorf("switching CURRENT: %w", err), log.Close())
+	default:
+		old = k.log
+		k.setLog(log)
 	}
-	old := k.log
-	k.setLog(log)
 	if err := old.Close(); err != nil {
-		return fmt.Errorf("closing the old MANIFEST: %w", err)
+		return fmt.Errorf("closing an obsolete MANIFEST: %w", err)
 	}
 	return k.sweeper.send(ctx, Obsolete{Name: base.ManifestName(old.Number())})
 }
 
 // postpone goes on with a MANIFEST that there was no room to rewrite.
-func (k *Keeper) postpone(err error) error {
+func (k *Keeper) postpone(err error) {
 	k.env.Logger.Warn().Err(err).Msg("the MANIFEST is not rewritten now")
 	k.bound *= 2
-	return nil
 }
 
 // setLog makes log the MANIFEST and bounds its growth.
 func (k *Keeper) setLog(log *manifest.Log) {
 	k.log = log
-	k.bound = ManifestBound(log.SizeBytes())
+	k.bound = manifestBound(log.SizeBytes())
 	k.logBytes.Store(log.SizeBytes())
 }
 
-// ManifestBound is the size at which a MANIFEST that began with snapshotBytes is
+// manifestBound is the size at which a MANIFEST that began with snapshotBytes is
 // rewritten: the edits then outweigh the snapshot several times, so rewriting
 // costs little beside writing them.
-func ManifestBound(snapshotBytes int64) int64 { return 4*snapshotBytes + 64<<10 }
+func manifestBound(snapshotBytes int64) int64 { return 4*snapshotBytes + 64<<10 }
 
 // release closes the files that finish did not. Every edit in the MANIFEST is
 // durable and the segment is empty, so an error here changes nothing.
@@ -348,13 +342,13 @@ func (k *Keeper) mark(ctx context.Context) error {
 	if err := k.begin(ctx); err != nil {
 		return err
 	}
-	closed, ok := k.clean()
+	clean := k.clean()
 	if k.first != nil {
 		walEnd, err := k.first.Finish()
 		if err != nil {
 			return fmt.Errorf("finishing WAL segment %d: %w", k.first.Segment(), err)
 		}
-		closed, ok = CleanEnd{k.first.Segment(), walEnd}, ctx.Err() == nil
+		clean = &manifest.CleanMark{WAL: k.first.Segment(), WALEnd: walEnd}
 	}
 	if now := k.now(); now != 0 {
 		if err := k.log.Append(&manifest.Edit{Now: now}); err != nil {
@@ -365,14 +359,11 @@ func (k *Keeper) mark(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("finishing the MANIFEST: %w", err)
 	}
-	if !ok {
+	if clean == nil || ctx.Err() != nil {
 		return nil
 	}
-	current := manifest.Current{
-		Manifest: k.log.Number(),
-		Clean:    &manifest.CleanMark{ManifestEnd: end, WAL: closed.Segment, WALEnd: closed.Offset},
-	}
-	if err := manifest.WriteCurrent(k.env.FS, k.env.Dir, current); err != nil {
+	clean.ManifestEnd = end
+	if err := manifest.WriteCurrent(k.env.FS, k.env.Dir, manifest.Current{Manifest: k.log.Number(), Clean: clean}); err != nil {
 		return fmt.Errorf("marking the database as cleanly closed: %w", err)
 	}
 	return nil

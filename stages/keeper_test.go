@@ -22,8 +22,8 @@ import (
 func (r *rig) newKeeper() *Keeper {
 	k := &Keeper{
 		env: r.env, published: &r.published, inbox: newInbox[*Proposal](keeperCapacity),
-		compactor: newInbox[Applied](16), sweeper: newInbox[Obsolete](64),
-		state: r.start.State, clean: func() (CleanEnd, bool) { return CleanEnd{Segment: 1, Offset: 99}, true },
+		compactor: make(chan struct{}, 16), sweeper: newInbox[Obsolete](64),
+		state: r.start.State, clean: func() *manifest.CleanMark { return &manifest.CleanMark{WAL: 1, WALEnd: 99} },
 	}
 	k.setLog(r.start.Manifest)
 	return k
@@ -74,7 +74,7 @@ func TestKeeperMakesDurableBeforeItTells(t *testing.T) {
 		if err := k.env.propose(context.Background(), k.inbox, &Proposal{Edit: adding(0, old)}).err; err != nil {
 			t.Fatal(err)
 		}
-		<-k.compactor.ch
+		nudged := len(k.compactor)
 		flushed := r.published.State().Active
 		flushed.Insert([]byte("x"), nil, 2, base.KindSet)
 		r.published.Rotate(memtable.New(1000))
@@ -91,7 +91,7 @@ func TestKeeperMakesDurableBeforeItTells(t *testing.T) {
 			answered <- err
 		}()
 		synctest.Wait()
-		if r.published.State() != before || len(answered)+len(k.compactor.ch)+len(k.sweeper.ch) > 0 {
+		if r.published.State() != before || len(answered)+len(k.compactor)-nudged+len(k.sweeper.ch) > 0 {
 			t.Error("told before the edit was durable")
 		}
 		release()
@@ -100,8 +100,8 @@ func TestKeeperMakesDurableBeforeItTells(t *testing.T) {
 		if len(after.Sealed) != 0 || len(after.Version.Levels[0]) != 0 || len(after.Version.Levels[1]) != 1 {
 			t.Errorf("published %+v", after)
 		}
-		if a := <-k.compactor.ch; a.Version != after.Version || a.Generation != 2 {
-			t.Errorf("the Compactor was told %+v", a)
+		if nudged != 1 || len(k.compactor) != 2 {
+			t.Errorf("the Compactor was told %d times", len(k.compactor))
 		}
 		for _, want := range []string{base.TableName(old.Number), base.WALName(1)} {
 			if o := <-k.sweeper.ch; o.Name != want || (o.Table != nil) != strings.HasSuffix(want, ".sst") {
@@ -135,7 +135,7 @@ func TestKeeperRefusesAnImpossibleEdit(t *testing.T) {
 		if err := k.run(context.Background()); err == nil || !strings.Contains(err.Error(), "invariant") {
 			t.Errorf("%s: %v", name, err)
 		}
-		if k.log.SizeBytes() != size || r.published.State() != before || len(k.sweeper.ch)+len(k.compactor.ch) > 0 {
+		if k.log.SizeBytes() != size || r.published.State() != before || len(k.sweeper.ch)+len(k.compactor) > 0 {
 			t.Errorf("%s: it had an effect", name)
 		}
 	}
@@ -168,11 +168,11 @@ func TestKeeperHoldsFlushesWhileLevel0IsFull(t *testing.T) {
 	}
 	sealed := memtable.New(100)
 	tables := []*manifest.TableMeta{r.tableOf("a", "b", 1), r.tableOf("a", "b", 2), r.tableOf("a", "b", 3)}
-	if v := handle(adding(0, tables[0]), sealed); v.hold != nil || k.held.Load() {
+	if v := handle(adding(0, tables[0]), sealed); v.hold != nil || k.hold != nil {
 		t.Error("held too early")
 	}
 	hold := handle(adding(0, tables[1]), sealed).hold
-	if hold == nil || !k.held.Load() {
+	if hold == nil || k.hold == nil {
 		t.Fatal("not held")
 	}
 	if again := handle(adding(0, tables[2]), sealed).hold; again != hold {
@@ -187,7 +187,7 @@ func TestKeeperHoldsFlushesWhileLevel0IsFull(t *testing.T) {
 	default:
 	}
 	handle(removing(0, tables[1].Number), nil)
-	if <-hold; k.held.Load() {
+	if <-hold; k.hold != nil {
 		t.Error("still held")
 	}
 }
@@ -206,7 +206,7 @@ func TestKeeperRewritesTheManifest(t *testing.T) {
 			t.Errorf("swept %+v", o)
 		}
 		synctest.Wait()
-		if k.log.Number() == first || k.bound != ManifestBound(k.log.SizeBytes()) || k.logBytes.Load() != k.log.SizeBytes() {
+		if k.log.Number() == first || k.bound != manifestBound(k.log.SizeBytes()) || k.logBytes.Load() != k.log.SizeBytes() {
 			t.Errorf("MANIFEST %d, bound %d", k.log.Number(), k.bound)
 		}
 		if c, _ := manifest.ReadCurrent(r.mem.CrashClone(nil), testDir); c.Manifest != k.log.Number() || c.Clean != nil {
@@ -253,9 +253,6 @@ func TestKeeperOnAFullDisk(t *testing.T) {
 			}
 		}
 		size = k.log.SizeBytes()
-		for len(k.compactor.ch) > 0 {
-			<-k.compactor.ch
-		}
 	}
 	r.mem.SetLimit(0)
 	p := &Proposal{Edit: adding(0, r.tableOf("a", "b", 100)), reply: make(chan verdict, 1)}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -124,6 +125,45 @@ func TestLoadBesideADamagedTable(t *testing.T) {
 		}
 		if n := len(r.p.State().Version.Levels[0]); n < 2 {
 			t.Errorf("level 0 has only %d tables", n)
+		}
+		r.close()
+	})
+}
+
+// TestLoadBetweenTheInputsOfACompaction: a load does not wait for a compaction whose
+// outputs would lie around it. Those are refused then, and the merge is done again.
+func TestLoadBetweenTheInputsOfACompaction(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t).open()
+		for _, key := range []string{"a", "z"} {
+			must(t, r.put(set(key, "flushed")))
+			must(t, r.p.Flush(context.Background()))
+		}
+		tables := r.sorted("m")
+		release := r.hold(on(vfstest.OpSync, base.FileTable))
+		compacted := make(chan error, 1)
+		go func() { compacted <- r.p.Compact(context.Background(), nil, nil) }()
+		synctest.Wait()
+		must(t, r.p.Load(context.Background(), tables))
+		before := r.names(base.FileTable)
+		bottom := manifest.NumLevels - 1
+		if v := r.p.State().Version; len(compacted) > 0 || len(before) != 4 || !slices.Contains(v.Levels[bottom], tables[0]) {
+			t.Errorf("%v, of these in the last level %v", before, v.Levels[bottom])
+		}
+		release()
+		must(t, <-compacted)
+		synctest.Wait()
+		v := r.p.State().Version
+		if n := len(v.Levels[0]) + len(v.Levels[bottom]); n != 1 || len(r.names(base.FileTable)) != 1 {
+			t.Errorf("%v, files %v", v.Levels, r.names(base.FileTable))
+		}
+		for key, want := range map[string]string{"a": "flushed", "m": "loaded", "z": "flushed"} {
+			if value, _ := r.get(key); value != want {
+				t.Errorf("%s is %q", key, value)
+			}
+		}
+		if s, _ := r.p.compactor.jobs.snapshot(); s.Jobs != 1 || s.Running != 0 || s.Retries != 0 {
+			t.Errorf("%+v", s)
 		}
 		r.close()
 	})

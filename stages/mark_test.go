@@ -188,7 +188,7 @@ func TestNoMarkBeforeTheEnd(t *testing.T) {
 	r := newRig(t)
 	w := r.newWriter()
 	must(t, runWriter(w, synced(set("a", "1"))))
-	if records := readSegment(t, r.mem, w.closed.Segment); len(records) != 1 {
+	if records := readSegment(t, r.mem, w.closed.WAL); len(records) != 1 {
 		t.Errorf("the log holds %q", records)
 	}
 }

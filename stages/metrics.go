@@ -3,6 +3,7 @@ package stages
 import (
 	"time"
 
+	"lsmdb/internal/base"
 	"lsmdb/manifest"
 )
 
@@ -11,14 +12,14 @@ type Metrics struct {
 	Traffic        []Traffic // in the order of the pipeline
 	Writer         WriterStats
 	Flush, Compact JobStats
-	Levels         [manifest.NumLevels]LevelTraffic
+	Levels         [manifest.NumLevels]JobStats
 	Level0Full     bool // flushes wait for compaction
 	ManifestBytes  int64
 	Deleted        uint64 // obsolete files
 	Pending        int    // obsolete files that could not be deleted yet
 	Snapshots      int
-	MergeFailures  uint64 // times that a flush or compaction left operands as they are
-	OldestSnapshot uint64 // 0: none
+	MergeFailures  uint64   // times that a flush or compaction left operands as they are
+	OldestSnapshot base.Seq // 0: none
 }
 
 // Metrics collects the picture. It blocks no stage.
@@ -32,7 +33,7 @@ func (p *Pipeline) Metrics() Metrics {
 			p.sweeper.inbox.traffic("sweeper"),
 		},
 		Writer:        p.writer.snapshotStats(),
-		Level0Full:    p.keeper.held.Load(),
+		Level0Full:    len(p.State().Version.Levels[0]) >= p.env.Policy.L0Limit,
 		ManifestBytes: p.keeper.logBytes.Load(),
 		Deleted:       uint64(p.sweeper.deleted.Load()),
 		Pending:       int(p.sweeper.pending.Load()),
@@ -40,11 +41,8 @@ func (p *Pipeline) Metrics() Metrics {
 	}
 	m.Flush, _ = p.flusher.jobs.snapshot()
 	m.Compact, m.Levels = p.compactor.jobs.snapshot()
-	m.Levels[0].Jobs += m.Flush.Jobs // every flush goes there
-	m.Levels[0].BytesWritten += m.Flush.BytesWritten
-	if open, oldest := p.Count(); open > 0 {
-		m.Snapshots, m.OldestSnapshot = open, uint64(oldest)
-	}
+	m.Levels[0].add(m.Flush) // every flush goes there
+	m.Snapshots, m.OldestSnapshot = p.Count()
 	return m
 }
 

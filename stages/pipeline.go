@@ -2,17 +2,18 @@
 // typed inbox and one loop; it owns what it mutates, receives messages and sends
 // messages, and shares nothing else but immutable values published atomically.
 //
-//	callers ──Commit──▶ Writer ──Sealed──▶ Flusher ──Proposal──▶ Keeper ──Applied──▶ Compactor
-//	                                                   ▲           └────Obsolete──▶ Sweeper
-//	                                 compaction worker ┘
+//	callers ──Commit──▶ Writer ──Sealed──▶ Flusher ──Proposal──▶ Keeper ──Obsolete──▶ Sweeper
+//	                                                   ▲
+//	                 Compactor ──▶ compaction worker ──┘
 //
 // Before its first group the Writer, too, sends the Keeper a proposal: to take the
 // database over.
 //
 // Blocking sends go down one order only: Writer, Flusher, compaction worker,
-// Keeper, then the Compactor's loop and the Sweeper. The last two never wait for a
-// stage, so they always come back to their inbox, and no cycle of waiting can
-// form: the Compactor asks the Writer for a flush only if there is room in its inbox.
+// Keeper, Sweeper. The Sweeper never waits for a stage, so it always comes back to its
+// inbox. Nor does the Compactor's loop, which looks at what is published when it is
+// nudged, and asks the Writer for a flush only if there is room in its inbox. So no cycle
+// of waiting can form.
 // What flows upward is a reply on a message's own channel of capacity 1, a
 // channel closed once, or a state published atomically.
 //
@@ -53,10 +54,11 @@ const (
 	flusherCapacity = 1
 	// The Keeper answers each proposal before its sender makes another.
 	keeperCapacity = 8
-	// The Compactor and the Sweeper fall behind in bursts; that must not hold up
-	// the Keeper, which flushes wait for.
-	compactorCapacity = 64
-	sweeperCapacity   = 1024
+	// One nudge is as good as many.
+	compactorCapacity = 1
+	// The Sweeper falls behind in bursts; that must not hold up the Keeper, which
+	// flushes wait for.
+	sweeperCapacity = 1024
 )
 
 // Start describes what recovery hands to the pipeline.
@@ -97,32 +99,23 @@ type Pipeline struct {
 	closeOnce sync.Once
 
 	// Each is closed when its stage has ended; the steward waits for them.
-	writerDone  chan struct{}
-	flusherDone chan struct{}
+	writerDone, flusherDone, compactorDone <-chan struct{}
 }
 
 // New starts the stages.
 func New(env *Environment, start Start) *Pipeline {
 	p := assemble(env, start)
-	p.launch("writer", p.writer.run, func() {
+	p.writerDone = p.launch("writer", p.writer.run, func() {
 		p.writer.release()
 		p.writer.answer(p.Refusal())
 		close(p.flusher.inbox.ch)
-		close(p.writerDone)
 	})
-	p.launch("flusher", p.flusher.run, func() {
-		p.flusher.refuse(p.Refusal())
-		close(p.flusherDone)
-	})
+	p.flusherDone = p.launch("flusher", p.flusher.run, func() { p.flusher.refuse(p.Refusal()) })
 	p.launch("keeper", p.keeper.run, func() {
 		p.keeper.release()
-		close(p.compactor.inbox.ch)
 		close(p.sweeper.inbox.ch)
 	})
-	p.launch("compactor", p.compactor.run, func() {
-		p.compactor.refuse(p.Refusal())
-		p.compactor.settleIdle()
-	})
+	p.compactorDone = p.launch("compactor", p.compactor.run, func() { p.compactor.refuse(p.Refusal()) })
 	p.launch("sweeper", p.sweeper.run, func() {})
 	p.launch("steward", p.steward, func() {})
 	return p
@@ -131,11 +124,9 @@ func New(env *Environment, start Start) *Pipeline {
 // assemble makes the stages and joins them by their inboxes.
 func assemble(env *Environment, start Start) *Pipeline {
 	p := &Pipeline{
-		env:         env,
-		door:        newDoor(),
-		closing:     make(chan struct{}),
-		writerDone:  make(chan struct{}),
-		flusherDone: make(chan struct{}),
+		env:     env,
+		door:    newDoor(),
+		closing: make(chan struct{}),
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	p.group, p.ctx = errgroup.WithContext(ctx)
@@ -144,16 +135,15 @@ func assemble(env *Environment, start Start) *Pipeline {
 	commits := newInbox[*Commit](writerCapacity)
 	sealed := newInbox[Sealed](flusherCapacity)
 	proposals := newInbox[*Proposal](keeperCapacity)
-	applied := newInbox[Applied](compactorCapacity)
 	obsolete := newInbox[Obsolete](sweeperCapacity)
 
 	p.writer = &Writer{
 		env: env, published: &p.Published, inbox: commits, flusher: sealed, keeper: proposals,
 		active: active, next: start.State.LastSeq + 1,
 	}
-	p.compactor = newCompactor(env, &p.Published, &p.Snapshots, applied, proposals, start.State.Version)
+	p.compactor = newCompactor(env, &p.Published, &p.Snapshots, proposals)
 	p.compactor.launch, p.compactor.seal = p.launch, p.requestFlush
-	p.writer.compactor = p.compactor.nudged
+	p.writer.compactor = p.compactor.inbox.ch
 	p.Merger, p.Clock = env.Merger, env.Clock
 	p.NotBefore(start.State.Now)
 	p.Publish(&view.State{Active: active, Sealed: start.Sealed, Version: start.State.Version}, start.State.LastSeq)
@@ -162,20 +152,22 @@ func assemble(env *Environment, start Start) *Pipeline {
 		closing: p.closing, stuck: p.compactor.stuck,
 	}
 	p.keeper = &Keeper{
-		env: env, published: &p.Published, inbox: proposals, compactor: applied, sweeper: obsolete,
-		start: start, clean: p.cleanEnd,
+		env: env, published: &p.Published, inbox: proposals, compactor: p.compactor.inbox.ch, sweeper: obsolete,
+		start: start, clean: func() *manifest.CleanMark { return p.writer.closed },
 	}
 	p.sweeper = &Sweeper{env: env, published: &p.Published, inbox: obsolete, unread: make(chan struct{}, 1)}
-	p.Detoured = func() { nudge(p.compactor.nudged) }
+	p.Detoured = func() { nudge(p.compactor.inbox.ch) }
 	p.Unread = func() { nudge(p.sweeper.unread) }
 	return p
 }
 
 // launch runs body as a goroutine of the group. A panic becomes an error. On an
 // error everything is cancelled before after runs, which settles what the stage
-// leaves behind.
-func (p *Pipeline) launch(stage string, body func(context.Context) error, after func()) {
+// leaves behind. Then done is closed.
+func (p *Pipeline) launch(stage string, body func(context.Context) error, after func()) (done <-chan struct{}) {
+	ended := make(chan struct{})
 	p.group.Go(func() error {
+		defer close(ended)
 		err := p.guard(stage, body)
 		if err != nil {
 			p.fail(stage, err)
@@ -183,6 +175,7 @@ func (p *Pipeline) launch(stage string, body func(context.Context) error, after 
 		after()
 		return err
 	})
+	return ended
 }
 
 // guard turns a panic of body into an error that carries the stack.
@@ -225,16 +218,11 @@ func (p *Pipeline) steward(ctx context.Context) error {
 	}
 	<-p.flusherDone
 	close(p.compactor.stopping)
-	<-p.compactor.idle
+	<-p.compactorDone
 	if ctx.Err() == nil {
 		close(p.keeper.inbox.ch)
 	}
 	return nil
-}
-
-// cleanEnd tells the Keeper, which outlives the Writer, where the WAL ended.
-func (p *Pipeline) cleanEnd() (CleanEnd, bool) {
-	return p.writer.closed, p.ctx.Err() == nil && p.writer.closed.Segment != 0
 }
 
 // Enqueue sends a commit to the Writer, waiting for room until ctx ends. Once it
@@ -242,11 +230,8 @@ func (p *Pipeline) cleanEnd() (CleanEnd, bool) {
 // be there already: see courtesy.
 func (p *Pipeline) Enqueue(ctx context.Context, c *Commit) error {
 	p.writer.courtesy.arrive()
-	entered, err := p.door.enter(ctx, p.writer.inbox, c)
-	switch {
-	case !entered:
-		return p.Refusal()
-	case err == nil:
+	err := p.enter(ctx, c)
+	if err == nil {
 		p.writer.courtesy.giveWay(c)
 	}
 	return err
@@ -284,17 +269,17 @@ func (p *Pipeline) flush(ctx context.Context, capture *Capture) error {
 	}
 }
 
-// requestFlush asks the Writer to seal the active memtable and returns what will be
-// answered; nil if its inbox is full. It never waits, as the Compactor calls it.
-func (p *Pipeline) requestFlush() *Commit {
-	c := NewPendingCommit()
+// requestFlush asks the Writer to seal the active memtable and returns where the answer
+// will come, an error if its inbox is full. It never waits, as the Compactor calls it.
+func (p *Pipeline) requestFlush() <-chan error {
+	c := NewCommit()
 	c.seal = true
 	now, cancel := context.WithCancel(p.ctx)
 	cancel()
-	if entered, err := p.door.enter(now, p.writer.inbox, c); !entered || err != nil {
-		return nil
+	if err := p.enter(now, c); err != nil {
+		c.answer(err)
 	}
-	return c
+	return c.reply
 }
 
 // Compact merges everything whose user key lies between lower and upper
@@ -309,9 +294,7 @@ func (p *Pipeline) Compact(ctx context.Context, lower, upper []byte) error {
 	case p.compactor.requests <- r:
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-p.closing:
-		return p.Refusal()
-	case <-p.ctx.Done():
+	case <-p.compactorDone:
 		return p.Refusal()
 	}
 	select {
@@ -328,7 +311,7 @@ func (p *Pipeline) Acquire(s *Snapshot) *Snapshot { return p.acquire(s, p.At) }
 // Release ends a snapshot; what only it needed may be compacted away.
 func (p *Pipeline) Release(s *Snapshot) {
 	if p.release(s) {
-		nudge(p.compactor.nudged)
+		nudge(p.compactor.inbox.ch)
 	}
 }
 
@@ -356,13 +339,11 @@ func nudge(stage chan<- struct{}) {
 // Failed returns the error that stopped the stages, nil while they run or after an
 // orderly Close.
 func (p *Pipeline) Failed() error {
-	if p.ctx.Err() == nil {
+	cause := context.Cause(p.ctx)
+	if errors.Is(cause, context.Canceled) {
 		return nil
 	}
-	if cause := context.Cause(p.ctx); !errors.Is(cause, context.Canceled) {
-		return cause
-	}
-	return nil
+	return cause
 }
 
 // Refusal is the error of a write that the pipeline no longer takes.
@@ -374,12 +355,9 @@ func (p *Pipeline) Refusal() error {
 }
 
 // refused wraps the cause of a failure for callers: the database is read-only now,
-// and this is why. A nil cause is no refusal.
+// and this is why.
 func refused(cause error) error {
-	switch {
-	case cause == nil:
-		return nil
-	case errors.Is(cause, base.ErrReadOnly):
+	if errors.Is(cause, base.ErrReadOnly) {
 		return cause
 	}
 	return fmt.Errorf("%w after a failure: %w", base.ErrReadOnly, cause)
@@ -390,11 +368,8 @@ func refused(cause error) error {
 func (p *Pipeline) Close() error {
 	p.closeOnce.Do(func() { close(p.closing) })
 	err := p.group.Wait()
-	if cause := p.Failed(); cause != nil {
-		return cause
-	}
 	p.cancel(context.Canceled)
-	return err
+	return cmp.Or(p.Failed(), err)
 }
 
 // SweepLeft tries once more to delete the obsolete files that could not be deleted:

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"lsmdb/internal/base"
+	"lsmdb/manifest"
 	"lsmdb/wal"
 )
 
@@ -15,12 +16,6 @@ import (
 
 // maxMarkBytes is more than a mark takes in the log: a chunk, at worst in the next block.
 const maxMarkBytes = 128
-
-// CleanEnd tells where an orderly shutdown left the WAL.
-type CleanEnd struct {
-	Segment uint64
-	Offset  int64
-}
 
 // begin has the Keeper take the database over before the first write, and gets the
 // WAL from it.
@@ -102,18 +97,13 @@ func (w *Writer) unproven() bool {
 // itself. As every record, it tells how far the log was durable: so damage to the last
 // group of a process that was killed is no torn tail. There is room for it: see makeRoom.
 func (w *Writer) mark() error {
-	if w.log.ReservedBytes()-w.log.Offset() < maxMarkBytes {
+	if w.log.ReservedBytes()-w.log.Offset() < maxMarkBytes || w.next > base.MaxSeq {
 		return nil
 	}
-	w.header = base.GroupHeader{First: w.next}.AppendTo(w.header[:0])
-	if _, _, err := base.DecodeGroup(w.header); err != nil { // the numbers have run out
-		return nil
-	}
-	if err := w.log.Append(w.header); err != nil {
-		return fmt.Errorf("writing WAL segment %d: %w", w.log.Segment(), err)
-	}
+	w.parts = append(w.parts[:0], nil)
+	err := w.append(base.GroupHeader{First: w.next})
 	w.proven = w.log.Offset()
-	return nil
+	return err
 }
 
 // finish ends the WAL of an orderly shutdown with its clean-close mark.
@@ -125,7 +115,7 @@ func (w *Writer) finish(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("finishing WAL segment %d: %w", w.log.Segment(), err)
 	}
-	w.closed = CleanEnd{Segment: w.log.Segment(), Offset: end}
+	w.closed = &manifest.CleanMark{WAL: w.log.Segment(), WALEnd: end}
 	return nil
 }
 

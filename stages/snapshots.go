@@ -33,9 +33,6 @@ type Snapshot struct {
 // sees ends.
 func (s *Snapshot) At() view.At { return s.at }
 
-// Seq returns the sequence number at which the snapshot reads.
-func (s *Snapshot) Seq() base.Seq { return s.at.Seq }
-
 // acquire registers a snapshot of what is visible now, which never becomes less. Its time
 // is taken in there, too: whoever finds it missing in a list, and takes the time before
 // that, has no later one.
@@ -109,10 +106,13 @@ func (r *Snapshots) Readers(clock func() int64) (readers output.Readers) {
 	return readers
 }
 
-// Count returns how many snapshots are open and the oldest one's sequence number,
-// which is base.MaxSeq when there is none.
+// Count returns how many snapshots are open and the oldest one's sequence number, 0 when
+// there is none.
 func (r *Snapshots) Count() (open int, oldest base.Seq) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.open, r.oldest()
+	if r.open > 0 {
+		oldest = r.oldest()
+	}
+	return r.open, oldest
 }

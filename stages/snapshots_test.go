@@ -18,13 +18,13 @@ func TestSnapshotsRegister(t *testing.T) {
 	var r Snapshots
 	at := base.Seq(3)
 	visible := func() view.At { return view.At{Seq: at} }
-	if n, oldest := r.Count(); n != 0 || oldest != base.MaxSeq || len(r.Readers(new(view.Published).Now).Snapshots) != 0 {
+	if n, oldest := r.Count(); n != 0 || oldest != 0 || len(r.Readers(new(view.Published).Now).Snapshots) != 0 {
 		t.Errorf("%d, %d", n, oldest)
 	}
 	b, c := r.acquire(new(Snapshot), visible), r.acquire(new(Snapshot), visible)
 	at = 5
 	a := r.acquire(new(Snapshot), visible)
-	if list := r.Readers(new(view.Published).Now).Snapshots; !slices.Equal(list, []base.Seq{3, 5}) || b.Seq() != 3 {
+	if list := r.Readers(new(view.Published).Now).Snapshots; !slices.Equal(list, []base.Seq{3, 5}) || b.At().Seq != 3 {
 		t.Errorf("listed %d", list)
 	}
 	r.release(b)
@@ -140,9 +140,9 @@ func TestSnapshotDuringAJob(t *testing.T) {
 			defer state.Leave()
 			for n, v := range views {
 				for i, want := range v.want {
-					got, ok, err := readAt(state.State, v.snapshot.Seq(), fmt.Sprintf("k%d", i))
+					got, ok, err := readAt(state.State, v.snapshot.At().Seq, fmt.Sprintf("k%d", i))
 					if err != nil || !ok || got != want {
-						t.Errorf("snapshot %d at %d sees k%d as %q, %v, %v; want %q", n, v.snapshot.Seq(), i, got, ok, err, want)
+						t.Errorf("snapshot %d at %d sees k%d as %q, %v, %v; want %q", n, v.snapshot.At().Seq, i, got, ok, err, want)
 					}
 				}
 			}
@@ -215,7 +215,7 @@ func checkModel(t *testing.T, random *rand.Rand) {
 			views = append(views, view{r.p.Acquire(new(Snapshot)), cloneOf(model)})
 		case choice < 96 && len(views) > 0:
 			i := random.IntN(len(views))
-			checkView(t, r, views[i].snapshot.Seq(), views[i].model)
+			checkView(t, r, views[i].snapshot.At().Seq, views[i].model)
 			r.p.Release(views[i].snapshot)
 			views = slices.Delete(views, i, i+1)
 		case choice == 96:
@@ -231,7 +231,7 @@ func checkModel(t *testing.T, random *rand.Rand) {
 		}
 	}
 	for _, v := range views {
-		checkView(t, r, v.snapshot.Seq(), v.model)
+		checkView(t, r, v.snapshot.At().Seq, v.model)
 	}
 	r.onDisk(nil)
 	r.close()

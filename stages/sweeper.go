@@ -55,8 +55,12 @@ func (s *Sweeper) run(ctx context.Context) error {
 	for {
 		o, open, unread := s.next()
 		switch {
+		case !open && ctx.Err() == nil: // the last look
+			s.sweepRead()
+			s.again()
+			s.ended.Store(true)
+			return nil
 		case !open:
-			s.end(ctx)
 			return nil
 		case ctx.Err() != nil:
 		case unread:
@@ -83,15 +87,6 @@ func (s *Sweeper) next() (o Obsolete, open, unread bool) {
 		return o, open, false
 	case <-s.unread:
 		return o, true, true
-	}
-}
-
-// end is an orderly shutdown's last look.
-func (s *Sweeper) end(ctx context.Context) {
-	if ctx.Err() == nil {
-		s.sweepRead()
-		s.again()
-		s.ended.Store(true)
 	}
 }
 

@@ -103,13 +103,13 @@ func TestReadsBeforeTheTakeover(t *testing.T) {
 		if len(state.Sealed) != 0 || len(state.Version.Levels[0]) != 1 || state.Active.CapacityBytes() != testMemtableBytes {
 			t.Errorf("published after the takeover: %+v", state)
 		}
-		if r.p.compactor.newest.Version != state.Version {
+		if r.p.compactor.newest != state.Version {
 			t.Error("the Compactor does not know of what was recovered")
 		}
 		if _, ok := r.get("never"); ok || r.p.Visible() != 2 || r.p.Metrics().Writer.Segment != 1 {
 			t.Errorf("visible up to %d, %+v", r.p.Visible(), r.p.Metrics())
 		}
-		if got, _, err := readAt(state, snapshot.Seq(), "new"); got != "" || err != nil {
+		if got, _, err := readAt(state, snapshot.At().Seq, "new"); got != "" || err != nil {
 			t.Errorf("the snapshot sees %q, %v", got, err)
 		}
 		r.p.Release(snapshot)

@@ -14,12 +14,12 @@ import (
 func (c *Compactor) tidy(ctx context.Context) {
 	state := c.published.State()
 	if c.sealing == nil && !c.refused && state.Active.PassesPay() {
-		c.flush()
+		c.sealing = c.seal()
 	}
-	if c.sealing != nil || c.quiet != nil || len(c.underWay()) > 0 || len(c.pending) > 0 {
+	if c.sealing != nil || c.quiet != nil || len(c.running) > 0 || len(c.pending) > 0 {
 		return
 	}
-	situation := c.situation()
+	situation := c.look()
 	// The flush comes first: what it brings takes part in the merges.
 	flush := len(state.Sealed) == 0 && compactor.FlushPays(situation, state.Active)
 	var job *compactor.Job
@@ -31,9 +31,9 @@ func (c *Compactor) tidy(ctx context.Context) {
 	case !c.calm || c.published.Visible() != c.seen:
 		c.wait()
 	case flush:
-		c.flush()
+		c.sealing = c.seal()
 	default:
-		c.begin(ctx, job, false)
+		c.start(ctx, job, false)
 	}
 }
 
@@ -42,7 +42,7 @@ func (c *Compactor) tidy(ctx context.Context) {
 func (c *Compactor) awaitExpiry() {
 	now := c.published.Ended()
 	c.ending = nil
-	if next := compactor.NextExpiry(c.newest.Version, now); next != 0 {
+	if next := compactor.NextExpiry(c.newest, now); next != 0 {
 		c.ending = time.After(max(c.env.idleDelay(), time.Duration(min(uint64(next)-uint64(now), math.MaxInt64))))
 	}
 }
@@ -53,27 +53,11 @@ func (c *Compactor) wait() {
 	c.quiet = time.After(c.env.idleDelay())
 }
 
-// flush asks for a flush of the active memtable.
-func (c *Compactor) flush() {
-	if c.sealing = c.seal(); c.sealing == nil {
-		c.refused = true
-		c.wait()
-	}
-}
-
-// flushed is closed when the flush that was asked for is answered.
-func (c *Compactor) flushed() <-chan struct{} {
-	if c.sealing == nil {
-		return nil
-	}
-	return c.sealing.Resolved()
-}
-
 // endFlush notes the answer. If there is no room for a flush it is asked for again later.
-func (c *Compactor) endFlush() {
-	if c.sealing.Result() != nil {
+func (c *Compactor) endFlush(err error) {
+	c.sealing = nil
+	if err != nil {
 		c.refused = true
 		c.wait()
 	}
-	c.sealing = nil
 }

@@ -43,7 +43,7 @@ func (r *rig) atRest() bool {
 	synctest.Wait()
 	c := r.p.compactor
 	defer synctest.Wait()
-	defer nudge(c.nudged) // orders what was read before what the loop does next
+	defer nudge(c.inbox.ch) // orders what was read before what the loop does next
 	return c.quiet == nil && c.resume == nil && len(c.running) == 0
 }
 

@@ -14,44 +14,43 @@ import (
 // proposes its edit to the Keeper and reports. Whatever happens to it, a panic
 // included, it reports exactly once.
 func (c *Compactor) start(ctx context.Context, job *compactor.Job, manual bool) {
-	version := c.newest.Version
+	c.running = append(c.running, job)
+	if manual {
+		c.serving++
+	}
+	version := c.newest
 	report := finishedJob{job: job, manual: manual, err: errors.New("the worker ended without a result")}
 	c.launch("compaction worker", func(context.Context) error {
-		report.applied, report.err = c.work(ctx, job, version)
+		report.err = c.work(ctx, job, version)
 		return nil
 	}, func() { c.finished <- report })
 }
 
-// work carries a job out. The snapshots are listed after the inputs were chosen, so
-// one that is missing here sees nothing older than the inputs' newest versions.
-func (c *Compactor) work(ctx context.Context, job *compactor.Job, version *manifest.Version) (Applied, error) {
-	began := c.jobs.begin()
-	result, edit, err := c.execute(ctx, job, version)
-	if err != nil {
-		c.jobs.failed(began)
-		return Applied{}, err
+// work carries a job out. The snapshots are listed after the inputs were chosen, all of
+// which was visible then. So one that is missing here sees nothing older than the inputs'
+// newest versions.
+func (c *Compactor) work(ctx context.Context, job *compactor.Job, version *manifest.Version) error {
+	done, err := c.jobs.run(job.OutputLevel, func() (done JobStats, err error) {
+		var outputs []*manifest.TableMeta
+		switch {
+		case job.Trivial:
+			done.Moves = 1
+		case job.Drop:
+			done.Drops = 1
+		default:
+			var courtesy base.Courtesy
+			outputs, err = job.Run(ctx, c.env.Directory, c.snapshots.Readers(c.published.Ended), version, func() { courtesy.Give() })
+			if err != nil {
+				return done, fmt.Errorf("compacting (%s): %w", job, err)
+			}
+			done = written(outputs)
+			done.BytesRead, done.EntriesIn = uint64(job.InputBytes()), job.InputEntries()
+		}
+		return done, c.env.propose(ctx, c.keeper, &Proposal{Edit: job.Edit(outputs)}).err
+	})
+	if err == nil {
+		c.env.Logger.Info().Stringer("job", job).Uint64("read_bytes", done.BytesRead).Uint64("written_bytes", done.BytesWritten).
+			Uint64("entries_in", done.EntriesIn).Uint64("entries_out", done.EntriesOut).Dur("took", done.Time).Msg("compacted")
 	}
-	v := c.env.propose(ctx, c.keeper, &Proposal{Edit: edit})
-	if v.err != nil {
-		c.jobs.failed(began)
-		return Applied{}, v.err
-	}
-	done := c.jobs.finish(began, result)
-	c.env.Logger.Info().Stringer("job", job).Uint64("read_bytes", done.BytesRead).Uint64("written_bytes", done.BytesWritten).
-		Uint64("entries_in", done.EntriesIn).Uint64("entries_out", done.EntriesOut).Dur("took", done.Took).Msg("compacted")
-	return v.applied, nil
-}
-
-// execute runs the job, unless it only moves or drops tables, and makes its edit.
-func (c *Compactor) execute(ctx context.Context, job *compactor.Job, version *manifest.Version) (JobResult, *manifest.Edit, error) {
-	if job.Unread() {
-		return JobResult{Level: job.OutputLevel, Moved: job.Trivial, Dropped: job.Drop}, job.Edit(nil), nil
-	}
-	var courtesy base.Courtesy
-	outputs, err := job.Run(ctx, c.env.Directory, c.snapshots.Readers(c.published.Ended), version, func() { courtesy.Give() })
-	if err != nil {
-		return JobResult{}, nil, fmt.Errorf("compacting (%s): %w", job, err)
-	}
-	result := JobResult{Level: job.OutputLevel, BytesRead: uint64(job.InputBytes()), EntriesIn: job.InputEntries(), Outputs: outputs}
-	return result, job.Edit(outputs), nil
+	return err
 }

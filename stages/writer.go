@@ -2,7 +2,6 @@ package stages
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/bits"
 	"sync"
@@ -11,6 +10,7 @@ import (
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/view"
+	"lsmdb/manifest"
 	"lsmdb/memtable"
 	"lsmdb/wal"
 )
@@ -79,7 +79,7 @@ type Writer struct {
 	statsMu sync.Mutex
 	stats   WriterStats
 
-	closed CleanEnd // set when the WAL was finished; read after the Writer ended
+	closed *manifest.CleanMark // set when the WAL was finished; read after the Writer ended
 }
 
 // Sealed is the message that hands a full memtable to the Flusher.
@@ -344,13 +344,8 @@ func (w *Writer) commit() error {
 	}
 	before := w.log.Offset()
 	if header.Count > 0 {
-		w.header = header.AppendTo(w.header[:0])
-		if _, _, err := base.DecodeGroup(w.header); err != nil { // the numbers have run out
+		if err := w.append(header); err != nil {
 			return err
-		}
-		w.parts[0] = w.header
-		if err := w.log.Append(w.parts...); err != nil {
-			return fmt.Errorf("writing WAL segment %d: %w", w.log.Segment(), err)
 		}
 	}
 	if durable {
@@ -367,6 +362,19 @@ func (w *Writer) commit() error {
 		s.LogBytes += uint64(w.log.Offset() - before)
 	})
 	w.insert()
+	return nil
+}
+
+// append writes a record that consists of a header and the parts behind the first.
+func (w *Writer) append(header base.GroupHeader) error {
+	w.header = header.AppendTo(w.header[:0])
+	if _, _, err := base.DecodeGroup(w.header); err != nil { // the numbers have run out
+		return err
+	}
+	w.parts[0] = w.header
+	if err := w.log.Append(w.parts...); err != nil {
+		return fmt.Errorf("writing WAL segment %d: %w", w.log.Segment(), err)
+	}
 	return nil
 }
 
@@ -461,20 +469,16 @@ func (w *Writer) acknowledge(ctx context.Context) error {
 		err = w.handOn(ctx, Sealed{LastSeq: w.next - 1, waiter: last})
 	}
 	if err == nil && last.load != nil {
-		err = w.endLoad(ctx, last.load)
+		err = w.endLoad(ctx, last)
 	}
-	clear(w.group)
-	w.group = w.group[:0]
 	switch {
-	case err == nil && last.load != nil, errors.Is(err, errRevoked):
-		last.answer(err)
-		err = nil
-	case err == nil: // the Flusher answers
+	case err == nil:
+		clear(w.group) // the Flusher answers
 	case base.IsShortage(err):
-		last.answer(err)
+		w.answer(err)
 		err = nil
 	default:
-		last.answer(refused(err))
+		w.answer(refused(err))
 	}
 	if ctx.Err() != nil { // that is the stage's end already
 		return nil
