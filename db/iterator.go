@@ -36,14 +36,12 @@ func (o *IterOptions) forView() (v view.IteratorOptions) {
 // bounds returns the range [lower, upper) that the options amount to; nil means
 // unbounded. An impossible range comes back as an empty one.
 func (o *IterOptions) bounds() (lower, upper []byte) {
-	lower, upper = bytes.Clone(o.Lower), bytes.Clone(o.Upper)
-	if len(o.Prefix) > 0 {
-		if lower == nil || bytes.Compare(o.Prefix, lower) > 0 {
-			lower = bytes.Clone(o.Prefix)
-		}
-		if end := afterPrefix(o.Prefix); end != nil && (upper == nil || bytes.Compare(end, upper) < 0) {
-			upper = end
-		}
+	lower, upper = PrefixRange(o.Prefix)
+	if bytes.Compare(o.Lower, lower) > 0 {
+		lower = bytes.Clone(o.Lower)
+	}
+	if upper == nil || o.Upper != nil && bytes.Compare(o.Upper, upper) < 0 {
+		upper = bytes.Clone(o.Upper)
 	}
 	return lower, upper
 }
@@ -107,22 +105,20 @@ type part struct {
 
 // NewIterator returns an iterator over what is visible now.
 func (d *DB) NewIterator(o *IterOptions) (*Iterator, error) {
-	if d.closed.Load() {
-		return nil, ErrClosed
-	}
-	// The state is loaded before the sequence number: see view.Published.
-	r := d.published.Enter()
-	return newIterator(d, r, view.At{Seq: d.published.Visible()}, nil, o)
+	return d.look(&look{}).iterate(d, nil, o)
 }
 
-// newIterator returns an iterator over the keys with a prefix, which it does not show.
-func newIterator(d *DB, r view.Reading, at view.At, prefix []byte, o *IterOptions) (*Iterator, error) {
+// iterate returns an iterator over the keys with a prefix, which it does not show.
+func (l *look) iterate(d *DB, prefix []byte, o *IterOptions) (*Iterator, error) {
+	if l.State == nil {
+		return nil, ErrClosed
+	}
 	v, it := o.forView(), new(Iterator)
 	if len(prefix) > 0 {
 		v.Lower, v.Upper = rangeIn(prefix, v.Lower, v.Upper)
 		it.part, it.skip = &part{prefix: prefix}, len(prefix)
 	}
-	r.Iterate(&it.walk, at, &v, &d.closed)
+	l.Iterate(&it.walk, l.at, &v, &d.closed)
 	return it, nil
 }
 
@@ -172,11 +168,10 @@ func (it *Iterator) SeekLT(key []byte) bool {
 
 // seek returns the whole key.
 func (it *Iterator) seek(key []byte) []byte {
-	if it.part == nil || len(it.part.prefix) == 0 {
+	if it.skip == 0 {
 		return key
 	}
-	it.part.whole = append(append(it.part.whole[:0], it.part.prefix...), key...)
-	return it.part.whole
+	return whole(&it.part.whole, it.part.prefix, key)
 }
 
 // Next moves to the next key.

@@ -1,10 +1,10 @@
 package db
 
 import (
-	"bytes"
 	"context"
 	"time"
 
+	"lsmdb/internal/base"
 	"lsmdb/internal/view"
 	"lsmdb/stages"
 )
@@ -19,12 +19,12 @@ import (
 // write that failed with ErrReadOnly, because the log could not be written, may or may
 // not be there after the next Open. After any other error nothing was stored.
 func (d *DB) Put(key, value []byte, w ...Durability) error {
-	return d.write(w, func(c *stages.Commit) error { return c.Put(key, value) })
+	return d.write(w, nil, &operation{kind: base.KindSet, key: key, value: value})
 }
 
 // Delete removes key, whether it exists or not. Otherwise it is like Put.
 func (d *DB) Delete(key []byte, w ...Durability) error {
-	return d.write(w, func(c *stages.Commit) error { return c.Delete(key) })
+	return d.write(w, nil, &operation{kind: base.KindDelete, key: key})
 }
 
 // DeleteRange removes every key of [start, end), whatever there is; a nil end is no bound.
@@ -34,10 +34,7 @@ func (d *DB) Delete(key []byte, w ...Durability) error {
 // for all keys with a prefix. A start or end longer than MaxKeyBytes is ErrKeyTooLarge.
 // Otherwise it is like Put.
 func (d *DB) DeleteRange(start, end []byte, w ...Durability) error {
-	if err := d.writable(); err != nil || end != nil && bytes.Compare(start, end) >= 0 {
-		return err
-	}
-	return d.write(w, func(c *stages.Commit) error { return c.DeleteRange(start, end) })
+	return d.write(w, nil, &operation{kind: base.KindRangeDelete, key: start, value: end})
 }
 
 // Merge adds operand to what key has: readers see what Options.Merger makes of both, or of
@@ -47,7 +44,7 @@ func (d *DB) DeleteRange(start, end []byte, w ...Durability) error {
 // Merger refuses is an error of whoever reads the key, until the key is put, or deleted.
 // Otherwise it is like Put.
 func (d *DB) Merge(key, operand []byte, w ...Durability) error {
-	return d.write(w, func(c *stages.Commit) error { return c.Merge(key, operand) })
+	return d.write(w, nil, &operation{kind: base.KindMerge, key: key, value: operand})
 }
 
 // PutUntil is Put for a value that is there until a time, by Options.Now, and then no
@@ -56,21 +53,52 @@ func (d *DB) Merge(key, operand []byte, w ...Durability) error {
 // The space of values that have ended comes back by itself. Times beyond the year 2262
 // never come.
 func (d *DB) PutUntil(key, value []byte, until time.Time, w ...Durability) error {
-	if until.IsZero() {
-		return d.Put(key, value, w...)
-	}
-	return d.write(w, func(c *stages.Commit) error { return c.PutUntil(key, value, view.Nanoseconds(until)) })
+	return d.write(w, nil, &operation{kind: base.KindSet, key: key, value: value, until: until})
 }
 
-// write commits what add adds.
-func (d *DB) write(w []Durability, add func(*stages.Commit) error) error {
+// write commits one operation on keys with a prefix: see add.
+func (d *DB) write(w []Durability, prefix []byte, op *operation) error {
 	c := d.takeCommit()
-	err := add(c)
-	if err == nil {
+	var buffer *[]byte
+	if len(prefix) > 0 {
+		buffer = wholes.Get().(*[]byte)
+		defer wholes.Put(buffer)
+	}
+	err := add(&c.Operations, buffer, prefix, op)
+	if err == nil && c.Len() == 0 { // a range without keys
+		err = d.writable()
+	} else if err == nil {
 		err = d.commit(context.Background(), c, w)
 	}
 	d.giveBack(c)
 	return err
+}
+
+// operation is what a caller wants done.
+type operation struct {
+	kind       base.Kind
+	key, value []byte    // of a range delete its start and end
+	until      time.Time // when the value of a set ends; zero: never
+}
+
+// add adds an operation on a key that is joined with a prefix, in a buffer.
+func add(to *stages.Operations, buffer *[]byte, prefix []byte, op *operation) error {
+	if op.kind == base.KindRangeDelete {
+		return to.DeleteRange(rangeIn(prefix, op.key, op.value))
+	}
+	key := op.key
+	if len(prefix) > 0 {
+		key = whole(buffer, prefix, key)
+	}
+	switch {
+	case op.kind == base.KindDelete:
+		return to.Delete(key)
+	case op.kind == base.KindMerge:
+		return to.Merge(key, op.value)
+	case op.until.IsZero():
+		return to.Put(key, op.value)
+	}
+	return to.PutUntil(key, op.value, view.Nanoseconds(op.until))
 }
 
 // maxPooledBytes bounds the buffers that are kept for the next write.
@@ -199,13 +227,10 @@ func (p *Pending) Wait(ctx context.Context) error {
 	}
 	select {
 	case <-p.commit.Resolved():
-		return p.commit.Result()
-	default:
-	}
-	select {
-	case <-p.commit.Resolved():
-		return p.commit.Result()
 	case <-ctx.Done():
-		return ctx.Err()
+		if !p.commit.IsResolved() {
+			return ctx.Err()
+		}
 	}
+	return p.commit.Result()
 }
