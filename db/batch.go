@@ -1,6 +1,7 @@
 package db
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync/atomic"
@@ -75,12 +76,7 @@ func (b *Batch) PutUntil(key, value []byte, until time.Time) error {
 func (b *Batch) In(k *Keyspace) *Batch { return &Batch{of: b.original(), prefix: k.prefix} }
 
 // original returns the batch that holds the operations.
-func (b *Batch) original() *Batch {
-	if b.of != nil {
-		return b.of
-	}
-	return b
-}
+func (b *Batch) original() *Batch { return cmp.Or(b.of, b) }
 
 // add adds an operation to the original; see the function add. An error is noted, if it is
 // the first.
@@ -134,14 +130,13 @@ func (b *Batch) look(free bool) {
 
 // claimFor claims the original for a call that is to apply it. After an error it is free.
 func (b *Batch) claimFor(ctx context.Context) (*Batch, error) {
-	if b == nil {
+	switch {
+	case b == nil:
 		return nil, errors.New("lsmdb: the batch is nil")
-	}
-	if ctx == nil {
+	case ctx == nil:
 		return nil, errNilContext
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
 	}
 	b = b.original()
 	b.claim()

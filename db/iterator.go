@@ -24,26 +24,21 @@ type IterOptions struct {
 	NoCacheFill bool
 }
 
-// forView returns the options with bounds that stay.
+// forView returns the options with the range [Lower, Upper) that they amount to, as copies;
+// nil means unbounded. An impossible range comes back as an empty one.
 func (o *IterOptions) forView() (v view.IteratorOptions) {
-	if o != nil {
-		v.Lower, v.Upper = o.bounds()
-		v.KeysOnly, v.NoCacheFill = o.KeysOnly, o.NoCacheFill
+	if o == nil {
+		return v
 	}
+	v.Lower, v.Upper = PrefixRange(o.Prefix)
+	if bytes.Compare(o.Lower, v.Lower) > 0 {
+		v.Lower = bytes.Clone(o.Lower)
+	}
+	if v.Upper == nil || o.Upper != nil && bytes.Compare(o.Upper, v.Upper) < 0 {
+		v.Upper = bytes.Clone(o.Upper)
+	}
+	v.KeysOnly, v.NoCacheFill = o.KeysOnly, o.NoCacheFill
 	return v
-}
-
-// bounds returns the range [lower, upper) that the options amount to; nil means
-// unbounded. An impossible range comes back as an empty one.
-func (o *IterOptions) bounds() (lower, upper []byte) {
-	lower, upper = PrefixRange(o.Prefix)
-	if bytes.Compare(o.Lower, lower) > 0 {
-		lower = bytes.Clone(o.Lower)
-	}
-	if upper == nil || o.Upper != nil && bytes.Compare(o.Upper, upper) < 0 {
-		upper = bytes.Clone(o.Upper)
-	}
-	return lower, upper
 }
 
 // rangeIn returns the range of whole keys that is [start, end) within the keys with a

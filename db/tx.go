@@ -10,7 +10,6 @@ import (
 	"lsmdb/internal/base"
 	"lsmdb/internal/view"
 	"lsmdb/memtable"
-	"lsmdb/stages"
 )
 
 // Tx is a transaction. It reads the database as it was at Begin, and its own writes over
@@ -48,9 +47,8 @@ type Tx struct {
 
 // txSpace is what transactions pass on to later ones.
 type txSpace struct {
-	commit *stages.Commit // with the own writes
-	reads  view.Reads
-	whole  []byte // the key of a view in hand
+	own   *call // writes
+	reads view.Reads
 
 	// Own writes are sorted when something is read: those that only write never need it.
 	sorted  []*memtable.Memtable // newest first
@@ -72,13 +70,13 @@ var txSpaces = sync.Pool{New: func() any { return new(txSpace) }}
 // Discard; Update does all of that. Errors: ErrClosed, and ErrReadOnly for a database that
 // was opened so.
 func (d *DB) Begin() (*Tx, error) {
-	if err := d.writable(); err != nil {
+	if err := d.writable(context.Background()); err != nil {
 		return nil, err
 	}
 	tx := &Tx{txSpace: txSpaces.Get().(*txSpace)}
 	tx.of, tx.base.db = tx, d
 	tx.base.at = d.pipeline.Begin(&tx.base.held).At()
-	tx.commit = d.takeCommit()
+	tx.own = calls.Get().(*call)
 	return tx, nil
 }
 
@@ -222,7 +220,7 @@ func (tx *Tx) add(op *operation) (err error) {
 		o.base.at.Now = o.base.db.published.Now()
 	}
 	if err = ErrNoMerger; op.kind != base.KindMerge || o.base.db.published.Merger != nil {
-		err = add(&o.commit.Operations, &o.whole, tx.prefix, op)
+		err = o.own.add(tx.prefix, op)
 	}
 	if o.err == nil {
 		o.err = err
@@ -244,7 +242,7 @@ func (tx *Tx) Commit(ctx context.Context, w ...Durability) error {
 		return ErrClosed
 	}
 	defer o.Discard()
-	d, c := o.base.db, o.commit
+	d, c := o.base.db, o.own
 	switch {
 	case ctx == nil:
 		return errNilContext
@@ -258,19 +256,16 @@ func (tx *Tx) Commit(ctx context.Context, w ...Durability) error {
 		return nil
 	}
 	if o.reads.Seal(); o.reads.Empty() {
-		return d.commit(ctx, c, w)
+		return d.commit(ctx, c.Commit, w)
 	}
 	c.Reads, c.Through = &o.reads, o.base.at.Seq
 	for {
-		err := d.pipeline.Look(c)
+		err := d.pipeline.Look(c.Commit)
 		if err == nil {
-			err = d.commit(ctx, c, w)
+			err = d.commit(ctx, c.Commit, w)
 		}
 		if !c.CameLate(err) {
 			return err
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
 		}
 	}
 }
@@ -287,8 +282,8 @@ func (tx *Tx) Discard() {
 		o.shown.closed.Store(true) // before what it shows may go
 	}
 	o.base.db.pipeline.End(&o.base.held)
-	if !o.commit.Abandoned() { // then the Writer will still come across it
-		o.base.db.giveBack(o.commit)
+	if !o.own.Abandoned() { // then the Writer will still come across it
+		o.own.giveBack()
 	}
 	o.recycle()
 	o.txSpace = nil
@@ -297,7 +292,7 @@ func (tx *Tx) Discard() {
 // recycle leaves the space to another transaction, without what somebody may still
 // look at.
 func (s *txSpace) recycle() {
-	next := txSpace{reads: s.reads, whole: s.whole, spare: s.spare}
+	next := txSpace{reads: s.reads, spare: s.spare}
 	if n := len(s.sorted); n > 0 && s.walked == 0 {
 		if first := s.sorted[n-1]; !first.Shown() && first.CapacityBytes() <= pooledOwnBytes {
 			next.spare = first
@@ -344,14 +339,14 @@ func (s *txSpace) answers(key []byte) bool {
 
 // sort sorts the own writes that are not sorted yet.
 func (s *txSpace) sort() {
-	if s.through == s.commit.Bytes() {
+	if s.through == s.own.Bytes() {
 		return
 	}
-	for op := range s.commit.From(s.through) {
+	for op := range s.own.From(s.through) {
 		s.newest = max(s.newest+1, view.OwnBase)
 		s.room(memtable.FootprintBytes(1, int64(len(op.Key)+len(op.Value)))).Apply(op, s.newest)
 	}
-	s.through = s.commit.Bytes()
+	s.through = s.own.Bytes()
 }
 
 // room returns the newest memtable, which has room for so much.

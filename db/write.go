@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"lsmdb/internal/base"
@@ -56,21 +57,16 @@ func (d *DB) PutUntil(key, value []byte, until time.Time, w ...Durability) error
 	return d.write(w, nil, &operation{kind: base.KindSet, key: key, value: value, until: until})
 }
 
-// write commits one operation on keys with a prefix: see add.
+// write commits one operation on keys with a prefix.
 func (d *DB) write(w []Durability, prefix []byte, op *operation) error {
-	c := d.takeCommit()
-	var buffer *[]byte
-	if len(prefix) > 0 {
-		buffer = wholes.Get().(*[]byte)
-		defer wholes.Put(buffer)
-	}
-	err := add(&c.Operations, buffer, prefix, op)
+	c := calls.Get().(*call)
+	err := c.add(prefix, op)
 	if err == nil && c.Len() == 0 { // a range without keys
-		err = d.writable()
+		err = d.writable(context.Background())
 	} else if err == nil {
-		err = d.commit(context.Background(), c, w)
+		err = d.commit(context.Background(), c.Commit, w)
 	}
-	d.giveBack(c)
+	c.giveBack()
 	return err
 }
 
@@ -101,24 +97,29 @@ func add(to *stages.Operations, buffer *[]byte, prefix []byte, op *operation) er
 	return to.PutUntil(key, op.value, view.Nanoseconds(op.until))
 }
 
-// maxPooledBytes bounds the buffers that are kept for the next write.
-const maxPooledBytes = 64 << 10
-
-// takeCommit returns an empty commit for a call that waits.
-func (d *DB) takeCommit() *stages.Commit {
-	if c, ok := d.commits.Get().(*stages.Commit); ok {
-		return c
-	}
-	return stages.NewCommit()
+// call is the commit of a call that waits.
+type call struct {
+	*stages.Commit
+	whole []byte // the key in hand, with a prefix
 }
 
-// giveBack recycles a commit that was answered, or never sent.
-func (d *DB) giveBack(c *stages.Commit) {
-	if c.Bytes() > maxPooledBytes {
+// calls holds empty ones, with their buffers.
+var calls = sync.Pool{New: func() any { return &call{Commit: stages.NewCommit()} }}
+
+// maxPooledBytes bounds these buffers.
+const maxPooledBytes = 64 << 10
+
+func (c *call) add(prefix []byte, op *operation) error {
+	return add(&c.Operations, &c.whole, prefix, op)
+}
+
+// giveBack recycles the call, whose commit was answered, or never sent.
+func (c *call) giveBack() {
+	if c.Bytes()+cap(c.whole) > maxPooledBytes {
 		return
 	}
 	c.Reset()
-	d.commits.Put(c)
+	calls.Put(c)
 }
 
 // commit sends a commit and waits for the answer. If ctx ends before the commit is
@@ -142,24 +143,20 @@ func (d *DB) commit(ctx context.Context, c *stages.Commit, w []Durability) error
 	}
 }
 
-// durability is what the call chose, or else the database's default. A value that
-// does not exist counts as Sync: better slow than lost.
-func (d *DB) durability(w []Durability) Durability {
-	if len(w) > 0 {
-		return w[len(w)-1]
-	}
-	return d.options.Durability
-}
-
-// enqueue sends a commit into the pipeline, if there is one.
+// enqueue sends a commit into the pipeline, if there is one. A durability that does not
+// exist counts as Sync: better slow than lost.
 func (d *DB) enqueue(ctx context.Context, c *stages.Commit, w []Durability) error {
-	if err := d.writable(); err != nil {
+	if err := d.writable(ctx); err != nil {
 		return err
 	}
 	if d.options.Merger == nil && c.NeedMerger() {
 		return ErrNoMerger
 	}
-	c.Sync = d.durability(w) != NoSync
+	durability := d.options.Durability
+	if len(w) > 0 {
+		durability = w[len(w)-1]
+	}
+	c.Sync = durability != NoSync
 	return d.pipeline.Enqueue(ctx, c)
 }
 
@@ -177,13 +174,13 @@ func (d *DB) Apply(ctx context.Context, b *Batch, w ...Durability) error {
 		return err
 	}
 	defer b.inUse.Store(false)
-	c := d.takeCommit()
+	c := calls.Get().(*call)
 	buffer := c.Operations
 	c.Operations = b.ops
-	err = d.commit(ctx, c, w)
+	err = d.commit(ctx, c.Commit, w)
 	if !c.Abandoned() { // then the Writer will still come across it
 		c.Operations = buffer
-		d.giveBack(c)
+		c.giveBack()
 	}
 	return err
 }
