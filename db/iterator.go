@@ -100,7 +100,16 @@ type part struct {
 
 // NewIterator returns an iterator over what is visible now.
 func (d *DB) NewIterator(o *IterOptions) (*Iterator, error) {
-	return d.look(&look{}).iterate(d, nil, o)
+	return d.iterate(nil, o)
+}
+
+// iterate returns an iterator over what is visible now of the keys with a prefix.
+func (d *DB) iterate(prefix []byte, o *IterOptions) (*Iterator, error) {
+	if d.closed.Load() { // as look does; but nothing goes by way of memory here
+		return nil, ErrClosed
+	}
+	r := d.published.Enter()
+	return newIterator(d, r, view.At{Seq: d.published.Visible()}, prefix, o)
 }
 
 // iterate returns an iterator over the keys with a prefix, which it does not show.
@@ -108,12 +117,17 @@ func (l *look) iterate(d *DB, prefix []byte, o *IterOptions) (*Iterator, error) 
 	if l.State == nil {
 		return nil, ErrClosed
 	}
+	return newIterator(d, l.Reading, l.at, prefix, o)
+}
+
+// newIterator returns an iterator over the keys with a prefix.
+func newIterator(d *DB, r view.Reading, at view.At, prefix []byte, o *IterOptions) (*Iterator, error) {
 	v, it := o.forView(), new(Iterator)
 	if len(prefix) > 0 {
 		v.Lower, v.Upper = rangeIn(prefix, v.Lower, v.Upper)
 		it.part, it.skip = &part{prefix: prefix}, len(prefix)
 	}
-	l.Iterate(&it.walk, l.at, &v, &d.closed)
+	r.Iterate(&it.walk, at, &v, &d.closed)
 	return it, nil
 }
 

@@ -13,7 +13,11 @@ func (d *DB) Get(key []byte) ([]byte, error) { return d.AppendValue(nil, key) }
 // caller with a large enough buffer causes no allocation. On an error, ErrNotFound
 // included, it returns dst as it was.
 func (d *DB) AppendValue(dst, key []byte) ([]byte, error) {
-	return d.look(&look{key: key}).appendValue(dst)
+	if d.closed.Load() { // as look does; but nothing goes by way of memory here
+		return dst, ErrClosed
+	}
+	r := d.published.Enter()
+	return appendValue(dst, r, view.At{Seq: d.published.Visible()}, key)
 }
 
 // Has reports whether key has a value; see Get. It reads no large value, and does not
@@ -62,9 +66,14 @@ func (l *look) appendValue(dst []byte) ([]byte, error) {
 	if l.State == nil {
 		return dst, ErrClosed
 	}
-	defer l.Leave()
-	value, found, err := l.Get(l.at, l.key)
-	l.free()
+	defer l.free()
+	return appendValue(dst, l.Reading, l.at, l.key)
+}
+
+// appendValue reads at an instant and leaves.
+func appendValue(dst []byte, r view.Reading, at view.At, key []byte) ([]byte, error) {
+	defer r.Leave()
+	value, found, err := r.Get(at, key)
 	if err == nil && !found {
 		err = ErrNotFound
 	}

@@ -30,9 +30,9 @@ func (d *DB) NewSnapshot() (*Snapshot, error) {
 	s.of = s
 	if d.pipeline == nil {
 		s.at = d.published.At()
-		return s, nil
+	} else {
+		s.at = d.pipeline.Acquire(&s.held).At()
 	}
-	s.at = d.pipeline.Acquire(&s.held).At()
 	return s, nil
 }
 
