@@ -112,7 +112,7 @@ func (d *DB) iterate(prefix []byte, o *IterOptions) (*Iterator, error) {
 	return newIterator(d, r, view.At{Seq: d.published.Visible()}, prefix, o)
 }
 
-// iterate returns an iterator over the keys with a prefix, which it does not show.
+// iterate returns an iterator over what the look shows of the keys with a prefix.
 func (l *look) iterate(d *DB, prefix []byte, o *IterOptions) (*Iterator, error) {
 	if l.State == nil {
 		return nil, ErrClosed
@@ -120,7 +120,7 @@ func (l *look) iterate(d *DB, prefix []byte, o *IterOptions) (*Iterator, error) 
 	return newIterator(d, l.Reading, l.at, prefix, o)
 }
 
-// newIterator returns an iterator over the keys with a prefix.
+// newIterator returns an iterator over the keys with a prefix, which it does not show.
 func newIterator(d *DB, r view.Reading, at view.At, prefix []byte, o *IterOptions) (*Iterator, error) {
 	v, it := o.forView(), new(Iterator)
 	if len(prefix) > 0 {
