@@ -1,12 +1,13 @@
 package db
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync/atomic"
 	"time"
 
-	"lsmdb/internal/view"
+	"lsmdb/internal/base"
 	"lsmdb/stages"
 )
 
@@ -44,39 +45,29 @@ func (d *DB) NewBatch() *Batch { return new(Batch) }
 // limit is refused with ErrKeyTooLarge, ErrValueTooLarge or ErrBatchTooLarge;
 // until Reset, applying the batch then fails with the same error.
 func (b *Batch) Put(key, value []byte) error {
-	o, key := b.begin(key)
-	return o.end(o.ops.Put(key, value))
+	return b.add(&operation{kind: base.KindSet, key: key, value: value})
 }
 
 // Delete adds the operation that removes key, whether it exists or not. Errors
 // are those of Put.
-func (b *Batch) Delete(key []byte) error {
-	o, key := b.begin(key)
-	return o.end(o.ops.Delete(key))
-}
+func (b *Batch) Delete(key []byte) error { return b.add(&operation{kind: base.KindDelete, key: key}) }
 
 // DeleteRange adds the operation that removes every key of [start, end), those that the
 // batch itself has put before included. See DB.DeleteRange. Errors are those of Put.
 func (b *Batch) DeleteRange(start, end []byte) error {
-	o, _ := b.begin(nil)
-	return o.end(o.ops.DeleteRange(rangeIn(b.prefix, start, end)))
+	return b.add(&operation{kind: base.KindRangeDelete, key: start, value: end})
 }
 
 // Merge adds the operation that merges operand onto what key has. See DB.Merge: without
 // Options.Merger, the batch cannot be applied. Errors are those of Put.
 func (b *Batch) Merge(key, operand []byte) error {
-	o, key := b.begin(key)
-	return o.end(o.ops.Merge(key, operand))
+	return b.add(&operation{kind: base.KindMerge, key: key, value: operand})
 }
 
 // PutUntil adds the operation that stores value under key until a time. See DB.PutUntil.
 // Errors are those of Put.
 func (b *Batch) PutUntil(key, value []byte, until time.Time) error {
-	o, key := b.begin(key)
-	if until.IsZero() {
-		return o.end(o.ops.Put(key, value))
-	}
-	return o.end(o.ops.PutUntil(key, value, view.Nanoseconds(until)))
+	return b.add(&operation{kind: base.KindSet, key: key, value: value, until: until})
 }
 
 // In returns the same batch as it is seen from a keyspace: its keys get the prefix of k,
@@ -85,30 +76,18 @@ func (b *Batch) PutUntil(key, value []byte, until time.Time) error {
 func (b *Batch) In(k *Keyspace) *Batch { return &Batch{of: b.original(), prefix: k.prefix} }
 
 // original returns the batch that holds the operations.
-func (b *Batch) original() *Batch {
-	if b.of != nil {
-		return b.of
-	}
-	return b
-}
+func (b *Batch) original() *Batch { return cmp.Or(b.of, b) }
 
-// begin claims the original for an operation, and returns the whole key.
-func (b *Batch) begin(key []byte) (*Batch, []byte) {
+// add adds an operation to the original; see the function add. An error is noted, if it is
+// the first.
+func (b *Batch) add(op *operation) error {
 	o := b.original()
 	o.claim()
-	if len(b.prefix) > 0 {
-		o.whole = append(append(o.whole[:0], b.prefix...), key...)
-		key = o.whole
+	err := add(&o.ops, &o.whole, b.prefix, op)
+	if o.err == nil {
+		o.err = err
 	}
-	return o, key
-}
-
-// end ends what begin began. An error of an operation is noted, if it is the first.
-func (b *Batch) end(err error) error {
-	if err != nil && b.err == nil {
-		b.err = err
-	}
-	b.inUse.Store(false)
+	o.inUse.Store(false)
 	return err
 }
 
@@ -151,14 +130,13 @@ func (b *Batch) look(free bool) {
 
 // claimFor claims the original for a call that is to apply it. After an error it is free.
 func (b *Batch) claimFor(ctx context.Context) (*Batch, error) {
-	if b == nil {
+	switch {
+	case b == nil:
 		return nil, errors.New("lsmdb: the batch is nil")
-	}
-	if ctx == nil {
+	case ctx == nil:
 		return nil, errNilContext
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
 	}
 	b = b.original()
 	b.claim()

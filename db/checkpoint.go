@@ -49,10 +49,7 @@ type CheckpointFile struct {
 // writes to its directory then, so plain copies of all its files are as good. After a
 // failure that made the database read-only, it is ErrReadOnly with the cause.
 func (d *DB) NewCheckpoint(ctx context.Context) (*Checkpoint, error) {
-	if ctx == nil {
-		return nil, errNilContext
-	}
-	if err := d.writable(); err != nil {
+	if err := d.writable(ctx); err != nil {
 		return nil, err
 	}
 	capture, err := d.pipeline.Capture(ctx)
@@ -101,10 +98,10 @@ func (c *Checkpoint) Link(dir string) error {
 	}
 	return c.copy("link to "+dir, func() error {
 		dir, err := absolute(fsys, dir)
-		if err != nil {
-			return err
+		if err == nil {
+			err = c.files.Link(fsys, dir)
 		}
-		return c.files.Link(fsys, dir)
+		return err
 	})
 }
 

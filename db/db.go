@@ -31,7 +31,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,7 +55,6 @@ type DB struct {
 
 	pipeline  *stages.Pipeline // nil if the database was opened read-only
 	published *view.Published  // what readers see
-	commits   sync.Pool        // *stages.Commit of calls that wait, with their buffers
 
 	closed    atomic.Bool
 	closeOnce sync.Once
@@ -84,16 +82,10 @@ func Open(dir string, opts *Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case options.InMemory:
+	if options.InMemory {
 		dir = "memory"
-	case dir == "":
-		return nil, errors.New("lsmdb: open: the directory is an empty string")
-	case options.fs == vfs.OS:
-		// A program that changes its working directory must not change ours.
-		if dir, err = filepath.Abs(dir); err != nil {
-			return nil, fmt.Errorf("lsmdb: open %s: %w", dir, err)
-		}
+	} else if dir, err = absolute(options.fs, dir); err != nil {
+		return nil, fmt.Errorf("lsmdb: open: %w", err)
 	}
 	d, err := open(dir, options)
 	if err != nil {
@@ -127,28 +119,20 @@ func open(dir string, options Options) (*DB, error) {
 	if m := d.published.Merger; m != nil {
 		d.merger = m.Name
 	}
-	d.logOpened()
-	return d, nil
-}
-
-func (d *DB) logOpened() {
-	facts := d.recovery.Facts()
-	event := d.options.Logger.Info()
+	facts, event := r.Facts(), options.Logger.Info()
 	if facts.TornBytes > 0 {
-		event = d.options.Logger.Warn()
+		event = options.Logger.Warn()
 	}
 	event.Str("dir", d.dir).Bool("created", facts.Created).Bool("clean_close", facts.CleanClose).
 		Int("segments", facts.Segments).Uint64("operations", facts.Operations).Int64("torn_bytes", facts.TornBytes).
 		Dur("took", facts.Time).Msg("opened")
+	return d, nil
 }
 
 // Flush writes what is in memory to tables and waits for that. Ctx bounds the
 // wait: what has begun goes on, and what has not is taken back.
 func (d *DB) Flush(ctx context.Context) error {
-	if ctx == nil {
-		return errNilContext
-	}
-	if err := d.writable(); err != nil {
+	if err := d.writable(ctx); err != nil {
 		return err
 	}
 	return d.pipeline.Flush(ctx)
@@ -168,8 +152,11 @@ func (d *DB) Compact(ctx context.Context, start, end []byte) error {
 	return d.pipeline.Compact(ctx, start, end)
 }
 
-func (d *DB) writable() error {
+// writable says why a call with ctx cannot write, if so.
+func (d *DB) writable(ctx context.Context) error {
 	switch {
+	case ctx == nil:
+		return errNilContext
 	case d.closed.Load():
 		return ErrClosed
 	case d.pipeline == nil:
@@ -187,18 +174,15 @@ func (d *DB) writable() error {
 func (d *DB) Close() error {
 	d.closeOnce.Do(func() {
 		d.closed.Store(true)
-		var errs []error
-		if d.pipeline != nil {
-			errs = append(errs, d.pipeline.Close())
-		}
-		errs = append(errs, d.directory.Files.CloseAll())
-		if d.pipeline != nil {
+		if d.pipeline == nil {
+			d.closeErr = d.directory.Files.CloseAll()
+		} else {
+			d.closeErr = errors.Join(d.pipeline.Close(), d.directory.Files.CloseAll())
 			d.pipeline.SweepLeft()
 			d.recovery.TakeBack()
 		}
 		d.published.End()
-		errs = append(errs, d.directory.FS.Close())
-		d.closeErr = errors.Join(errs...)
+		d.closeErr = errors.Join(d.closeErr, d.directory.FS.Close())
 		d.options.Logger.Info().Str("dir", d.dir).Err(d.closeErr).Msg("closed")
 	})
 	return d.closeErr

@@ -24,28 +24,21 @@ type IterOptions struct {
 	NoCacheFill bool
 }
 
-// forView returns the options with bounds that stay.
+// forView returns the options with the range [Lower, Upper) that they amount to, as copies;
+// nil means unbounded. An impossible range comes back as an empty one.
 func (o *IterOptions) forView() (v view.IteratorOptions) {
-	if o != nil {
-		v.Lower, v.Upper = o.bounds()
-		v.KeysOnly, v.NoCacheFill = o.KeysOnly, o.NoCacheFill
+	if o == nil {
+		return v
 	}
+	v.Lower, v.Upper = PrefixRange(o.Prefix)
+	if bytes.Compare(o.Lower, v.Lower) > 0 {
+		v.Lower = bytes.Clone(o.Lower)
+	}
+	if v.Upper == nil || o.Upper != nil && bytes.Compare(o.Upper, v.Upper) < 0 {
+		v.Upper = bytes.Clone(o.Upper)
+	}
+	v.KeysOnly, v.NoCacheFill = o.KeysOnly, o.NoCacheFill
 	return v
-}
-
-// bounds returns the range [lower, upper) that the options amount to; nil means
-// unbounded. An impossible range comes back as an empty one.
-func (o *IterOptions) bounds() (lower, upper []byte) {
-	lower, upper = bytes.Clone(o.Lower), bytes.Clone(o.Upper)
-	if len(o.Prefix) > 0 {
-		if lower == nil || bytes.Compare(o.Prefix, lower) > 0 {
-			lower = bytes.Clone(o.Prefix)
-		}
-		if end := afterPrefix(o.Prefix); end != nil && (upper == nil || bytes.Compare(end, upper) < 0) {
-			upper = end
-		}
-	}
-	return lower, upper
 }
 
 // rangeIn returns the range of whole keys that is [start, end) within the keys with a
@@ -107,11 +100,25 @@ type part struct {
 
 // NewIterator returns an iterator over what is visible now.
 func (d *DB) NewIterator(o *IterOptions) (*Iterator, error) {
-	r, at, err := d.enter()
-	if err != nil {
-		return nil, err
+	return d.iterate(nil, o)
+}
+
+// iterate returns an iterator over what is visible now of the keys with a prefix.
+func (d *DB) iterate(prefix []byte, o *IterOptions) (*Iterator, error) {
+	r := d.published.Enter() // as look does; but nothing goes by way of memory here
+	if d.closed.Load() {
+		r.Leave()
+		return nil, ErrClosed
 	}
-	return newIterator(d, r, at, nil, o)
+	return newIterator(d, r, view.At{Seq: d.published.Visible()}, prefix, o)
+}
+
+// iterate returns an iterator over what the look shows of the keys with a prefix.
+func (l *look) iterate(d *DB, prefix []byte, o *IterOptions) (*Iterator, error) {
+	if l.State == nil {
+		return nil, ErrClosed
+	}
+	return newIterator(d, l.Reading, l.at, prefix, o)
 }
 
 // newIterator returns an iterator over the keys with a prefix, which it does not show.
@@ -171,11 +178,10 @@ func (it *Iterator) SeekLT(key []byte) bool {
 
 // seek returns the whole key.
 func (it *Iterator) seek(key []byte) []byte {
-	if it.part == nil || len(it.part.prefix) == 0 {
+	if it.skip == 0 {
 		return key
 	}
-	it.part.whole = append(append(it.part.whole[:0], it.part.prefix...), key...)
-	return it.part.whole
+	return whole(&it.part.whole, it.part.prefix, key)
 }
 
 // Next moves to the next key.

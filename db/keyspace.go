@@ -5,6 +5,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"lsmdb/internal/base"
 )
 
 // Keyspace is the part of a database whose keys begin with a prefix, with the API of a
@@ -28,11 +30,10 @@ func (d *DB) Keyspace(prefix []byte) *Keyspace { return &Keyspace{d, bytes.Clone
 // wholes holds buffers for keys with their prefixes, as *[]byte.
 var wholes = sync.Pool{New: func() any { return new([]byte) }}
 
-// whole joins a prefix and a key in one of these buffers. Put it back.
-func whole(prefix, key []byte) *[]byte {
-	w := wholes.Get().(*[]byte)
-	*w = append(append((*w)[:0], prefix...), key...)
-	return w
+// whole joins a prefix and a key in a buffer.
+func whole(buffer *[]byte, prefix, key []byte) []byte {
+	*buffer = append(append((*buffer)[:0], prefix...), key...)
+	return *buffer
 }
 
 // Get is DB.Get for a key of the keyspace.
@@ -40,36 +41,27 @@ func (k *Keyspace) Get(key []byte) ([]byte, error) { return k.AppendValue(nil, k
 
 // AppendValue is DB.AppendValue for a key of the keyspace.
 func (k *Keyspace) AppendValue(dst, key []byte) ([]byte, error) {
-	w := whole(k.prefix, key)
-	defer wholes.Put(w)
-	return k.db.AppendValue(dst, *w)
+	return k.db.look(new(look).within(k.prefix, key)).appendValue(dst)
 }
 
 // Has is DB.Has for a key of the keyspace.
 func (k *Keyspace) Has(key []byte) (bool, error) {
-	w := whole(k.prefix, key)
-	defer wholes.Put(w)
-	return k.db.Has(*w)
+	return k.db.look(new(look).within(k.prefix, key)).has()
 }
 
 // Put is DB.Put for a key of the keyspace.
 func (k *Keyspace) Put(key, value []byte, w ...Durability) error {
-	b := whole(k.prefix, key)
-	defer wholes.Put(b)
-	return k.db.Put(*b, value, w...)
+	return k.db.write(w, k.prefix, &operation{kind: base.KindSet, key: key, value: value})
 }
 
 // Delete is DB.Delete for a key of the keyspace.
 func (k *Keyspace) Delete(key []byte, w ...Durability) error {
-	b := whole(k.prefix, key)
-	defer wholes.Put(b)
-	return k.db.Delete(*b, w...)
+	return k.db.write(w, k.prefix, &operation{kind: base.KindDelete, key: key})
 }
 
 // DeleteRange is DB.DeleteRange for keys of the keyspace: an end that is nil is its border.
 func (k *Keyspace) DeleteRange(start, end []byte, w ...Durability) error {
-	start, end = rangeIn(k.prefix, start, end)
-	return k.db.DeleteRange(start, end, w...)
+	return k.db.write(w, k.prefix, &operation{kind: base.KindRangeDelete, key: start, value: end})
 }
 
 // Drop removes all keys of the keyspace, by one DeleteRange. If ctx ends before that is
@@ -84,32 +76,22 @@ func (k *Keyspace) Drop(ctx context.Context) error {
 
 // Merge is DB.Merge for a key of the keyspace. The Merger gets the whole key.
 func (k *Keyspace) Merge(key, operand []byte, w ...Durability) error {
-	b := whole(k.prefix, key)
-	defer wholes.Put(b)
-	return k.db.Merge(*b, operand, w...)
+	return k.db.write(w, k.prefix, &operation{kind: base.KindMerge, key: key, value: operand})
 }
 
 // PutUntil is DB.PutUntil for a key of the keyspace.
 func (k *Keyspace) PutUntil(key, value []byte, until time.Time, w ...Durability) error {
-	b := whole(k.prefix, key)
-	defer wholes.Put(b)
-	return k.db.PutUntil(*b, value, until, w...)
+	return k.db.write(w, k.prefix, &operation{kind: base.KindSet, key: key, value: value, until: until})
 }
 
 // GetSize is DB.GetSize for a key of the keyspace.
 func (k *Keyspace) GetSize(key []byte) (int, error) {
-	b := whole(k.prefix, key)
-	defer wholes.Put(b)
-	return k.db.GetSize(*b)
+	return k.db.look(new(look).within(k.prefix, key)).size()
 }
 
 // NewIterator is DB.NewIterator for the keys of the keyspace. The bounds and the prefix of
 // o are without the keyspace's prefix, as the keys that it shows and seeks. It never leaves
 // the keyspace, and moves as fast as one of the database.
 func (k *Keyspace) NewIterator(o *IterOptions) (*Iterator, error) {
-	r, at, err := k.db.enter()
-	if err != nil {
-		return nil, err
-	}
-	return newIterator(k.db, r, at, k.prefix, o)
+	return k.db.iterate(k.prefix, o)
 }

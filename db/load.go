@@ -41,12 +41,7 @@ func (d *DB) Load(ctx context.Context, sorted iter.Seq2[[]byte, []byte]) error {
 	case err != nil || len(tables) == 0:
 		return err
 	}
-	if err := d.Flush(ctx); err != nil {
-		var unlisted manifest.Edit
-		unlisted.Add(0, tables...)
-		d.directory.RemoveTables(&unlisted)
-		return err
-	}
+	_ = d.Flush(ctx) // so that writers wait less; what is wrong is told by Load, which then removes the tables
 	return d.pipeline.Load(ctx, tables)
 }
 
@@ -54,22 +49,16 @@ func (d *DB) Load(ctx context.Context, sorted iter.Seq2[[]byte, []byte]) error {
 func (d *DB) writeSorted(ctx context.Context, sorted iter.Seq2[[]byte, []byte]) (done []*manifest.TableMeta, err error) {
 	limit := d.pipeline.TableLimitBytes()
 	tables := output.NewLoadedTables(d.directory, func(sizeBytes int64, _ []byte) bool { return sizeBytes >= limit })
-	finished := false
-	defer func() {
-		if !finished { // also after a panic of the input
-			err = errors.Join(err, tables.Abort())
-		}
-	}()
-	var key base.InternalKey
-	var last []byte
+	defer func() { err = errors.Join(err, tables.Abort()) }() // also after a panic of the input
+	var key base.InternalKey                                  // the last one
 	for user, value := range sorted {
 		switch {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		case d.closed.Load():
 			return nil, ErrClosed
-		case last != nil && bytes.Compare(user, last) <= 0:
-			return nil, fmt.Errorf("lsmdb: load: the input is not sorted: %q follows %q", user, last)
+		case key != nil && bytes.Compare(user, key.UserKey()) <= 0:
+			return nil, fmt.Errorf("lsmdb: load: the input is not sorted: %q follows %q", user, key.UserKey())
 		}
 		if err := base.CheckSizes(len(user), len(value)); err != nil {
 			return nil, err
@@ -78,11 +67,6 @@ func (d *DB) writeSorted(ctx context.Context, sorted iter.Seq2[[]byte, []byte]) 
 		if err := tables.Add(key, value); err != nil {
 			return nil, err
 		}
-		last = append(last[:0], user...)
-		if last == nil {
-			last = []byte{}
-		}
 	}
-	finished = true
 	return tables.Finish()
 }

@@ -140,15 +140,12 @@ func (o *Options) resolved() (Options, error) {
 	r.MemtableBytes = cmp.Or(r.MemtableBytes, DefaultMemtableBytes)
 	r.CacheBytes = cmp.Or(r.CacheBytes, DefaultCacheBytes)
 	r.FilterBitsPerKey = cmp.Or(r.FilterBitsPerKey, DefaultFilterBitsPerKey)
-	if r.MaxOpenFiles == 0 {
-		r.MaxOpenFiles = min(cmp.Or(vfs.DescriptorLimit()/2, maxOpenFiles), maxOpenFiles)
-	}
-	r.MaxOpenFiles = max(r.MaxOpenFiles, minOpenFiles)
+	r.MaxOpenFiles = cmp.Or(r.MaxOpenFiles, min(cmp.Or(vfs.DescriptorLimit()/2, maxOpenFiles), maxOpenFiles))
 	switch {
 	case r.MemtableBytes < 0 || r.MemtableBytes > memtable.MaxArenaBytes()/2:
 		return r, fmt.Errorf("lsmdb: Options.MemtableBytes is %d, must lie between 1 and %d", r.MemtableBytes, memtable.MaxArenaBytes()/2)
-	case o != nil && o.MaxOpenFiles < 0:
-		return r, fmt.Errorf("lsmdb: Options.MaxOpenFiles is %d, must not be negative", o.MaxOpenFiles)
+	case r.MaxOpenFiles < 0:
+		return r, fmt.Errorf("lsmdb: Options.MaxOpenFiles is %d, must not be negative", r.MaxOpenFiles)
 	case r.FilterBitsPerKey > maxFilterBitsPerKey:
 		return r, fmt.Errorf("lsmdb: Options.FilterBitsPerKey is %d, must be at most %d", r.FilterBitsPerKey, maxFilterBitsPerKey)
 	case r.Durability != Sync && r.Durability != NoSync:
@@ -161,6 +158,7 @@ func (o *Options) resolved() (Options, error) {
 		return r, fmt.Errorf("lsmdb: Options.InMemory and ReadOnly exclude each other")
 	}
 	r.MemtableBytes = max(r.MemtableBytes, minMemtableBytes)
+	r.MaxOpenFiles = max(r.MaxOpenFiles, minOpenFiles)
 	if r.fs == nil {
 		r.fs = vfs.OS
 		if r.InMemory {
@@ -172,15 +170,22 @@ func (o *Options) resolved() (Options, error) {
 
 // environment is what the stages share.
 func (o *Options) environment(dir string) *stages.Environment {
+	compressions := [...]sstable.Compression{Snappy: sstable.CompressionSnappy, NoCompression: sstable.CompressionNone, Zstd: sstable.CompressionZstd}
 	env := &stages.Environment{
 		Directory: &output.Directory{
-			Dir: dir, Tables: o.tableOptions(), Cache: o.blockCache(), Stats: &sstable.Stats{}, Merger: o.Merger, Logger: o.Logger,
+			Dir: dir, Stats: &sstable.Stats{}, Merger: o.Merger, Logger: o.Logger,
+			Tables: sstable.WriterOptions{Compression: compressions[o.Compression], FilterBitsPerKey: max(o.FilterBitsPerKey, 0)},
 		},
 		MemtableBytes: o.MemtableBytes,
 		RecoveryBytes: max(o.MemtableBytes, leastRecoveryBytes),
 		Policy:        compactor.NewPolicy(o.MemtableBytes),
-		Workers:       compactionWorkers(),
-		Clock:         o.Now,
+		// Half of the processors are left to everybody else, but a long compaction deep in
+		// the tree must not delay level 0.
+		Workers: max(2, min(runtime.GOMAXPROCS(0)/2, 8)),
+		Clock:   o.Now,
+	}
+	if o.CacheBytes >= 0 {
+		env.Cache = sstable.NewCache(min(o.CacheBytes, math.MaxInt64/2))
 	}
 	env.Files = &sstable.OpenFiles{Limit: o.MaxOpenFiles - otherFiles - env.Workers}
 	if o.tune != nil {
@@ -197,21 +202,3 @@ const otherFiles = 10
 // leastRecoveryBytes is the smallest memtable that recovery fills: a process before may
 // have left a log that would become thousands of tables with today's MemtableBytes.
 const leastRecoveryBytes = 4 << 20
-
-// tableOptions says how tables are written.
-func (o *Options) tableOptions() sstable.WriterOptions {
-	compressions := map[Compression]sstable.Compression{Snappy: sstable.CompressionSnappy, NoCompression: sstable.CompressionNone, Zstd: sstable.CompressionZstd}
-	return sstable.WriterOptions{Compression: compressions[o.Compression], FilterBitsPerKey: max(o.FilterBitsPerKey, 0)}
-}
-
-// blockCache makes the block cache, nil where there is to be none.
-func (o *Options) blockCache() *sstable.Cache {
-	if o.CacheBytes < 0 {
-		return nil
-	}
-	return sstable.NewCache(min(o.CacheBytes, math.MaxInt64/2))
-}
-
-// compactionWorkers leaves half of the processors to everybody else, but always
-// allows two: a long compaction deep in the tree must not delay level 0.
-func compactionWorkers() int { return max(2, min(runtime.GOMAXPROCS(0)/2, 8)) }

@@ -13,43 +13,64 @@ func (d *DB) Get(key []byte) ([]byte, error) { return d.AppendValue(nil, key) }
 // caller with a large enough buffer causes no allocation. On an error, ErrNotFound
 // included, it returns dst as it was.
 func (d *DB) AppendValue(dst, key []byte) ([]byte, error) {
-	r, at, err := d.enter()
-	if err != nil {
-		return dst, err
+	r := d.published.Enter() // as look does; but nothing goes by way of memory here
+	if d.closed.Load() {
+		r.Leave()
+		return dst, ErrClosed
 	}
-	return appendValue(dst, r, at, key)
+	return appendValue(dst, r, view.At{Seq: d.published.Visible()}, key)
 }
 
 // Has reports whether key has a value; see Get. It reads no large value, and does not
 // merge operands: a key that has some has a value.
-func (d *DB) Has(key []byte) (bool, error) {
-	r, at, err := d.enter()
-	if err != nil {
-		return false, err
-	}
-	return has(r, at, key)
-}
+func (d *DB) Has(key []byte) (bool, error) { return d.look(&look{key: key}).has() }
 
 // GetSize returns the length of the value of key, or ErrNotFound; see Get. It reads no
 // large value; operands are merged.
-func (d *DB) GetSize(key []byte) (int, error) {
-	r, at, err := d.enter()
-	if err != nil {
-		return 0, err
-	}
-	return getSize(r, at, key)
+func (d *DB) GetSize(key []byte) (int, error) { return d.look(&look{key: key}).size() }
+
+// look is one look at a key, or an iterator's at all of them, at one instant. Whatever is
+// read ends it. Without a State, what is looked at is closed.
+type look struct {
+	view.Reading
+	at    view.At
+	key   []byte
+	whole *[]byte // the buffer that key is in; nil: it is the caller's
 }
 
-// enter returns what to search, and to leave then, and the instant that is visible now. The
-// state is loaded before the sequence number: see view.Published. Whether the database is
-// closed is asked last: who comes before that is waited for with the memory that it needs.
-func (d *DB) enter() (view.Reading, view.At, error) {
-	r := d.published.Enter()
-	if d.closed.Load() {
+// within makes the key one with a prefix.
+func (l *look) within(prefix, key []byte) *look {
+	l.whole = wholes.Get().(*[]byte)
+	l.key = whole(l.whole, prefix, key)
+	return l
+}
+
+// look begins a look at what is visible now. The state is loaded before the sequence number:
+// see view.Published. Whether the database is closed is asked last: Close waits with what
+// memory it frees for those who came before that.
+func (d *DB) look(l *look) *look {
+	if r := d.published.Enter(); d.closed.Load() {
 		r.Leave()
-		return view.Reading{}, view.At{}, ErrClosed
+	} else {
+		l.Reading, l.at.Seq = r, d.published.Visible()
 	}
-	return r, view.At{Seq: d.published.Visible()}, nil
+	return l
+}
+
+// free frees the buffer, when the key is not looked at any more.
+func (l *look) free() {
+	if l.whole != nil {
+		wholes.Put(l.whole)
+	}
+}
+
+// appendValue appends the value to dst.
+func (l *look) appendValue(dst []byte) ([]byte, error) {
+	if l.State == nil {
+		return dst, ErrClosed
+	}
+	defer l.free()
+	return appendValue(dst, l.Reading, l.at, l.key)
 }
 
 // appendValue reads at an instant and leaves.
@@ -68,16 +89,25 @@ func appendValue(dst []byte, r view.Reading, at view.At, key []byte) ([]byte, er
 	return append(dst, value...), nil
 }
 
-// has reads at an instant and leaves.
-func has(r view.Reading, at view.At, key []byte) (bool, error) {
-	defer r.Leave()
-	return r.Has(at, key)
+// has reports whether there is a value.
+func (l *look) has() (bool, error) {
+	if l.State == nil {
+		return false, ErrClosed
+	}
+	defer l.Leave()
+	found, err := l.Has(l.at, l.key)
+	l.free()
+	return found, err
 }
 
-// getSize reads at an instant and leaves.
-func getSize(r view.Reading, at view.At, key []byte) (int, error) {
-	defer r.Leave()
-	bytes, found, err := r.Size(at, key)
+// size returns the length of the value.
+func (l *look) size() (int, error) {
+	if l.State == nil {
+		return 0, ErrClosed
+	}
+	defer l.Leave()
+	bytes, found, err := l.Size(l.at, l.key)
+	l.free()
 	if err == nil && !found {
 		err = ErrNotFound
 	}

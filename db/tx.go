@@ -10,7 +10,6 @@ import (
 	"lsmdb/internal/base"
 	"lsmdb/internal/view"
 	"lsmdb/memtable"
-	"lsmdb/stages"
 )
 
 // Tx is a transaction. It reads the database as it was at Begin, and its own writes over
@@ -41,16 +40,15 @@ type Tx struct {
 	err   error // of the first write that was refused
 	*txSpace
 
-	// A view has its original and a prefix, and nothing else; see In.
+	// A view has its original and a prefix, and nothing else; see In. An original is its own.
 	of     *Tx
 	prefix []byte
 }
 
 // txSpace is what transactions pass on to later ones.
 type txSpace struct {
-	commit *stages.Commit // with the own writes
-	reads  view.Reads
-	whole  []byte // the key of a view in hand
+	own   *call // writes
+	reads view.Reads
 
 	// Own writes are sorted when something is read: those that only write never need it.
 	sorted  []*memtable.Memtable // newest first
@@ -72,13 +70,13 @@ var txSpaces = sync.Pool{New: func() any { return new(txSpace) }}
 // Discard; Update does all of that. Errors: ErrClosed, and ErrReadOnly for a database that
 // was opened so.
 func (d *DB) Begin() (*Tx, error) {
-	if err := d.writable(); err != nil {
+	if err := d.writable(context.Background()); err != nil {
 		return nil, err
 	}
 	tx := &Tx{txSpace: txSpaces.Get().(*txSpace)}
-	tx.base.db = d
+	tx.of, tx.base.db = tx, d
 	tx.base.at = d.pipeline.Begin(&tx.base.held).At()
-	tx.commit = d.takeCommit()
+	tx.own = calls.Get().(*call)
 	return tx, nil
 }
 
@@ -139,15 +137,7 @@ func (d *DB) update(ctx context.Context, fn func(*Tx) error, w []Durability) (ag
 
 // In returns the same transaction as it is seen from a keyspace: keys are those of k,
 // whatever keyspace tx is seen from. Ending either ends both.
-func (tx *Tx) In(k *Keyspace) *Tx { return &Tx{of: tx.original(), prefix: k.prefix} }
-
-// original returns the transaction that was begun.
-func (tx *Tx) original() *Tx {
-	if tx.of != nil {
-		return tx.of
-	}
-	return tx
-}
+func (tx *Tx) In(k *Keyspace) *Tx { return &Tx{of: tx.of, prefix: k.prefix} }
 
 // Get returns a copy of the value of key, or ErrNotFound: what the transaction's own
 // writes make of what there was at Begin.
@@ -155,137 +145,85 @@ func (tx *Tx) Get(key []byte) ([]byte, error) { return tx.AppendValue(nil, key) 
 
 // AppendValue appends the value of key to dst; see DB.AppendValue and Tx.Get.
 func (tx *Tx) AppendValue(dst, key []byte) ([]byte, error) {
-	r, o, key, err := tx.read(key)
-	if err != nil {
-		return dst, err
-	}
-	return appendValue(dst, r, o.at(), key)
+	return tx.read(&look{key: key}).appendValue(dst)
 }
 
 // Has reports whether key has a value; see Tx.Get.
-func (tx *Tx) Has(key []byte) (bool, error) {
-	r, o, key, err := tx.read(key)
-	if err != nil {
-		return false, err
-	}
-	return has(r, o.at(), key)
-}
+func (tx *Tx) Has(key []byte) (bool, error) { return tx.read(&look{key: key}).has() }
 
 // GetSize returns the length of the value of key, or ErrNotFound; see Tx.Get.
-func (tx *Tx) GetSize(key []byte) (int, error) {
-	r, o, key, err := tx.read(key)
-	if err != nil {
-		return 0, err
-	}
-	return getSize(r, o.at(), key)
-}
+func (tx *Tx) GetSize(key []byte) (int, error) { return tx.read(&look{key: key}).size() }
 
 // NewIterator returns an iterator over the transaction as it is now; what it writes later
 // does not appear. Nothing is read before the first move: see Tx.
 func (tx *Tx) NewIterator(options *IterOptions) (*Iterator, error) {
-	o := tx.original()
-	r, err := o.enter()
+	o := tx.of
+	it, err := o.look(nil, &look{}).iterate(o.base.db, tx.prefix, options)
 	if err != nil {
 		return nil, err
 	}
-	it, err := newIterator(o.base.db, r, o.at(), tx.prefix, options)
 	if it.part == nil {
 		it.part = new(part)
 	}
 	it.part.tx, it.part.reads = o, o.reads.NewWalk()
 	o.walked++
-	return it, err
+	return it, nil
 }
 
 // Snapshot shows the database as it was at Begin, without the transaction's own writes.
 // What is read there may be changed by others: it never makes the commit fail. The
 // snapshot ends with the transaction.
 func (tx *Tx) Snapshot() *Snapshot {
-	o := tx.original()
+	o := tx.of
 	if o.shown == nil || o.shown.closed.Load() {
 		o.shown = &Snapshot{db: o.base.db, at: o.base.at}
 		o.shown.closed.Store(o.ended)
 	}
-	if tx != o {
-		return &Snapshot{of: o.shown, prefix: tx.prefix}
-	}
-	return o.shown
+	return &Snapshot{of: o.shown, prefix: tx.prefix}
 }
 
 // Put stores value under key when the transaction is committed; its own reads see it from
 // now on. Key and value are copied. A write beyond a limit is refused with ErrKeyTooLarge,
 // ErrValueTooLarge or ErrBatchTooLarge, and Commit fails with the same error then.
 func (tx *Tx) Put(key, value []byte) error {
-	return tx.write(key, func(o *Tx, key []byte) error { return o.commit.Put(key, value) })
+	return tx.add(&operation{kind: base.KindSet, key: key, value: value})
 }
 
 // PutUntil stores value under key until a time; the zero time means that it stays.
 // Otherwise it is like Put.
 func (tx *Tx) PutUntil(key, value []byte, until time.Time) error {
-	if until.IsZero() {
-		return tx.Put(key, value)
-	}
-	return tx.write(key, func(o *Tx, key []byte) error {
-		if o.base.at.Now == 0 { // nothing else that it sees ends
-			o.base.at.Now = o.base.db.published.Now()
-		}
-		return o.commit.PutUntil(key, value, view.Nanoseconds(until))
-	})
+	return tx.add(&operation{kind: base.KindSet, key: key, value: value, until: until})
 }
 
 // Delete removes key, whether it exists or not. Otherwise it is like Put.
-func (tx *Tx) Delete(key []byte) error {
-	return tx.write(key, func(o *Tx, key []byte) error { return o.commit.Delete(key) })
-}
+func (tx *Tx) Delete(key []byte) error { return tx.add(&operation{kind: base.KindDelete, key: key}) }
 
 // DeleteRange removes the keys in [start, end), as of the transaction's commit; a nil end
 // is open. Where end is not behind start, it does nothing. Otherwise it is like Put.
 func (tx *Tx) DeleteRange(start, end []byte) error {
-	o := tx.original()
-	if o.ended {
-		return ErrClosed
-	}
-	return o.wrote(o.commit.DeleteRange(rangeIn(tx.prefix, start, end)))
+	return tx.add(&operation{kind: base.KindRangeDelete, key: start, value: end})
 }
 
 // Merge merges operand onto the value of key with Options.Merger, without which it fails.
 // Otherwise it is like Put.
 func (tx *Tx) Merge(key, operand []byte) error {
-	o, key, err := tx.begin(key)
-	switch {
-	case err != nil:
-		return err
-	case o.base.db.published.Merger == nil:
-		return o.wrote(ErrNoMerger)
-	}
-	return o.wrote(o.commit.Merge(key, operand))
+	return tx.add(&operation{kind: base.KindMerge, key: key, value: operand})
 }
 
-// begin returns the original and the whole key, unless the transaction has ended.
-func (tx *Tx) begin(key []byte) (o *Tx, whole []byte, err error) {
-	if o = tx.original(); o.ended {
-		return o, nil, ErrClosed
+// add adds an own write; see the function add. An error is noted, if it is the first.
+func (tx *Tx) add(op *operation) (err error) {
+	o := tx.of
+	if o.ended {
+		return ErrClosed
 	}
-	if len(tx.prefix) > 0 {
-		o.whole = append(append(o.whole[:0], tx.prefix...), key...)
-		key = o.whole
+	if !op.until.IsZero() && o.base.at.Now == 0 { // nothing else that it sees ends
+		o.base.at.Now = o.base.db.published.Now()
 	}
-	return o, key, nil
-}
-
-// write adds an own write.
-func (tx *Tx) write(key []byte, add func(o *Tx, whole []byte) error) error {
-	o, key, err := tx.begin(key)
-	if err != nil {
-		return err
+	if err = ErrNoMerger; op.kind != base.KindMerge || o.base.db.published.Merger != nil {
+		err = o.own.add(tx.prefix, op)
 	}
-	return o.wrote(add(o, key))
-}
-
-// wrote notes the first error.
-func (tx *Tx) wrote(err error) error {
-	if tx.err == nil {
-		tx.err = err
+	if o.err == nil {
+		o.err = err
 	}
 	return err
 }
@@ -299,12 +237,12 @@ func (tx *Tx) wrote(err error) error {
 // transaction may be run again: Update does that. A *CorruptionError says that a damaged
 // table does not let it tell. Other errors are those of Apply.
 func (tx *Tx) Commit(ctx context.Context, w ...Durability) error {
-	o := tx.original()
+	o := tx.of
 	if o.ended {
 		return ErrClosed
 	}
 	defer o.Discard()
-	d, c := o.base.db, o.commit
+	d, c := o.base.db, o.own
 	switch {
 	case ctx == nil:
 		return errNilContext
@@ -318,19 +256,16 @@ func (tx *Tx) Commit(ctx context.Context, w ...Durability) error {
 		return nil
 	}
 	if o.reads.Seal(); o.reads.Empty() {
-		return d.commit(ctx, c, w)
+		return d.commit(ctx, c.Commit, w)
 	}
 	c.Reads, c.Through = &o.reads, o.base.at.Seq
 	for {
-		err := d.pipeline.Look(c)
+		err := d.pipeline.Look(c.Commit)
 		if err == nil {
-			err = d.commit(ctx, c, w)
+			err = d.commit(ctx, c.Commit, w)
 		}
 		if !c.CameLate(err) {
 			return err
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
 		}
 	}
 }
@@ -338,7 +273,7 @@ func (tx *Tx) Commit(ctx context.Context, w ...Durability) error {
 // Discard ends the transaction without a trace, unless it has ended already. It is good
 // to defer it behind Begin.
 func (tx *Tx) Discard() {
-	o := tx.original()
+	o := tx.of
 	if o.ended {
 		return
 	}
@@ -347,8 +282,8 @@ func (tx *Tx) Discard() {
 		o.shown.closed.Store(true) // before what it shows may go
 	}
 	o.base.db.pipeline.End(&o.base.held)
-	if !o.commit.Abandoned() { // then the Writer will still come across it
-		o.base.db.giveBack(o.commit)
+	if !o.own.Abandoned() { // then the Writer will still come across it
+		o.own.giveBack()
 	}
 	o.recycle()
 	o.txSpace = nil
@@ -357,7 +292,7 @@ func (tx *Tx) Discard() {
 // recycle leaves the space to another transaction, without what somebody may still
 // look at.
 func (s *txSpace) recycle() {
-	next := txSpace{reads: s.reads, whole: s.whole, spare: s.spare}
+	next := txSpace{reads: s.reads, spare: s.spare}
 	if n := len(s.sorted); n > 0 && s.walked == 0 {
 		if first := s.sorted[n-1]; first.CapacityBytes() <= pooledOwnBytes {
 			next.spare = first
@@ -368,34 +303,23 @@ func (s *txSpace) recycle() {
 	txSpaces.Put(s)
 }
 
-// read returns what to search for a key, and to leave then. It notes that the key was
-// read, unless an own write answers.
-func (tx *Tx) read(key []byte) (r view.Reading, o *Tx, whole []byte, err error) {
-	o, whole, err = tx.begin(key)
-	if err == nil {
-		r, err = o.enter()
+// read looks at a key, and notes that it was read, unless an own write answers.
+func (tx *Tx) read(l *look) *look {
+	o := tx.of
+	if o.look(tx.prefix, l); l.State != nil && !o.answers(l.key) && len(l.key) <= MaxKeyBytes { // nobody can write longer ones
+		o.reads.Add(l.key)
 	}
-	if err == nil && !o.answers(whole) && len(whole) <= MaxKeyBytes { // nobody can write longer ones
-		o.reads.Add(whole)
-	}
-	return r, o, whole, err
+	return l
 }
 
-// enter returns what to search, and to leave then.
-func (tx *Tx) enter() (view.Reading, error) {
-	if tx.ended {
-		return view.Reading{}, ErrClosed
+// look looks at what the transaction shows now.
+func (tx *Tx) look(prefix []byte, l *look) *look {
+	if !tx.ended {
+		tx.sort()
+		tx.base.look(prefix, l)
+		l.Reading, l.at.Own = l.Over(&tx.sorted), tx.newest
 	}
-	tx.sort()
-	r, err := tx.base.enter()
-	return r.Over(&tx.sorted), err
-}
-
-// at is the instant that the transaction shows.
-func (tx *Tx) at() view.At {
-	at := tx.base.at
-	at.Own = tx.newest
-	return at
+	return l
 }
 
 // answers reports whether the own writes say what value key has.
@@ -415,14 +339,14 @@ func (s *txSpace) answers(key []byte) bool {
 
 // sort sorts the own writes that are not sorted yet.
 func (s *txSpace) sort() {
-	if s.through == s.commit.Bytes() {
+	if s.through == s.own.Bytes() {
 		return
 	}
-	for op := range s.commit.From(s.through) {
+	for op := range s.own.From(s.through) {
 		s.newest = max(s.newest+1, view.OwnBase)
 		s.room(memtable.FootprintBytes(1, int64(len(op.Key)+len(op.Value)))).Apply(op, s.newest)
 	}
-	s.through = s.commit.Bytes()
+	s.through = s.own.Bytes()
 }
 
 // room returns the newest memtable, which has room for so much.

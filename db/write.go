@@ -1,10 +1,11 @@
 package db
 
 import (
-	"bytes"
 	"context"
+	"sync"
 	"time"
 
+	"lsmdb/internal/base"
 	"lsmdb/internal/view"
 	"lsmdb/stages"
 )
@@ -19,12 +20,12 @@ import (
 // write that failed with ErrReadOnly, because the log could not be written, may or may
 // not be there after the next Open. After any other error nothing was stored.
 func (d *DB) Put(key, value []byte, w ...Durability) error {
-	return d.write(w, func(c *stages.Commit) error { return c.Put(key, value) })
+	return d.write(w, nil, &operation{kind: base.KindSet, key: key, value: value})
 }
 
 // Delete removes key, whether it exists or not. Otherwise it is like Put.
 func (d *DB) Delete(key []byte, w ...Durability) error {
-	return d.write(w, func(c *stages.Commit) error { return c.Delete(key) })
+	return d.write(w, nil, &operation{kind: base.KindDelete, key: key})
 }
 
 // DeleteRange removes every key of [start, end), whatever there is; a nil end is no bound.
@@ -34,10 +35,7 @@ func (d *DB) Delete(key []byte, w ...Durability) error {
 // for all keys with a prefix. A start or end longer than MaxKeyBytes is ErrKeyTooLarge.
 // Otherwise it is like Put.
 func (d *DB) DeleteRange(start, end []byte, w ...Durability) error {
-	if err := d.writable(); err != nil || end != nil && bytes.Compare(start, end) >= 0 {
-		return err
-	}
-	return d.write(w, func(c *stages.Commit) error { return c.DeleteRange(start, end) })
+	return d.write(w, nil, &operation{kind: base.KindRangeDelete, key: start, value: end})
 }
 
 // Merge adds operand to what key has: readers see what Options.Merger makes of both, or of
@@ -47,7 +45,7 @@ func (d *DB) DeleteRange(start, end []byte, w ...Durability) error {
 // Merger refuses is an error of whoever reads the key, until the key is put, or deleted.
 // Otherwise it is like Put.
 func (d *DB) Merge(key, operand []byte, w ...Durability) error {
-	return d.write(w, func(c *stages.Commit) error { return c.Merge(key, operand) })
+	return d.write(w, nil, &operation{kind: base.KindMerge, key: key, value: operand})
 }
 
 // PutUntil is Put for a value that is there until a time, by Options.Now, and then no
@@ -56,41 +54,72 @@ func (d *DB) Merge(key, operand []byte, w ...Durability) error {
 // The space of values that have ended comes back by itself. Times beyond the year 2262
 // never come.
 func (d *DB) PutUntil(key, value []byte, until time.Time, w ...Durability) error {
-	if until.IsZero() {
-		return d.Put(key, value, w...)
-	}
-	return d.write(w, func(c *stages.Commit) error { return c.PutUntil(key, value, view.Nanoseconds(until)) })
+	return d.write(w, nil, &operation{kind: base.KindSet, key: key, value: value, until: until})
 }
 
-// write commits what add adds.
-func (d *DB) write(w []Durability, add func(*stages.Commit) error) error {
-	c := d.takeCommit()
-	err := add(c)
-	if err == nil {
-		err = d.commit(context.Background(), c, w)
+// write commits one operation on keys with a prefix.
+func (d *DB) write(w []Durability, prefix []byte, op *operation) error {
+	c := calls.Get().(*call)
+	err := c.add(prefix, op)
+	if err == nil && c.Len() == 0 { // a range without keys
+		err = d.writable(context.Background())
+	} else if err == nil {
+		err = d.commit(context.Background(), c.Commit, w)
 	}
-	d.giveBack(c)
+	c.giveBack()
 	return err
 }
 
-// maxPooledBytes bounds the buffers that are kept for the next write.
-const maxPooledBytes = 64 << 10
-
-// takeCommit returns an empty commit for a call that waits.
-func (d *DB) takeCommit() *stages.Commit {
-	if c, ok := d.commits.Get().(*stages.Commit); ok {
-		return c
-	}
-	return stages.NewCommit()
+// operation is what a caller wants done.
+type operation struct {
+	kind       base.Kind
+	key, value []byte    // of a range delete its start and end
+	until      time.Time // when the value of a set ends; zero: never
 }
 
-// giveBack recycles a commit that was answered, or never sent.
-func (d *DB) giveBack(c *stages.Commit) {
-	if c.Bytes() > maxPooledBytes {
+// add adds an operation on a key that is joined with a prefix, in a buffer.
+func add(to *stages.Operations, buffer *[]byte, prefix []byte, op *operation) error {
+	if op.kind == base.KindRangeDelete {
+		return to.DeleteRange(rangeIn(prefix, op.key, op.value))
+	}
+	key := op.key
+	if len(prefix) > 0 {
+		key = whole(buffer, prefix, key)
+	}
+	switch {
+	case op.kind == base.KindDelete:
+		return to.Delete(key)
+	case op.kind == base.KindMerge:
+		return to.Merge(key, op.value)
+	case op.until.IsZero():
+		return to.Put(key, op.value)
+	}
+	return to.PutUntil(key, op.value, view.Nanoseconds(op.until))
+}
+
+// call is the commit of a call that waits.
+type call struct {
+	*stages.Commit
+	whole []byte // the key in hand, with a prefix
+}
+
+// calls holds empty ones, with their buffers.
+var calls = sync.Pool{New: func() any { return &call{Commit: stages.NewCommit()} }}
+
+// maxPooledBytes bounds these buffers.
+const maxPooledBytes = 64 << 10
+
+func (c *call) add(prefix []byte, op *operation) error {
+	return add(&c.Operations, &c.whole, prefix, op)
+}
+
+// giveBack recycles the call, whose commit was answered, or never sent.
+func (c *call) giveBack() {
+	if c.Bytes()+cap(c.whole) > maxPooledBytes {
 		return
 	}
 	c.Reset()
-	d.commits.Put(c)
+	calls.Put(c)
 }
 
 // commit sends a commit and waits for the answer. If ctx ends before the commit is
@@ -102,24 +131,20 @@ func (d *DB) commit(ctx context.Context, c *stages.Commit, w []Durability) error
 	return c.WaitOrAbandon(ctx)
 }
 
-// durability is what the call chose, or else the database's default. A value that
-// does not exist counts as Sync: better slow than lost.
-func (d *DB) durability(w []Durability) Durability {
-	if len(w) > 0 {
-		return w[len(w)-1]
-	}
-	return d.options.Durability
-}
-
-// enqueue sends a commit into the pipeline, if there is one.
+// enqueue sends a commit into the pipeline, if there is one. A durability that does not
+// exist counts as Sync: better slow than lost.
 func (d *DB) enqueue(ctx context.Context, c *stages.Commit, w []Durability) error {
-	if err := d.writable(); err != nil {
+	if err := d.writable(ctx); err != nil {
 		return err
 	}
 	if d.options.Merger == nil && c.NeedMerger() {
 		return ErrNoMerger
 	}
-	c.Sync = d.durability(w) != NoSync
+	durability := d.options.Durability
+	if len(w) > 0 {
+		durability = w[len(w)-1]
+	}
+	c.Sync = durability != NoSync
 	return d.pipeline.Enqueue(ctx, c)
 }
 
@@ -137,13 +162,13 @@ func (d *DB) Apply(ctx context.Context, b *Batch, w ...Durability) error {
 		return err
 	}
 	defer b.inUse.Store(false)
-	c := d.takeCommit()
+	c := calls.Get().(*call)
 	buffer := c.Operations
 	c.Operations = b.ops
-	err = d.commit(ctx, c, w)
+	err = d.commit(ctx, c.Commit, w)
 	if !c.Abandoned() { // then the Writer will still come across it
 		c.Operations = buffer
-		d.giveBack(c)
+		c.giveBack()
 	}
 	return err
 }
@@ -187,13 +212,10 @@ func (p *Pending) Wait(ctx context.Context) error {
 	}
 	select {
 	case <-p.commit.Resolved():
-		return p.commit.Result()
-	default:
-	}
-	select {
-	case <-p.commit.Resolved():
-		return p.commit.Result()
 	case <-ctx.Done():
-		return ctx.Err()
+		if !p.commit.IsResolved() {
+			return ctx.Err()
+		}
 	}
+	return p.commit.Result()
 }

@@ -8,8 +8,10 @@
 package checkpoint
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
+	"io"
 	"path/filepath"
 	"slices"
 
@@ -21,52 +23,54 @@ import (
 
 // Files are the files of one checkpoint. Whoever made it keeps the tables.
 type Files struct {
-	source   *output.Directory
-	tables   []*manifest.TableMeta // by number
-	current  manifest.Current
-	manifest []byte
+	source  *output.Directory
+	list    []file // tables by number, the MANIFEST, CURRENT
+	current manifest.Current
+}
+
+// file is one of them.
+type file struct {
+	name      string // without directory
+	sizeBytes int64
+	contents  io.ReaderAt
+	table     *manifest.TableMeta // nil: it is none
 }
 
 // New describes the checkpoint of a state, whose LastSeq is that of the newest write in it.
 // Its numbers of files need not be set.
 func New(source *output.Directory, state manifest.State) (*Files, error) {
-	f := &Files{source: source, current: manifest.Current{Manifest: 1}}
-	for _, tables := range state.Version.Levels {
-		f.tables = append(f.tables, tables...)
-	}
-	slices.SortFunc(f.tables, func(a, b *manifest.TableMeta) int { return cmp.Compare(a.Number, b.Number) })
-	for _, t := range f.tables {
-		f.current.Manifest = t.Number + 1
+	number := uint64(1) // of the MANIFEST: behind all tables
+	f := &Files{source: source}
+	for _, t := range slices.Concat(state.Version.Levels[:]...) {
 		if t.LargestSeq > state.LastSeq {
 			return nil, fmt.Errorf("invariant: a checkpoint at sequence number %d with %s", state.LastSeq, t)
 		}
+		number = max(number, t.Number+1)
+		f.list = append(f.list, file{base.TableName(t.Number), t.SizeBytes, contents{t}, t})
 	}
-	state.NextFile = f.current.Manifest + 1
+	slices.SortFunc(f.list, func(a, b file) int { return cmp.Compare(a.table.Number, b.table.Number) })
+	f.current, state.NextFile = manifest.Current{Manifest: number}, number+1
 	mem := vfs.NewMem()
-	log, err := manifest.CreateLog(mem, "", f.current.Manifest, state)
+	log, err := manifest.CreateLog(mem, "", number, state)
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	file, err := mem.Open(base.ManifestName(f.current.Manifest))
-	if err != nil {
-		return nil, err
-	}
-	f.manifest = make([]byte, log.SizeBytes()) // zeros follow
-	_, err = file.ReadAt(f.manifest, 0)
+	name, current := base.ManifestName(number), f.current.Encode()
+	written, err := mem.Open(name)
+	f.list = append(f.list, file{name, log.SizeBytes(), written, nil}, // zeros follow
+		file{base.CurrentName, int64(len(current)), bytes.NewReader(current), nil})
 	return f, err
 }
 
 // All yields the names, without directory, and the sizes of the files in the order of the
 // stream: the tables, the MANIFEST, CURRENT.
 func (f *Files) All(yield func(name string, sizeBytes int64) bool) {
-	for _, t := range f.tables {
-		if !yield(base.TableName(t.Number), t.SizeBytes) {
+	for _, file := range f.list {
+		if !yield(file.name, file.sizeBytes) {
 			return
 		}
 	}
-	_ = yield(base.ManifestName(f.current.Manifest), int64(len(f.manifest))) &&
-		yield(base.CurrentName, int64(len(f.current.Encode())))
 }
 
 // Link makes the database of the checkpoint in dir, which must be absent or empty, out of
@@ -77,16 +81,10 @@ func (f *Files) Link(fsys vfs.FS, dir string) error {
 	if err != nil {
 		return err
 	}
-	for _, t := range f.tables {
+	for _, file := range f.list[:len(f.list)-1] {
 		if err == nil {
-			err = f.link(d, t)
+			err = f.link(d, file)
 		}
-	}
-	if err == nil {
-		err = d.write(base.ManifestName(f.current.Manifest), func(file vfs.File) error {
-			_, err := file.WriteAt(f.manifest, 0)
-			return err
-		})
 	}
 	if err == nil {
 		err = d.commit(f.current)
@@ -94,37 +92,41 @@ func (f *Files) Link(fsys vfs.FS, dir string) error {
 	return d.end(err)
 }
 
-// link makes one table. Its contents were synced before a MANIFEST listed it: only a copy
-// has to be synced.
-func (f *Files) link(d *directory, t *manifest.TableMeta) error {
-	name := base.TableName(t.Number)
-	path := filepath.Join(d.dir, name)
-	if f.source.FS.Link(base.TablePath(f.source.Dir, t.Number), path) != nil {
-		return d.write(name, func(file vfs.File) error { return read(t, file.WriteAt) })
+// link makes one file. The contents of a table were synced before a MANIFEST listed it: only
+// a copy has to be synced.
+func (f *Files) link(d *directory, file file) error {
+	path := filepath.Join(d.dir, file.name)
+	if file.table == nil || f.source.FS.Link(filepath.Join(f.source.Dir, file.name), path) != nil {
+		return d.write(file.name, file.copyTo)
 	}
-	d.made = append(d.made, name)
+	d.made = append(d.made, file.name)
 	info, err := d.Stat(path) // by the directory that is locked: the link was made by path
-	if err == nil && info.SizeBytes != t.SizeBytes {
-		err = base.Corruptf(path, -1, "has %d bytes, the MANIFEST says %d", info.SizeBytes, t.SizeBytes)
+	if err == nil && info.SizeBytes != file.sizeBytes {
+		err = base.Corruptf(path, -1, "has %d bytes, the MANIFEST says %d", info.SizeBytes, file.sizeBytes)
 	}
 	return err
+}
+
+// copyTo writes the contents to w.
+func (f file) copyTo(w io.Writer) error {
+	return transfer(w, io.NewSectionReader(f.contents, 0, f.sizeBytes))
+}
+
+// contents are those of a table.
+type contents struct{ *manifest.TableMeta }
+
+func (c contents) ReadAt(p []byte, offset int64) (n int, err error) {
+	if err = c.Handle.ReadAt(p, offset); err == nil {
+		n = len(p)
+	}
+	return n, err
 }
 
 // chunkBytes is how much of a file is in memory at a time.
 const chunkBytes = 256 << 10
 
-// read hands the contents of a table on, piece by piece.
-func read(t *manifest.TableMeta, writeAt func(p []byte, offset int64) (int, error)) error {
-	buffer := make([]byte, min(chunkBytes, t.SizeBytes))
-	for offset := int64(0); offset < t.SizeBytes; offset += int64(len(buffer)) {
-		buffer = buffer[:min(chunkBytes, t.SizeBytes-offset)]
-		err := t.Handle.ReadAt(buffer, offset)
-		if err == nil {
-			_, err = writeAt(buffer, offset)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+// transfer copies everything.
+func transfer(w io.Writer, r io.Reader) error {
+	_, err := io.CopyBuffer(w, r, make([]byte, chunkBytes))
+	return err
 }

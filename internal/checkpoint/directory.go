@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -59,14 +60,14 @@ func (d *directory) mustHold(names ...string) error {
 }
 
 // write makes a file, durable but for its entry.
-func (d *directory) write(name string, fill func(vfs.File) error) (err error) {
+func (d *directory) write(name string, fill func(io.Writer) error) (err error) {
 	d.made = append(d.made, name)
 	file, err := d.Create(filepath.Join(d.dir, name))
 	if err != nil {
 		return err
 	}
 	defer func() { err = cmp.Or(err, file.Close()) }()
-	if err = fill(file); err == nil {
+	if err = fill(io.NewOffsetWriter(file, 0)); err == nil {
 		err = file.Sync()
 	}
 	return err
@@ -74,11 +75,7 @@ func (d *directory) write(name string, fill func(vfs.File) error) (err error) {
 
 // commit makes the directory a database, when all that current leads to is durable there.
 func (d *directory) commit(current manifest.Current) error {
-	err := d.SyncDir(d.dir)
-	if err == nil {
-		err = d.Check()
-	}
-	if err != nil {
+	if err := errors.Join(d.SyncDir(d.dir), d.Check()); err != nil {
 		return err
 	}
 	d.made = append(d.made, base.CurrentName)

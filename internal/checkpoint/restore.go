@@ -25,83 +25,87 @@ func Restore(ctx context.Context, r io.Reader, fsys vfs.FS, dir string) (err err
 	if err != nil {
 		return err
 	}
-	ended := errors.New("the reader has panicked")
-	defer func() { err = d.end(cmp.Or(ended, err)) }()
-	in := &in{ctx: ctx, from: r}
-	current, err := in.files(d)
+	err = errors.New("the reader has panicked") // if files does not return
+	defer func() { err = d.end(err) }()
+	current, err := (&in{ctx: ctx, from: r}).files(d)
 	if err == nil {
 		err = verify(ctx, d, current)
 	}
 	if err == nil {
 		err = d.commit(current)
 	}
-	ended = nil
 	return err
 }
 
 const streamName = "stream of a checkpoint" // in errors
 
-// in reads a stream.
+// in reads a stream, unless something has failed.
 type in struct {
 	ctx       context.Context
 	from      io.Reader
 	count     int64
 	all, part uint32 // checksums, as in out
+	err       error  // the first
 }
 
-// damage says what is wrong with the stream where it was read to.
-func (in *in) damage(format string, args ...any) error {
-	return base.Corruptf(streamName, in.count, format, args...)
+// refuse says what is wrong with the stream where it was read to, unless it is known that
+// something is.
+func (in *in) refuse(format string, args ...any) {
+	in.err = cmp.Or(in.err, base.Corruptf(streamName, in.count, format, args...))
 }
 
-// read fills p.
-func (in *in) read(p []byte) error {
-	if err := in.ctx.Err(); err != nil {
-		return err
+// Read implements io.Reader. It fills p.
+func (in *in) Read(p []byte) (n int, err error) {
+	if in.err = cmp.Or(in.err, in.ctx.Err()); in.err != nil {
+		return 0, in.err
 	}
-	n, err := io.ReadFull(in.from, p)
+	n, err = io.ReadFull(in.from, p)
 	in.count += int64(n)
 	in.all, in.part = base.Checksum(in.all, p[:n]), base.Checksum(in.part, p[:n])
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		err = in.damage("it ends here, and is not complete")
+		in.refuse("it ends here, and is not complete")
 	}
-	return err
+	in.err = cmp.Or(in.err, err)
+	return n, in.err
+}
+
+// take returns the next bytes, zeros after an error.
+func (in *in) take(n int) []byte {
+	p := make([]byte, n)
+	if _, err := in.Read(p); err != nil {
+		clear(p)
+	}
+	return p
 }
 
 // checksum reads a checksum and compares it.
-func (in *in) checksum(want uint32) error {
-	var stored [4]byte
-	err := in.read(stored[:])
-	if err == nil && binary.LittleEndian.Uint32(stored[:]) != want {
-		err = in.damage("the checksum of what lies before does not fit")
+func (in *in) checksum(want uint32) {
+	if binary.LittleEndian.Uint32(in.take(4)) != want {
+		in.refuse("the checksum of what lies before does not fit")
 	}
-	return err
 }
 
 // files reads the whole stream and writes all files but CURRENT, which it returns.
 func (in *in) files(d *directory) (current manifest.Current, err error) {
-	var head [len(streamMagic) + 4]byte
-	if err = in.read(head[:]); err == nil && string(head[:len(streamMagic)]) != streamMagic {
-		err = in.damage("it does not begin as a checkpoint does")
+	head := in.take(len(streamMagic) + 4)
+	if string(head[:len(streamMagic)]) != streamMagic {
+		in.refuse("it does not begin as a checkpoint does")
 	}
-	if err == nil {
-		err = in.checksum(in.all)
-	}
-	if version := binary.LittleEndian.Uint32(head[len(streamMagic):]); err == nil && version != streamVersion {
-		err = fmt.Errorf("%w: version %d of a checkpoint's stream, known is %d", base.ErrIncompatible, version, streamVersion)
+	version := binary.LittleEndian.Uint32(head[len(streamMagic):])
+	in.checksum(in.all)
+	if in.err == nil && version != streamVersion {
+		in.err = fmt.Errorf("%w: version %d of a checkpoint's stream, known is %d", base.ErrIncompatible, version, streamVersion)
 	}
 	var text bytes.Buffer // of CURRENT
-	for more := true; err == nil && more; {
-		more, err = in.file(d, &text)
+	for in.file(d, &text) {
 	}
-	if err == nil {
-		err = in.checksum(in.all)
+	in.checksum(in.all)
+	if in.err != nil {
+		return current, in.err
 	}
-	if err != nil {
-		return current, err
-	}
-	if n, err := io.ReadFull(in.from, head[:1]); n > 0 {
-		return current, in.damage("something follows the end")
+	if n, err := io.ReadFull(in.from, make([]byte, 1)); n > 0 {
+		in.refuse("something follows the end")
+		return current, in.err
 	} else if !errors.Is(err, io.EOF) {
 		return current, err
 	}
@@ -112,41 +116,30 @@ func (in *in) files(d *directory) (current manifest.Current, err error) {
 }
 
 // file reads one file and writes it, CURRENT to text. It returns false for the end.
-func (in *in) file(d *directory, text *bytes.Buffer) (more bool, err error) {
+func (in *in) file(d *directory, text *bytes.Buffer) (more bool) {
 	in.part = 0
-	var length [1]byte
-	if err := in.read(length[:]); err != nil || length[0] == 0 {
-		return false, err
+	length := int(in.take(1)[0])
+	if length == 0 {
+		return false
 	}
-	head := make([]byte, int(length[0])+8)
-	if err := in.read(head); err != nil {
-		return false, err
+	head := in.take(length + 8)
+	name, size := string(head[:length]), int64(binary.LittleEndian.Uint64(head[length:]))
+	contents := func(w io.Writer) error {
+		err := transfer(w, io.LimitReader(in, size))
+		in.checksum(in.part)
+		return cmp.Or(err, in.err)
 	}
-	name, size := string(head[:length[0]]), int64(binary.LittleEndian.Uint64(head[length[0]:]))
 	kind, _ := base.ParseFileName(name)
 	switch {
+	case in.err != nil:
 	case kind == base.FileCurrent && size <= chunkBytes:
-		return true, in.contents(size, func(p []byte, _ int64) (int, error) { return text.Write(p) })
+		in.err = contents(text)
 	case kind == base.FileTable || kind == base.FileManifest:
-		return true, d.write(name, func(file vfs.File) error { return in.contents(size, file.WriteAt) })
+		in.err = d.write(name, contents)
+	default:
+		in.refuse("%q is no file of a checkpoint", name)
 	}
-	return false, in.damage("%q is no file of a checkpoint", name)
-}
-
-// contents reads those of one file, and checks it.
-func (in *in) contents(size int64, writeAt func(p []byte, offset int64) (int, error)) error {
-	buffer := make([]byte, max(0, min(chunkBytes, size)))
-	for offset := int64(0); offset < size; offset += int64(len(buffer)) {
-		buffer = buffer[:min(chunkBytes, size-offset)]
-		err := in.read(buffer)
-		if err == nil {
-			_, err = writeAt(buffer, offset)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return in.checksum(in.part)
+	return in.err == nil
 }
 
 // verify refuses what is damaged although it came as it was sent, and what no MANIFEST

@@ -6,7 +6,6 @@ import (
 	"io"
 
 	"lsmdb/internal/base"
-	"lsmdb/manifest"
 )
 
 // How the stream begins; see docs/format-checkpoint.md.
@@ -15,82 +14,74 @@ const (
 	streamVersion = 1
 )
 
-// out writes a stream.
+// out writes a stream, unless something has failed.
 type out struct {
 	to        io.Writer
 	count     int64
 	all, part uint32 // checksums of all that was written, and of what began with part = 0
+	err       error  // the first
 }
 
 // Write implements io.Writer.
 func (o *out) Write(p []byte) (n int, err error) {
-	n, err = o.to.Write(p)
+	if o.err != nil {
+		return 0, o.err
+	}
+	n, o.err = o.to.Write(p)
 	o.count += int64(n)
 	o.all, o.part = base.Checksum(o.all, p[:n]), base.Checksum(o.part, p[:n])
-	if err == nil && n < len(p) {
-		err = io.ErrShortWrite
+	if o.err == nil && n < len(p) {
+		o.err = io.ErrShortWrite
 	}
-	return n, err
+	return n, o.err
 }
 
 // checksum ends something.
-func (o *out) checksum(of uint32) error {
-	_, err := o.Write(binary.LittleEndian.AppendUint32(nil, of))
-	return err
-}
+func (o *out) checksum(of uint32) { o.Write(binary.LittleEndian.AppendUint32(nil, of)) }
 
-// file writes one file, whose contents fill writes.
-func (o *out) file(name string, sizeBytes int64, fill func() error) error {
+// file writes one file.
+func (o *out) file(f file) error {
 	o.part = 0
-	_, err := o.Write(binary.LittleEndian.AppendUint64(append([]byte{byte(len(name))}, name...), uint64(sizeBytes)))
-	if err == nil {
-		err = fill()
+	o.Write(binary.LittleEndian.AppendUint64(append([]byte{byte(len(f.name))}, f.name...), uint64(f.sizeBytes)))
+	if err := f.copyTo(o); err != nil {
+		return err
 	}
-	if err == nil {
-		err = o.checksum(o.part)
-	}
-	return err
+	o.checksum(o.part)
+	return o.err
 }
 
-// WriteTo writes all files to w as one stream and returns its length. Every table is
-// checked before it is written, so that no damage gets into a backup unnoticed.
+// WriteTo writes all files to w as one stream and returns its length. Every table is read
+// from end to end and checked before it is written, so that no damage gets into a backup
+// unnoticed.
 func (f *Files) WriteTo(w io.Writer) (int64, error) {
 	o := &out{to: w}
-	_, err := o.Write(binary.LittleEndian.AppendUint32([]byte(streamMagic), streamVersion))
-	if err == nil {
-		err = o.checksum(o.all)
-	}
-	for _, t := range f.tables {
+	o.Write(binary.LittleEndian.AppendUint32([]byte(streamMagic), streamVersion))
+	o.checksum(o.all)
+	for _, file := range f.list {
+		err := file.verify()
 		if err == nil {
-			err = o.table(t)
+			err = o.file(file)
+		}
+		if err != nil {
+			return o.count, err
 		}
 	}
-	text := f.current.Encode()
-	if err == nil {
-		err = o.file(base.ManifestName(f.current.Manifest), int64(len(f.manifest)), func() error { _, err := o.Write(f.manifest); return err })
-	}
-	if err == nil {
-		err = o.file(base.CurrentName, int64(len(text)), func() error { _, err := o.Write(text); return err })
-	}
-	if err == nil {
-		_, err = o.Write([]byte{0}) // no name: the end
-	}
-	if err == nil {
-		err = o.checksum(o.all)
-	}
-	return o.count, err
+	o.Write([]byte{0}) // no name: the end
+	o.checksum(o.all)
+	return o.count, o.err
 }
 
-// table writes a table, which it has read from end to end before.
-func (o *out) table(t *manifest.TableMeta) error {
-	table, err := t.Handle.Table()
+// verify checks a table.
+func (f file) verify() error {
+	if f.table == nil {
+		return nil
+	}
+	table, err := f.table.Handle.Table()
 	if err == nil {
 		err = table.Verify(nil)
 	}
 	if err != nil {
-		return fmt.Errorf("table %d: %w", t.Number, err)
+		return fmt.Errorf("table %d: %w", f.table.Number, err)
 	}
-	return o.file(base.TableName(t.Number), t.SizeBytes, func() error {
-		return read(t, func(p []byte, _ int64) (int, error) { return o.Write(p) })
-	})
+	return nil
 }
