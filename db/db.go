@@ -55,6 +55,7 @@ type DB struct {
 
 	pipeline  *stages.Pipeline // nil if the database was opened read-only
 	published *view.Published  // what readers see
+	loading   chan struct{}    // a place for each load that writes tables: whoever has one takes it out again
 
 	closed    atomic.Bool
 	closeOnce sync.Once
@@ -105,7 +106,7 @@ func open(dir string, options Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &DB{dir: dir, options: options, opened: time.Now(), directory: env.Directory, recovery: r, merger: r.State().Merger}
+	d := &DB{dir: dir, options: options, opened: time.Now(), directory: env.Directory, recovery: r, merger: r.State().Merger, loading: make(chan struct{}, options.loads())}
 	if options.ReadOnly {
 		d.published = &view.Published{Merger: options.Merger, Clock: options.Now}
 		d.published.NotBefore(r.State().Now)

@@ -20,7 +20,8 @@ import (
 //
 // Sorted runs in this goroutine; it may use its slices again for the next pair. A key
 // that does not lie behind the one before is an error that names both; after any error
-// nothing of the input stays. Ctx bounds the time until the tables are handed over.
+// nothing of the input stays. Ctx bounds the time until the tables are handed over. Of
+// many loads at the same time some wait before they begin: see Options.MaxOpenFiles.
 // Reads and writes go on meanwhile. Only in the end writers wait, until what was written
 // shortly before is flushed.
 //
@@ -47,6 +48,12 @@ func (d *DB) Load(ctx context.Context, sorted iter.Seq2[[]byte, []byte]) error {
 
 // writeSorted writes the input to tables that nothing lists yet.
 func (d *DB) writeSorted(ctx context.Context, sorted iter.Seq2[[]byte, []byte]) (done []*manifest.TableMeta, err error) {
+	select {
+	case d.loading <- struct{}{}:
+		defer func() { <-d.loading }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	limit := d.pipeline.TableLimitBytes()
 	tables := output.NewLoadedTables(d.directory, func(sizeBytes int64, _ []byte) bool { return sizeBytes >= limit })
 	defer func() { err = errors.Join(err, tables.Abort()) }() // also after a panic of the input

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 
 	"lsmdb/db"
 	"lsmdb/internal/tests/fixture"
@@ -358,4 +359,52 @@ func TestLoadMeetsFaults(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestLoadsKeepTheBoundOfOpenFiles has many loads under way while all tables are read.
+func TestLoadsKeepTheBoundOfOpenFiles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const bound, lockAndDirectory = 32, 3
+		m := fixture.NewMachine(vfstest.NewDisk())
+		d, err := db.Open(fixture.Dir, fixture.On(m.Fault, db.Options{MemtableBytes: 16 << 10, MaxOpenFiles: bound, Compression: db.NoCompression}))
+		fixture.Must(t, err)
+		fixture.Must(t, d.Load(t.Context(), numbered("a", 1000, strings.Repeat("v", 1000))))
+		goOn := make(chan struct{})
+		load := func(ctx context.Context, key string) <-chan error {
+			done := make(chan error, 1)
+			go func() {
+				done <- d.Load(ctx, func(yield func([]byte, []byte) bool) {
+					if yield([]byte(key), nil) {
+						<-goOn
+					}
+				})
+			}()
+			return done
+		}
+		var loads []<-chan error
+		for i := range 20 {
+			loads = append(loads, load(t.Context(), fmt.Sprintf("b%02d", i)))
+		}
+		synctest.Wait()
+		impatient, cancel := context.WithCancel(t.Context())
+		late := load(impatient, "c")
+		for key := range fixture.Contents(t, d) {
+			if _, err := d.Get([]byte(key)); err != nil {
+				t.Fatal(err)
+			}
+			if n := m.OpenFiles() + lockAndDirectory; n > bound {
+				t.Fatalf("%d descriptors, the bound is %d", n, bound)
+			}
+		}
+		cancel()
+		fixture.WantErr(t, "a load that waits for others", <-late, context.Canceled)
+		close(goOn)
+		for _, done := range loads {
+			fixture.Must(t, <-done)
+		}
+		if n := d.Metrics().Files.OpenTables; n < 10 {
+			t.Errorf("only %d tables are open", n)
+		}
+		fixture.Must(t, d.Close())
+	})
 }

@@ -64,8 +64,9 @@ type Options struct {
 	CacheBytes int64
 
 	// MaxOpenFiles bounds the descriptors of the database. Files of tables are closed,
-	// and opened again, as reads need them. Default: half of what the process may have,
-	// at most 4,096; anything below 32 counts as that.
+	// and opened again, as reads need them; an eighth is for loads, of which so many may
+	// write at a time. Checkpoint.Link has a few more, in its own directory. Default: half
+	// of what the process may have, at most 4,096; anything below 32 counts as that.
 	MaxOpenFiles int
 
 	// FilterBitsPerKey is the size of the Bloom filters. 10 lets about one miss in
@@ -187,7 +188,7 @@ func (o *Options) environment(dir string) *stages.Environment {
 	if o.CacheBytes >= 0 {
 		env.Cache = sstable.NewCache(min(o.CacheBytes, math.MaxInt64/2))
 	}
-	env.Files = &sstable.OpenFiles{Limit: o.MaxOpenFiles - otherFiles - env.Workers}
+	env.Files = &sstable.OpenFiles{Limit: o.MaxOpenFiles - otherFiles - env.Workers - o.loads()}
 	if o.tune != nil {
 		o.tune(env)
 	}
@@ -195,9 +196,12 @@ func (o *Options) environment(dir string) *stages.Environment {
 }
 
 // otherFiles is how many descriptors are none of tables that are read, nor of those that
-// compactions write: the directory (2), LOCK, two logs, two MANIFESTs, CURRENT, the table
+// compactions and loads write: the directory (2), LOCK, two logs, two MANIFESTs, CURRENT, the table
 // of a flush, and one to look at a file.
 const otherFiles = 10
+
+// loads is how many loads may write tables at a time, since each has one open.
+func (o *Options) loads() int { return o.MaxOpenFiles / 8 }
 
 // leastRecoveryBytes is the smallest memtable that recovery fills: a process before may
 // have left a log that would become thousands of tables with today's MemtableBytes.
