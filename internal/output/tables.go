@@ -37,6 +37,7 @@ type Tables struct {
 
 	ranges  *ranges.List // range deletes, from the last cut on
 	borders [][]byte     // where they can be cut between two entries, ascending
+	pieces  [][]byte     // where they must be cut: the table would have too many otherwise
 
 	writer *sstable.Writer // of the table under way; nil between tables
 	number uint64          // its file number
@@ -67,8 +68,15 @@ func NewLoadedTables(dir *Directory, cut func(sizeBytes int64, next []byte) bool
 }
 
 // Ranges has range deletes written as well. It is called before the first Add. cut is
-// asked about each of borders, ascending user keys, that would cut them.
-func (t *Tables) Ranges(l *ranges.List, borders [][]byte) { t.ranges, t.borders = l, borders }
+// asked about each of borders, ascending user keys, that would cut them. Many range deletes
+// make several tables even where there is no cut: they are one block, whose length is limited.
+func (t *Tables) Ranges(l *ranges.List, borders [][]byte) {
+	t.ranges, t.borders, t.pieces = l, borders, l.Pieces(maxRangeBytes)
+}
+
+// maxRangeBytes bounds the range deletes of a table: a block has 512 MiB at most, and they
+// stay in memory. Tests lower it.
+var maxRangeBytes int64 = 64 << 20
 
 // pauseBytes is how much Copy reads between two looks at its surroundings: a few
 // microseconds, so that whoever waits gets the processor soon.
@@ -104,6 +112,11 @@ func (t *Tables) Copy(ctx context.Context, entries base.Iterator, retention *Ret
 // when it returns.
 func (t *Tables) Add(key base.InternalKey, value []byte) error {
 	user := key.UserKey()
+	if len(t.pieces) > 0 {
+		if err := t.cutPieces(user); err != nil {
+			return err
+		}
+	}
 	if t.cut != nil && (t.writer == nil || !bytes.Equal(user, t.user)) {
 		if err := t.advance(user); err != nil {
 			return err
@@ -117,6 +130,21 @@ func (t *Tables) Add(key base.InternalKey, value []byte) error {
 	}
 	if err := t.writer.Add(key, value); err != nil {
 		return fmt.Errorf("write table %d: %w", t.number, vfs.Shortage(err))
+	}
+	return nil
+}
+
+// cutPieces makes the cuts that must be made before a user key; nil: all that are left.
+func (t *Tables) cutPieces(user []byte) error {
+	for len(t.pieces) > 0 && (user == nil || bytes.Compare(t.pieces[0], user) <= 0) {
+		next := t.pieces[0]
+		t.pieces = t.pieces[1:]
+		if t.writer == nil && !t.rangesCross(nil, next) {
+			continue // there was another cut
+		}
+		if err := t.finishTable(next); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -177,6 +205,9 @@ func (t *Tables) rangesCross(from, to []byte) bool {
 
 // finishLast completes what there is after the last entry.
 func (t *Tables) finishLast() error {
+	if err := t.cutPieces(nil); err != nil {
+		return err
+	}
 	for ; t.cut != nil && len(t.borders) > 0 && t.rangesCross(t.borders[0], nil); t.borders = t.borders[1:] {
 		if err := t.mayCut(t.borders[0]); err != nil {
 			return err

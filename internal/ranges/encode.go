@@ -29,6 +29,21 @@ func (l *List) AppendTo(dst []byte) []byte {
 	return dst
 }
 
+// Pieces returns where to cut a list in which no end is open so that no piece is longer than
+// limitBytes when it is encoded, unless it is a single span: the starts of the second
+// piece and those behind it.
+func (l *List) Pieces(limitBytes int64) (starts [][]byte) {
+	const most = 8 // bytes of a number or a length
+	var pieceBytes int64
+	for s := range l.All() {
+		spanBytes := int64(len(s.Start) + len(s.End) + most*(3+len(s.Seqs)))
+		if pieceBytes += spanBytes; pieceBytes > limitBytes && pieceBytes > spanBytes {
+			starts, pieceBytes = append(starts, s.Start), spanBytes
+		}
+	}
+	return starts
+}
+
 // MaxBoundBytes is the length of the longest bound: the successor of the longest key.
 const MaxBoundBytes = base.MaxKeyBytes + 1
 
