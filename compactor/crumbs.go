@@ -49,11 +49,11 @@ func (k *picker) crumbs(level int, tables []*manifest.TableMeta, least int) *Job
 	return k.glue(level, tables[first:], least)
 }
 
-// apart reports whether table i of level 0 has no number in common with others, as those
-// of a load have: if one of them became one with a newer table, that might lie over the
-// others, and yet be no newer.
+// apart reports whether the numbers of table i of level 0 do not lie among those of others,
+// as in tables of one load, or one flush: if one of them became one with another table,
+// that might lie over the others, and yet be neither newer nor older.
 func apart(tables []*manifest.TableMeta, i int) bool {
-	return (i == 0 || tables[i].LargestSeq < tables[i-1].SmallestSeq) &&
+	return !slices.ContainsFunc(tables[:i], func(t *manifest.TableMeta) bool { return t.SmallestSeq <= tables[i].LargestSeq }) &&
 		(i+1 == len(tables) || tables[i+1].LargestSeq < tables[i].SmallestSeq)
 }
 
