@@ -57,6 +57,8 @@ type DB struct {
 	published *view.Published  // what readers see
 	loading   chan struct{}    // a place for each load that writes tables: whoever has one takes it out again
 
+	begun, committed, conflicted atomic.Uint64 // transactions
+
 	closed    atomic.Bool
 	closeOnce sync.Once
 	closeErr  error

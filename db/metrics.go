@@ -26,6 +26,8 @@ type Metrics struct {
 	Snapshot SnapshotMetrics `json:"snapshots"`
 	Iterator IteratorMetrics `json:"iterators"`
 
+	Transaction TransactionMetrics `json:"transactions"`
+
 	Checkpoint CheckpointMetrics `json:"checkpoints"`
 
 	Files    FileMetrics     `json:"files"`
@@ -136,8 +138,17 @@ type FilterMetrics struct {
 
 // SnapshotMetrics describes the open snapshots.
 type SnapshotMetrics struct {
-	Open   int    `json:"open"`
+	Open   int    `json:"open"`   // those of transactions among them
 	Oldest uint64 `json:"oldest"` // its sequence number; 0 when none is open
+}
+
+// TransactionMetrics counts transactions. Those of Update count once for each run. What
+// neither committed nor conflicted, nor is open, was discarded or failed.
+type TransactionMetrics struct {
+	Open       int    `json:"open"`
+	Begun      uint64 `json:"begun"`
+	Committed  uint64 `json:"committed"`  // those that wrote nothing included
+	Conflicted uint64 `json:"conflicted"` // their Commit was refused with ErrConflict
 }
 
 // CheckpointMetrics describes the open checkpoints and what only they keep.
@@ -289,6 +300,9 @@ func (d *DB) addPipeline(m *Metrics) {
 		level.BytesRead, level.BytesWritten = t.BytesRead, t.BytesWritten
 	}
 	m.Snapshot = SnapshotMetrics{Open: p.Snapshots, Oldest: uint64(p.OldestSnapshot)}
+	m.Transaction = TransactionMetrics{
+		Open: p.Transactions, Begun: d.begun.Load(), Committed: d.committed.Load(), Conflicted: d.conflicted.Load(),
+	}
 	m.Files.ObsoleteDeleted, m.Files.ObsoletePending = p.Deleted, p.Pending
 	m.Files.ManifestBytes = p.ManifestBytes
 	m.MergeFailures = p.MergeFailures

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"lsmdb/db"
 	"lsmdb/internal/tests/fixture"
@@ -111,4 +112,37 @@ func TestCompactIsCounted(t *testing.T) {
 			t.Fatalf("round %d: %+v after %+v", i, after, before)
 		}
 	}
+}
+
+// TestTransactionMetrics counts transactions of every end.
+func TestTransactionMetrics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, err := db.Open("", &db.Options{InMemory: true})
+		fixture.Must(t, err)
+		ctx, key := t.Context(), []byte("k")
+		runs := 0
+		fixture.Must(t, d.Update(ctx, func(tx *db.Tx) error {
+			if _, err := tx.Has(key); err != nil {
+				return err
+			}
+			if runs++; runs == 1 {
+				fixture.Must(t, d.Put(key, nil))
+			}
+			return tx.Put(key, nil)
+		}))
+		fixture.Must(t, d.Update(ctx, func(*db.Tx) error { return nil }))
+		discarded, err := d.Begin()
+		fixture.Must(t, err)
+		discarded.Discard()
+		open, err := d.Begin()
+		fixture.Must(t, err)
+		if m := d.Metrics(); m.Transaction != (db.TransactionMetrics{Open: 1, Begun: 5, Committed: 2, Conflicted: 1}) {
+			t.Errorf("%+v, %+v", m.Transaction, m.Snapshot)
+		}
+		open.Discard()
+		if m := d.Metrics(); m.Transaction.Open != 0 {
+			t.Errorf("%+v, %+v", m.Transaction, m.Snapshot)
+		}
+		fixture.Must(t, d.Close())
+	})
 }

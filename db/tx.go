@@ -73,6 +73,7 @@ func (d *DB) Begin() (*Tx, error) {
 	if err := d.writable(context.Background()); err != nil {
 		return nil, err
 	}
+	d.begun.Add(1)
 	tx := &Tx{txSpace: txSpaces.Get().(*txSpace)}
 	tx.of, tx.base.db = tx, d
 	tx.base.at = d.pipeline.Begin(&tx.base.held).At()
@@ -236,13 +237,21 @@ func (tx *Tx) add(op *operation) (err error) {
 // changed what the transaction has read. Then nothing was stored, and the whole
 // transaction may be run again: Update does that. A *CorruptionError says that a damaged
 // table does not let it tell. Other errors are those of Apply.
-func (tx *Tx) Commit(ctx context.Context, w ...Durability) error {
+func (tx *Tx) Commit(ctx context.Context, w ...Durability) (err error) {
 	o := tx.of
 	if o.ended {
 		return ErrClosed
 	}
-	defer o.Discard()
 	d, c := o.base.db, o.own
+	defer func() {
+		o.Discard()
+		switch {
+		case err == nil:
+			d.committed.Add(1)
+		case errors.Is(err, ErrConflict):
+			d.conflicted.Add(1)
+		}
+	}()
 	switch {
 	case ctx == nil:
 		return errNilContext
@@ -266,6 +275,9 @@ func (tx *Tx) Commit(ctx context.Context, w ...Durability) error {
 		}
 		if !c.CameLate(err) {
 			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 	}
 }

@@ -20,6 +20,7 @@ type Metrics struct {
 	Snapshots      int
 	MergeFailures  uint64   // times that a flush or compaction left operands as they are
 	OldestSnapshot base.Seq // 0: none
+	Transactions   int      // open
 }
 
 // Metrics collects the picture. It blocks no stage.
@@ -38,6 +39,7 @@ func (p *Pipeline) Metrics() Metrics {
 		Deleted:       uint64(p.sweeper.deleted.Load()),
 		Pending:       int(p.sweeper.pending.Load()),
 		MergeFailures: p.env.MergeFailures.Load(),
+		Transactions:  int(p.writer.transactions.Load()),
 	}
 	m.Flush, _ = p.flusher.jobs.snapshot()
 	m.Compact, m.Levels = p.compactor.jobs.snapshot()

@@ -84,6 +84,9 @@ func TrafficTable(i Ink, m *db.Metrics) string {
 	if m.Snapshot.Open > 0 {
 		add("snapshots", "%d open, the oldest at %s", m.Snapshot.Open, units.Count(m.Snapshot.Oldest))
 	}
+	if t := m.Transaction; t.Begun > 0 {
+		add("transactions", "%s begun, %s committed, %s in conflict, %d open", units.Count(t.Begun), units.Count(t.Committed), units.Count(t.Conflicted), t.Open)
+	}
 	return Render(t)
 }
 
