@@ -104,6 +104,9 @@ func (d *DB) View(fn func(*Snapshot) error) error {
 //
 // A transaction that reads much and takes long may meet a conflict each time, while others
 // write what it reads. They get on with it: of those that conflict, one always commits.
+//
+// Within fn, nothing but tx must write what fn has read: d.Put and an Update of its own are
+// others. The transaction would conflict with them in each run, until ctx ends.
 func (d *DB) Update(ctx context.Context, fn func(*Tx) error, w ...Durability) error {
 	if ctx == nil {
 		return errNilContext
