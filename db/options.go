@@ -97,7 +97,8 @@ type Options struct {
 
 	// Now is the clock by which values of PutUntil end. It may be called by several
 	// goroutines at the same time, and only is where such values are. Where it runs back,
-	// it counts as standing still, also after Close and Open. Default: time.Now.
+	// it counts as standing still, also after Close and Open, and a time before 1970 as
+	// 1970. Default: time.Now.
 	Now func() time.Time
 
 	// Logger receives events: recovery, flushes, compactions, stalls, errors.
