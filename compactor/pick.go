@@ -175,7 +175,8 @@ func (k *picker) garbage(_ int, t *manifest.TableMeta) string {
 // ended. What a merge operand lies on counts as shadowed, and may have to stay: there is
 // one such entry for each operand at most.
 func (s *Situation) hasGarbage(t *manifest.TableMeta) bool {
-	return s.settled(t) && (t.Deletes > 0 || t.RangeDeletes > 0 || t.Shadowed > t.Merges || s.halfEnded(t))
+	return s.settled(t) && (t.Deletes > 0 || t.RangeDeletes > 0 || s.halfEnded(t)) ||
+		t.Shadowed > t.Merges && t.LargestSeq <= s.Readers.End(t.SmallestSeq) // also under a snapshot that is older than all of it
 }
 
 // start builds a job, nil if it cannot start now or is not worth its price.
