@@ -41,7 +41,6 @@ func (o *Opening) Begin() (Begun, error) {
 // listed or not. Where a process was killed before a sync of MANIFEST or directory, a
 // power failure would bring back the state before, which may list them.
 func (o *Opening) sweepLeft() {
-	o.swept = true
 	o.remove(func(name string) bool {
 		kind, number := base.ParseFileName(name)
 		return number < o.listed && kind != base.FileTemporary || kind == base.FileWAL && o.replay.needs(number)
@@ -51,9 +50,7 @@ func (o *Opening) sweepLeft() {
 // flush writes a replayed memtable to a table of level 0. Only the state in memory
 // lists it, until commit.
 func (o *Opening) flush(m *memtable.Memtable) error {
-	if !o.swept {
-		o.sweepLeft()
-	}
+	o.sweepLeft()
 	deletes := flusher.RangeDeletes(m, o.state.Version, output.Readers{})
 	tables, err := flusher.Run(context.Background(), o.directory, m.NewIterator(), deletes, output.Readers{})
 	if err != nil {
@@ -69,7 +66,7 @@ func (o *Opening) flush(m *memtable.Memtable) error {
 	return err
 }
 
-// flushReplayed writes the memtable that replay ended with.
+// flushReplayed writes the memtable that replay has filled.
 func (o *Opening) flushReplayed() error {
 	for _, m := range o.replay.memtables {
 		if err := o.flush(m); err != nil {
