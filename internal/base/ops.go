@@ -22,9 +22,7 @@ func (k Kind) Known() bool { return k >= KindSet && k <= KindSetExpiring }
 func (k Kind) Removes() bool { return k == KindDelete || k == KindRangeDelete }
 
 // AppendSet appends a set operation to dst.
-func AppendSet(dst, key, value []byte) []byte {
-	return appendField(appendField(append(dst, byte(KindSet)), key), value)
-}
+func AppendSet(dst, key, value []byte) []byte { return appendFields(dst, KindSet, key, value) }
 
 // AppendDelete appends a delete operation to dst.
 func AppendDelete(dst, key []byte) []byte { return appendField(append(dst, byte(KindDelete)), key) }
@@ -32,12 +30,14 @@ func AppendDelete(dst, key []byte) []byte { return appendField(append(dst, byte(
 // AppendRangeDelete appends a delete of the keys in [start, end) to dst. An empty end is
 // open. A range without keys deletes nothing, and yet takes a sequence number.
 func AppendRangeDelete(dst, start, end []byte) []byte {
-	return appendField(appendField(append(dst, byte(KindRangeDelete)), start), end)
+	return appendFields(dst, KindRangeDelete, start, end)
 }
 
 // AppendMerge appends a merge operation to dst.
-func AppendMerge(dst, key, operand []byte) []byte {
-	return appendField(appendField(append(dst, byte(KindMerge)), key), operand)
+func AppendMerge(dst, key, operand []byte) []byte { return appendFields(dst, KindMerge, key, operand) }
+
+func appendFields(dst []byte, kind Kind, key, value []byte) []byte {
+	return appendField(appendField(append(dst, byte(kind)), key), value)
 }
 
 // AppendSetExpiring appends to dst a set operation whose value ends at until, in

@@ -127,11 +127,11 @@ func (d *osDirectory) openLock(name string, shared bool) (*os.File, error) {
 	if err := d.mustBeRegular(name); err != nil && (shared || !errors.Is(err, fs.ErrNotExist)) {
 		return nil, err
 	}
-	calls := d.osFiles
+	found, open := d.file(name), d.calls.openFile
 	if runtime.GOOS == "windows" {
-		calls = osFiles{calls: byPath{}}
+		found, open = name, byPath.openFile
 	}
-	file, err := calls.calls.OpenFile(calls.file(name), flags|guardFlags, 0o600)
+	file, err := open(found, flags|guardFlags, 0o600)
 	return file, within(err, name)
 }
 
