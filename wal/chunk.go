@@ -24,10 +24,6 @@ type Chunk struct {
 
 func (c Chunk) end() int64 { return c.Offset + c.LengthBytes }
 
-// proves reports whether the chunk, which stands behind a bad one at damage,
-// proves that the bad one was durable.
-func (c Chunk) proves(damage int64) bool { return c.malformed == "" && c.Durable > damage }
-
 // Chunks walks everything that a log file holds, for people who look into it. It
 // works on damaged files: a stretch that does not verify comes as one Chunk with
 // a *base.CorruptionError, and the walk goes on at the next chunk that does. The
@@ -68,7 +64,7 @@ func (s *source) open(f vfs.File, name string, segment uint64) error {
 	}
 	*s = source{file: f, name: name, sizeBytes: sizeBytes, binding: newBinding(segment), start: -1}
 	s.buffer = make([]byte, min(sizeBytes, BlockBytes))
-	return nil
+	return s.load(0)
 }
 
 // load reads the block that holds offset. Behind the end of the file it is empty.

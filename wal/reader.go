@@ -33,9 +33,6 @@ func Open(f vfs.File, name string, segment uint64) (*Reader, error) {
 	if err := r.source.open(f, name, segment); err != nil {
 		return nil, err
 	}
-	if err := r.source.load(0); err != nil {
-		return nil, err
-	}
 	c, fault := r.source.parse(0)
 	if fault == "" {
 		return r, r.readHeader(c)
@@ -188,7 +185,7 @@ func (r *Reader) stop(damage int64, fault string) error {
 		if !found {
 			break
 		}
-		if c.proves(damage) {
+		if c.malformed == "" && c.Durable > damage {
 			return base.Corruptf(r.source.name, damage, "%s, but the %s chunk at offset %d says that the log was durable up to %d",
 				fault, c.Type, c.Offset, c.Durable)
 		}

@@ -90,8 +90,8 @@ func (e *ShortageError) Unwrap() error { return e.Cause }
 
 // IsShortage reports whether err says that a step can be tried again.
 func IsShortage(err error) bool {
-	var shortage *ShortageError
-	return errors.As(err, &shortage)
+	_, is := errors.AsType[*ShortageError](err)
+	return is
 }
 
 // DamageAt gives err, the finding of a decoder that knows no file, its place: a

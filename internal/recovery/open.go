@@ -280,13 +280,13 @@ func checkTable(fsys vfs.Files, dir string, level int, t *manifest.TableMeta) er
 	if errors.Is(err, fs.ErrNotExist) {
 		return base.Corruptf(path, -1, "missing, but the MANIFEST lists it in level %d", level)
 	}
-	if err != nil {
-		return fmt.Errorf("lsmdb: open table: %w", err)
+	var sizeBytes int64
+	if err == nil {
+		defer file.Close()
+		sizeBytes, err = file.Size()
 	}
-	defer file.Close()
-	sizeBytes, err := file.Size()
 	if err != nil {
-		return fmt.Errorf("lsmdb: size of %s: %w", path, err)
+		return fmt.Errorf("lsmdb: opening a table: %w", err)
 	}
 	if sizeBytes != t.SizeBytes {
 		return base.Corruptf(path, -1, "has %d bytes, the MANIFEST says %d", sizeBytes, t.SizeBytes)
