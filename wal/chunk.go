@@ -140,11 +140,11 @@ func misshapen(t ChunkType, inBlock, lengthBytes int) string {
 }
 
 // find returns the first chunk between from and limit that verifies, trying
-// every byte as its start.
-func (s *source) find(from, limit int64) (c Chunk, found bool, err error) {
+// every byte as its start. Without a length there is none.
+func (s *source) find(from, limit int64) (Chunk, error) {
 	for from < limit {
 		if err := s.load(from); err != nil {
-			return c, false, err
+			return Chunk{}, err
 		}
 		next := s.start + BlockBytes
 		for at := int(from - s.start); at < int(min(next, limit)-s.start)-typeAt; at++ {
@@ -152,12 +152,12 @@ func (s *source) find(from, limit int64) (c Chunk, found bool, err error) {
 				continue
 			}
 			if c, fault := s.parse(s.start + int64(at)); fault == "" {
-				return c, true, nil
+				return c, nil
 			}
 		}
 		from = next
 	}
-	return c, false, nil
+	return Chunk{}, nil
 }
 
 // plausible tells cheaply, for an index in the loaded block, that no Writer puts
@@ -201,18 +201,16 @@ func (s *source) walk(at int64) (Chunk, error) {
 	case fault == "":
 		return c, nil
 	}
-	next, found, err := s.find(at+1, s.sizeBytes)
-	if err != nil {
-		return Chunk{}, err
-	}
+	next, err := s.find(at+1, s.sizeBytes)
 	last := next.Offset
-	if !found { // once: nothing is walked after it but zeros
-		if last, err = s.lastNonZero(at); err != nil {
-			return Chunk{}, err
-		}
-		if last == at {
-			return Chunk{Offset: at, LengthBytes: s.sizeBytes - at}, nil
-		}
+	if err == nil && last == 0 { // once: nothing is walked after it but zeros
+		last, err = s.lastNonZero(at)
+	}
+	switch {
+	case err != nil:
+		return Chunk{}, err
+	case last == at:
+		return Chunk{Offset: at, LengthBytes: s.sizeBytes - at}, nil
 	}
 	return Chunk{Offset: at, LengthBytes: last - at}, base.Corruptf(s.name, at, "%s", fault)
 }

@@ -178,11 +178,11 @@ func (r *Reader) stop(damage int64, fault string) error {
 		return err
 	}
 	for from := damage + 1; from < last; {
-		c, found, err := r.source.find(from, last)
+		c, err := r.source.find(from, last)
 		if err != nil {
 			return err
 		}
-		if !found {
+		if c.LengthBytes == 0 {
 			break
 		}
 		if c.malformed == "" && c.Durable > damage {

@@ -158,9 +158,8 @@ func (s *segment) mustEndAt(p wal.Previous) error {
 
 // segment replays one segment.
 func (r *replay) segment(s *segment) error {
-	records, before := 0, r.facts.Operations
+	records := 0
 	r.reading = s.number
-	defer func() { s.operations = r.facts.Operations - before }()
 	for {
 		payload, offset, err := s.reader.Next()
 		if errors.Is(err, io.EOF) {
@@ -169,7 +168,7 @@ func (r *replay) segment(s *segment) error {
 		if err != nil {
 			return err
 		}
-		if err := r.record(payload); err != nil {
+		if err := r.record(s, payload); err != nil {
 			return cmp.Or(r.flushing, base.DamageAt(s.path, offset, err))
 		}
 		records++
@@ -184,7 +183,7 @@ func (r *replay) segment(s *segment) error {
 }
 
 // record replays one commit group.
-func (r *replay) record(payload []byte) error {
+func (r *replay) record(s *segment, payload []byte) error {
 	header, ops, err := base.DecodeGroup(payload)
 	if err != nil {
 		return err
@@ -212,6 +211,7 @@ func (r *replay) record(payload []byte) error {
 	if header.Count > 0 { // otherwise it is a mark of the Writer
 		r.facts.Commits++
 	}
+	s.operations += uint64(header.Count)
 	r.facts.Operations += uint64(header.Count)
 	return nil
 }

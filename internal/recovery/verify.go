@@ -145,9 +145,9 @@ func (v *verification) log() error {
 // note turns an error about a file into a problem, if there is one; errors that are not
 // about the file's contents are returned.
 func (v *verification) note(name string, err error, fatal bool) error {
-	var damage *base.CorruptionError
+	damage, isDamage := errors.AsType[*base.CorruptionError](err)
 	switch {
-	case errors.As(err, &damage):
+	case isDamage:
 		v.Problem(filepath.Base(damage.File), damage.Offset, damage.Detail, fatal)
 	case errors.Is(err, base.ErrCorrupt), errors.Is(err, base.ErrIncompatible), errors.Is(err, fs.ErrNotExist):
 		v.Problem(name, -1, err.Error(), fatal)
