@@ -46,11 +46,12 @@ type segment struct {
 // newReplay prepares to read the WAL that belongs to the tree.
 func (o *Opening) newReplay() *replay {
 	r := &replay{Opening: o, lastSeq: o.state.LastSeq}
-	for _, number := range o.files.wals {
-		if number >= o.state.OldestWAL {
+	for _, name := range o.files.all {
+		if t, number := base.ParseFileName(name); t == base.FileWAL && number >= o.state.OldestWAL {
 			r.segments = append(r.segments, &segment{number: number, path: base.WALPath(o.directory.Dir, number)})
 		}
 	}
+	slices.SortFunc(r.segments, func(a, b *segment) int { return cmp.Compare(a.number, b.number) })
 	return r
 }
 

@@ -139,14 +139,14 @@ func (v memFiles) find(operation, name string) (*memContents, error) {
 // displaced.
 type memDirectory struct {
 	memFiles
-	lock *memContents // LOCK, as it was locked
-	held io.Closer
+	lock   *memContents // LOCK, as it was locked
+	giveUp func() error // the lock; nil: there is none
 }
 
 // Lock implements Directory within the Mem.
 func (d *memDirectory) Lock(shared bool) error {
 	name := filepath.Join(d.dir, base.LockName)
-	held, err := d.locks.take(name, filepath.Clean(d.dir), shared)
+	giveUp, err := d.locks.take(name, filepath.Clean(d.dir), shared)
 	if err != nil {
 		return err
 	}
@@ -155,7 +155,7 @@ func (d *memDirectory) Lock(shared bool) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.held, d.lock = held, d.files[name]
+	d.giveUp, d.lock = giveUp, d.files[name]
 	return nil
 }
 
@@ -179,10 +179,10 @@ func (d *memDirectory) Check() error {
 
 // Close fails the second time, if there was a lock, with fs.ErrClosed.
 func (d *memDirectory) Close() error {
-	if d.held == nil {
+	if d.giveUp == nil {
 		return nil
 	}
-	return d.held.Close()
+	return d.giveUp()
 }
 
 // look compares what is under a name with what was opened there. The caller holds mu.
