@@ -56,7 +56,7 @@ func ParseFileName(name string) (t FileType, number uint64) {
 		}
 		return FileTemporary, number
 	}
-	number, _ = strconv.ParseUint(strings.Trim(name, "MANIFEST-.walsst"), 10, 64)
+	number, _ = strconv.ParseUint(strings.Trim(name, "MANIFEST-.walst"), 10, 64)
 	switch name {
 	case ManifestName(number):
 		return FileManifest, number
