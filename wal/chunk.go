@@ -24,10 +24,6 @@ type Chunk struct {
 
 func (c Chunk) end() int64 { return c.Offset + c.LengthBytes }
 
-// proves reports whether the chunk, which stands behind a bad one at damage,
-// proves that the bad one was durable.
-func (c Chunk) proves(damage int64) bool { return c.malformed == "" && c.Durable > damage }
-
 // Chunks walks everything that a log file holds, for people who look into it. It
 // works on damaged files: a stretch that does not verify comes as one Chunk with
 // a *base.CorruptionError, and the walk goes on at the next chunk that does. The
@@ -68,7 +64,7 @@ func (s *source) open(f vfs.File, name string, segment uint64) error {
 	}
 	*s = source{file: f, name: name, sizeBytes: sizeBytes, binding: newBinding(segment), start: -1}
 	s.buffer = make([]byte, min(sizeBytes, BlockBytes))
-	return nil
+	return s.load(0)
 }
 
 // load reads the block that holds offset. Behind the end of the file it is empty.
@@ -144,11 +140,11 @@ func misshapen(t ChunkType, inBlock, lengthBytes int) string {
 }
 
 // find returns the first chunk between from and limit that verifies, trying
-// every byte as its start.
-func (s *source) find(from, limit int64) (c Chunk, found bool, err error) {
+// every byte as its start. Without a length there is none.
+func (s *source) find(from, limit int64) (Chunk, error) {
 	for from < limit {
 		if err := s.load(from); err != nil {
-			return c, false, err
+			return Chunk{}, err
 		}
 		next := s.start + BlockBytes
 		for at := int(from - s.start); at < int(min(next, limit)-s.start)-typeAt; at++ {
@@ -156,12 +152,12 @@ func (s *source) find(from, limit int64) (c Chunk, found bool, err error) {
 				continue
 			}
 			if c, fault := s.parse(s.start + int64(at)); fault == "" {
-				return c, true, nil
+				return c, nil
 			}
 		}
 		from = next
 	}
-	return c, false, nil
+	return Chunk{}, nil
 }
 
 // plausible tells cheaply, for an index in the loaded block, that no Writer puts
@@ -205,18 +201,16 @@ func (s *source) walk(at int64) (Chunk, error) {
 	case fault == "":
 		return c, nil
 	}
-	next, found, err := s.find(at+1, s.sizeBytes)
-	if err != nil {
-		return Chunk{}, err
-	}
+	next, err := s.find(at+1, s.sizeBytes)
 	last := next.Offset
-	if !found { // once: nothing is walked after it but zeros
-		if last, err = s.lastNonZero(at); err != nil {
-			return Chunk{}, err
-		}
-		if last == at {
-			return Chunk{Offset: at, LengthBytes: s.sizeBytes - at}, nil
-		}
+	if err == nil && last == 0 { // once: nothing is walked after it but zeros
+		last, err = s.lastNonZero(at)
+	}
+	switch {
+	case err != nil:
+		return Chunk{}, err
+	case last == at:
+		return Chunk{Offset: at, LengthBytes: s.sizeBytes - at}, nil
 	}
 	return Chunk{Offset: at, LengthBytes: last - at}, base.Corruptf(s.name, at, "%s", fault)
 }

@@ -33,15 +33,9 @@ func Open(f vfs.File, name string, segment uint64) (*Reader, error) {
 	if err := r.source.open(f, name, segment); err != nil {
 		return nil, err
 	}
-	if err := r.source.load(0); err != nil {
-		return nil, err
-	}
 	c, fault := r.source.parse(0)
 	if fault == "" {
-		if err := r.readHeader(c); err != nil {
-			return nil, err
-		}
-		return r, nil
+		return r, r.readHeader(c)
 	}
 	// A header is synced before the first record is written: where anything stands behind
 	// it, it was durable.
@@ -60,26 +54,23 @@ func Open(f vfs.File, name string, segment uint64) (*Reader, error) {
 // readHeader decodes version u32, previous segment u64, its end u64.
 func (r *Reader) readHeader(c Chunk) error {
 	name := r.source.name
-	if c.Type != TypeHeader {
+	var version uint32 // 0, which no log has, if the payload is too short for one
+	_, _ = binary.Decode(c.Payload, binary.LittleEndian, &version)
+	switch {
+	case c.Type != TypeHeader:
 		return r.unexpected(c, "log header")
-	}
-	if len(c.Payload) < 4 {
-		return base.Corruptf(name, 0, "log header of %d bytes", len(c.Payload))
-	}
-	if version := binary.LittleEndian.Uint32(c.Payload); version != formatVersion {
-		if version > formatVersion {
-			return fmt.Errorf("%s: %w: log version %d, newest known is %d", name, base.ErrIncompatible, version, formatVersion)
-		}
+	case version > formatVersion:
+		return fmt.Errorf("%s: %w: log version %d, newest known is %d", name, base.ErrIncompatible, version, formatVersion)
+	case len(c.Payload) != logHeaderBytes:
+		return base.Corruptf(name, 0, "log header of %d bytes, want %d", len(c.Payload), logHeaderBytes)
+	case version != formatVersion:
 		return base.Corruptf(name, 0, "log version %d", version)
 	}
-	if len(c.Payload) != logHeaderBytes {
-		return base.Corruptf(name, 0, "log header of %d bytes, want %d", len(c.Payload), logHeaderBytes)
+	r.previous.Segment = binary.LittleEndian.Uint64(c.Payload[4:])
+	r.previous.End = int64(binary.LittleEndian.Uint64(c.Payload[12:]))
+	if r.previous.End < 0 {
+		return base.Corruptf(name, 0, "log header: the previous log ends at %d", uint64(r.previous.End))
 	}
-	end := binary.LittleEndian.Uint64(c.Payload[12:])
-	if end > 1<<63-1 {
-		return base.Corruptf(name, 0, "log header: the previous log ends at %d", end)
-	}
-	r.previous = Previous{Segment: binary.LittleEndian.Uint64(c.Payload[4:]), End: int64(end)}
 	r.position, r.durable = c.end(), c.end()
 	return nil
 }
@@ -104,74 +95,52 @@ func (r *Reader) Next() (payload []byte, offset int64, err error) {
 	if r.err == nil {
 		payload, offset, r.err = r.next()
 	}
-	if r.err != nil {
-		return nil, 0, r.err
-	}
-	return payload, offset, nil
+	return payload, offset, r.err
 }
 
 func (r *Reader) next() (payload []byte, offset int64, err error) {
 	offset = chunkStart(r.position)
-	if err := r.source.load(offset); err != nil {
-		return nil, 0, err
-	}
-	c, fault := r.source.parse(offset)
-	if fault != "" {
-		return nil, 0, r.stop(offset, fault)
-	}
-	if c.Type != TypeFull && c.Type != TypeFirst && c.Type != TypeEnd {
-		return nil, 0, r.unexpected(c, "a new record")
-	}
-	if err := r.check(c); err != nil {
-		return nil, 0, err
-	}
-	switch c.Type {
-	case TypeEnd:
-		return nil, 0, r.seal(c)
-	case TypeFirst:
-		payload, err = r.assemble(c)
-		return payload, offset, err
-	}
-	r.position = c.end()
-	return c.Payload, offset, nil
-}
-
-// assemble reads the rest of a record that starts with first.
-func (r *Reader) assemble(first Chunk) ([]byte, error) {
-	r.record = append(r.record[:0], first.Payload...)
-	for at := first.end(); ; {
+	r.record = r.record[:0]
+	for at := offset; ; {
 		if err := r.source.load(at); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		c, fault := r.source.parse(at)
 		if fault != "" {
-			return nil, r.stop(at, fault)
+			return nil, 0, r.stop(at, fault)
 		}
-		if c.Type != TypeMiddle && c.Type != TypeLast {
-			return nil, r.unexpected(c, "the rest of a record")
+		if err := r.check(c, at == offset); err != nil {
+			return nil, 0, err
 		}
-		if err := r.check(c); err != nil {
-			return nil, err
+		at = c.end()
+		switch c.Type {
+		case TypeEnd:
+			return nil, 0, r.seal(at)
+		case TypeFull:
+			r.position = at
+			return c.Payload, offset, nil
 		}
 		r.record = append(r.record, c.Payload...)
-		at = c.end()
 		if c.Type == TypeLast {
 			r.position = at
-			return r.record, nil
+			return r.record, offset, nil
 		}
 	}
 }
 
 // check finds what no Writer writes in a chunk that verified: it is a fault of a
 // program, never of a crash.
-func (r *Reader) check(c Chunk) error {
-	if c.malformed != "" {
+func (r *Reader) check(c Chunk, begins bool) error {
+	switch {
+	case begins && !c.Type.opensRecord() && c.Type != TypeEnd:
+		return r.unexpected(c, "a new record")
+	case !begins && c.Type != TypeMiddle && c.Type != TypeLast:
+		return r.unexpected(c, "the rest of a record")
+	case c.malformed != "":
 		return base.Corruptf(r.source.name, c.Offset, "%s chunk: %s", c.Type, c.malformed)
-	}
-	if !c.Type.opensRecord() {
+	case !c.Type.opensRecord():
 		return nil
-	}
-	if c.Durable < r.durable || c.Durable > r.position {
+	case c.Durable < r.durable || c.Durable > r.position:
 		return base.Corruptf(r.source.name, c.Offset, "durable mark %d is not between %d and %d", c.Durable, r.durable, r.position)
 	}
 	r.durable = c.Durable
@@ -186,17 +155,17 @@ func (r *Reader) unexpected(c Chunk, want string) error {
 	return base.Corruptf(r.source.name, c.Offset, "%s chunk, want %s", c.Type, want)
 }
 
-// seal ends the log at its End chunk, behind which only zeros may stand.
-func (r *Reader) seal(c Chunk) error {
-	last, err := r.source.lastNonZero(c.end())
+// seal ends the log at the end of its End chunk, behind which only zeros may stand.
+func (r *Reader) seal(end int64) error {
+	last, err := r.source.lastNonZero(end)
 	if err != nil {
 		return err
 	}
-	if last > c.end() {
-		return base.Corruptf(r.source.name, c.end(), "bytes up to offset %d follow the end mark", last)
+	if last > end {
+		return base.Corruptf(r.source.name, end, "bytes up to offset %d follow the end mark", last)
 	}
-	r.position = c.end()
-	r.end = End{Offset: r.position, Sealed: true}
+	r.position = end
+	r.end = End{Offset: end, Sealed: true}
 	return io.EOF
 }
 
@@ -209,14 +178,14 @@ func (r *Reader) stop(damage int64, fault string) error {
 		return err
 	}
 	for from := damage + 1; from < last; {
-		c, found, err := r.source.find(from, last)
+		c, err := r.source.find(from, last)
 		if err != nil {
 			return err
 		}
-		if !found {
+		if c.LengthBytes == 0 {
 			break
 		}
-		if c.proves(damage) {
+		if c.malformed == "" && c.Durable > damage {
 			return base.Corruptf(r.source.name, damage, "%s, but the %s chunk at offset %d says that the log was durable up to %d",
 				fault, c.Type, c.Offset, c.Durable)
 		}

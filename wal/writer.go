@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -125,10 +126,7 @@ func NewWriter(f vfs.File, name string, segment uint64, previous Previous) (*Wri
 		return nil, err
 	}
 	w.offset = logStart
-	if err := w.Sync(); err != nil {
-		return nil, err
-	}
-	return w, nil
+	return w, w.Sync()
 }
 
 // Segment returns the number of the log.
@@ -151,18 +149,20 @@ func (w *Writer) Reserve(payload int64) error {
 		return w.err
 	}
 	need, start := recordLimit(w.offset, payload), w.reserved
+	filled, end := start, start
+	err := errors.ErrUnsupported // of who is not asked
 	if w.syncsAreRare() {
-		end := max(need, start+min(w.stepBytes, lastAllocationBytes))
-		if w.log.Allocate(start, end-start) == nil {
-			w.grown(end)
-			return nil
+		end = max(need, start+min(w.stepBytes, lastAllocationBytes))
+		if err = w.log.Allocate(start, end-start); err != nil {
+			w.giveBack(start) // zeros find out how much there is room for
 		}
-		w.giveBack(start) // zeros find out how much there is room for
 	}
-	end := max(need, start+min(w.stepBytes, lastStepBytes))
-	filled, err := w.fill(start, end)
+	if err != nil {
+		end = max(need, start+min(w.stepBytes, lastStepBytes))
+		filled, err = w.fill(start, end)
+	}
 	if err == nil {
-		w.grown(end)
+		w.reserved, w.stepBytes = end, min(2*w.stepBytes, end)
 		return nil
 	}
 	w.stepBytes = shortStepBytes
@@ -185,11 +185,6 @@ func (w *Writer) fill(start, end int64) (filled int64, err error) {
 		filled += int64(n)
 	}
 	return filled, vfs.Shortage(err)
-}
-
-// grown notes that the file is preallocated up to end.
-func (w *Writer) grown(end int64) {
-	w.reserved, w.stepBytes = end, min(2*w.stepBytes, end)
 }
 
 // giveBack cuts off what was preallocated behind end: who else writes to a full disk
@@ -218,82 +213,44 @@ func recordLimit(offset, payload int64) int64 {
 // called; a failure of that changes nothing. Any other failure is final: every
 // later call returns it.
 func (w *Writer) Append(parts ...[]byte) error {
-	left := int64(0)
+	payload := 0
 	for _, p := range parts {
-		left += int64(len(p))
+		payload += len(p)
 	}
-	if err := w.Reserve(left); err != nil {
+	if err := w.Reserve(int64(payload)); err != nil {
 		return err
 	}
 	at := chunkStart(w.offset) // where the buffer goes
 	buffer := binary.AppendUvarint(w.buffer[:chunkHeaderBytes], uint64(at-w.durable))
-	room := BlockBytes - at%BlockBytes - int64(len(buffer))
-	if left > room {
-		return w.appendChunks(buffer, parts, at, left, room)
-	}
+	chunk := 0 // where the chunk being filled starts in the buffer
+	room := BlockBytes - int(at%BlockBytes) - len(buffer)
+	cut, whole := TypeFirst, TypeFull // what the chunk is if the record goes on behind it, and if not
 	for _, p := range parts {
-		buffer = append(buffer, p...)
+		for len(p) > 0 {
+			if room == 0 {
+				w.binding.seal(buffer[chunk:], cut, at+int64(chunk))
+				if len(buffer) > maxWriteBytes-BlockBytes {
+					if err := w.write(buffer, at); err != nil {
+						return err
+					}
+					at, buffer = at+int64(len(buffer)), buffer[:0]
+				}
+				chunk, room = len(buffer), fullPayloadBytes
+				buffer = append(buffer, zeros[:chunkHeaderBytes]...)
+				cut, whole = TypeMiddle, TypeLast
+			}
+			n := min(room, len(p))
+			buffer = append(buffer, p[:n]...)
+			p, room = p[n:], room-n
+		}
 	}
-	w.binding.seal(buffer, TypeFull, at)
+	w.binding.seal(buffer[chunk:], whole, at+int64(chunk))
 	if err := w.write(buffer, at); err != nil {
 		return err
 	}
 	w.offset = at + int64(len(buffer))
 	w.unsynced++
 	return nil
-}
-
-// appendChunks appends a record that needs several chunks. The buffer, which goes
-// to offset at, holds the beginning of the first one; left bytes are to come, room
-// of them in this chunk.
-func (w *Writer) appendChunks(buffer []byte, parts [][]byte, at, left, room int64) error {
-	rest := remainder{parts: parts}
-	t := TypeFirst
-	chunk := 0 // where the chunk being filled starts in the buffer
-	for {
-		n := min(left, room)
-		buffer = rest.take(buffer, n)
-		left -= n
-		if left == 0 {
-			t = TypeLast
-		}
-		w.binding.seal(buffer[chunk:], t, at+int64(chunk))
-		if left == 0 || len(buffer) > maxWriteBytes-BlockBytes {
-			if err := w.write(buffer, at); err != nil {
-				return err
-			}
-			at, buffer = at+int64(len(buffer)), buffer[:0]
-		}
-		if left == 0 {
-			w.offset = at
-			w.unsynced++
-			return nil
-		}
-		chunk = len(buffer)
-		buffer = append(buffer, zeros[:chunkHeaderBytes]...)
-		t, room = TypeMiddle, fullPayloadBytes
-	}
-}
-
-// remainder is what is left of the parts of a record.
-type remainder struct {
-	parts [][]byte
-	taken int // of the first part
-}
-
-// take moves the next n bytes to the end of dst.
-func (r *remainder) take(dst []byte, n int64) []byte {
-	for n > 0 {
-		part := r.parts[0][r.taken:]
-		if int64(len(part)) > n {
-			r.taken += int(n)
-			return append(dst, part[:n]...)
-		}
-		dst = append(dst, part...)
-		n -= int64(len(part))
-		r.parts, r.taken = r.parts[1:], 0
-	}
-	return dst
 }
 
 // write puts chunks at offset, behind the last record and inside what is reserved.
@@ -314,11 +271,9 @@ func (w *Writer) way(offset int64, length int) io.WriterAt {
 	if !w.syncsAreRare() || length > maxWindowedBytes {
 		return w.file
 	}
-	if !w.window.Covers(offset, length) {
-		if err := w.moveWindow(offset); err != nil {
-			w.log = nil // the file can still be written without
-			return w.file
-		}
+	if !w.window.Covers(offset, length) && w.moveWindow(offset) != nil {
+		w.log = nil // the file can still be written without
+		return w.file
 	}
 	return w.window
 }
@@ -374,10 +329,7 @@ func (w *Writer) Finish() (end int64, err error) {
 	if err == nil {
 		err = w.writeEnd()
 	}
-	if closeErr := w.Close(); err == nil {
-		err = closeErr
-	}
-	return w.offset, err
+	return w.offset, cmp.Or(err, w.Close())
 }
 
 func (w *Writer) writeEnd() error {

@@ -23,7 +23,7 @@ var (
 // NameOf returns the name of a number that a format defines, or the number itself behind
 // what it is where it has no name.
 func NameOf[T ~uint8](names []string, what string, n T) string {
-	if int(n) < len(names) {
+	if int(n) < len(names) && names[n] != "" {
 		return names[n]
 	}
 	return fmt.Sprintf("%s %d", what, uint8(n))
@@ -90,8 +90,8 @@ func (e *ShortageError) Unwrap() error { return e.Cause }
 
 // IsShortage reports whether err says that a step can be tried again.
 func IsShortage(err error) bool {
-	var shortage *ShortageError
-	return errors.As(err, &shortage)
+	_, is := errors.AsType[*ShortageError](err)
+	return is
 }
 
 // DamageAt gives err, the finding of a decoder that knows no file, its place: a

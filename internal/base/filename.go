@@ -3,6 +3,7 @@ package base
 import (
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -55,20 +56,14 @@ func ParseFileName(name string) (t FileType, number uint64) {
 		}
 		return FileTemporary, number
 	}
-	for _, form := range numberedForms {
-		if _, err := fmt.Sscanf(name, form.scan, &number); err == nil && form.name(number) == name {
-			return form.of, number
-		}
+	number, _ = strconv.ParseUint(strings.Trim(name, "MANIFEST-.walst"), 10, 64)
+	switch name {
+	case ManifestName(number):
+		return FileManifest, number
+	case WALName(number):
+		return FileWAL, number
+	case TableName(number):
+		return FileTable, number
 	}
 	return FileOther, 0
-}
-
-var numberedForms = []struct {
-	of   FileType
-	scan string
-	name func(number uint64) string
-}{
-	{FileManifest, "MANIFEST-%d", ManifestName},
-	{FileWAL, "%d.wal", WALName},
-	{FileTable, "%d.sst", TableName},
 }

@@ -38,17 +38,12 @@ const (
 	KindSeek Kind = 0xff
 )
 
-var kindNames = map[Kind]string{
+var kindNames = []string{
 	KindSet: "set", KindDelete: "delete", KindSeek: "seek",
 	KindRangeDelete: "range-delete", KindMerge: "merge", KindSetExpiring: "set-expiring",
 }
 
-func (k Kind) String() string {
-	if name, ok := kindNames[k]; ok {
-		return name
-	}
-	return fmt.Sprintf("kind %d", uint8(k))
-}
+func (k Kind) String() string { return NameOf(kindNames, "kind", k) }
 
 // Seq is a sequence number: the position of one operation in the history of the
 // database. It has 56 bits. The first operation has number 1.

@@ -22,9 +22,7 @@ func (k Kind) Known() bool { return k >= KindSet && k <= KindSetExpiring }
 func (k Kind) Removes() bool { return k == KindDelete || k == KindRangeDelete }
 
 // AppendSet appends a set operation to dst.
-func AppendSet(dst, key, value []byte) []byte {
-	return appendField(appendField(append(dst, byte(KindSet)), key), value)
-}
+func AppendSet(dst, key, value []byte) []byte { return appendFields(dst, KindSet, key, value) }
 
 // AppendDelete appends a delete operation to dst.
 func AppendDelete(dst, key []byte) []byte { return appendField(append(dst, byte(KindDelete)), key) }
@@ -32,12 +30,14 @@ func AppendDelete(dst, key []byte) []byte { return appendField(append(dst, byte(
 // AppendRangeDelete appends a delete of the keys in [start, end) to dst. An empty end is
 // open. A range without keys deletes nothing, and yet takes a sequence number.
 func AppendRangeDelete(dst, start, end []byte) []byte {
-	return appendField(appendField(append(dst, byte(KindRangeDelete)), start), end)
+	return appendFields(dst, KindRangeDelete, start, end)
 }
 
 // AppendMerge appends a merge operation to dst.
-func AppendMerge(dst, key, operand []byte) []byte {
-	return appendField(appendField(append(dst, byte(KindMerge)), key), operand)
+func AppendMerge(dst, key, operand []byte) []byte { return appendFields(dst, KindMerge, key, operand) }
+
+func appendFields(dst []byte, kind Kind, key, value []byte) []byte {
+	return appendField(appendField(append(dst, byte(kind)), key), value)
 }
 
 // AppendSetExpiring appends to dst a set operation whose value ends at until, in
@@ -111,7 +111,7 @@ func fieldsOf(p []byte, at int) (key, keyEnd, value, end int) {
 		return 0, 0, 0, -1
 	}
 	n, key := lengthAt(p, at+1)
-	if key < 0 || n > MaxKeyBytes || n > uint64(len(p)-key) {
+	if key <= at+1 || n > MaxKeyBytes || n > uint64(len(p)-key) {
 		return 0, 0, 0, -1
 	}
 	keyEnd = key + int(n)
@@ -120,7 +120,7 @@ func fieldsOf(p []byte, at int) (key, keyEnd, value, end int) {
 		return key, keyEnd, keyEnd, keyEnd
 	}
 	n, value = lengthAt(p, keyEnd)
-	if value < 0 || n > uint64(len(p)-value) || !kind.admits(n) {
+	if value <= keyEnd || n > uint64(len(p)-value) || !kind.admits(n) {
 		return 0, 0, 0, -1
 	}
 	return key, keyEnd, value, value + int(n)
@@ -138,20 +138,13 @@ func (k Kind) admits(valueBytes uint64) bool {
 }
 
 // lengthAt reads the length of a field, mostly one byte. field is where the field itself
-// begins, -1 if the length is malformed.
+// begins, not behind at if the length is malformed.
 func lengthAt(p []byte, at int) (n uint64, field int) {
 	if at < len(p) && p[at] < 0x80 {
 		return uint64(p[at]), at + 1
 	}
-	return longLengthAt(p, at)
-}
-
-func longLengthAt(p []byte, at int) (n uint64, field int) {
-	n, w := binary.Uvarint(p[at:])
-	if w <= 0 {
-		return 0, -1
-	}
-	return n, at + w
+	n, width := binary.Uvarint(p[at:])
+	return n, at + width
 }
 
 // malformedOp says what is wrong with the operation that p begins with.
@@ -163,12 +156,14 @@ func malformedOp(p []byte) error {
 		return fmt.Errorf("%w: unknown operation kind (%s)", ErrIncompatible, kind)
 	}
 	what, limit := "key", MaxKeyBytes
-	n, at := lengthAt(p, 1)
-	if at >= 0 && n <= MaxKeyBytes && n <= uint64(len(p)-at) {
+	from := 1
+	n, at := lengthAt(p, from)
+	if at > from && n <= MaxKeyBytes && n <= uint64(len(p)-at) {
 		what, limit = "value", MaxValueBytes
-		n, at = lengthAt(p, at+int(n))
+		from = at + int(n)
+		n, at = lengthAt(p, from)
 	}
-	if at < 0 {
+	if at <= from {
 		return fmt.Errorf("%s length is malformed", what)
 	}
 	return fmt.Errorf("%s of %d bytes in a %s exceeds what remains (%d) or the limit (%d), or is too short", what, n, Kind(p[0]), len(p)-at, limit)

@@ -15,7 +15,6 @@ const firstManifest = 1
 // files is what lies in a database directory.
 type files struct {
 	hasCurrent bool
-	wals       []uint64 // ascending
 	all        []string // numbered files and temporaries
 	largest    uint64   // number of any file
 }
@@ -35,13 +34,10 @@ func listFiles(fs vfs.Files, dir string) (files, error) {
 			continue
 		case t == base.FileOther, t == base.FileLock, number >= manifest.MaxFileNumber: // no database gets so far
 			continue
-		case t == base.FileWAL:
-			d.wals = append(d.wals, number)
 		}
 		d.all = append(d.all, name)
 		d.largest = max(d.largest, number)
 	}
-	slices.Sort(d.wals)
 	return d, nil
 }
 

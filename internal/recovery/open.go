@@ -40,9 +40,7 @@ type Opening struct {
 	told      atomic.Pointer[Facts] // as of the last step
 	current   manifest.Current
 	state     manifest.State
-	listed    uint64 // beyond every number that the state, as it was loaded, or an earlier one lists
-	fresh     uint64 // first number of a file made by this Open; 0: none can exist yet
-	swept     bool   // what earlier ones left was removed
+	listed    uint64 // beyond every number that the state, as it was loaded, or an earlier one lists; 0: not loaded
 	switching bool   // CURRENT may name a file of this Open
 	replay    *replay
 	begun     Begun // files of a takeover that is not through
@@ -141,47 +139,46 @@ func (o *Opening) abandon() {
 // name it, the next Open has to decide.
 func (o *Opening) TakeBack() {
 	o.begun.Close()
-	if o.fresh == 0 || o.switching || o.options.ReadOnly {
+	if o.listed == 0 || o.switching || o.options.ReadOnly {
 		return
 	}
 	files, err := listFiles(o.directory.FS, o.directory.Dir)
 	if err != nil {
 		return // the next Open removes what is not listed
 	}
-	for _, name := range files.numbered(o.fresh) {
+	for _, name := range files.numbered(o.firstNumber()) {
 		_ = o.directory.FS.Remove(filepath.Join(o.directory.Dir, name)) // likewise
 	}
 }
 
+// firstNumber is the number of the first file that this Open makes in a database.
+func (o *Opening) firstNumber() uint64 { return max(o.files.largest+1, o.listed) }
+
 // takeLock makes the directory, unless it must exist, and locks it.
-func (o *Opening) takeLock() error {
-	mayCreate := !o.options.ReadOnly && !o.options.MustExist
-	_, err := o.fs.Stat(o.directory.Dir)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && mayCreate:
-		if err := vfs.MakeDirectory(o.fs, o.directory.Dir); err != nil {
-			return fmt.Errorf("lsmdb: create %s: %w", o.directory.Dir, err)
+func (o *Opening) takeLock() (err error) {
+	dir := o.directory.Dir
+	if o.mayCreate() {
+		if err := vfs.MakeDirectory(o.fs, dir); err != nil {
+			return fmt.Errorf("lsmdb: create %s: %w", dir, err)
 		}
-	case err != nil:
-		return fmt.Errorf("lsmdb: open %s: %w", o.directory.Dir, err)
 	}
-	if !mayCreate {
-		if err := o.mustExist(); err != nil {
+	if o.directory.FS, err = o.fs.OpenDirectory(dir); err != nil {
+		return fmt.Errorf("lsmdb: open %s: %w", dir, err)
+	}
+	if !o.mayCreate() {
+		if err := o.list(); err != nil { // before a LOCK is left there
 			return err
 		}
 	}
-	directory, err := o.fs.OpenDirectory(o.directory.Dir)
-	if err != nil {
-		return fmt.Errorf("lsmdb: open %s: %w", o.directory.Dir, err)
-	}
-	o.directory.FS = directory
-	return directory.Lock(o.options.ReadOnly)
+	return o.directory.FS.Lock(o.options.ReadOnly)
 }
 
-// mustExist refuses a directory without a database before a LOCK is left in it.
-func (o *Opening) mustExist() error {
-	files, err := listFiles(o.fs, o.directory.Dir)
-	if err == nil && !files.hasCurrent && len(files.data()) == 0 {
+func (o *Opening) mayCreate() bool { return !o.options.ReadOnly && !o.options.MustExist }
+
+// list reads the directory and refuses one without a database, unless it may be created.
+func (o *Opening) list() (err error) {
+	o.files, err = listFiles(o.directory.FS, o.directory.Dir)
+	if err == nil && !o.mayCreate() && !o.files.hasCurrent && len(o.files.data()) == 0 {
 		err = fmt.Errorf("lsmdb: no database in %s: %w", o.directory.Dir, fs.ErrNotExist)
 	}
 	return err
@@ -190,21 +187,23 @@ func (o *Opening) mustExist() error {
 // readCurrent finds the database in the directory, or creates one where nothing
 // of one is there.
 func (o *Opening) readCurrent() (err error) {
-	if o.files, err = listFiles(o.directory.FS, o.directory.Dir); err != nil {
+	if err = o.list(); err != nil {
 		return err
 	}
-	o.directory.Numbers = output.NewFileNumbers(o.files.largest + 1)
 	o.current, err = manifest.ReadCurrent(o.directory.FS, o.directory.Dir)
-	if !errors.Is(err, fs.ErrNotExist) {
+	data := o.files.data()
+	switch {
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	case len(data) > 0:
+		return base.Corruptf(filepath.Join(o.directory.Dir, base.CurrentName), -1, "missing, but %s is there", data[0])
+	case !o.mayCreate(): // it was there when the directory was listed
 		return err
 	}
-	if data := o.files.data(); len(data) > 0 {
-		return base.Corruptf(filepath.Join(o.directory.Dir, base.CurrentName), -1, "missing, but %s is there", data[0])
+	if err = o.create(); err != nil {
+		return fmt.Errorf("lsmdb: create %s: %w", o.directory.Dir, err)
 	}
-	if o.options.ReadOnly || o.options.MustExist {
-		return fmt.Errorf("lsmdb: no database in %s: %w", o.directory.Dir, fs.ErrNotExist)
-	}
-	return o.create()
+	return nil
 }
 
 // create makes an empty database. CURRENT is its commit point: before it, what is
@@ -215,22 +214,18 @@ func (o *Opening) create() error {
 	})
 	for _, leftover := range o.files.numbered(0) { // a MANIFEST: see data
 		if err := o.directory.FS.Remove(filepath.Join(o.directory.Dir, leftover)); err != nil {
-			return fmt.Errorf("lsmdb: create %s: %w", o.directory.Dir, err)
+			return err
 		}
 	}
-	o.directory.Numbers = output.NewFileNumbers(firstManifest + 1) // also where a leftover held the first
 	empty := manifest.State{DatabaseID: newDatabaseID(), Version: &manifest.Version{}, NextFile: firstManifest + 1}
 	log, err := manifest.CreateLog(o.directory.FS, o.directory.Dir, firstManifest, empty)
 	if err != nil {
-		return fmt.Errorf("lsmdb: create %s: %w", o.directory.Dir, err)
-	}
-	if err := errors.Join(log.Close(), manifest.WriteCurrent(o.directory.FS, o.directory.Dir, manifest.Current{Manifest: firstManifest})); err != nil {
-		return fmt.Errorf("lsmdb: create %s: %w", o.directory.Dir, err)
+		return err
 	}
 	o.current = manifest.Current{Manifest: firstManifest}
 	o.files.all = append(o.files.all, base.ManifestName(firstManifest))
 	o.facts.Created = true
-	return nil
+	return errors.Join(log.Close(), manifest.WriteCurrent(o.directory.FS, o.directory.Dir, o.current))
 }
 
 // newDatabaseID draws the number that makes this database's tables distinguishable
@@ -243,25 +238,17 @@ func newDatabaseID() uint64 {
 
 // loadTree reads the MANIFEST and checks that every table it lists is there.
 func (o *Opening) loadTree() error {
-	state, facts, err := manifest.Load(o.directory.FS, o.directory.Dir, o.current.Manifest)
-	if err != nil {
+	if _, err := o.loadManifest(); err != nil {
 		return err
 	}
-	path := filepath.Join(o.directory.Dir, base.ManifestName(o.current.Manifest))
-	if clean := o.current.Clean; clean != nil {
-		if !facts.End.Sealed || facts.End.Offset != clean.ManifestEnd {
-			return base.Corruptf(path, facts.End.Offset, "ends here, but a clean close left it at %d", clean.ManifestEnd)
-		}
-		o.facts.CleanClose = true
+	if merger := o.directory.Merger; merger != nil && o.state.Merger != "" && merger.Name != o.state.Merger {
+		return fmt.Errorf("%w: %s: the merge operator of the database is %q, not %q", base.ErrIncompatible,
+			filepath.Join(o.directory.Dir, base.ManifestName(o.current.Manifest)), o.state.Merger, merger.Name)
 	}
-	if merger := o.directory.Merger; merger != nil && state.Merger != "" && merger.Name != state.Merger {
-		return fmt.Errorf("%w: %s: the merge operator of the database is %q, not %q", base.ErrIncompatible, path, state.Merger, merger.Name)
-	}
-	o.state, o.listed = state, state.NextFile
-	o.directory.DatabaseID = state.DatabaseID
-	o.directory.Numbers = output.NewFileNumbers(max(o.directory.Numbers.Peek(), state.NextFile))
-	o.fresh = o.directory.Numbers.Peek()
-	for level, tables := range state.Version.Levels {
+	o.listed = o.state.NextFile
+	o.directory.DatabaseID = o.state.DatabaseID
+	o.directory.Numbers = output.NewFileNumbers(o.firstNumber())
+	for level, tables := range o.state.Version.Levels {
 		for _, t := range tables {
 			if err := checkTable(o.directory.FS, o.directory.Dir, level, t); err != nil {
 				return err
@@ -272,6 +259,20 @@ func (o *Opening) loadTree() error {
 	return nil
 }
 
+// loadManifest reads the MANIFEST that CURRENT names, and returns how many edits it has.
+func (o *Opening) loadManifest() (edits int, err error) {
+	state, facts, err := manifest.Load(o.directory.FS, o.directory.Dir, o.current.Manifest)
+	if err != nil {
+		return facts.Edits, err
+	}
+	o.state, o.facts.CleanClose = state, o.current.Clean != nil
+	if clean := o.current.Clean; clean != nil && (!facts.End.Sealed || facts.End.Offset != clean.ManifestEnd) {
+		path := filepath.Join(o.directory.Dir, base.ManifestName(o.current.Manifest))
+		err = base.Corruptf(path, facts.End.Offset, "ends here, but a clean close left it at %d", clean.ManifestEnd)
+	}
+	return facts.Edits, err
+}
+
 // checkTable refuses a table that is missing, cannot be read, or is of the wrong size.
 func checkTable(fsys vfs.Files, dir string, level int, t *manifest.TableMeta) error {
 	path := base.TablePath(dir, t.Number)
@@ -279,13 +280,13 @@ func checkTable(fsys vfs.Files, dir string, level int, t *manifest.TableMeta) er
 	if errors.Is(err, fs.ErrNotExist) {
 		return base.Corruptf(path, -1, "missing, but the MANIFEST lists it in level %d", level)
 	}
-	if err != nil {
-		return fmt.Errorf("lsmdb: open table: %w", err)
+	var sizeBytes int64
+	if err == nil {
+		defer file.Close()
+		sizeBytes, err = file.Size()
 	}
-	defer file.Close()
-	sizeBytes, err := file.Size()
 	if err != nil {
-		return fmt.Errorf("lsmdb: size of %s: %w", path, err)
+		return fmt.Errorf("lsmdb: opening a table: %w", err)
 	}
 	if sizeBytes != t.SizeBytes {
 		return base.Corruptf(path, -1, "has %d bytes, the MANIFEST says %d", sizeBytes, t.SizeBytes)
@@ -298,15 +299,6 @@ func (o *Opening) replayLog() error {
 	o.replay = o.newReplay()
 	if !o.options.ReadOnly {
 		o.directory.FS.NoteHolder() // the directory was accepted
-		o.replay.full = o.flush
 	}
 	return o.replay.run()
-}
-
-// newReplay prepares to read the WAL that belongs to the tree.
-func (o *Opening) newReplay() *replay {
-	return &replay{
-		fs: o.directory.FS, dir: o.directory.Dir, state: o.state, clean: o.current.Clean, segments: o.files.wals,
-		memtableBytes: o.options.MemtableBytes, lastSeq: o.state.LastSeq, facts: &o.facts,
-	}
 }

@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -8,7 +9,6 @@ import (
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/vfs"
-	"lsmdb/manifest"
 	"lsmdb/memtable"
 	"lsmdb/wal"
 )
@@ -23,44 +23,53 @@ import (
 // end of the last segment may be torn, where package wal finds no proof that
 // it was durable.
 type replay struct {
-	fs            vfs.Files
-	dir           string
-	state         manifest.State
-	clean         *manifest.CleanMark // not nil: exactly this must be found
-	segments      []uint64            // numbers of all segments in the directory, ascending
-	memtableBytes int64
-	full          func(*memtable.Memtable) error // takes memtables that are full; nil: they are collected
-	discard       bool                           // check everything, keep nothing
+	*Opening
+	discard bool // check everything, keep nothing
 
-	lastSeq    base.Seq // of the newest operation seen
-	last       wal.Previous
-	reading    uint64               // the segment in hand
-	operations map[uint64]uint64    // found in each segment
-	replayed   []uint64             // the chain, once all of it was read
-	memtables  []*memtable.Memtable // oldest first; the last one is being filled
-	facts      *Facts               // what is found
+	segments  []*segment           // those that the MANIFEST may need, ascending
+	reading   uint64               // the segment in hand
+	lastSeq   base.Seq             // of the newest operation seen
+	memtables []*memtable.Memtable // oldest first; the last one is being filled
+	flushing  error                // why a full one could not be written to a table
+}
+
+// segment is one WAL segment.
+type segment struct {
+	number     uint64
+	path       string
+	file       vfs.File // nil until it was opened
+	reader     *wal.Reader
+	operations uint64 // replayed from it
+	stray      bool   // holds nothing, and nothing was begun after it
+}
+
+// newReplay prepares to read the WAL that belongs to the tree.
+func (o *Opening) newReplay() *replay {
+	r := &replay{Opening: o, lastSeq: o.state.LastSeq}
+	for _, name := range o.files.all {
+		if t, number := base.ParseFileName(name); t == base.FileWAL && number >= o.state.OldestWAL {
+			r.segments = append(r.segments, &segment{number: number, path: base.WALPath(o.directory.Dir, number)})
+		}
+	}
+	slices.SortFunc(r.segments, func(a, b *segment) int { return cmp.Compare(a.number, b.number) })
+	return r
 }
 
 // run replays the segments that the MANIFEST needs, in order.
 func (r *replay) run() error {
-	open := make(map[uint64]*segment)
-	r.operations = make(map[uint64]uint64)
 	defer func() {
-		for _, s := range open {
-			s.file.Close()
+		for _, s := range r.segments {
+			if s.file != nil {
+				s.file.Close()
+			}
 		}
 	}()
-	for _, number := range r.segments {
-		if number < r.state.OldestWAL {
-			continue
-		}
-		s, err := r.open(number)
-		if err != nil {
+	for _, s := range r.segments {
+		if err := r.open(s); err != nil {
 			return err
 		}
-		open[number] = s
 	}
-	chain, err := r.chain(open)
+	chain, err := r.chain()
 	if err != nil {
 		return err
 	}
@@ -75,80 +84,56 @@ func (r *replay) run() error {
 			}
 		}
 	}
-	if err := r.strays(open, chain); err != nil {
+	if err := r.strays(chain); err != nil {
 		return err
-	}
-	r.replayed = []uint64{}
-	for _, s := range chain {
-		r.replayed = append(r.replayed, s.number)
 	}
 	return r.checkClean(chain)
 }
 
 // needs reports whether a segment may hold what is in no table yet.
 func (r *replay) needs(number uint64) bool {
-	return number >= r.state.OldestWAL && (r.replayed == nil || slices.Contains(r.replayed, number))
+	return slices.ContainsFunc(r.segments, func(s *segment) bool { return s.number == number && !s.stray })
 }
 
-// segment is one open WAL segment.
-type segment struct {
-	number uint64
-	path   string
-	file   vfs.File
-	reader *wal.Reader
-}
-
-func (r *replay) open(number uint64) (*segment, error) {
-	r.reading = number
-	s := &segment{number: number, path: base.WALPath(r.dir, number)}
-	var err error
-	if s.file, err = r.fs.Open(s.path); err != nil {
-		return nil, fmt.Errorf("lsmdb: open %s: %w", s.path, err)
+func (r *replay) open(s *segment) (err error) {
+	r.reading = s.number
+	if s.file, err = r.directory.FS.Open(s.path); err != nil {
+		return fmt.Errorf("lsmdb: open %s: %w", s.path, err)
 	}
-	if s.reader, err = wal.Open(s.file, s.path, number); err != nil {
-		return nil, errors.Join(err, s.file.Close())
-	}
-	return s, nil
+	s.reader, err = wal.Open(s.file, s.path, s.number)
+	return err
 }
 
 // chain returns the segments to replay, oldest first: the newest one that was
 // begun and its predecessors down to the oldest that the MANIFEST needs. A newer one
 // without a predecessor was begun by a recovery that did not finish.
-func (r *replay) chain(open map[uint64]*segment) ([]*segment, error) {
-	var chain []*segment
-	oldest := r.state.OldestWAL
-	for _, number := range slices.Backward(r.segments) {
-		s := open[number]
-		if s == nil || s.reader.Empty() || (s.reader.Previous().Segment == 0 && oldest != 0 && number != oldest) {
+func (r *replay) chain() (chain []*segment, err error) {
+	oldest, wanted := r.state.OldestWAL, uint64(0)
+	for _, s := range slices.Backward(r.segments) {
+		previous := s.reader.Previous().Segment
+		unfinished := previous == 0 && oldest != 0 && s.number != oldest
+		if s.reader.Empty() || len(chain) == 0 && unfinished || len(chain) > 0 && s.number != wanted {
 			continue
 		}
 		chain = append(chain, s)
-		break
-	}
-	if len(chain) == 0 {
-		if oldest != 0 {
-			return nil, base.Corruptf(base.WALPath(r.dir, oldest), -1, "missing or empty, but the MANIFEST needs it")
+		if s.number == oldest || previous == 0 && oldest == 0 {
+			slices.Reverse(chain)
+			return chain, nil
 		}
+		wanted = previous
+	}
+	path := base.WALPath(r.directory.Dir, max(wanted, oldest))
+	switch n := len(chain); {
+	case n == 0 && oldest == 0:
 		return nil, nil
+	case n == 0:
+		return nil, base.Corruptf(path, -1, "missing or empty, but the MANIFEST needs it")
+	case wanted >= chain[n-1].number:
+		return nil, base.Corruptf(chain[n-1].path, 0, "claims to follow segment %d", wanted)
+	default:
+		return nil, base.Corruptf(path, -1, "missing or empty, but %s follows it and the MANIFEST needs segment %d",
+			base.WALName(chain[n-1].number), oldest)
 	}
-	for s := chain[0]; s.number != oldest; {
-		previous := s.reader.Previous().Segment
-		if previous == 0 && oldest == 0 {
-			break
-		}
-		before := open[previous]
-		if before == nil || before.reader.Empty() {
-			return nil, base.Corruptf(base.WALPath(r.dir, max(previous, oldest)), -1,
-				"missing or empty, but %s follows it and the MANIFEST needs segment %d", base.WALName(s.number), oldest)
-		}
-		if before.number >= s.number {
-			return nil, base.Corruptf(s.path, 0, "claims to follow segment %d", previous)
-		}
-		chain = append(chain, before)
-		s = before
-	}
-	slices.Reverse(chain)
-	return chain, nil
 }
 
 // sizeMemtables makes memtables no larger than the log can fill: a short log is
@@ -160,7 +145,7 @@ func (r *replay) sizeMemtables(chain []*segment) {
 	}
 	const leastMemtableBytes = 16 << 10
 	const mostPerLogByte = 16 // of a delete of a short key: 40 bytes for 3
-	r.memtableBytes = min(r.memtableBytes, max(leastMemtableBytes, mostPerLogByte*logBytes))
+	r.options.MemtableBytes = min(r.options.MemtableBytes, max(leastMemtableBytes, mostPerLogByte*logBytes))
 }
 
 // mustEndAt checks that a segment ends where its successor was begun. (What lies
@@ -174,9 +159,8 @@ func (s *segment) mustEndAt(p wal.Previous) error {
 
 // segment replays one segment.
 func (r *replay) segment(s *segment) error {
-	records, before := 0, r.facts.Operations
+	records := 0
 	r.reading = s.number
-	defer func() { r.operations[s.number] = r.facts.Operations - before }()
 	for {
 		payload, offset, err := s.reader.Next()
 		if errors.Is(err, io.EOF) {
@@ -185,16 +169,12 @@ func (r *replay) segment(s *segment) error {
 		if err != nil {
 			return err
 		}
-		if err := r.record(payload); err != nil {
-			if other := (handOverError{}); errors.As(err, &other) {
-				return other.error
-			}
-			return base.DamageAt(s.path, offset, err)
+		if err := r.record(s, payload); err != nil {
+			return cmp.Or(r.flushing, base.DamageAt(s.path, offset, err))
 		}
 		records++
 	}
 	end := s.reader.End()
-	r.last = wal.Previous{Segment: s.number, End: end.Offset}
 	r.facts.TornBytes = end.TornBytes // of the last segment: the others must end exactly
 	if records > 0 {
 		r.facts.Segments++
@@ -204,7 +184,7 @@ func (r *replay) segment(s *segment) error {
 }
 
 // record replays one commit group.
-func (r *replay) record(payload []byte) error {
+func (r *replay) record(s *segment, payload []byte) error {
 	header, ops, err := base.DecodeGroup(payload)
 	if err != nil {
 		return err
@@ -232,6 +212,7 @@ func (r *replay) record(payload []byte) error {
 	if header.Count > 0 { // otherwise it is a mark of the Writer
 		r.facts.Commits++
 	}
+	s.operations += uint64(header.Count)
 	r.facts.Operations += uint64(header.Count)
 	return nil
 }
@@ -250,66 +231,52 @@ func (r *replay) room(header base.GroupHeader, opsBytes int64) (*memtable.Memtab
 	if footprint > memtable.MaxArenaBytes() {
 		return nil, fmt.Errorf("the commit needs %d bytes of memory, this platform addresses %d", footprint, memtable.MaxArenaBytes())
 	}
-	if n := len(r.memtables); n > 0 && r.memtables[n-1].Fits(footprint) {
-		return r.memtables[n-1], nil
+	if n := len(r.memtables); n > 0 {
+		if r.memtables[n-1].Fits(footprint) {
+			return r.memtables[n-1], nil
+		}
+		if !r.options.ReadOnly {
+			if r.flushing = r.flushReplayed(); r.flushing != nil {
+				return nil, r.flushing
+			}
+		}
 	}
-	if err := r.handOver(); err != nil {
-		return nil, err
-	}
-	m := memtable.New(max(r.memtableBytes, footprint))
+	m := memtable.New(max(r.options.MemtableBytes, footprint))
 	r.memtables = append(r.memtables, m)
 	return m, nil
 }
 
-// handOver gives the memtable that was being filled away, if somebody takes it.
-func (r *replay) handOver() error {
-	if r.full == nil || len(r.memtables) == 0 {
-		return nil
-	}
-	m := r.memtables[0]
-	r.memtables = r.memtables[:0]
-	if err := r.full(m); err != nil {
-		return handOverError{err}
-	}
-	return nil
-}
-
-// handOverError carries an error that says nothing about the WAL past the code
-// that gives errors their place in it.
-type handOverError struct{ error }
-
-func (e handOverError) Unwrap() error { return e.error }
-
 // strays checks that segments outside the chain hold nothing: they were prepared,
 // or begun by a recovery that did not finish, and never used.
-func (r *replay) strays(open map[uint64]*segment, chain []*segment) error {
-	for _, number := range r.segments {
-		s := open[number]
-		if s == nil || s.reader.Empty() || slices.Contains(chain, s) {
+func (r *replay) strays(chain []*segment) error {
+	for _, s := range r.segments {
+		if slices.Contains(chain, s) {
 			continue
 		}
-		r.reading = number
-		if _, offset, err := s.reader.Next(); !errors.Is(err, io.EOF) {
-			if err != nil {
-				return err
-			}
+		r.reading = s.number
+		switch _, offset, err := s.reader.Next(); {
+		case err == nil:
 			return base.Corruptf(s.path, offset, "holds a commit, but no later segment follows it")
+		case err != io.EOF:
+			return err
 		}
+		s.stray = true
 	}
 	return nil
 }
 
 // checkClean compares the end of the log with the mark of a clean close.
 func (r *replay) checkClean(chain []*segment) error {
-	if r.clean == nil {
+	clean, n := r.current.Clean, len(chain)
+	if clean == nil {
 		return nil
 	}
-	path := base.WALPath(r.dir, r.clean.WAL)
-	if len(chain) == 0 || chain[len(chain)-1].number != r.clean.WAL {
+	path := base.WALPath(r.directory.Dir, clean.WAL)
+	if n == 0 || chain[n-1].number != clean.WAL {
 		return base.Corruptf(path, -1, "missing or empty, but a clean close left it")
 	}
-	if end := chain[len(chain)-1].reader.End(); !end.Sealed || end.Offset != r.clean.WALEnd {
-		return base.Corruptf(path, end.Offset, "ends here, but a clean close left it at %d", r.clean.WALEnd)
+	if end := chain[n-1].reader.End(); !end.Sealed || end.Offset != clean.WALEnd {
+		return base.Corruptf(path, end.Offset, "ends here, but a clean close left it at %d", clean.WALEnd)
 	}
 	return nil
 }

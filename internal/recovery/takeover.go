@@ -9,7 +9,6 @@ import (
 	"lsmdb/internal/base"
 	"lsmdb/internal/output"
 	"lsmdb/manifest"
-	"lsmdb/memtable"
 	"lsmdb/wal"
 )
 
@@ -20,7 +19,6 @@ import (
 // After a shortage Begin goes on where it stopped when it is called again.
 func (o *Opening) Begin() (Begun, error) {
 	defer o.tell()
-	o.sweepLeft()
 	if err := o.flushReplayed(); err != nil {
 		return Begun{}, err
 	}
@@ -41,38 +39,29 @@ func (o *Opening) Begin() (Begun, error) {
 // listed or not. Where a process was killed before a sync of MANIFEST or directory, a
 // power failure would bring back the state before, which may list them.
 func (o *Opening) sweepLeft() {
-	o.swept = true
 	o.remove(func(name string) bool {
 		kind, number := base.ParseFileName(name)
 		return number < o.listed && kind != base.FileTemporary || kind == base.FileWAL && o.replay.needs(number)
 	})
 }
 
-// flush writes a replayed memtable to a table of level 0. Only the state in memory
-// lists it, until commit.
-func (o *Opening) flush(m *memtable.Memtable) error {
-	if !o.swept {
-		o.sweepLeft()
-	}
-	deletes := flusher.RangeDeletes(m, o.state.Version, output.Readers{})
-	tables, err := flusher.Run(context.Background(), o.directory, m.NewIterator(), deletes, output.Readers{})
-	if err != nil {
-		return fmt.Errorf("lsmdb: writing what was recovered: %w", err)
-	}
-	edit := &manifest.Edit{}
-	for _, t := range tables {
-		o.directory.Attach(t)
-		edit.Added = append(edit.Added, manifest.AddedTable{Level: 0, Meta: t})
-	}
-	o.facts.TablesWritten += len(tables)
-	o.state, err = o.state.Apply(edit)
-	return err
-}
-
-// flushReplayed writes the memtable that replay ended with.
+// flushReplayed writes the memtable that replay has filled to tables of level 0. Only the
+// state in memory lists them, until commit.
 func (o *Opening) flushReplayed() error {
+	o.sweepLeft()
 	for _, m := range o.replay.memtables {
-		if err := o.flush(m); err != nil {
+		deletes := flusher.RangeDeletes(m, o.state.Version, output.Readers{})
+		tables, err := flusher.Run(context.Background(), o.directory, m.NewIterator(), deletes, output.Readers{})
+		if err != nil {
+			return fmt.Errorf("lsmdb: writing what was recovered: %w", err)
+		}
+		edit := &manifest.Edit{}
+		for _, t := range tables {
+			o.directory.Attach(t)
+			edit.Added = append(edit.Added, manifest.AddedTable{Level: 0, Meta: t})
+		}
+		o.facts.TablesWritten += len(tables)
+		if o.state, err = o.state.Apply(edit); err != nil {
 			return err
 		}
 		o.replay.memtables = o.replay.memtables[1:]

@@ -15,22 +15,18 @@ import (
 // inside holds names to one directory. The zero value lets all pass.
 type inside struct{ dir string }
 
-// file returns what a name is called within the directory.
+// file returns what a name is called within the directory, which is "." itself.
 func (i inside) file(name string) string {
-	if i.dir == "" {
+	dir := filepath.Clean(i.dir)
+	switch {
+	case i.dir == "":
 		return name
+	case filepath.Clean(name) == dir:
+		return "."
+	case filepath.Dir(name) == dir:
+		return filepath.Base(name)
 	}
-	if filepath.Dir(name) != filepath.Clean(i.dir) {
-		panic("invariant: " + name + " is no file of " + i.dir)
-	}
-	return filepath.Base(name)
-}
-
-// mustBe holds the name of a directory to this one.
-func (i inside) mustBe(dir string) {
-	if i.dir != "" && filepath.Clean(dir) != filepath.Clean(i.dir) {
-		panic("invariant: " + dir + " is not " + i.dir)
-	}
+	panic("invariant: " + name + " is no file of " + i.dir)
 }
 
 // osDirectory implements Directory by calls relative to an open directory.
@@ -57,11 +53,12 @@ func (osFS) OpenDirectory(dir string) (Directory, error) {
 	if err != nil {
 		return nil, errors.Join(within(err, dir), root.Close())
 	}
-	self, err := handle.Stat()
-	if err != nil {
-		return nil, errors.Join(within(err, dir), handle.Close(), root.Close())
+	calls := &osCalls{root.Lstat, root.OpenFile, root.Remove, root.Rename}
+	d := &osDirectory{osFiles: osFiles{inside{dir}, handle, calls}, root: root, path: path, lock: filepath.Join(path, base.LockName)}
+	if d.self, err = handle.Stat(); err != nil {
+		return nil, errors.Join(within(err, dir), d.Close())
 	}
-	return &osDirectory{osFiles: osFiles{inside{dir}, handle, root}, root: root, self: self, path: path, lock: filepath.Join(path, base.LockName)}, nil
+	return d, nil
 }
 
 // Link follows the path, as every system can, and then looks whether it came to the
@@ -82,12 +79,12 @@ func (d *osDirectory) Link(name, newname string) error {
 }
 
 func (d *osDirectory) SyncDir(dir string) error {
-	d.mustBe(dir)
+	d.file(dir)
 	return syncDirectory(d.handle)
 }
 
 func (d *osDirectory) List(dir string) ([]string, error) {
-	d.mustBe(dir)
+	d.file(dir)
 	d.listing.Lock()
 	defer d.listing.Unlock()
 	if _, err := d.handle.Seek(0, io.SeekStart); err != nil {
@@ -99,9 +96,6 @@ func (d *osDirectory) List(dir string) ([]string, error) {
 }
 
 func (d *osDirectory) Stat(name string) (Info, error) {
-	if filepath.Clean(name) == filepath.Clean(d.dir) {
-		return describe(d.handle.Stat())
-	}
 	info, err := describe(d.root.Lstat(d.file(name)))
 	return info, within(err, name)
 }

@@ -3,7 +3,6 @@ package vfs
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -24,15 +23,15 @@ type lockTable[F any] struct {
 	held []*heldLock[F]
 }
 
-// heldLock is one entry of the table: a lock until it is closed.
+// heldLock is one entry of the table.
 type heldLock[F any] struct {
-	table  *lockTable[F]
 	file   F
 	shared bool
 }
 
-// take enters a lock beside which all others on that file are shared as well.
-func (t *lockTable[F]) take(name string, file F, shared bool) (io.Closer, error) {
+// take enters a lock beside which all others on that file are shared as well. giveUp ends
+// it, and fails with fs.ErrClosed the second time.
+func (t *lockTable[F]) take(name string, file F, shared bool) (giveUp func() error, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, other := range t.held {
@@ -40,21 +39,18 @@ func (t *lockTable[F]) take(name string, file F, shared bool) (io.Closer, error)
 			return nil, lockedError(name, fmt.Sprintf("this process, pid %d", os.Getpid()))
 		}
 	}
-	l := &heldLock[F]{table: t, file: file, shared: shared}
+	l := &heldLock[F]{file, shared}
 	t.held = append(t.held, l)
-	return l, nil
-}
-
-// Close gives the lock up. A second Close fails with fs.ErrClosed.
-func (l *heldLock[F]) Close() error {
-	l.table.mu.Lock()
-	defer l.table.mu.Unlock()
-	i := slices.Index(l.table.held, l)
-	if i < 0 {
-		return fs.ErrClosed
-	}
-	l.table.held = slices.Delete(l.table.held, i, i+1)
-	return nil
+	return func() error {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		i := slices.Index(t.held, l)
+		if i < 0 {
+			return fs.ErrClosed
+		}
+		t.held = slices.Delete(t.held, i, i+1)
+		return nil
+	}, nil
 }
 
 func lockedError(name, holder string) error {
@@ -70,10 +66,10 @@ var processLocks = lockTable[fs.FileInfo]{same: os.SameFile}
 // so none is ever stale. LOCK stays: unlinking it would let two processes lock
 // two files of one name.
 type osLock struct {
-	file    *os.File    // LOCK; nil: none is locked
-	info    fs.FileInfo // of what was taken last: file, if it is not nil
-	noted   bool        // the holder, in file
-	entries []io.Closer // in processLocks
+	file    *os.File       // LOCK; nil: none is locked
+	info    fs.FileInfo    // of what was taken last: file, if it is not nil
+	noted   bool           // the holder, in file
+	entries []func() error // give up what is in processLocks
 }
 
 // Lock begins with the directory: where LOCK was deleted, a user who is refused must
@@ -127,11 +123,11 @@ func (d *osDirectory) openLock(name string, shared bool) (*os.File, error) {
 	if err := d.mustBeRegular(name); err != nil && (shared || !errors.Is(err, fs.ErrNotExist)) {
 		return nil, err
 	}
-	calls := d.osFiles
+	found, open := d.file(name), d.calls.openFile
 	if runtime.GOOS == "windows" {
-		calls = osFiles{calls: byPath{}}
+		found, open = name, byPath.openFile
 	}
-	file, err := calls.calls.OpenFile(calls.file(name), flags|guardFlags, 0o600)
+	file, err := open(found, flags|guardFlags, 0o600)
 	return file, within(err, name)
 }
 
@@ -161,8 +157,8 @@ func (l *osLock) release(directory *os.File) (err error) {
 	if len(l.entries) > 0 {
 		unlockDirectory(directory)
 	}
-	for _, entry := range l.entries {
-		entry.Close()
+	for _, giveUp := range l.entries {
+		giveUp()
 	}
 	*l = osLock{}
 	return err

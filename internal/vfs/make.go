@@ -17,6 +17,9 @@ func MakeDirectory(fsys FS, dir string) error {
 		}
 		above = append(above, filepath.Dir(d))
 	}
+	if len(above) == 0 {
+		return nil // it is there
+	}
 	if err := fsys.MkdirAll(dir); err != nil {
 		return err
 	}

@@ -15,72 +15,70 @@ import (
 // Mem is a file system in memory, for what need not outlive the process: syncs have
 // nothing to do. It knows no directories. A name is one string, as filepath.Join makes
 // it; every name can be created, and List finds those that begin with a directory's.
-type Mem struct {
-	memFiles
-	mu    sync.Mutex // guards files, and is held for a look or a change only
-	files map[string]*memContents
-	locks lockTable[any] // on LOCK files and on the names of directories
-}
+type Mem struct{ memFiles }
 
 // memFiles are the files of one directory of a Mem, or all.
 type memFiles struct {
-	mem *Mem
+	*memTree
 	inside
+}
+
+// memTree is what all directories of a Mem share.
+type memTree struct {
+	mu    sync.Mutex // guards files, and is held for a look or a change only
+	files map[string]*memContents
+	locks lockTable[string] // on the names of directories
 }
 
 // NewMem returns an empty file system.
 func NewMem() *Mem {
-	m := &Mem{files: make(map[string]*memContents), locks: lockTable[any]{same: func(a, b any) bool { return a == b }}}
-	m.mem = m
-	return m
+	tree := &memTree{files: make(map[string]*memContents)}
+	tree.locks.same = func(a, b string) bool { return a == b }
+	return &Mem{memFiles{memTree: tree}}
 }
 
 // Create implements FS.
 func (v memFiles) Create(name string) (File, error) {
-	m := v.mem
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	v.file(name) // panics if it is elsewhere
-	if m.files[name] != nil {
+	if v.files[name] != nil {
 		return nil, pathError("create", name, fs.ErrExist)
 	}
 	contents := new(memContents)
-	m.files[name] = contents
-	return &memFile{memContents: contents, mem: m, name: name, writable: true}, nil
+	v.files[name] = contents
+	return &memFile{memContents: contents, tree: v.memTree, name: name, writable: true}, nil
 }
 
 // Open implements FS.
 func (v memFiles) Open(name string) (File, error) {
-	m := v.mem
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	contents, err := v.find("open", name)
 	if err != nil {
 		return nil, err
 	}
-	return &memFile{memContents: contents, mem: m, name: name}, nil
+	return &memFile{memContents: contents, tree: v.memTree, name: name}, nil
 }
 
 // Remove implements FS.
 func (v memFiles) Remove(name string) error {
-	m := v.mem
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	_, err := v.find("remove", name)
-	delete(m.files, name)
+	delete(v.files, name)
 	return err
 }
 
 // Rename implements FS.
 func (v memFiles) Rename(oldname, newname string) error {
-	m := v.mem
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	contents, err := v.find("rename", oldname)
 	v.file(newname) // panics if it is elsewhere, as in find
 	if err == nil {
-		delete(m.files, oldname) // first: a file renamed to itself stays
-		m.files[newname] = contents
+		delete(v.files, oldname) // first: a file renamed to itself stays
+		v.files[newname] = contents
 	}
 	return err
 }
@@ -90,12 +88,11 @@ func (m *Mem) MkdirAll(string) error { return nil }
 
 // List implements FS.
 func (v memFiles) List(dir string) ([]string, error) {
-	v.mustBe(dir)
-	m := v.mem
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	v.file(dir)
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	var names []string
-	for name := range m.files {
+	for name := range v.files {
 		if filepath.Dir(name) == dir {
 			names = append(names, filepath.Base(name))
 		}
@@ -106,9 +103,8 @@ func (v memFiles) List(dir string) ([]string, error) {
 
 // Stat implements FS.
 func (v memFiles) Stat(name string) (Info, error) {
-	m := v.mem
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	if name == v.dir {
 		return Info{IsDir: true}, nil
 	}
@@ -121,19 +117,19 @@ func (v memFiles) Stat(name string) (Info, error) {
 
 // SyncDir implements FS. It has nothing to do.
 func (v memFiles) SyncDir(dir string) error {
-	v.mustBe(dir)
+	v.file(dir)
 	return nil
 }
 
 // OpenDirectory implements FS.
 func (m *Mem) OpenDirectory(dir string) (Directory, error) {
-	return &memDirectory{memFiles: memFiles{m, inside{dir}}}, nil
+	return &memDirectory{memFiles: memFiles{m.memTree, inside{dir}}}, nil
 }
 
 // find returns a file's contents. The caller holds mu.
 func (v memFiles) find(operation, name string) (*memContents, error) {
 	v.file(name) // panics if it is elsewhere
-	if contents := v.mem.files[name]; contents != nil {
+	if contents := v.files[name]; contents != nil {
 		return contents, nil
 	}
 	return nil, pathError(operation, name, fs.ErrNotExist)
@@ -143,24 +139,23 @@ func (v memFiles) find(operation, name string) (*memContents, error) {
 // displaced.
 type memDirectory struct {
 	memFiles
-	lock *memContents // LOCK, as it was locked
-	held []io.Closer
+	lock   *memContents // LOCK, as it was locked
+	giveUp func() error // the lock; nil: there is none
 }
 
 // Lock implements Directory within the Mem.
 func (d *memDirectory) Lock(shared bool) error {
 	name := filepath.Join(d.dir, base.LockName)
-	own, err := d.mem.locks.take(name, filepath.Clean(d.dir), shared)
+	giveUp, err := d.locks.take(name, filepath.Clean(d.dir), shared)
 	if err != nil {
 		return err
 	}
-	d.held = append(d.held, own)
 	if !shared {
 		d.Create(name) // fails if it is there, as it should be
 	}
-	d.mem.mu.Lock()
-	d.lock = d.mem.files[name]
-	d.mem.mu.Unlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.giveUp, d.lock = giveUp, d.files[name]
 	return nil
 }
 
@@ -173,26 +168,26 @@ func (d *memDirectory) Link(name, _ string) error {
 func (d *memDirectory) NoteHolder() {}
 
 func (d *memDirectory) Check() error {
-	d.mem.mu.Lock()
-	defer d.mem.mu.Unlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	lock := FoundSame
 	if d.lock != nil {
-		lock = d.mem.look(filepath.Join(d.dir, base.LockName), d.lock)
+		lock = d.look(filepath.Join(d.dir, base.LockName), d.lock)
 	}
 	return DisplacedDirectory(d.dir, FoundSame, lock)
 }
 
 // Close fails the second time, if there was a lock, with fs.ErrClosed.
-func (d *memDirectory) Close() (err error) {
-	for _, lock := range d.held {
-		err = errors.Join(err, lock.Close())
+func (d *memDirectory) Close() error {
+	if d.giveUp == nil {
+		return nil
 	}
-	return err
+	return d.giveUp()
 }
 
 // look compares what is under a name with what was opened there. The caller holds mu.
-func (m *Mem) look(name string, opened *memContents) Found {
-	switch m.files[name] {
+func (v *memTree) look(name string, opened *memContents) Found {
+	switch v.files[name] {
 	case opened:
 		return FoundSame
 	case nil:
@@ -231,7 +226,7 @@ func (c *memContents) resize(size int64) {
 // memFile implements File.
 type memFile struct {
 	*memContents
-	mem      *Mem
+	tree     *memTree
 	name     string
 	writable bool
 	closed   atomic.Bool
@@ -284,9 +279,9 @@ func (f *memFile) Sync() error { return f.check("sync", true, 0, 0) }
 func (f *memFile) Size() (int64, error) { return f.size.Load(), f.check("size", false, 0, 0) }
 
 func (f *memFile) Check() error {
-	f.mem.mu.Lock()
-	defer f.mem.mu.Unlock()
-	return errors.Join(f.check("check", false, 0, 0), DisplacedFile(f.name, f.mem.look(f.name, f.memContents)))
+	f.tree.mu.Lock()
+	defer f.tree.mu.Unlock()
+	return errors.Join(f.check("check", false, 0, 0), DisplacedFile(f.name, f.tree.look(f.name, f.memContents)))
 }
 
 func (f *memFile) Close() error {

@@ -9,31 +9,26 @@ import (
 )
 
 // OS is the file system of the operating system.
-var OS FS = osFS{osFiles{calls: byPath{}}}
+var OS FS = osFS{osFiles{calls: byPath}}
 
 // osFiles are the operations on files by path and within an open directory alike.
 // Package os repeats calls that a signal interrupted.
 type osFiles struct {
 	inside
 	handle *os.File // of the directory; nil: names are paths
-	calls  interface {
-		Lstat(name string) (fs.FileInfo, error)
-		OpenFile(name string, flags int, mode fs.FileMode) (*os.File, error)
-		Remove(name string) error
-		Rename(oldname, newname string) error
-	}
+	calls  *osCalls
+}
+
+// osCalls are what package os offers for paths and within a directory alike.
+type osCalls struct {
+	lstat    func(name string) (fs.FileInfo, error)
+	openFile func(name string, flags int, mode fs.FileMode) (*os.File, error)
+	remove   func(name string) error
+	rename   func(oldname, newname string) error
 }
 
 // byPath are the calls that follow a path from its beginning each time.
-type byPath struct{}
-
-func (byPath) Lstat(name string) (fs.FileInfo, error) { return os.Lstat(name) }
-func (byPath) Remove(name string) error               { return os.Remove(name) }
-func (byPath) Rename(oldname, newname string) error   { return os.Rename(oldname, newname) }
-
-func (byPath) OpenFile(name string, flags int, mode fs.FileMode) (*os.File, error) {
-	return os.OpenFile(name, flags, mode)
-}
+var byPath = &osCalls{os.Lstat, os.OpenFile, os.Remove, os.Rename}
 
 func (o osFiles) Create(name string) (File, error) {
 	return o.open(name, os.O_RDWR|os.O_CREATE|os.O_EXCL)
@@ -47,7 +42,7 @@ func (o osFiles) Open(name string) (File, error) {
 }
 
 func (o osFiles) open(name string, flags int) (File, error) {
-	f, err := o.calls.OpenFile(o.file(name), flags|guardFlags, 0o600)
+	f, err := o.calls.openFile(o.file(name), flags|guardFlags, 0o600)
 	if err != nil {
 		return nil, within(err, name)
 	}
@@ -56,7 +51,7 @@ func (o osFiles) open(name string, flags int) (File, error) {
 
 // mustBeRegular refuses what would lead elsewhere or make us wait, in a sentence.
 func (o osFiles) mustBeRegular(name string) error {
-	info, err := o.calls.Lstat(o.file(name))
+	info, err := o.calls.lstat(o.file(name))
 	switch {
 	case err != nil:
 		return within(err, name)
@@ -69,11 +64,11 @@ func (o osFiles) mustBeRegular(name string) error {
 }
 
 func (o osFiles) Remove(name string) error {
-	return within(o.calls.Remove(o.file(name)), name)
+	return within(o.calls.remove(o.file(name)), name)
 }
 
 func (o osFiles) Rename(oldname, newname string) error {
-	return within(o.calls.Rename(o.file(oldname), o.file(newname)), oldname, newname)
+	return within(o.calls.rename(o.file(oldname), o.file(newname)), oldname, newname)
 }
 
 // within gives an error from inside of a directory the whole paths.
@@ -92,16 +87,13 @@ type osFS struct{ osFiles }
 
 func (osFS) MkdirAll(dir string) error { return os.MkdirAll(dir, 0o700) }
 
-func (osFS) List(dir string) ([]string, error) {
-	entries, err := os.ReadDir(dir) // sorted
+func (o osFS) List(dir string) ([]string, error) {
+	d, err := o.OpenDirectory(dir)
 	if err != nil {
 		return nil, err
 	}
-	names := make([]string, len(entries))
-	for i, entry := range entries {
-		names[i] = entry.Name()
-	}
-	return names, nil
+	defer d.Close()
+	return d.List(dir)
 }
 
 func (osFS) Stat(name string) (Info, error) { return describe(os.Stat(name)) }
@@ -143,11 +135,8 @@ type osFile struct {
 func (f osFile) Sync() error { return syncData(f.File) }
 
 func (f osFile) Size() (int64, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return 0, err
-	}
-	return info.Size(), nil
+	info, err := describe(f.Stat())
+	return info.SizeBytes, err
 }
 
 func (f osFile) Check() error {

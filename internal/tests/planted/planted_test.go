@@ -137,7 +137,7 @@ var plantedBugs = []plantedBug{
 	{"a failed MANIFEST sync taken for not written (rocksdb 4990)", []edit{
 		{"manifest/log.go", "		err = l.writer.Sync()\n	}\n", "		if err := l.writer.Sync(); err != nil {\n			return &base.ShortageError{Cause: err}\n		}\n	}\n"}}},
 	{"file numbers given out again (rocksdb 7621)", []edit{
-		{"internal/recovery/open.go", "output.NewFileNumbers(o.files.largest + 1)", "output.NewFileNumbers(1)"}}},
+		{"internal/recovery/open.go", "output.NewFileNumbers(o.firstNumber())", "output.NewFileNumbers(o.listed)"}}},
 	{"replay going on past a hole (pebble 864)", []edit{
 		{"stages/segment.go", "	if err := w.syncAll(); err != nil {\n		return err\n	}\n	next, err", "	next, err"},
 		{"internal/recovery/replay.go", "if end := s.reader.End().Offset; end != p.End {", "if end := s.reader.End().Offset; end > p.End {"},
@@ -165,7 +165,17 @@ var plantedBugs = []plantedBug{
 	{"an end mark before the sync of what it follows", []edit{
 		{"wal/writer.go", "	err = w.Sync()\n	if err == nil {\n		err = w.writeEnd()", "	if err == nil {\n		err = w.writeEnd()"}}},
 	{"a recovered WAL that names a predecessor which may be lost", []edit{
-		{"internal/recovery/takeover.go", "NewSegment(wal.Previous{})", "NewSegment(wal.Previous(o.replay.last))"}}},
+		{"internal/recovery/takeover.go", "NewSegment(wal.Previous{})", "NewSegment(o.lastReplayed())"},
+		{"internal/recovery/takeover.go", "// remove removes", `func (o *Opening) lastReplayed() (p wal.Previous) {
+	for _, s := range o.replay.segments {
+		if !s.stray {
+			p = wal.Previous{Segment: s.number, End: s.reader.End().Offset}
+		}
+	}
+	return p
+}
+
+// remove removes`}}},
 }
 
 // noticed is a bug with the test that must notice it.
@@ -197,7 +207,7 @@ var plantedWithoutCrash = []noticed{
 	{plantedBug{"lengths believed before they are checked (rocksdb 14993)", []edit{
 		{"sstable/handle.go", "if e.length > maxPayloadBytes+blockTrailerBytes {", "if false {"}}}, "./sstable", "TestHugeClaimsAllocateNothing"},
 	{plantedBug{"a read-only open that writes (rocksdb 10433)", []edit{
-		{"internal/recovery/open.go", "directory.Lock(o.options.ReadOnly)", "directory.Lock(false)"}}}, "./db", "TestReadOnly"},
+		{"internal/recovery/open.go", "directory.FS.Lock(o.options.ReadOnly)", "directory.FS.Lock(false)"}}}, "./db", "TestReadOnly"},
 	{plantedBug{"an error of close ignored (leveldb 1081)", []edit{
 		{"sstable/writer.go", "closeErr := w.Abort(); err == nil {", "closeErr := w.Abort(); false && err == nil {"}}}, "./sstable", "TestWriterReportsFailures"},
 	{plantedBug{"memory used again while an iterator reads it (pebble 537)", []edit{
@@ -234,8 +244,7 @@ var plantedWithoutCrash = []noticed{
 	{plantedBug{"a shortage of quota taken for final", []edit{
 		{"internal/vfs/platform_unix.go", "diskFull  = []error{syscall.ENOSPC, syscall.EDQUOT}", "diskFull  = []error{syscall.ENOSPC}"}}}, "./internal/tests/faults", "TestShortageSweep"},
 	{plantedBug{"leftovers of takeovers swept only in the end", []edit{
-		{"internal/recovery/takeover.go", "	o.sweepLeft()\n	if err := o.flushReplayed", "	if err := o.flushReplayed"},
-		{"internal/recovery/takeover.go", "	if !o.swept {\n		o.sweepLeft()\n	}\n", ""}}}, "./internal/tests/recovery", "TestKilledTakeoversNeedNoMoreSpace"},
+		{"internal/recovery/takeover.go", "	o.sweepLeft()\n	for", "	for"}}}, "./internal/tests/recovery", "TestKilledTakeoversNeedNoMoreSpace"},
 	{plantedBug{"a table closed while it is read", []edit{
 		{"sstable/openfiles.go", "!spared && f.reads.CompareAndSwap(0, math.MinInt64)", "!spared && (f.reads.CompareAndSwap(0, math.MinInt64) || true)"}}}, "./sstable", "TestReadsKeepTheirPlace"},
 	{plantedBug{"a batch that two goroutines use", []edit{
