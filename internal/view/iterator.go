@@ -217,9 +217,9 @@ func (it *Iterator) seekPrevious(key []byte) bool {
 	it.payDetour()
 	it.inside.barren.begin(key)
 	if key = it.inside.barren.skipBackward(key, &it.at); key == nil {
-		return it.showPrevious(it.inside.entries.Last())
+		return it.showPrevious(it.inside.entries.Last(), false)
 	}
-	return it.showPrevious(it.seekLT(key))
+	return it.showPrevious(it.seekLT(key), false)
 }
 
 // Next moves to the next key.
@@ -231,7 +231,12 @@ func (it *Iterator) Next() bool {
 	switch it.position {
 	case forward, aside:
 		it.inside.barren.reset()
-		return it.showNext(it.inside.entries.Next(), true)
+		stands := it.inside.entries.Next()
+		if stands && !it.inside.entries.Again() && it.plain() && (it.upper == nil || bytes.Compare(it.inside.entries.Key().UserKey(), it.upper) < 0) {
+			it.position = forward
+			return true
+		}
+		return it.showNext(stands, true)
 	case backward:
 		it.inside.barren.reset()
 		return it.showNext(it.seekBehind(it.key), false)
@@ -255,7 +260,7 @@ func (it *Iterator) Prev() bool {
 	switch it.position {
 	case backward:
 		it.inside.barren.reset()
-		return it.showPrevious(it.inside.entries.Valid())
+		return it.stepBack()
 	case forward, aside, behind:
 		return it.seekPrevious(it.Key())
 	case nowhere, atEnd:
@@ -381,11 +386,37 @@ func (it *Iterator) showNext(stands, pass bool) bool {
 	return it.stop(atEnd)
 }
 
+// plain reports whether entries stand on a visible version that is simply a value: nearly
+// always. Next and Prev ask this first, and come to showNext and showPrevious otherwise.
+func (it *Iterator) plain() bool {
+	t := it.inside.entries.Key().Trailer()
+	return t.Kind() == base.KindSet && t.Seq() <= it.at.Seq && !it.odd
+}
+
+// stepBack shows the key before the one shown.
+func (it *Iterator) stepBack() bool {
+	entries, found := &it.inside.entries, false
+	stands := entries.Valid()
+	if stands && it.plain() {
+		user := entries.Key().UserKey()
+		if it.lower == nil || bytes.Compare(user, it.lower) >= 0 {
+			it.key, it.value = append(it.key[:0], user...), entries.Value()
+			if found = it.value != nil; found {
+				if stands = entries.Prev(); stands && !entries.Again() {
+					return true
+				}
+			}
+		}
+	}
+	return it.showPrevious(stands, found)
+}
+
 // showPrevious shows the last key at or before where entries stand, if they do, that
 // has a visible value. Going backward, the versions of a key come oldest first: the
-// last visible one before the key changes counts.
-func (it *Iterator) showPrevious(stands bool) bool {
-	entries, found, versions := &it.inside.entries, false, 0
+// last visible one before the key changes counts. Found: key has one already, and entries
+// stand before it.
+func (it *Iterator) showPrevious(stands, found bool) bool {
+	entries, versions := &it.inside.entries, 0
 	deleted, run := false, 0 // the newest version met of this key is no value, and where
 	it.merged = false
 	for stands && (!found || entries.Again()) {
