@@ -232,6 +232,9 @@ func (it *Iterator) Next() bool {
 	case forward, aside:
 		it.inside.barren.reset()
 		stands := it.inside.entries.Next()
+		for versions := 0; stands && versions < manyVersions && it.inside.entries.Again(); versions++ {
+			stands = it.inside.entries.Next()
+		}
 		if stands && !it.inside.entries.Again() && it.plain() && (it.upper == nil || bytes.Compare(it.inside.entries.Key().UserKey(), it.upper) < 0) {
 			it.position = forward
 			return true
@@ -395,17 +398,18 @@ func (it *Iterator) plain() bool {
 
 // stepBack shows the key before the one shown.
 func (it *Iterator) stepBack() bool {
-	entries, found := &it.inside.entries, false
-	stands := entries.Valid()
-	if stands && it.plain() {
+	entries, stands, found := &it.inside.entries, it.inside.entries.Valid(), false
+	for versions := 0; stands && versions < manyVersions && it.plain(); versions++ {
 		user := entries.Key().UserKey()
-		if it.lower == nil || bytes.Compare(user, it.lower) >= 0 {
-			it.key, it.value = append(it.key[:0], user...), entries.Value()
-			if found = it.value != nil; found {
-				if stands = entries.Prev(); stands && !entries.Again() {
-					return true
-				}
-			}
+		if it.lower != nil && bytes.Compare(user, it.lower) < 0 {
+			break
+		}
+		it.key, it.value = append(it.key[:0], user...), entries.Value()
+		if found = it.value != nil; !found {
+			break
+		}
+		if stands = entries.Prev(); stands && !entries.Again() {
+			return true
 		}
 	}
 	return it.showPrevious(stands, found)
