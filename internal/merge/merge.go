@@ -52,7 +52,7 @@ const maxKeptKeyBytes = 4 << 10
 // current one, which stays the same: within a block it is asked directly.
 type Run struct {
 	base.Iterator
-	Table *sstable.Iterator // nil: there are no tables
+	Table *sstable.Iterator // nil: there are no tables, and keys that it showed stay unchanged
 }
 
 // child is a Run and, unless that stands in a table, the key it stands on.
@@ -293,13 +293,17 @@ func (it *Iterator) move(by int, reverse bool) bool {
 			return true
 		}
 	}
-	it.previous = append(it.previous[:0], it.Key().UserKey()...)
+	previous := c.key().UserKey()
+	if c.Table != nil {
+		it.previous = append(it.previous[:0], previous...)
+		previous = it.previous
+	}
 	if by > 0 {
 		it.advance(c, c.Iterator.Next())
 	} else {
 		it.advance(c, c.Iterator.Prev())
 	}
-	it.again = it.current != nil && bytes.Equal(it.previous, it.Key().UserKey())
+	it.again = it.current != nil && bytes.Equal(previous, it.current.key().UserKey())
 	return it.current != nil
 }
 
