@@ -195,7 +195,12 @@ func (it *Iterator) SeekGE(key []byte) bool {
 	if endless {
 		return it.stop(atEnd)
 	}
-	return it.showNext(it.seekGE(key, it.at.newest()), false)
+	stands := it.seekGE(key, it.at.newest())
+	if stands && it.plain() && it.beforeUpper(it.inside.entries.Key().UserKey()) {
+		it.position = forward
+		return true
+	}
+	return it.showNext(stands, false)
 }
 
 // SeekLT moves to the last key of the range before key.
@@ -235,7 +240,7 @@ func (it *Iterator) Next() bool {
 		for versions := 0; stands && versions < manyVersions && it.inside.entries.Again(); versions++ {
 			stands = it.inside.entries.Next()
 		}
-		if stands && !it.inside.entries.Again() && it.plain() && (it.upper == nil || bytes.Compare(it.inside.entries.Key().UserKey(), it.upper) < 0) {
+		if stands && !it.inside.entries.Again() && it.plain() && it.beforeUpper(it.inside.entries.Key().UserKey()) {
 			it.position = forward
 			return true
 		}
@@ -312,6 +317,10 @@ func (it *Iterator) ready() bool {
 	return true
 }
 
+func (it *Iterator) beforeUpper(user []byte) bool {
+	return it.upper == nil || bytes.Compare(user, it.upper) < 0
+}
+
 // payDetour counts what a seek spends on level 0.
 func (it *Iterator) payDetour() {
 	if v := it.inside.state.Version; len(v.Levels[0]) > 0 {
@@ -360,7 +369,7 @@ func (it *Iterator) showNext(stands, pass bool) bool {
 			stands = it.seekGE(user, it.at.below(trailer.Seq()))
 			continue
 		case pass:
-		case it.upper != nil && bytes.Compare(user, it.upper) >= 0:
+		case !it.beforeUpper(user):
 			return it.stop(atEnd)
 		case !it.at.sees(trailer.Seq()):
 		case !it.odd && trailer.Kind() == base.KindSet, !it.gone(user, trailer):
@@ -390,7 +399,7 @@ func (it *Iterator) showNext(stands, pass bool) bool {
 }
 
 // plain reports whether entries stand on a visible version that is simply a value: nearly
-// always. Next and Prev ask this first, and come to showNext and showPrevious otherwise.
+// always. Moves ask this first, and come to showNext and showPrevious otherwise.
 func (it *Iterator) plain() bool {
 	t := it.inside.entries.Key().Trailer()
 	return t.Kind() == base.KindSet && t.Seq() <= it.at.Seq && !it.odd
