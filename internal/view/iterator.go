@@ -195,12 +195,7 @@ func (it *Iterator) SeekGE(key []byte) bool {
 	if endless {
 		return it.stop(atEnd)
 	}
-	stands := it.seekGE(key, it.at.newest())
-	if stands && it.plain() && it.beforeUpper(it.inside.entries.Key().UserKey()) {
-		it.position = forward
-		return true
-	}
-	return it.showNext(stands, false)
+	return it.goForward(it.seekGE(key, it.at.newest()), false)
 }
 
 // SeekLT moves to the last key of the range before key.
@@ -222,9 +217,9 @@ func (it *Iterator) seekPrevious(key []byte) bool {
 	it.payDetour()
 	it.inside.barren.begin(key)
 	if key = it.inside.barren.skipBackward(key, &it.at); key == nil {
-		return it.showPrevious(it.inside.entries.Last(), false)
+		return it.goBackward(it.inside.entries.Last())
 	}
-	return it.showPrevious(it.seekLT(key), false)
+	return it.goBackward(it.seekLT(key))
 }
 
 // Next moves to the next key.
@@ -236,15 +231,7 @@ func (it *Iterator) Next() bool {
 	switch it.position {
 	case forward, aside:
 		it.inside.barren.reset()
-		stands := it.inside.entries.Next()
-		for versions := 0; stands && versions < manyVersions && it.inside.entries.Again(); versions++ {
-			stands = it.inside.entries.Next()
-		}
-		if stands && !it.inside.entries.Again() && it.plain() && it.beforeUpper(it.inside.entries.Key().UserKey()) {
-			it.position = forward
-			return true
-		}
-		return it.showNext(stands, true)
+		return it.goForward(it.inside.entries.Next(), true)
 	case backward:
 		it.inside.barren.reset()
 		return it.showNext(it.seekBehind(it.key), false)
@@ -268,7 +255,7 @@ func (it *Iterator) Prev() bool {
 	switch it.position {
 	case backward:
 		it.inside.barren.reset()
-		return it.stepBack()
+		return it.goBackward(it.inside.entries.Valid())
 	case forward, aside, behind:
 		return it.seekPrevious(it.Key())
 	case nowhere, atEnd:
@@ -317,10 +304,6 @@ func (it *Iterator) ready() bool {
 	return true
 }
 
-func (it *Iterator) beforeUpper(user []byte) bool {
-	return it.upper == nil || bytes.Compare(user, it.upper) < 0
-}
-
 // payDetour counts what a seek spends on level 0.
 func (it *Iterator) payDetour() {
 	if v := it.inside.state.Version; len(v.Levels[0]) > 0 {
@@ -352,6 +335,46 @@ func (it *Iterator) seekLT(user []byte) bool {
 // are in no order, seeking in it might lead back again and again.
 const manyVersions = 32
 
+// plain reports whether entries stand on a visible version that is simply a value: nearly
+// always. goForward and goBackward do the rest of a move then, with little to ask.
+func (it *Iterator) plain() bool {
+	t := it.inside.entries.Key().Trailer()
+	return t.Kind() == base.KindSet && t.Seq() <= it.at.Seq && !it.odd
+}
+
+// goForward is showNext, for moves that have passed nothing yet.
+func (it *Iterator) goForward(stands, pass bool) bool {
+	entries := &it.inside.entries
+	for versions := 0; stands && versions < manyVersions && entries.Again(); versions++ {
+		stands = entries.Next()
+	}
+	if stands && !entries.Again() && it.plain() && (it.upper == nil || bytes.Compare(entries.Key().UserKey(), it.upper) < 0) {
+		it.position = forward
+		return true
+	}
+	return it.showNext(stands, pass)
+}
+
+// goBackward is showPrevious, for moves that have passed nothing yet.
+func (it *Iterator) goBackward(stands bool) bool {
+	entries, found := &it.inside.entries, false
+	for versions := 0; stands && versions < manyVersions && it.plain(); versions++ {
+		user := entries.Key().UserKey()
+		if it.lower != nil && bytes.Compare(user, it.lower) < 0 {
+			break
+		}
+		it.key, it.value = append(it.key[:0], user...), entries.Value()
+		if found = it.value != nil; !found {
+			break
+		}
+		if stands = entries.Prev(); stands && !entries.Again() {
+			it.position = backward
+			return true
+		}
+	}
+	return it.showPrevious(stands, found)
+}
+
 // showNext shows the first key at or after where entries stand, if they do, that has a
 // visible value. With pass, those that have the key they just stood on are passed over.
 func (it *Iterator) showNext(stands, pass bool) bool {
@@ -369,7 +392,7 @@ func (it *Iterator) showNext(stands, pass bool) bool {
 			stands = it.seekGE(user, it.at.below(trailer.Seq()))
 			continue
 		case pass:
-		case !it.beforeUpper(user):
+		case it.upper != nil && bytes.Compare(user, it.upper) >= 0:
 			return it.stop(atEnd)
 		case !it.at.sees(trailer.Seq()):
 		case !it.odd && trailer.Kind() == base.KindSet, !it.gone(user, trailer):
@@ -396,32 +419,6 @@ func (it *Iterator) showNext(stands, pass bool) bool {
 		stands = entries.Next()
 	}
 	return it.stop(atEnd)
-}
-
-// plain reports whether entries stand on a visible version that is simply a value: nearly
-// always. Moves ask this first, and come to showNext and showPrevious otherwise.
-func (it *Iterator) plain() bool {
-	t := it.inside.entries.Key().Trailer()
-	return t.Kind() == base.KindSet && t.Seq() <= it.at.Seq && !it.odd
-}
-
-// stepBack shows the key before the one shown.
-func (it *Iterator) stepBack() bool {
-	entries, stands, found := &it.inside.entries, it.inside.entries.Valid(), false
-	for versions := 0; stands && versions < manyVersions && it.plain(); versions++ {
-		user := entries.Key().UserKey()
-		if it.lower != nil && bytes.Compare(user, it.lower) < 0 {
-			break
-		}
-		it.key, it.value = append(it.key[:0], user...), entries.Value()
-		if found = it.value != nil; !found {
-			break
-		}
-		if stands = entries.Prev(); stands && !entries.Again() {
-			return true
-		}
-	}
-	return it.showPrevious(stands, found)
 }
 
 // showPrevious shows the last key at or before where entries stand, if they do, that
@@ -456,15 +453,10 @@ func (it *Iterator) showPrevious(stands, found bool) bool {
 		}
 		if it.at.sees(trailer.Seq()) {
 			it.key = append(it.key[:0], user...)
-			if !it.odd && trailer.Kind() == base.KindSet { // nearly always
-				it.until, it.merged = 0, false
-				if it.value = entries.Value(); it.value == nil {
-					it.value = it.stored()
-				}
-				found, deleted = true, false
-			} else if found = it.keep(trailer); it.err != nil {
+			if found = it.keep(trailer); it.err != nil {
 				break
-			} else if deleted, run = !found, entries.Child(); deleted && it.inside.covers.leaps(run) {
+			}
+			if deleted, run = !found, entries.Child(); deleted && it.inside.covers.leaps(run) {
 				stands = entries.Leap(it.inside.windowStart())
 				continue
 			}
@@ -482,33 +474,6 @@ func (it *Iterator) showPrevious(stands, found bool) bool {
 	}
 	it.position = backward
 	return true
-}
-
-// note tells later iterators what was walked past, and pays for it: when all that was
-// passed has cost as much as the merge that drops it, somebody hears of it.
-func (it *Iterator) note(lower, upper []byte, endless bool, live []byte) {
-	passed := it.inside.barren.walked
-	if passed < worthNoting || it.inside.barren.gaps == nil {
-		return
-	}
-	if passed >= worthPaying {
-		it.pay(int64(passed))
-	}
-	walked := &gap{lower: bytes.Clone(lower), upper: bytes.Clone(upper), endless: endless, keys: passed}
-	it.published.note(walked, live, &it.at)
-}
-
-// pay counts what was passed as a detour of where it lies.
-func (it *Iterator) pay(passed int64) {
-	in, due := it.inside, false
-	if run := in.barren.run - len(in.memtables); run >= 0 {
-		due = in.tables[run].Pass(passed)
-	} else if in.barren.run == 0 && !in.state.Active.Empty() { // the others are being flushed already
-		due = in.state.Active.Pass(passed)
-	}
-	if due && it.published.Detoured != nil {
-		it.published.Detoured()
-	}
 }
 
 // stop ends a move that found no key.
