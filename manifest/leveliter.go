@@ -41,19 +41,19 @@ func NewLevelIterator(tables []*TableMeta, o sstable.IteratorOptions) *LevelIter
 func (v *Version) AppendRuns(dst []LevelIterator, o sstable.IteratorOptions) []LevelIterator {
 	for level, tables := range v.Levels {
 		ends := v.ends[level]
-		if level > 0 {
-			dst = v.appendRun(dst, level, tables, ends, o)
+		if level > 0 && len(tables) > 0 {
+			dst = v.appendRun(dst, level, tables, ends, &o)
 			continue
 		}
 		for i := range tables {
-			dst = v.appendRun(dst, level, tables[i:i+1], ends[i:i+1], o)
+			dst = v.appendRun(dst, level, tables[i:i+1], ends[i:i+1], &o)
 		}
 	}
 	return dst
 }
 
 // appendRun appends an iterator over those of the tables that the range needs.
-func (v *Version) appendRun(dst []LevelIterator, level int, tables []*TableMeta, ends []uint64, o sstable.IteratorOptions) []LevelIterator {
+func (v *Version) appendRun(dst []LevelIterator, level int, tables []*TableMeta, ends []uint64, o *sstable.IteratorOptions) []LevelIterator {
 	from, to, n := 0, len(tables), len(dst)
 	if o.Lower != nil {
 		from = firstNotBefore(tables, ends, o.Lower)
@@ -63,7 +63,9 @@ func (v *Version) appendRun(dst []LevelIterator, level int, tables []*TableMeta,
 	}
 	if from < to {
 		dst = slices.Grow(dst, 1)[:n+1]
-		dst[n] = LevelIterator{tables: tables[from:to], ends: ends[from:to], version: v, level: level, options: o, open: dst[n].open, at: -1}
+		it := &dst[n] // whose open stays: to copy it would take longer than all else
+		it.tables, it.ends, it.version, it.level, it.options = tables[from:to], ends[from:to], v, level, *o
+		it.at, it.valid, it.closed, it.err = -1, false, false, nil
 	}
 	return dst
 }
@@ -139,7 +141,8 @@ func (it *LevelIterator) Err() error { return it.err }
 // later seek fails with base.ErrClosed.
 func (it *LevelIterator) Close() error {
 	it.leave()
-	*it = LevelIterator{open: it.open, at: -1, closed: true, err: it.err}
+	it.tables, it.ends, it.version, it.options = nil, nil, nil, sstable.IteratorOptions{}
+	it.closed = true
 	return it.err
 }
 

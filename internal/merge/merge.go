@@ -52,13 +52,21 @@ const maxKeptKeyBytes = 4 << 10
 // current one, which stays the same: within a block it is asked directly.
 type Run struct {
 	base.Iterator
-	Table *sstable.Iterator // nil: there are no tables
+	Table *sstable.Iterator // nil: there are no tables, and keys that it showed stay unchanged
 }
 
-// child is a Run and the key it stands on while it is in the heap.
+// child is a Run and, unless that stands in a table, the key it stands on.
 type child struct {
 	Run
-	key base.InternalKey // of a table that is the only one left, out of date
+	shown base.InternalKey
+}
+
+// key returns the key that a child in the heap stands on.
+func (c *child) key() base.InternalKey {
+	if c.Table != nil {
+		return c.Table.Key()
+	}
+	return c.shown
 }
 
 // entry is a child's place in the heap. rank is the first eight bytes of its user
@@ -106,14 +114,10 @@ func (it *Iterator) SeekLT(key base.InternalKey) bool {
 }
 
 // Next moves to the following entry.
-func (it *Iterator) Next() bool {
-	return it.current != nil && (!it.reverse || it.turn(false)) && it.move(1)
-}
+func (it *Iterator) Next() bool { return it.move(1, false) }
 
 // Prev moves to the preceding entry.
-func (it *Iterator) Prev() bool {
-	return it.current != nil && (it.reverse || it.turn(true)) && it.move(-1)
-}
+func (it *Iterator) Prev() bool { return it.move(-1, true) }
 
 // InMemtable reports whether the current entry is in none of the tables.
 func (it *Iterator) InMemtable() bool { return it.current != nil && it.current.Table == nil }
@@ -126,13 +130,10 @@ func (it *Iterator) Valid() bool { return it.current != nil }
 
 // Key returns the current internal key, nil when there is none.
 func (it *Iterator) Key() base.InternalKey {
-	switch {
-	case it.current == nil:
+	if it.current == nil {
 		return nil
-	case it.current.Table != nil:
-		return it.current.Table.Key()
 	}
-	return it.current.key
+	return it.current.key()
 }
 
 // Again reports whether Next or Prev came here from an entry of the same user key.
@@ -217,8 +218,8 @@ func (it *Iterator) admit(i int, stands bool) bool {
 		err := c.Iterator.Err()
 		return err == nil || it.fail(err)
 	}
-	c.key = c.Iterator.Key()
-	it.heap = append(it.heap, entry{rank: it.rank(c.key), index: i})
+	c.shown = c.Iterator.Key()
+	it.heap = append(it.heap, entry{rank: it.rank(c.shown), index: i})
 	return true
 }
 
@@ -236,7 +237,7 @@ func (it *Iterator) Leap(key base.InternalKey) bool {
 	default:
 		it.advance(c, c.Iterator.SeekGE(key))
 	}
-	it.again = it.current != nil && bytes.Equal(it.previous, it.current.key.UserKey())
+	it.again = it.current != nil && bytes.Equal(it.previous, it.Key().UserKey())
 	return it.current != nil
 }
 
@@ -277,34 +278,40 @@ func beyond(c base.Iterator, key base.InternalKey, earlier, reverse bool) bool {
 	return c.Next()
 }
 
-// move moves the current child by one entry in the direction of the walk.
-func (it *Iterator) move(by int) bool {
+// move moves the current child by one entry, back in reverse.
+func (it *Iterator) move(by int, reverse bool) bool {
 	c := it.current
+	if c == nil || it.reverse != reverse && !it.turn(reverse) {
+		return false
+	}
 	if c.Table != nil && it.heap[0].rank < it.limit { // no other child stands on this user key
 		if moved, again := c.Table.Step(by); moved {
 			it.again = again
 			if it.runner > 0 || base.Invariants {
-				c.key = c.Table.Key()
 				it.settle(c.Table.Head() ^ it.flip)
 			}
 			return true
 		}
 	}
-	it.previous = append(it.previous[:0], it.Key().UserKey()...)
+	previous := c.key().UserKey()
+	if c.Table != nil {
+		it.previous = append(it.previous[:0], previous...)
+		previous = it.previous
+	}
 	if by > 0 {
 		it.advance(c, c.Iterator.Next())
 	} else {
 		it.advance(c, c.Iterator.Prev())
 	}
-	it.again = it.current != nil && bytes.Equal(it.previous, it.current.key.UserKey())
+	it.again = it.current != nil && bytes.Equal(previous, it.current.key().UserKey())
 	return it.current != nil
 }
 
 // advance restores the heap after the root's child moved.
 func (it *Iterator) advance(c *child, stands bool) {
 	if stands {
-		c.key = c.Iterator.Key()
-		it.settle(it.rank(c.key))
+		c.shown = c.Iterator.Key()
+		it.settle(it.rank(c.shown))
 	} else if err := c.Iterator.Err(); err != nil {
 		it.fail(err)
 	} else {
@@ -385,7 +392,7 @@ func (it *Iterator) less(a, b entry) bool {
 }
 
 func (it *Iterator) lessFully(a, b entry) bool {
-	c := base.Compare(it.children[a.index].key, it.children[b.index].key)
+	c := base.Compare(it.children[a.index].key(), it.children[b.index].key())
 	if c == 0 {
 		c = a.index - b.index
 	}
@@ -406,7 +413,7 @@ func (it *Iterator) checkOrder() {
 	if !base.Invariants || it.current == nil {
 		return
 	}
-	key := it.current.key
+	key := it.Key()
 	if len(it.checked) > 0 && base.Compare(it.checked, key) != 0 && (base.Compare(it.checked, key) < 0) == it.reverse {
 		panic(fmt.Sprintf("invariant: merged keys out of order: %s, then %s", base.InternalKey(it.checked), key))
 	}

@@ -260,3 +260,31 @@ func (b *barren) passBackward(user []byte, at *At) (next []byte, skip bool) {
 	next = b.skipBackward(append(user[:len(user):len(user)], 0), at)
 	return next, bytes.Compare(next, user) <= 0
 }
+
+// note tells later iterators what was walked past, and pays for it: when all that was
+// passed has cost as much as the merge that drops it, somebody hears of it.
+func (it *Iterator) note(lower, upper []byte, endless bool, live []byte) {
+	passed := it.inside.barren.walked
+	if passed < worthNoting || it.inside.barren.gaps == nil {
+		return
+	}
+	if passed >= worthPaying {
+		it.pay(int64(passed))
+	}
+	walked := span{bytes.Clone(lower), append([]byte{}, upper...)}
+	if endless {
+		walked.to = nil
+	}
+	it.published.note(gap{span: walked, keys: passed}, live, &it.at)
+}
+
+// pay counts what was passed as a detour of where it lies.
+func (it *Iterator) pay(passed int64) {
+	in, due := it.inside, false
+	if run := in.barren.run - len(in.memtables); run >= 0 {
+		due = in.tables[run].Pass(passed)
+	} else if in.barren.run == 0 && !in.state.Active.Empty() { // the others are being flushed already
+		due = in.state.Active.Pass(passed)
+	}
+	it.published.detour(due)
+}

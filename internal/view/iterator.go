@@ -185,7 +185,7 @@ func (it *Iterator) SeekGE(key []byte) bool {
 	if endless {
 		return it.stop(atEnd)
 	}
-	return it.showNext(it.seekGE(key, it.at.newest()), false)
+	return it.goForward(it.seekGE(key, it.at.newest()), false)
 }
 
 // SeekLT moves to the last key of the range before key.
@@ -207,9 +207,9 @@ func (it *Iterator) seekPrevious(key []byte) bool {
 	it.payDetour()
 	it.inside.barren.begin(key)
 	if key = it.inside.barren.skipBackward(key, &it.at); key == nil {
-		return it.showPrevious(it.inside.entries.Last())
+		return it.goBackward(it.inside.entries.Last())
 	}
-	return it.showPrevious(it.seekLT(key))
+	return it.goBackward(it.seekLT(key))
 }
 
 // Next moves to the next key.
@@ -221,7 +221,7 @@ func (it *Iterator) Next() bool {
 	switch it.position {
 	case forward, aside:
 		it.inside.barren.reset()
-		return it.showNext(it.inside.entries.Next(), true)
+		return it.goForward(it.inside.entries.Next(), true)
 	case backward:
 		it.inside.barren.reset()
 		return it.showNext(it.seekBehind(it.key), false)
@@ -245,7 +245,7 @@ func (it *Iterator) Prev() bool {
 	switch it.position {
 	case backward:
 		it.inside.barren.reset()
-		return it.showPrevious(it.inside.entries.Valid())
+		return it.goBackward(it.inside.entries.Valid())
 	case forward, aside, behind:
 		return it.seekPrevious(it.Key())
 	case nowhere, atEnd:
@@ -330,6 +330,49 @@ func (it *Iterator) seekLT(user []byte) bool {
 // are in no order, seeking in it might lead back again and again.
 const manyVersions = 32
 
+// plain reports whether entries stand on a visible version that is simply a value: nearly
+// always. goForward and goBackward do the rest of a move then, with little to ask.
+func (it *Iterator) plain() bool {
+	t := it.inside.entries.Key().Trailer()
+	return t.Kind() == base.KindSet && t.Seq() <= it.at.Seq && !it.odd
+}
+
+// goForward is showNext, for moves that have passed nothing yet.
+func (it *Iterator) goForward(stands, pass bool) bool {
+	entries := &it.inside.entries
+	for versions := 0; stands && versions < manyVersions && entries.Again(); versions++ {
+		stands = entries.Next()
+	}
+	if stands && !entries.Again() && it.plain() && (it.upper == nil || bytes.Compare(entries.Key().UserKey(), it.upper) < 0) {
+		it.position = forward
+		return true
+	}
+	return it.showNext(stands, pass)
+}
+
+// goBackward is showPrevious, for moves that have passed nothing yet.
+func (it *Iterator) goBackward(stands bool) bool {
+	entries, found := &it.inside.entries, false
+	for versions := 0; stands && versions < manyVersions && it.plain(); versions++ {
+		user := entries.Key().UserKey()
+		if it.lower != nil && bytes.Compare(user, it.lower) < 0 {
+			break
+		}
+		it.key, it.value = append(it.key[:0], user...), entries.Value()
+		if found = it.value != nil; !found {
+			break
+		}
+		if entries.InMemtable() {
+			it.value = it.copied(it.value)
+		}
+		if stands = entries.Prev(); stands && !entries.Again() {
+			it.position = backward
+			return true
+		}
+	}
+	return it.showPrevious(stands, found)
+}
+
 // showNext shows the first key at or after where entries stand, if they do, that has a
 // visible value. With pass, those that have the key they just stood on are passed over.
 func (it *Iterator) showNext(stands, pass bool) bool {
@@ -378,9 +421,10 @@ func (it *Iterator) showNext(stands, pass bool) bool {
 
 // showPrevious shows the last key at or before where entries stand, if they do, that
 // has a visible value. Going backward, the versions of a key come oldest first: the
-// last visible one before the key changes counts.
-func (it *Iterator) showPrevious(stands bool) bool {
-	entries, found, versions := &it.inside.entries, false, 0
+// last visible one before the key changes counts. Found: key has one already, and entries
+// stand before it.
+func (it *Iterator) showPrevious(stands, found bool) bool {
+	entries, versions := &it.inside.entries, 0
 	deleted, run := false, 0 // the newest version met of this key is no value, and where
 	it.merged = false
 	for stands && (!found || entries.Again()) {
@@ -407,17 +451,10 @@ func (it *Iterator) showPrevious(stands bool) bool {
 		}
 		if it.at.sees(trailer.Seq()) {
 			it.key = append(it.key[:0], user...)
-			if !it.odd && trailer.Kind() == base.KindSet { // nearly always
-				it.until, it.merged = 0, false
-				if it.value = entries.Value(); it.value == nil {
-					it.value = it.stored()
-				} else if entries.InMemtable() {
-					it.value = it.copied(it.value)
-				}
-				found, deleted = true, false
-			} else if found = it.keep(trailer); it.err != nil {
+			if found = it.keep(trailer); it.err != nil {
 				break
-			} else if deleted, run = !found, entries.Child(); deleted && it.inside.covers.leaps(run) {
+			}
+			if deleted, run = !found, entries.Child(); deleted && it.inside.covers.leaps(run) {
 				stands = entries.Leap(it.inside.windowStart())
 				continue
 			}
@@ -435,34 +472,6 @@ func (it *Iterator) showPrevious(stands bool) bool {
 	}
 	it.position = backward
 	return true
-}
-
-// note tells later iterators what was walked past, and pays for it: when all that was
-// passed has cost as much as the merge that drops it, somebody hears of it.
-func (it *Iterator) note(lower, upper []byte, endless bool, live []byte) {
-	passed := it.inside.barren.walked
-	if passed < worthNoting || it.inside.barren.gaps == nil {
-		return
-	}
-	if passed >= worthPaying {
-		it.pay(int64(passed))
-	}
-	walked := span{bytes.Clone(lower), append([]byte{}, upper...)}
-	if endless {
-		walked.to = nil
-	}
-	it.published.note(gap{span: walked, keys: passed}, live, &it.at)
-}
-
-// pay counts what was passed as a detour of where it lies.
-func (it *Iterator) pay(passed int64) {
-	in, due := it.inside, false
-	if run := in.barren.run - len(in.memtables); run >= 0 {
-		due = in.tables[run].Pass(passed)
-	} else if in.barren.run == 0 && !in.state.Active.Empty() { // the others are being flushed already
-		due = in.state.Active.Pass(passed)
-	}
-	it.published.detour(due)
 }
 
 // stop ends a move that found no key.
