@@ -55,6 +55,7 @@ type DB struct {
 
 	pipeline  *stages.Pipeline // nil if the database was opened read-only
 	published *view.Published  // what readers see
+	calls     sync.Pool        // *call, see takeCall
 	loading   chan struct{}    // a place for each load that writes tables: whoever has one takes it out again
 
 	begun, committed, conflicted atomic.Uint64 // transactions

@@ -77,7 +77,7 @@ func (d *DB) Begin() (*Tx, error) {
 	tx := &Tx{txSpace: txSpaces.Get().(*txSpace)}
 	tx.of, tx.base.db = tx, d
 	tx.base.at = d.pipeline.Begin(&tx.base.held).At()
-	tx.own = calls.Get().(*call)
+	tx.own = d.takeCall()
 	return tx, nil
 }
 
@@ -298,7 +298,7 @@ func (tx *Tx) Discard() {
 	}
 	o.base.db.pipeline.End(&o.base.held)
 	if !o.own.Abandoned() { // then the Writer will still come across it
-		o.own.giveBack()
+		o.base.db.giveBack(o.own)
 	}
 	o.recycle()
 	o.txSpace = nil

@@ -2,7 +2,6 @@ package db
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"lsmdb/internal/base"
@@ -59,14 +58,14 @@ func (d *DB) PutUntil(key, value []byte, until time.Time, w ...Durability) error
 
 // write commits one operation on keys with a prefix.
 func (d *DB) write(w []Durability, prefix []byte, op *operation) error {
-	c := calls.Get().(*call)
+	c := d.takeCall()
 	err := c.add(prefix, op)
 	if err == nil && c.Len() == 0 { // a range without keys
 		err = d.writable(context.Background())
 	} else if err == nil {
 		err = d.commit(context.Background(), c.Commit, w)
 	}
-	c.giveBack()
+	d.giveBack(c)
 	return err
 }
 
@@ -103,8 +102,14 @@ type call struct {
 	whole []byte // the key in hand, with a prefix
 }
 
-// calls holds empty ones, with their buffers.
-var calls = sync.Pool{New: func() any { return &call{Commit: stages.NewCommit()} }}
+// takeCall returns an empty one, perhaps with the buffers of another. Each database has its
+// own: their channels must not be used by two programs' worlds of testing/synctest.
+func (d *DB) takeCall() *call {
+	if c, ok := d.calls.Get().(*call); ok {
+		return c
+	}
+	return &call{Commit: stages.NewCommit()}
+}
 
 // maxPooledBytes bounds these buffers.
 const maxPooledBytes = 64 << 10
@@ -114,12 +119,12 @@ func (c *call) add(prefix []byte, op *operation) error {
 }
 
 // giveBack recycles the call, whose commit was answered, or never sent.
-func (c *call) giveBack() {
+func (d *DB) giveBack(c *call) {
 	if c.Bytes()+cap(c.whole) > maxPooledBytes {
 		return
 	}
 	c.Reset()
-	calls.Put(c)
+	d.calls.Put(c)
 }
 
 // commit sends a commit and waits for the answer. If ctx ends before the commit is
@@ -162,13 +167,13 @@ func (d *DB) Apply(ctx context.Context, b *Batch, w ...Durability) error {
 		return err
 	}
 	defer b.inUse.Store(false)
-	c := calls.Get().(*call)
+	c := d.takeCall()
 	buffer := c.Operations
 	c.Operations = b.ops
 	err = d.commit(ctx, c.Commit, w)
 	if !c.Abandoned() { // then the Writer will still come across it
 		c.Operations = buffer
-		c.giveBack()
+		d.giveBack(c)
 	}
 	return err
 }

@@ -127,9 +127,10 @@ func (c *Compactor) run(ctx context.Context) error {
 // dispatch starts jobs until no worker is free or nothing is left to do.
 func (c *Compactor) dispatch(ctx context.Context) {
 	for !c.stopped && ctx.Err() == nil && c.resume == nil && len(c.running) < c.env.Workers {
+		now := c.published.Ended() // what ends between the look and the wait is waited for
 		job, manual := c.choose()
 		if job == nil {
-			c.awaitExpiry()
+			c.awaitExpiry(now)
 			c.tidy(ctx)
 			return
 		}

@@ -37,10 +37,9 @@ func (c *Compactor) tidy(ctx context.Context) {
 	}
 }
 
-// awaitExpiry has the loop look again when more values have ended, but not all the time
-// where the clock stands still.
-func (c *Compactor) awaitExpiry() {
-	now := c.published.Ended()
+// awaitExpiry has the loop look again when more values have ended than at a time, but not
+// all the time where the clock stands still.
+func (c *Compactor) awaitExpiry(now int64) {
 	c.ending = nil
 	if next := compactor.NextExpiry(c.newest, now); next != 0 {
 		c.ending = time.After(max(c.env.idleDelay(), time.Duration(min(uint64(next)-uint64(now), math.MaxInt64))))
