@@ -111,7 +111,7 @@ func (w *world) inject(op vfstest.Op) error {
 // that is loaded then: its range deletes.
 func isLoading() bool {
 	var buffer [8 << 10]byte
-	return bytes.Contains(buffer[:runtime.Stack(buffer[:], false)], []byte("sstable.loadTable("))
+	return bytes.Contains(buffer[:runtime.Stack(buffer[:], false)], []byte("sstable.(*Table).load("))
 }
 
 func (w *world) passing() error {
