@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"path/filepath"
 
 	"lsmdb/internal/base"
@@ -146,11 +145,13 @@ func (c Current) check() error {
 
 // writeWhole writes a new file, in place of what an interrupted attempt left, and
 // makes its contents durable.
-func writeWhole(files vfs.Files, path string, contents []byte) error {
-	if err := files.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+func writeWhole(fs vfs.Files, path string, contents []byte) error {
+	if _, err := fs.Stat(path); err == nil {
+		if err := fs.Remove(path); err != nil {
+			return err
+		}
 	}
-	file, err := files.Create(path)
+	file, err := fs.Create(path)
 	if err != nil {
 		return err
 	}

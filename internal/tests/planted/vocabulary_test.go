@@ -4,7 +4,7 @@ package planted
 // Most have been in other systems, whose issues they name; each has a test that must notice.
 var plantedVocabulary = []noticed{
 	{plantedBug{"the end of a range delete outside of its table's bounds (rocksdb 2752)", []edit{
-		{"sstable/properties.go", "	if p.Entries == 0 || base.Compare(largest, p.Largest) > 0 {\n", "	if p.Entries == 0 {\n"}}}, "./internal/tests/model", "TestModel"},
+		{"sstable/properties.go", "	p.Largest = slices.MaxFunc([]base.InternalKey{p.Largest, largest}, base.Compare)\n", "	_ = slices.MaxFunc([]base.InternalKey{p.Largest, largest}, base.Compare)\n"}}}, "./internal/tests/model", "TestModel"},
 	{plantedBug{"a table cut within a key that a range delete begins at", []edit{
 		{"internal/output/tables.go", "len(t.borders) > 0 && bytes.Compare(t.borders[0], user) <= 0 {", "len(t.borders) > 0 && bytes.Compare(t.borders[0], user) < 0 {"}}}, "./internal/output", "TestBorderAtTheLastKey"},
 	{plantedBug{"a range delete written beyond its table (cockroach 31752)", []edit{
@@ -45,19 +45,19 @@ var plantedVocabulary = []noticed{
 	{plantedBug{"a checkpoint that forgets the operator", []edit{
 		{"db/checkpoint.go", ", Merger: d.merger,", ","}}}, "./internal/tests/checkpoint", "TestCopyKnowsTheMerger"},
 	{plantedBug{"a checkpoint's directory not synced (cockroach 168820)", []edit{
-		{"internal/checkpoint/directory.go", "	err := d.SyncDir(d.dir)\n	if err == nil {\n		err = d.Check()", "	err := error(nil)\n	if err == nil {\n		err = d.Check()"}}}, "./internal/tests/crash", "TestCrashSweep"},
+		{"internal/checkpoint/directory.go", "errors.Join(d.SyncDir(d.dir), d.Check())", "errors.Join(d.Check())"}}}, "./internal/tests/crash", "TestCrashSweep"},
 	{plantedBug{"a checkpoint's files not synced (cockroach 168820)", []edit{
 		{"internal/checkpoint/directory.go", "		err = file.Sync()\n", ""}}}, "./internal/tests/crash", "TestCrashSweep"},
 	{plantedBug{"a seek to nothing that reads nothing (badger 1289)", []edit{
-		{"internal/view/reads.go", "	w.stand(it, stands, behindAll)\n", "	w.stand(it, stands, behindAll)\n	if !stands {\n		return false\n	}\n"}}}, "./internal/tests/transactions", "TestWhatIsRead"},
+		{"internal/view/reads.go", "func (w *Walk) note(read span, stands bool) bool {\n", "func (w *Walk) note(read span, stands bool) bool {\n	if !stands {\n		return false\n	}\n"}}}, "./internal/tests/transactions", "TestWhatIsRead"},
 	{plantedBug{"a walk that reads the keys alone which it shows (badger 409)", []edit{
-		{"internal/view/reads.go", "		read.to, read.endless = it.Key(), false\n", "		read.from, read.to, read.endless = it.Key(), it.Key(), false\n"}}}, "./internal/tests/transactions", "TestWhatIsRead"},
+		{"internal/view/reads.go", "		read.to = w.end\n", "		read.from, read.to = it.Key(), w.end\n"}}}, "./internal/tests/transactions", "TestWhatIsRead"},
 	{plantedBug{"what came between a transaction's look and its turn is not looked at", []edit{
 		{"stages/commit.go", "			conflict = w.recent.Changed(c.Reads, c.Through)\n", "			conflict = nil\n"}}}, "./stages", "TestConflictsWithinAGroup"},
 	{plantedBug{"a transaction that is late without being told", []edit{
 		{"stages/commit.go", "		if c.Through < w.recent.Since() {\n", "		if false {\n"}}}, "./stages", "TestLateCommits"},
 	{plantedBug{"range deletes of others that the Writer does not see", []edit{
-		{"internal/view/recent.go", "		case c.kind != base.KindRangeDelete:\n", "		case true:\n"}}}, "./internal/tests/transactions", "TestConflictsExactly"},
+		{"internal/view/recent.go", "		if c.kind != base.KindRangeDelete {\n", "		if true {\n"}}}, "./internal/tests/transactions", "TestConflictsExactly"},
 	{plantedBug{"a load below what is older", []edit{
 		{"compactor/policy.go", "			return max(0, level-1)\n", "			return bottom - 1\n"}}}, "./internal/tests/model", "TestModel"},
 	{plantedBug{"loaded values older than all others", []edit{
