@@ -63,8 +63,8 @@ func (j *Job) Run(ctx context.Context, dir *output.Directory, readers output.Rea
 }
 
 // rangeDeletes returns those of all inputs.
-func (j *Job) rangeDeletes() (*ranges.List, error) {
-	var lists []*ranges.List
+func (j *Job) rangeDeletes() (ranges.List, error) {
+	var lists []ranges.List
 	for _, t := range j.tables() {
 		if t.RangeDeletes == 0 {
 			continue

@@ -11,7 +11,7 @@ import (
 // Scope is what a Retention knows of the world.
 type Scope struct {
 	Readers Readers
-	Ranges  *ranges.List // the range deletes of all that is written again
+	Ranges  ranges.List // the range deletes of all that is written again
 
 	// Elide says whether nothing deeper in the tree holds a user key; it is asked with
 	// ascending keys. ElideRange says so of the keys in [start, end). Nil: never.
@@ -124,7 +124,7 @@ func (r *Retention) Take(key base.InternalKey, value []byte, write Write) error 
 // coveredBy returns the newest range delete that covers the key, of a stripe, in which seq
 // lies; 0 if there is none.
 func (r *Retention) coveredBy(seq base.Seq, stripe int) base.Seq {
-	if r.Ranges.Empty() {
+	if len(r.Ranges) == 0 {
 		return 0
 	}
 	if newest := r.Ranges.Newest(r.user, r.Readers.End(seq)); r.Readers.stripe(newest) == stripe {
@@ -237,7 +237,7 @@ func (r *Retention) writeOne(o operand, kind base.Kind, write Write) error {
 
 // Keep returns the range deletes that must be kept: of each span the newest of each
 // stripe, but for the oldest stripe's where there is nothing left for them to cover.
-func (r *Retention) Keep() *ranges.List {
+func (r *Retention) Keep() ranges.List {
 	return r.Ranges.Reduce(func(s ranges.Span) []base.Seq {
 		kept := r.Readers.newest(s)
 		oldest := len(kept) - 1
