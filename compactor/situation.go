@@ -38,12 +38,7 @@ type Deletes struct {
 // Gather collects the range deletes of a tree. load returns those of a table. What was
 // gathered of a tree with the same ones serves again.
 func Gather(v *manifest.Version, load func(*manifest.TableMeta) ranges.List, before *Deletes) *Deletes {
-	d := &Deletes{lists: make(map[uint64]ranges.List)}
-	for _, t := range slices.Concat(v.Levels[:]...) {
-		if t.RangeDeletes > 0 {
-			d.tables = append(d.tables, t)
-		}
-	}
+	d := &Deletes{tables: slices.Concat(v.Deleting[:]...), lists: make(map[uint64]ranges.List)}
 	if before != nil && slices.Equal(d.tables, before.tables) {
 		return before
 	}

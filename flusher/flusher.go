@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/output"
@@ -36,8 +37,7 @@ func Run(ctx context.Context, dir *output.Directory, entries base.Iterator, dele
 // than all that is older than the memtable, which is in the tree, and what is in itself.
 // Behind that there is nothing to delete. What no reader can tell apart is one.
 func RangeDeletes(m *memtable.Memtable, tree *manifest.Version, readers output.Readers) ranges.List {
-	deletes := readers.Merge(m.RangeDeletes.Lists()...)
-	if len(deletes) == 0 {
+	if m.RangeDeletes.Empty() {
 		return nil
 	}
 	var end []byte // behind every key; it may be the successor of the longest key
@@ -51,19 +51,17 @@ func RangeDeletes(m *memtable.Memtable, tree *manifest.Version, readers output.R
 	if it.Last() {
 		reach(successor(it.Key().UserKey()))
 	}
-	for _, tables := range tree.Levels {
-		for _, t := range tables {
-			if t.LargestExcluded() {
-				reach(t.Largest.UserKey())
-			} else {
-				reach(successor(t.Largest.UserKey()))
-			}
+	for _, t := range slices.Concat(tree.Levels[:]...) {
+		if t.LargestExcluded() {
+			reach(t.Largest.UserKey())
+		} else {
+			reach(successor(t.Largest.UserKey()))
 		}
 	}
 	if end == nil {
 		return nil
 	}
-	return deletes.Clip(nil, end)
+	return readers.Merge(m.RangeDeletes.Lists()...).Clip(nil, end)
 }
 
 // successor returns the first key behind another one.
