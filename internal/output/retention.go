@@ -48,7 +48,7 @@ type Retention struct {
 	decided  bool      // whatever is older in the stripe is of no interest
 	covered  base.Seq  // newest range delete of the stripe that covers the key; 0: none
 	operands []operand // that wait for what they lie on, newest first
-	held     []byte    // memory of their values
+	held     []byte    // memory of their values; never nil, as an empty operand is one, too
 	hold     int       // how many bytes may wait
 	scratch  base.InternalKey
 }
@@ -67,7 +67,7 @@ type Write func(key base.InternalKey, value []byte) error
 // NewRetention keeps what readers need.
 func NewRetention(s Scope) *Retention {
 	s.Readers.check()
-	return &Retention{Scope: s, stripe: -1, hold: heldBytes}
+	return &Retention{Scope: s, stripe: -1, held: []byte{}, hold: heldBytes}
 }
 
 // Take is fed every entry, in internal order, and writes what must be kept of it and of
@@ -162,7 +162,7 @@ func (r *Retention) take(o operand, write Write) error {
 		return r.fail(err, write)
 	}
 	r.operands = append(r.operands[:0], operand{r.operands[0].seq, value})
-	r.held, r.hold = nil, max(heldBytes, 2*len(value))
+	r.held, r.hold = []byte{}, max(heldBytes, 2*len(value))
 	return nil
 }
 
@@ -213,9 +213,6 @@ func (r *Retention) fold(newestFirst []operand) ([]byte, error) {
 	newer, err := r.fold(newestFirst[:half])
 	if err != nil {
 		return nil, err
-	}
-	if older == nil {
-		older = []byte{} // an empty operand is one, too
 	}
 	return r.merge(older, newer)
 }
