@@ -64,7 +64,10 @@ func Decode(p []byte) (l List, err error) {
 
 // check says what is wrong with the span that would be the next one.
 func (l List) check(s Span) error {
-	if bytes.Compare(s.Start, s.End) >= 0 || max(len(s.Start), len(s.End)) > MaxBoundBytes {
+	if longest := max(len(s.Start), len(s.End)); longest > MaxBoundBytes {
+		return fmt.Errorf("a range delete has a bound of %d bytes", longest)
+	}
+	if bytes.Compare(s.Start, s.End) >= 0 {
 		return fmt.Errorf("a range delete starts at %q and ends at %q", s.Start, s.End)
 	}
 	if n := len(l); n > 0 && bytes.Compare(l[n-1].End, s.Start) > 0 {

@@ -224,6 +224,19 @@ func TestEmptyRanges(t *testing.T) {
 	}
 }
 
+// TestDecodeRefusesLongBounds: the longest bound is the successor of the longest key.
+func TestDecodeRefusesLongBounds(t *testing.T) {
+	for _, c := range []struct {
+		bytes int
+		sound bool
+	}{{MaxBoundBytes, true}, {MaxBoundBytes + 1, false}} {
+		_, err := Decode(Of([]byte("a"), bytes.Repeat([]byte("b"), c.bytes), 1).AppendTo(nil))
+		if (err == nil) != c.sound || err != nil && len(err.Error()) > 100 {
+			t.Errorf("a bound of %d bytes: %v", c.bytes, err)
+		}
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	f.Add(Merge(Of([]byte("a"), []byte("m"), 1), Of([]byte("f"), []byte("z"), 2)).AppendTo(nil))
 	f.Add([]byte{0, 1, 'b', 1, 1})
