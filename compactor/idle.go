@@ -85,7 +85,7 @@ const flushedForBytes = 256 << 10
 func FlushPays(s Situation, m *memtable.Memtable) bool {
 	all := slices.Concat(s.Version.Levels[:]...)
 	treeBytes, freed := totalBytes(all), m.Deletes()*averageBytes(all)
-	for _, deletes := range m.Ranges() {
+	for _, deletes := range m.RangeDeletes.Lists() {
 		freed += s.coveredBytes(deletes, -1)
 	}
 	large := m.UsedBytes() >= s.Policy.TableLimitBytes/16 && treeBytes <= s.Policy.Multiplier*m.UsedBytes()

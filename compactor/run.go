@@ -2,6 +2,7 @@ package compactor
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -49,9 +50,7 @@ func (j *Job) Run(ctx context.Context, dir *output.Directory, readers output.Rea
 	retention := dir.NewRetention(scope)
 	tables.Ranges(retention.Keep(), j.borders())
 	count, err := tables.Copy(ctx, entries, retention, yield)
-	if closeErr := entries.Close(); err == nil {
-		err = closeErr
-	}
+	err = cmp.Or(err, entries.Close())
 	// The inputs are thrown away for what was read.
 	if want := j.InputEntries(); err == nil && count != want {
 		err = base.Corruptf("inputs of the compaction", -1, "%d entries were read, the manifest counts %d", count, want)
@@ -63,8 +62,8 @@ func (j *Job) Run(ctx context.Context, dir *output.Directory, readers output.Rea
 }
 
 // rangeDeletes returns those of all inputs.
-func (j *Job) rangeDeletes() (*ranges.List, error) {
-	var lists []*ranges.List
+func (j *Job) rangeDeletes() (ranges.List, error) {
+	var lists []ranges.List
 	for _, t := range j.tables() {
 		if t.RangeDeletes == 0 {
 			continue

@@ -46,7 +46,7 @@ type script struct {
 	snapshots []base.Seq
 	nows      []int64 // of the snapshots
 	now       int64
-	deletes   map[uint64]*ranges.List
+	deletes   map[uint64]ranges.List
 	next      uint64
 	out       strings.Builder
 }
@@ -90,7 +90,7 @@ func runScript(t *testing.T, commands string) string {
 		policy:   NewPolicy(64 << 10),
 		version:  &manifest.Version{},
 		setAside: make(map[uint64]bool),
-		deletes:  make(map[uint64]*ranges.List),
+		deletes:  make(map[uint64]ranges.List),
 		next:     100,
 	}
 	s.policy.L0Trigger, s.policy.L0Limit, s.policy.BaseBytes, s.policy.TableBytes = 4, 20, 256<<10, 8<<10 // short scripts
@@ -153,7 +153,7 @@ func (s *script) situation() Situation {
 	return Situation{
 		Policy: s.policy, Version: s.version, Running: s.running, SetAside: s.setAside,
 		Readers: output.Readers{Snapshots: s.snapshots, Nows: append(slices.Clone(s.nows), s.now)},
-		Deletes: Gather(s.version, func(t *manifest.TableMeta) *ranges.List { return s.deletes[t.Number] }, nil),
+		Deletes: Gather(s.version, func(t *manifest.TableMeta) ranges.List { return s.deletes[t.Number] }, nil),
 		Share:   letters,
 	}
 }
@@ -299,7 +299,7 @@ func (s *script) addTables(t *testing.T, fields []string) {
 
 // addRanges gives a table range deletes: a-c@95,b-f@99.
 func (s *script) addRanges(t *testing.T, meta *manifest.TableMeta, text string) {
-	var l *ranges.List
+	var l ranges.List
 	for one := range strings.SplitSeq(text, ",") {
 		keys, seq, _ := strings.Cut(one, "@")
 		start, end, _ := strings.Cut(keys, "-")

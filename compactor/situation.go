@@ -31,19 +31,14 @@ func (s *Situation) settled(t *manifest.TableMeta) bool { return t.LargestSeq <=
 // Deletes are the range deletes of a tree.
 type Deletes struct {
 	tables []*manifest.TableMeta // that hold them
-	lists  map[uint64]*ranges.List
-	all    *ranges.List
+	lists  map[uint64]ranges.List
+	all    ranges.List
 }
 
 // Gather collects the range deletes of a tree. load returns those of a table. What was
 // gathered of a tree with the same ones serves again.
-func Gather(v *manifest.Version, load func(*manifest.TableMeta) *ranges.List, before *Deletes) *Deletes {
-	d := &Deletes{lists: make(map[uint64]*ranges.List)}
-	for _, t := range slices.Concat(v.Levels[:]...) {
-		if t.RangeDeletes > 0 {
-			d.tables = append(d.tables, t)
-		}
-	}
+func Gather(v *manifest.Version, load func(*manifest.TableMeta) ranges.List, before *Deletes) *Deletes {
+	d := &Deletes{tables: slices.Concat(v.Deleting[:]...), lists: make(map[uint64]ranges.List)}
 	if before != nil && slices.Equal(d.tables, before.tables) {
 		return before
 	}
@@ -152,11 +147,11 @@ func (k *picker) hidesNothing(level, i int) bool {
 }
 
 // coveredBytes estimates what range deletes free below a level.
-func (s *Situation) coveredBytes(deletes *ranges.List, level int) (sum int64) {
+func (s *Situation) coveredBytes(deletes ranges.List, level int) (sum int64) {
 	if s.Share == nil {
 		return 0
 	}
-	for span := range deletes.All() {
+	for _, span := range deletes {
 		for below := level + 1; below <= bottom; below++ {
 			for _, t := range s.Version.Overlapping(below, span.Start, span.End) {
 				if t.SmallestSeq < span.Seqs[0] {

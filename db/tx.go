@@ -344,7 +344,7 @@ func (s *txSpace) answers(key []byte) bool {
 	}
 	hash, cover := base.Hash(key), base.Seq(0)
 	for _, m := range s.sorted {
-		cover = max(cover, m.Covered(key, s.newest))
+		cover = max(cover, m.RangeDeletes.Newest(key, s.newest))
 		if _, t, ok := m.Get(key, hash, s.newest); ok {
 			return t.Seq() < cover || t.Kind() != base.KindMerge
 		}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/output"
@@ -21,7 +22,7 @@ import (
 // It ends early with the cause of ctx. On any error no file is left behind and the
 // same entries may be tried again, except after output.ErrDirectorySync. The
 // iterator stays the caller's to close.
-func Run(ctx context.Context, dir *output.Directory, entries base.Iterator, deletes *ranges.List, readers output.Readers) ([]*manifest.TableMeta, error) {
+func Run(ctx context.Context, dir *output.Directory, entries base.Iterator, deletes ranges.List, readers output.Readers) ([]*manifest.TableMeta, error) {
 	var courtesy base.Courtesy
 	tables := output.NewTables(dir, 0, nil)
 	retention := dir.NewRetention(output.Scope{Readers: readers, Ranges: deletes})
@@ -35,9 +36,8 @@ func Run(ctx context.Context, dir *output.Directory, entries base.Iterator, dele
 // RangeDeletes returns those of a memtable as a table can hold them: none reaches farther
 // than all that is older than the memtable, which is in the tree, and what is in itself.
 // Behind that there is nothing to delete. What no reader can tell apart is one.
-func RangeDeletes(m *memtable.Memtable, tree *manifest.Version, readers output.Readers) *ranges.List {
-	deletes := readers.Merge(m.Ranges()...)
-	if deletes.Empty() {
+func RangeDeletes(m *memtable.Memtable, tree *manifest.Version, readers output.Readers) ranges.List {
+	if m.RangeDeletes.Empty() {
 		return nil
 	}
 	var end []byte // behind every key; it may be the successor of the longest key
@@ -51,19 +51,17 @@ func RangeDeletes(m *memtable.Memtable, tree *manifest.Version, readers output.R
 	if it.Last() {
 		reach(successor(it.Key().UserKey()))
 	}
-	for _, tables := range tree.Levels {
-		for _, t := range tables {
-			if t.LargestExcluded() {
-				reach(t.Largest.UserKey())
-			} else {
-				reach(successor(t.Largest.UserKey()))
-			}
+	for _, t := range slices.Concat(tree.Levels[:]...) {
+		if t.LargestExcluded() {
+			reach(t.Largest.UserKey())
+		} else {
+			reach(successor(t.Largest.UserKey()))
 		}
 	}
 	if end == nil {
 		return nil
 	}
-	return deletes.Clip(nil, end)
+	return readers.Merge(m.RangeDeletes.Lists()...).Clip(nil, end)
 }
 
 // successor returns the first key behind another one.

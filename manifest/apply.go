@@ -28,7 +28,7 @@ func (v *Version) Apply(e *Edit) (*Version, error) {
 		}
 		changed[a.Level] = true
 	}
-	next := &Version{Levels: v.Levels, ends: v.ends, deleting: v.deleting}
+	next := &Version{Levels: v.Levels, ends: v.ends, Deleting: v.Deleting}
 	for level, tables := range v.Levels {
 		for _, t := range tables {
 			if added[t.Number] && removed[t.Number] == nil {
@@ -92,7 +92,7 @@ func (v *Version) change(level int, added []AddedTable, removed map[uint64]*Tabl
 		}
 	}
 	slices.SortFunc(tables, levelOrder(level))
-	v.Levels[level], v.ends[level], v.deleting[level] = tables, endPrefixes(tables), deleting(tables)
+	v.Levels[level], v.ends[level], v.Deleting[level] = tables, endPrefixes(tables), deleting(tables)
 	return checkLevel(level, tables)
 }
 

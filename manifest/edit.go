@@ -98,19 +98,14 @@ func appendScalar(dst []byte, tag, value uint64) []byte {
 }
 
 func appendField(dst []byte, tag uint64, field []byte) []byte {
-	dst = binary.AppendUvarint(dst, tag)
-	dst = binary.AppendUvarint(dst, uint64(len(field)))
-	return append(dst, field...)
+	return base.AppendField(binary.AppendUvarint(dst, tag), field)
 }
 
 func (t *TableMeta) appendTo(dst []byte) []byte {
 	dst = binary.AppendUvarint(dst, t.Number)
 	dst = binary.AppendUvarint(dst, uint64(t.SizeBytes))
 	dst = binary.LittleEndian.AppendUint64(dst, t.Identity)
-	for _, key := range []base.InternalKey{t.Smallest, t.Largest} {
-		dst = binary.AppendUvarint(dst, uint64(len(key)))
-		dst = append(dst, key...)
-	}
+	dst = base.AppendField(base.AppendField(dst, t.Smallest), t.Largest)
 	for _, count := range []uint64{uint64(t.SmallestSeq), uint64(t.LargestSeq), t.Entries, t.Deletes, t.Shadowed} {
 		dst = binary.AppendUvarint(dst, count)
 	}
@@ -133,13 +128,12 @@ func (t *TableMeta) appendTo(dst []byte) []byte {
 // State. The edit shares no memory with p. An unknown tag wraps ErrIncompatible.
 func DecodeEdit(p []byte) (*Edit, error) {
 	e := &Edit{}
-	for last := uint64(0); len(p) > 0; {
-		r := fieldReader{rest: p}
-		tag := r.uvarint("tag")
-		length := r.uvarint("field length")
-		field := fieldReader{rest: r.take("field", length)}
-		if r.err != nil {
-			return nil, r.err
+	last, fields := uint64(0), base.Fields{Rest: p}
+	for len(fields.Rest) > 0 {
+		tag := fields.Uvarint("tag")
+		field := base.Fields{Rest: fields.Field("field")}
+		if fields.Err != nil {
+			return nil, fields.Err
 		}
 		if tag < last || tag == last && 0 < tag && tag != tagRemoved && tag != tagAdded && tag != tagExtended {
 			return nil, fmt.Errorf("edit field with tag %d follows one with tag %d", tag, last)
@@ -147,129 +141,78 @@ func DecodeEdit(p []byte) (*Edit, error) {
 		if err := e.decodeField(tag, &field); err != nil {
 			return nil, err
 		}
-		p, last = r.rest, tag
+		last = tag
 	}
 	return e, nil
 }
 
 // decodeField reads one field, which it must use up.
-func (e *Edit) decodeField(tag uint64, r *fieldReader) error {
+func (e *Edit) decodeField(tag uint64, r *base.Fields) error {
 	switch tag {
 	case tagDatabaseID:
-		e.DatabaseID = r.scalar("database id", math.MaxUint64)
+		e.DatabaseID = r.Number("database id", 1, math.MaxUint64)
 	case tagNextFile:
-		e.NextFile = r.scalar("next file number", MaxFileNumber)
+		e.NextFile = r.Number("next file number", 1, MaxFileNumber)
 	case tagLastSeq:
-		e.LastSeq = base.Seq(r.scalar("last sequence number", uint64(base.MaxSeq)))
+		e.LastSeq = base.Seq(r.Number("last sequence number", 1, uint64(base.MaxSeq)))
 	case tagOldestWAL:
-		e.OldestWAL = r.scalar("oldest WAL number", MaxFileNumber-1)
+		e.OldestWAL = r.Number("oldest WAL number", 1, MaxFileNumber-1)
 	case tagRemoved:
-		removed := RemovedTable{Level: r.level()}
-		removed.Number = r.scalar("number of a removed table", MaxFileNumber-1)
+		removed := RemovedTable{Level: levelOf(r)}
+		removed.Number = r.Number("number of a removed table", 1, MaxFileNumber-1)
 		e.Removed = append(e.Removed, removed)
 	case tagAdded, tagExtended:
-		added := AddedTable{Level: r.level(), Meta: r.table(tag)}
-		if r.err == nil {
-			r.err = added.Meta.check()
+		added := AddedTable{Level: levelOf(r), Meta: tableOf(r, tag)}
+		if r.Err == nil {
+			r.Err = added.Meta.check()
 		}
 		e.Added = append(e.Added, added)
 	case tagNow:
-		e.Now = int64(r.scalar("now", math.MaxInt64))
+		e.Now = int64(r.Number("now", 1, math.MaxInt64))
 	case tagMerger:
-		if len(r.rest) == 0 || len(r.rest) > MaxMergerBytes {
-			return fmt.Errorf("name of %d bytes for a merge operator", len(r.rest))
+		if len(r.Rest) == 0 || len(r.Rest) > MaxMergerBytes {
+			return fmt.Errorf("name of %d bytes for a merge operator", len(r.Rest))
 		}
-		e.Merger, r.rest = string(r.rest), nil
+		e.Merger, r.Rest = string(r.Rest), nil
 	default:
 		return fmt.Errorf("%w: unknown edit field with tag %d", base.ErrIncompatible, tag)
 	}
-	if r.err == nil && len(r.rest) > 0 {
-		return fmt.Errorf("edit field with tag %d has %d bytes too many", tag, len(r.rest))
+	if r.Err == nil && len(r.Rest) > 0 {
+		return fmt.Errorf("edit field with tag %d has %d bytes too many", tag, len(r.Rest))
 	}
-	return r.err
+	return r.Err
 }
 
-// fieldReader takes a field apart. After the first error everything it returns is
-// zero.
-type fieldReader struct {
-	rest []byte
-	err  error
-}
+func levelOf(r *base.Fields) int { return int(r.Number("level", 0, NumLevels-1)) }
 
-// uvarint reads a number in its shortest form, the only one allowed.
-func (r *fieldReader) uvarint(what string) uint64 {
-	if r.err != nil {
-		return 0
-	}
-	value, width := binary.Uvarint(r.rest)
-	if width <= 0 || width > 1 && r.rest[width-1] == 0 {
-		r.err = fmt.Errorf("%s is malformed", what)
-		return 0
-	}
-	r.rest = r.rest[width:]
-	return value
-}
-
-// scalar reads a number from 1 to limit.
-func (r *fieldReader) scalar(what string, limit uint64) uint64 { return r.number(what, 1, limit) }
-
-func (r *fieldReader) level() int { return int(r.number("level", 0, NumLevels-1)) }
-
-func (r *fieldReader) number(what string, least, limit uint64) uint64 {
-	value := r.uvarint(what)
-	if r.err == nil && (value < least || value > limit) {
-		r.err = fmt.Errorf("%s %d is out of range", what, value)
-	}
-	return value
-}
-
-// take returns the next length bytes, shared with the source.
-func (r *fieldReader) take(what string, length uint64) []byte {
-	if r.err == nil && length > uint64(len(r.rest)) {
-		r.err = fmt.Errorf("%s of %d bytes exceeds what remains (%d)", what, length, len(r.rest))
-	}
-	if r.err != nil {
-		return nil
-	}
-	taken := r.rest[:length:length]
-	r.rest = r.rest[length:]
-	return taken
-}
-
-func (r *fieldReader) table(tag uint64) *TableMeta {
-	t := &TableMeta{Number: r.uvarint("table number")}
-	t.SizeBytes = int64(r.uvarint("table size")) // beyond int64 it is negative, which check refuses
-	if identity := r.take("table identity", 8); r.err == nil {
-		t.Identity = binary.LittleEndian.Uint64(identity)
-	}
-	t.Smallest = base.InternalKey(r.take("smallest key", r.uvarint("length of the smallest key"))).Clone()
-	t.Largest = base.InternalKey(r.take("largest key", r.uvarint("length of the largest key"))).Clone()
-	t.SmallestSeq = base.Seq(r.uvarint("smallest sequence number"))
-	t.LargestSeq = base.Seq(r.uvarint("largest sequence number"))
-	t.Entries = r.uvarint("number of entries")
-	t.Deletes = r.uvarint("number of deletes")
-	t.Shadowed = r.uvarint("number of shadowed entries")
+// tableOf reads the description of a table.
+func tableOf(r *base.Fields, tag uint64) *TableMeta {
+	t := &TableMeta{Number: r.Uvarint("table number")}
+	t.SizeBytes = int64(r.Uvarint("table size")) // beyond int64 it is negative, which check refuses
+	t.Identity = r.Uint64("table identity")
+	t.Smallest = base.InternalKey(r.Field("smallest key")).Clone()
+	t.Largest = base.InternalKey(r.Field("largest key")).Clone()
+	t.SmallestSeq = base.Seq(r.Uvarint("smallest sequence number"))
+	t.LargestSeq = base.Seq(r.Uvarint("largest sequence number"))
+	t.Entries = r.Uvarint("number of entries")
+	t.Deletes = r.Uvarint("number of deletes")
+	t.Shadowed = r.Uvarint("number of shadowed entries")
 	if tag != tagExtended {
 		return t
 	}
-	t.RangeDeletes = r.uvarint("number of range deletes")
-	t.Merges = r.uvarint("number of merges")
-	t.Expiring = r.uvarint("number of expiring entries")
-	if expiries := r.take("expiries", 16); r.err == nil {
-		t.EarliestExpiry = int64(binary.LittleEndian.Uint64(expiries))
-		t.LatestExpiry = int64(binary.LittleEndian.Uint64(expiries[8:]))
-	}
-	t.Placeholder = base.Seq(r.uvarint("placeholder"))
-	if len(r.rest) > 0 {
-		if half := r.take("half expiry", 8); r.err == nil {
-			t.HalfExpiry = int64(binary.LittleEndian.Uint64(half))
-		}
-		if r.err == nil && t.HalfExpiry == 0 {
-			r.err = fmt.Errorf("half expiry is there without need")
+	t.RangeDeletes = r.Uvarint("number of range deletes")
+	t.Merges = r.Uvarint("number of merges")
+	t.Expiring = r.Uvarint("number of expiring entries")
+	t.EarliestExpiry = int64(r.Uint64("earliest expiry"))
+	t.LatestExpiry = int64(r.Uint64("latest expiry"))
+	t.Placeholder = base.Seq(r.Uvarint("placeholder"))
+	if len(r.Rest) > 0 {
+		if t.HalfExpiry = int64(r.Uint64("half expiry")); r.Err == nil && t.HalfExpiry == 0 {
+			r.Err = fmt.Errorf("half expiry is there without need")
 		}
 	}
-	if r.err == nil && !t.extended() {
-		r.err = fmt.Errorf("table %d is described as extended without need", t.Number)
+	if r.Err == nil && !t.extended() {
+		r.Err = fmt.Errorf("table %d is described as extended without need", t.Number)
 	}
 	return t
 }

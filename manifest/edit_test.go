@@ -131,7 +131,7 @@ func TestDecodeEditRefuses(t *testing.T) {
 	}{
 		{"tag is malformed", []byte{0x80}},
 		{"tag is malformed", []byte{0x81, 0x00, 0x01, 0x07}},
-		{"length is malformed", []byte{2, 0xff}},
+		{"length of the field is malformed", []byte{2, 0xff}},
 		{"exceeds what remains", []byte{2, 5, 1}},
 		{"exceeds what remains", join([]byte{2}, huge)},
 		{"unknown edit field with tag 10", field(10, 1)},
@@ -171,7 +171,7 @@ func TestDecodeEditRefuses(t *testing.T) {
 		{"shadowed entries is malformed", field(6, 1, 9, 100, uint64(1), key("a"), key("b"), 5, 5, 2, 0)},
 		{"1 bytes too many", field(6, 1, 9, 100, uint64(1), key("a"), key("b"), 5, 5, 2, 0, 0, 0)},
 		{"without need", extended(key("b"), 2, 0, 0, 0, 0, 0, 0)},
-		{"expiries of 16 bytes exceeds", field(7, 1, 9, 100, uint64(1), key("a"), key("b"), 5, 5, 2, 0, 0, 0, 1, 0, uint64(0))},
+		{"latest expiry of 8 bytes exceeds", field(7, 1, 9, 100, uint64(1), key("a"), key("b"), 5, 5, 2, 0, 0, 0, 1, 0, uint64(0))},
 		{"placeholder is malformed", field(7, 1, 9, 100, uint64(1), key("a"), key("b"), 5, 5, 2, 0, 0, 0, 1, 0, uint64(0), uint64(0))},
 		{"half expiry of 8 bytes exceeds what remains (1)", field(7, append(extended(key("b"), 2, 0, 1, 0, 0, 0, 0)[2:], 0))},
 		{"half expiry is there without need", field(7, append(extended(key("b"), 2, 0, 0, 2, 4, 6, 0)[2:], make([]byte, 8)...))},

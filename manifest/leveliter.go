@@ -84,7 +84,7 @@ func (it *LevelIterator) Deleting() []*TableMeta {
 	if it.level == 0 {
 		return deleting(it.tables)
 	}
-	return it.version.deleting[it.level]
+	return it.version.Deleting[it.level]
 }
 
 // First moves to the first entry of the level.

@@ -73,17 +73,8 @@ func (t *TableMeta) check() error {
 	if err := t.Summary.Check(); err != nil {
 		return fmt.Errorf("table %d: %w", t.Number, err)
 	}
-	for _, key := range []base.InternalKey{t.Smallest, t.Largest} {
-		end := t.LargestExcluded() && key.Seq() == base.MaxSeq
-		if !end && (key.Seq() < t.SmallestSeq || key.Seq() > t.LargestSeq) {
-			return fmt.Errorf("table %d: bound %s lies outside the sequence numbers from %d to %d", t.Number, key, t.SmallestSeq, t.LargestSeq)
-		}
-	}
-	switch {
-	case t.SizeBytes <= 0:
+	if t.SizeBytes <= 0 {
 		return fmt.Errorf("table %d has a size of %d bytes", t.Number, t.SizeBytes)
-	case t.SmallestSeq == 0:
-		return fmt.Errorf("table %d has sequence numbers from 0 to %d", t.Number, t.LargestSeq)
 	}
 	return nil
 }

@@ -40,8 +40,8 @@ type Version struct {
 	// so that Find reads one array instead of chasing pointers. Apply makes them.
 	ends [NumLevels][]uint64
 
-	// deleting are the tables of each level that hold range deletes. Apply finds them.
-	deleting [NumLevels][]*TableMeta
+	// Deleting are the tables of each level that hold range deletes. Apply finds them.
+	Deleting [NumLevels][]*TableMeta
 
 	mergeBytes int64        // what merging level 0 away would write; Apply finds it
 	detours    atomic.Int64 // see Detour

@@ -18,7 +18,7 @@ func TestWindow(t *testing.T) {
 	key := func(i int) []byte { return fmt.Appendf(nil, "%03d", i) }
 	mem, files := newDir(t), new(sstable.OpenFiles)
 	var tables []*TableMeta
-	var all []*ranges.List
+	var all []ranges.List
 	for i := range 8 { // table i has keys of [20i, 20i+20)
 		path := base.TablePath(testDir, uint64(i+1))
 		file, err := mem.Create(path)
@@ -26,7 +26,7 @@ func TestWindow(t *testing.T) {
 			t.Fatal(err)
 		}
 		w := sstable.NewWriter(file, path, sstable.WriterOptions{Identity: uint64(i + 1)})
-		var lists []*ranges.List
+		var lists []ranges.List
 		for range 1 + i%3 {
 			from := 20*i + 2 + rng.IntN(10)
 			lists = append(lists, ranges.Of(key(from), key(from+1+rng.IntN(5)), base.Seq(1+rng.IntN(50))))

@@ -66,9 +66,9 @@ import (
 // Memtable is a sorted, multi-version map in memory. See the package comment for
 // who may call what at the same time.
 type Memtable struct {
-	ranges ranges.Set // beside the tree, on Go's heap
-	tree   tree
-	memory memory
+	RangeDeletes ranges.Set // that were applied so far; beside the tree, on Go's heap
+	tree         tree
+	memory       memory
 
 	// The writer changes the rest with every entry. The gap keeps these lines
 	// out of the ones that every read needs.
@@ -79,7 +79,7 @@ type Memtable struct {
 	deletes    atomic.Int64
 	passed     atomic.Int64 // see Pass
 	expiring   atomic.Bool
-	rangeBytes int64 // what ranges take counts as used
+	rangeBytes int64 // what RangeDeletes take counts as used
 }
 
 // countBits is enough for the smallest entries in the largest arena.
@@ -133,7 +133,7 @@ func (m *Memtable) Apply(op base.Op, seq base.Seq) {
 	if len(end) == 0 {
 		end = nil
 	}
-	grown := m.ranges.Add(op.Key, end, seq)
+	grown := m.RangeDeletes.Add(op.Key, end, seq)
 	m.rangeBytes += FootprintBytes(1, int64(len(op.Key)+len(end))) + numberBytes*grown
 	m.added()
 }
@@ -144,17 +144,6 @@ const numberBytes = 8 // of what a range delete adds to the spans that it has ke
 func (m *Memtable) added() {
 	m.filled.Store(uint64(m.tree.used+m.rangeBytes)<<countBits | uint64(m.Len()+1))
 }
-
-// Ranges returns the range deletes that were applied so far, as lists that together
-// hold all of them.
-func (m *Memtable) Ranges() []*ranges.List { return m.ranges.Lists() }
-
-// HasRanges reports whether a range delete was applied.
-func (m *Memtable) HasRanges() bool { return !m.ranges.Empty() }
-
-// Covered returns the number of the newest range delete that covers key and is not newer
-// than seq, 0 if there is none.
-func (m *Memtable) Covered(key []byte, seq base.Seq) base.Seq { return m.ranges.Newest(key, seq) }
 
 // Insert adds one version of key and copies key and value. The caller is the
 // only writer, has asked Fits, and never inserts the same key, sequence number

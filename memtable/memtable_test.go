@@ -233,7 +233,7 @@ func TestRangesAreCharged(t *testing.T) {
 	}
 	m.Apply(base.Op{Kind: base.KindRangeDelete, Key: []byte("k")}, 8)
 	var newest base.Seq
-	for _, l := range m.Ranges() {
+	for _, l := range m.RangeDeletes.Lists() {
 		newest = max(newest, l.Newest([]byte("c"), base.MaxSeq))
 		if l.Newest([]byte("z"), base.MaxSeq) == 8 {
 			newest += 100
@@ -261,7 +261,7 @@ func TestNestedRangesAreCharged(t *testing.T) {
 		m.Apply(base.Op{Kind: base.KindRangeDelete, Value: fmt.Appendf(nil, "%05d", seq)}, seq)
 	}
 	numbers := int64(0)
-	for _, l := range m.Ranges() {
+	for _, l := range m.RangeDeletes.Lists() {
 		numbers += int64(l.Count())
 	}
 	if m.Len() < 100 || numbers*numberBytes > m.CapacityBytes()*3/2 {

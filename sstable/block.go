@@ -2,6 +2,7 @@ package sstable
 
 import (
 	"bytes"
+	"cmp"
 	"container/list"
 	"encoding/binary"
 	"errors"
@@ -348,25 +349,21 @@ func appendLocation(dst []byte, blockBytes int64, separator base.InternalKey, la
 // parseLocation decodes p, which belongs to a separator of the given kind. A mere length
 // is too short to be taken for one with an expiry.
 func parseLocation(kind base.Kind, p []byte) (blockBytes uint64, valueBytes int, err error) {
+	f := base.Fields{Rest: p}
 	ends := kind == base.KindSetExpiring && len(p) >= base.ExpiryBytes+2
 	if ends {
-		p = p[base.ExpiryBytes:]
+		f.Take("expiry", base.ExpiryBytes)
 	}
-	blockBytes, width := binary.Uvarint(p)
-	if width <= 0 || ends && width == len(p) {
-		return 0, 0, errMalformedLocation
-	}
-	if p = p[width:]; len(p) == 0 {
+	blockBytes = f.Uvarint("the length of its block")
+	if f.Err == nil && len(f.Rest) == 0 && !ends {
 		return blockBytes, noValue, nil
 	}
-	length, width := binary.Uvarint(p)
-	if width < len(p) || length > maxValueBytes || kind == base.KindDelete || kind == 0 {
-		return 0, 0, errMalformedLocation
+	valueBytes = int(f.Number("the length of a large value", 0, maxValueBytes))
+	if f.Err == nil && (len(f.Rest) > 0 || kind == base.KindDelete || kind == 0) {
+		f.Err = errors.New("the length of its block, or of a large value, is malformed")
 	}
-	return blockBytes, int(length), checkKind(kind, int(length))
+	return blockBytes, valueBytes, cmp.Or(f.Err, checkKind(kind, valueBytes))
 }
-
-var errMalformedLocation = errors.New("the length of its block, or of a large value, is malformed")
 
 // appendSeparator appends to dst a short key that sorts at or after the key last and
 // before the key next, of which last is the smaller. With the trailer 0 it is after

@@ -63,9 +63,7 @@ func (p *Properties) appendTo(dst []byte) []byte {
 		if i >= alwaysThere && isZero(content) {
 			continue
 		}
-		dst = binary.AppendUvarint(dst, uint64(i+1))
-		dst = binary.AppendUvarint(dst, uint64(len(content)))
-		dst = append(dst, content...)
+		dst = base.AppendField(binary.AppendUvarint(dst, uint64(i+1)), content)
 	}
 	return dst
 }
@@ -75,11 +73,10 @@ func (p *Properties) appendTo(dst []byte) []byte {
 func decodeProperties(payload []byte, offset int64) (p Properties, err error) {
 	fields := p.fields()
 	last := uint64(0)
-	for len(payload) > 0 {
-		var tag uint64
-		var content []byte
-		if tag, content, payload, err = splitProperty(payload); err != nil {
-			return p, fmt.Errorf("after property %d: %w", last, err)
+	for f := (base.Fields{Rest: payload}); len(f.Rest) > 0; {
+		tag, content := f.Uvarint("tag"), f.Field("property")
+		if f.Err != nil {
+			return p, fmt.Errorf("property %d, after %d: %w", tag, last, f.Err)
 		}
 		switch {
 		case tag <= last || last < alwaysThere && tag != last+1:
@@ -105,19 +102,6 @@ func decodeProperties(payload []byte, offset int64) (p Properties, err error) {
 }
 
 func isZero(content []byte) bool { return len(bytes.Trim(content, "\x00")) == 0 }
-
-func splitProperty(p []byte) (tag uint64, content, rest []byte, err error) {
-	tag, tagWidth := binary.Uvarint(p)
-	if tagWidth <= 0 {
-		return 0, nil, nil, fmt.Errorf("malformed tag")
-	}
-	length, width := binary.Uvarint(p[tagWidth:])
-	p = p[tagWidth+max(width, 0):]
-	if width <= 0 || length > uint64(len(p)) {
-		return 0, nil, nil, fmt.Errorf("property %d has a length beyond the block", tag)
-	}
-	return tag, p[:length], p[length:], nil
-}
 
 func setField(field any, content []byte) error {
 	if key, ok := field.(*base.InternalKey); ok {
@@ -197,8 +181,8 @@ func (p *Properties) countExpiries() {
 }
 
 // countRanges adds the range deletes to the figures, after all entries.
-func (p *Properties) countRanges(l *ranges.List) {
-	if l.Empty() {
+func (p *Properties) countRanges(l ranges.List) {
+	if len(l) == 0 {
 		return
 	}
 	start, end := l.Bounds()
@@ -242,7 +226,7 @@ func (p *Properties) decodeIndex(payload []byte) (*index, error) {
 
 // decodeRanges decodes the range deletes of a table, which must be as these properties
 // tell.
-func (p *Properties) decodeRanges(payload []byte) (*ranges.List, error) {
+func (p *Properties) decodeRanges(payload []byte) (ranges.List, error) {
 	l, err := ranges.Decode(payload)
 	if err != nil {
 		return nil, err

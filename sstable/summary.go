@@ -74,6 +74,9 @@ func (s *Summary) Check() error {
 		if err := base.CheckInternalKey(key); err != nil {
 			return fmt.Errorf("bounds: %w", err)
 		}
+		if seq := key.Seq(); key.Trailer() != excluded && (seq < s.SmallestSeq || seq > s.LargestSeq) {
+			return fmt.Errorf("bound %s lies outside the sequence numbers from %d to %d", key, s.SmallestSeq, s.LargestSeq)
+		}
 	}
 	rangeFirst := s.Smallest.Kind() == base.KindRangeDelete
 	switch {
@@ -82,7 +85,7 @@ func (s *Summary) Check() error {
 	case (rangeFirst || s.LargestExcluded()) && s.RangeDeletes == 0, s.Entries == 0 && !(rangeFirst && s.LargestExcluded()),
 		s.Largest.Kind() == base.KindRangeDelete && !s.LargestExcluded():
 		return fmt.Errorf("bounds %s and %s with %d entries and %d range deletes", s.Smallest, s.Largest, s.Entries, s.RangeDeletes)
-	case s.SmallestSeq > s.LargestSeq || s.LargestSeq > base.MaxSeq:
+	case s.SmallestSeq == 0 || s.SmallestSeq > s.LargestSeq || s.LargestSeq > base.MaxSeq:
 		return fmt.Errorf("sequence numbers from %d to %d", s.SmallestSeq, s.LargestSeq)
 	case s.Placeholder > placeholder || s.Placeholder != 0 && s.SmallestSeq != s.LargestSeq:
 		return fmt.Errorf("sequence numbers from %d to %d in place of %d", s.SmallestSeq, s.LargestSeq, s.Placeholder)

@@ -15,7 +15,7 @@ type Table struct {
 	handle     *Handle
 	index      *index
 	filter     filter
-	ranges     *ranges.List
+	ranges     ranges.List
 	properties Properties
 	slots      []atomic.Pointer[block] // one for each data block; empty where nothing is cached
 	tail       []BlockInfo             // type and place of the blocks behind the data, in order
@@ -195,7 +195,7 @@ func (t *Table) block(i int, r *blockReader, own *block) (*block, error) {
 
 // Ranges returns the range deletes of the table, nil if there are none. They are in memory
 // as long as the table is.
-func (t *Table) Ranges() *ranges.List { return t.ranges }
+func (t *Table) Ranges() ranges.List { return t.ranges }
 
 // Share estimates which part of the entries lies in [start, end); a nil end is open.
 func (t *Table) Share(start, end []byte) float64 {

@@ -27,7 +27,7 @@ type Writer struct {
 	separator  base.InternalKey // the index entry added last
 	largeBytes int              // values from this length on lie in a block of their own
 	hashes     []uint64         // of the distinct user keys
-	ranges     *ranges.List
+	ranges     ranges.List
 	location   []byte // scratch for the value of an index entry
 	encoded    []byte // scratch for compression
 	unwritten  []byte // blocks on their way to the file
@@ -102,7 +102,7 @@ func (w *Writer) Add(key base.InternalKey, value []byte) error {
 
 // AddRanges gives the table its range deletes, of which none has an open end. It is called
 // once at most, at any time before Finish; a table may consist of them.
-func (w *Writer) AddRanges(l *ranges.List) {
+func (w *Writer) AddRanges(l ranges.List) {
 	if w.ranges != nil {
 		panic("invariant: a table gets range deletes twice")
 	}

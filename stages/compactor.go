@@ -178,7 +178,7 @@ func (c *Compactor) look() compactor.Situation {
 
 // rangeDeletes returns those of a table. Of one that cannot be read they are not known:
 // then nothing is dropped for them, and whoever merges the table hears of the damage.
-func rangeDeletes(t *manifest.TableMeta) *ranges.List {
+func rangeDeletes(t *manifest.TableMeta) ranges.List {
 	table, err := t.Handle.Table()
 	if err != nil {
 		return nil

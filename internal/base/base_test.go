@@ -143,7 +143,7 @@ func TestDecodeOpTruncated(t *testing.T) {
 	}
 	for what, p := range map[string][]byte{
 		"a value without its whole time": append([]byte{byte(KindSetExpiring), 1, 'k', 7}, make([]byte, 7)...),
-		"an end that is too long":        appendField([]byte{byte(KindRangeDelete), 0}, make([]byte, MaxKeyBytes+1)),
+		"an end that is too long":        AppendField([]byte{byte(KindRangeDelete), 0}, make([]byte, MaxKeyBytes+1)),
 	} {
 		if _, _, err := DecodeOp(p); err == nil || errors.Is(err, ErrIncompatible) {
 			t.Errorf("%s: %v", what, err)

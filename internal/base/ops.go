@@ -25,7 +25,7 @@ func (k Kind) Removes() bool { return k == KindDelete || k == KindRangeDelete }
 func AppendSet(dst, key, value []byte) []byte { return appendFields(dst, KindSet, key, value) }
 
 // AppendDelete appends a delete operation to dst.
-func AppendDelete(dst, key []byte) []byte { return appendField(append(dst, byte(KindDelete)), key) }
+func AppendDelete(dst, key []byte) []byte { return AppendField(append(dst, byte(KindDelete)), key) }
 
 // AppendRangeDelete appends a delete of the keys in [start, end) to dst. An empty end is
 // open. A range without keys deletes nothing, and yet takes a sequence number.
@@ -37,19 +37,15 @@ func AppendRangeDelete(dst, start, end []byte) []byte {
 func AppendMerge(dst, key, operand []byte) []byte { return appendFields(dst, KindMerge, key, operand) }
 
 func appendFields(dst []byte, kind Kind, key, value []byte) []byte {
-	return appendField(appendField(append(dst, byte(kind)), key), value)
+	return AppendField(AppendField(append(dst, byte(kind)), key), value)
 }
 
 // AppendSetExpiring appends to dst a set operation whose value ends at until, in
 // nanoseconds since 1970.
 func AppendSetExpiring(dst, key, value []byte, until int64) []byte {
-	dst = appendField(append(dst, byte(KindSetExpiring)), key)
+	dst = AppendField(append(dst, byte(KindSetExpiring)), key)
 	dst = binary.AppendUvarint(dst, uint64(len(value)+ExpiryBytes))
 	return append(binary.LittleEndian.AppendUint64(dst, uint64(until)), value...)
-}
-
-func appendField(dst, field []byte) []byte {
-	return append(binary.AppendUvarint(dst, uint64(len(field))), field...)
 }
 
 // ExpiryBytes is the length of the time that a value of KindSetExpiring begins with.

@@ -29,7 +29,7 @@ func newDirectory(fsys vfs.FS, dir string) (*directory, error) {
 	if err := vfs.MakeDirectory(fsys, dir); err != nil {
 		return nil, err
 	}
-	vfs.SyncAbove(fsys, dir, func(string, error) {})
+	_ = vfs.SyncAbove(fsys, dir)
 	opened, err := fsys.OpenDirectory(dir)
 	if err != nil {
 		return nil, err

@@ -29,7 +29,7 @@ func (r *Readers) stripe(seq base.Seq) int {
 
 // Merge returns those of some range deletes that readers can tell apart: of each span the
 // newest of each stripe.
-func (r *Readers) Merge(lists ...*ranges.List) *ranges.List {
+func (r *Readers) Merge(lists ...ranges.List) ranges.List {
 	return ranges.MergeReduced(r.newest, lists...)
 }
 

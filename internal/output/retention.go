@@ -11,7 +11,7 @@ import (
 // Scope is what a Retention knows of the world.
 type Scope struct {
 	Readers Readers
-	Ranges  *ranges.List // the range deletes of all that is written again
+	Ranges  ranges.List // the range deletes of all that is written again
 
 	// Elide says whether nothing deeper in the tree holds a user key; it is asked with
 	// ascending keys. ElideRange says so of the keys in [start, end). Nil: never.
@@ -48,7 +48,7 @@ type Retention struct {
 	decided  bool      // whatever is older in the stripe is of no interest
 	covered  base.Seq  // newest range delete of the stripe that covers the key; 0: none
 	operands []operand // that wait for what they lie on, newest first
-	held     []byte    // memory of their values
+	held     []byte    // memory of their values; never nil, as an empty operand is one, too
 	hold     int       // how many bytes may wait
 	scratch  base.InternalKey
 }
@@ -67,7 +67,7 @@ type Write func(key base.InternalKey, value []byte) error
 // NewRetention keeps what readers need.
 func NewRetention(s Scope) *Retention {
 	s.Readers.check()
-	return &Retention{Scope: s, stripe: -1, hold: heldBytes}
+	return &Retention{Scope: s, stripe: -1, held: []byte{}, hold: heldBytes}
 }
 
 // Take is fed every entry, in internal order, and writes what must be kept of it and of
@@ -124,7 +124,7 @@ func (r *Retention) Take(key base.InternalKey, value []byte, write Write) error 
 // coveredBy returns the newest range delete that covers the key, of a stripe, in which seq
 // lies; 0 if there is none.
 func (r *Retention) coveredBy(seq base.Seq, stripe int) base.Seq {
-	if r.Ranges.Empty() {
+	if len(r.Ranges) == 0 {
 		return 0
 	}
 	if newest := r.Ranges.Newest(r.user, r.Readers.End(seq)); r.Readers.stripe(newest) == stripe {
@@ -162,7 +162,7 @@ func (r *Retention) take(o operand, write Write) error {
 		return r.fail(err, write)
 	}
 	r.operands = append(r.operands[:0], operand{r.operands[0].seq, value})
-	r.held, r.hold = nil, max(heldBytes, 2*len(value))
+	r.held, r.hold = []byte{}, max(heldBytes, 2*len(value))
 	return nil
 }
 
@@ -214,9 +214,6 @@ func (r *Retention) fold(newestFirst []operand) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if older == nil {
-		older = []byte{} // an empty operand is one, too
-	}
 	return r.merge(older, newer)
 }
 
@@ -237,7 +234,7 @@ func (r *Retention) writeOne(o operand, kind base.Kind, write Write) error {
 
 // Keep returns the range deletes that must be kept: of each span the newest of each
 // stripe, but for the oldest stripe's where there is nothing left for them to cover.
-func (r *Retention) Keep() *ranges.List {
+func (r *Retention) Keep() ranges.List {
 	return r.Ranges.Reduce(func(s ranges.Span) []base.Seq {
 		kept := r.Readers.newest(s)
 		oldest := len(kept) - 1

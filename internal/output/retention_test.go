@@ -30,7 +30,7 @@ func (v version) String() string {
 // versions are some of some keys in internal order, and range deletes.
 type versions struct {
 	entries []version
-	deletes *ranges.List
+	deletes ranges.List
 }
 
 // chain is a merge operator that is neither commutative nor idempotent, and shows how
@@ -275,7 +275,7 @@ func checkLean(t *testing.T, seed uint64, kept versions, s Scope) {
 			t.Fatalf("seed %d: kept %v, %v: %s is %s", seed, kept, s.Readers, v, wrong)
 		}
 	}
-	for span := range kept.deletes.All() {
+	for _, span := range kept.deletes {
 		for i, seq := range span.Seqs {
 			stripe := s.Readers.stripe(seq)
 			if i > 0 && stripe == s.Readers.stripe(span.Seqs[i-1]) || stripe == 0 && s.ElideRange != nil && s.ElideRange(span.Start, span.End) {
@@ -356,7 +356,7 @@ func TestRetentionCases(t *testing.T) {
 			}
 			got = append(got, text)
 		}
-		for span := range kept.deletes.All() {
+		for _, span := range kept.deletes {
 			for _, seq := range span.Seqs {
 				got = append(got, fmt.Sprintf("%dr", seq))
 			}

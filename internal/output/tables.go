@@ -35,9 +35,9 @@ type Tables struct {
 	options sstable.WriterOptions
 	cut     func(sizeBytes int64, next []byte) bool
 
-	ranges  *ranges.List // range deletes, from the last cut on
-	borders [][]byte     // where they can be cut between two entries, ascending
-	pieces  [][]byte     // where they must be cut: the table would have too many otherwise
+	ranges  ranges.List // range deletes, from the last cut on
+	borders [][]byte    // where they can be cut between two entries, ascending
+	pieces  [][]byte    // where they must be cut: the table would have too many otherwise
 
 	writer *sstable.Writer // of the table under way; nil between tables
 	number uint64          // its file number
@@ -70,7 +70,7 @@ func NewLoadedTables(dir *Directory, cut func(sizeBytes int64, next []byte) bool
 // Ranges has range deletes written as well. It is called before the first Add. cut is
 // asked about each of borders, ascending user keys, that would cut them. Many range deletes
 // make several tables even where there is no cut: they are one block, whose length is limited.
-func (t *Tables) Ranges(l *ranges.List, borders [][]byte) {
+func (t *Tables) Ranges(l ranges.List, borders [][]byte) {
 	t.ranges, t.borders, t.pieces = l, borders, l.Pieces(maxRangeBytes)
 }
 
@@ -196,7 +196,7 @@ func (t *Tables) Finish() ([]*manifest.TableMeta, error) {
 // rangesCross reports whether range deletes are left that reach behind from, and begin
 // before to; nil bounds are open.
 func (t *Tables) rangesCross(from, to []byte) bool {
-	if t.ranges.Empty() {
+	if len(t.ranges) == 0 {
 		return false
 	}
 	start, end := t.ranges.Bounds()
@@ -213,7 +213,7 @@ func (t *Tables) finishLast() error {
 			return err
 		}
 	}
-	if t.writer == nil && t.ranges.Empty() {
+	if t.writer == nil && len(t.ranges) == 0 {
 		return nil
 	}
 	return t.finishTable(nil)
@@ -260,7 +260,7 @@ func (t *Tables) finishTable(next []byte) error {
 			return err
 		}
 	}
-	if !t.ranges.Empty() {
+	if len(t.ranges) > 0 {
 		within := t.ranges
 		t.ranges = nil
 		if next != nil {

@@ -333,7 +333,7 @@ func BenchmarkTables(b *testing.B) {
 }
 
 // rangesOf returns the range deletes of a table.
-func rangesOf(t *testing.T, fsys vfs.FS, m *manifest.TableMeta) *ranges.List {
+func rangesOf(t *testing.T, fsys vfs.FS, m *manifest.TableMeta) ranges.List {
 	t.Helper()
 	table, err := sstable.Open(fsys, base.TablePath(dir, m.Number), sstable.ReaderOptions{})
 	if err != nil {
@@ -354,7 +354,7 @@ func TestRangesAreCutWhereTablesAre(t *testing.T) {
 	for seed := range uint64(300) {
 		rng := rand.New(rand.NewPCG(seed, 3))
 		key := func() []byte { return fmt.Appendf(nil, "key%06d", rng.IntN(250)) }
-		var all *ranges.List
+		var all ranges.List
 		for seq := range 1 + rng.IntN(8) {
 			start := key()
 			end := append(bytes.Clone(start), "~"...)
@@ -391,13 +391,13 @@ func TestRangesAreCutWhereTablesAre(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var together *ranges.List
+		var together ranges.List
 		for i, m := range metas {
 			if i > 0 && (!metas[i-1].EndsBefore(m.Smallest.UserKey()) || metas[i-1].SharesKeys(m)) {
 				t.Fatalf("seed %d: %s and %s share keys", seed, metas[i-1], m)
 			}
 			own := rangesOf(t, mem, m)
-			if m.Entries == 0 && own.Empty() || m.RangeDeletes != own.Count() {
+			if m.Entries == 0 && len(own) == 0 || m.RangeDeletes != own.Count() {
 				t.Fatalf("seed %d: %s holds %v", seed, m, own)
 			}
 			if n := len(own.AppendTo(nil)); int64(n) > maxRangeBytes && len(own.Overlapping(nil, nil)) > 1 {

@@ -5,14 +5,13 @@
 // in one span at most, with the numbers of all range deletes that cover it. To look a key
 // up is then one binary search. Memtables and tables hold the same lists.
 //
-// A List is immutable and safe for concurrent use. It shares the bytes of its spans with
-// the lists that it was made of.
+// A List is never changed once it is made, and so safe for concurrent use. It shares the
+// bytes of its spans with the lists that it was made of.
 package ranges
 
 import (
 	"bytes"
 	"cmp"
-	"iter"
 	"slices"
 	"sort"
 
@@ -40,37 +39,21 @@ func (s *Span) newest(seq base.Seq) base.Seq {
 // endsBy reports whether every key of the span lies before key.
 func (s *Span) endsBy(key []byte) bool { return s.End != nil && bytes.Compare(s.End, key) <= 0 }
 
-// List is a set of range deletes. The nil List is empty.
-type List struct {
-	spans []Span
-	adds  int // how many additions to a Set it stands for
-}
+// List is a set of range deletes: its spans in ascending order.
+type List []Span
 
 // Of returns the list of one range delete, which is empty where end is not behind start.
 // A nil end is open. It keeps start and end.
-func Of(start, end []byte, seq base.Seq) *List {
+func Of(start, end []byte, seq base.Seq) List {
 	if end != nil && bytes.Compare(start, end) >= 0 {
 		return nil
 	}
-	return &List{spans: []Span{{start, end, []base.Seq{seq}}}}
+	return List{{start, end, []base.Seq{seq}}}
 }
-
-func (l *List) all() []Span {
-	if l == nil {
-		return nil
-	}
-	return l.spans
-}
-
-// Empty reports whether the list holds no range delete.
-func (l *List) Empty() bool { return len(l.all()) == 0 }
-
-// All walks the spans in ascending order. They are not to be changed.
-func (l *List) All() iter.Seq[Span] { return slices.Values(l.all()) }
 
 // Count returns the number of spans, each counted for every range delete that covers it.
-func (l *List) Count() (count uint64) {
-	for s := range l.All() {
+func (l List) Count() (count uint64) {
+	for _, s := range l {
 		count += uint64(len(s.Seqs))
 	}
 	return count
@@ -78,12 +61,12 @@ func (l *List) Count() (count uint64) {
 
 // Bounds returns the start of the first span and the end of the last one of a list that
 // is not empty.
-func (l *List) Bounds() (start, end []byte) { return l.spans[0].Start, l.spans[len(l.spans)-1].End }
+func (l List) Bounds() (start, end []byte) { return l[0].Start, l[len(l)-1].End }
 
 // Seqs returns the smallest and the largest number of a list that is not empty.
-func (l *List) Seqs() (smallest, largest base.Seq) {
+func (l List) Seqs() (smallest, largest base.Seq) {
 	smallest = base.MaxSeq
-	for _, s := range l.spans {
+	for _, s := range l {
 		smallest, largest = min(smallest, s.Seqs[len(s.Seqs)-1]), max(largest, s.Seqs[0])
 	}
 	return smallest, largest
@@ -91,17 +74,16 @@ func (l *List) Seqs() (smallest, largest base.Seq) {
 
 // find returns the index of the first span that does not end before key, and reports
 // whether that one holds it.
-func (l *List) find(key []byte) (i int, holds bool) {
-	spans := l.all()
-	i = sort.Search(len(spans), func(i int) bool { return !spans[i].endsBy(key) })
-	return i, i < len(spans) && bytes.Compare(spans[i].Start, key) <= 0
+func (l List) find(key []byte) (i int, holds bool) {
+	i = sort.Search(len(l), func(i int) bool { return !l[i].endsBy(key) })
+	return i, i < len(l) && bytes.Compare(l[i].Start, key) <= 0
 }
 
 // Newest returns the number of the newest range delete that covers key and is not newer
 // than seq, 0 if there is none.
-func (l *List) Newest(key []byte, seq base.Seq) base.Seq {
+func (l List) Newest(key []byte, seq base.Seq) base.Seq {
 	if i, holds := l.find(key); holds {
-		return l.spans[i].newest(seq)
+		return l[i].newest(seq)
 	}
 	return 0
 }
@@ -113,39 +95,38 @@ type Window struct {
 }
 
 // Window returns a window that holds key, as large as it can be told.
-func (l *List) Window(key []byte, seq base.Seq) (w Window) {
+func (l List) Window(key []byte, seq base.Seq) (w Window) {
 	i, holds := l.find(key)
 	if holds {
-		s := &l.spans[i]
+		s := &l[i]
 		return Window{s.Start, s.End, s.newest(seq)}
 	}
 	if i > 0 {
-		w.From = l.spans[i-1].End
+		w.From = l[i-1].End
 	}
-	if i < len(l.all()) {
-		w.Until = l.spans[i].Start
+	if i < len(l) {
+		w.Until = l[i].Start
 	}
 	return w
 }
 
-// Overlapping returns the spans that hold a key from lower to upper, both included. A nil
+// Overlapping returns the part of the list whose spans hold a key from lower to upper, both included. A nil
 // bound is open.
-func (l *List) Overlapping(lower, upper []byte) []Span {
+func (l List) Overlapping(lower, upper []byte) List {
 	i, _ := l.find(lower)
-	rest := l.all()[i:]
+	rest := l[i:]
 	n := sort.Search(len(rest), func(i int) bool { return upper != nil && bytes.Compare(rest[i].Start, upper) > 0 })
 	return rest[:n]
 }
 
 // Clip returns the parts of the list within [lower, upper). A nil bound is open.
-func (l *List) Clip(lower, upper []byte) *List {
-	clipped := &List{}
+func (l List) Clip(lower, upper []byte) (clipped List) {
 	for _, s := range l.Overlapping(lower, upper) {
 		if bytes.Compare(s.Start, lower) < 0 {
 			s.Start = lower
 		}
 		if s.End = nearer(s.End, upper); !s.endsBy(s.Start) {
-			clipped.add(s)
+			clipped = clipped.add(s)
 		}
 	}
 	return clipped
@@ -161,25 +142,24 @@ func nearer(a, b []byte) []byte {
 
 // Reduce returns the list in which each span has the numbers that keep returns of it, in
 // the same order; those without any are dropped. A nil keep keeps all.
-func (l *List) Reduce(keep func(Span) []base.Seq) *List {
+func (l List) Reduce(keep func(Span) []base.Seq) (reduced List) {
 	if keep == nil {
 		return l
 	}
-	reduced := &List{}
-	for s := range l.All() {
+	for _, s := range l {
 		if s.Seqs = keep(s); len(s.Seqs) > 0 {
-			reduced.add(s)
+			reduced = reduced.add(s)
 		}
 	}
 	return reduced
 }
 
 // Merge returns a list of all range deletes of some lists.
-func Merge(lists ...*List) *List { return MergeReduced(nil, lists...) }
+func Merge(lists ...List) List { return MergeReduced(nil, lists...) }
 
 // MergeReduced is Merge followed by Reduce with keep, for which it does not matter what is
 // reduced before. It does so on the way, so that nothing long comes up that is not kept.
-func MergeReduced(keep func(Span) []base.Seq, lists ...*List) *List {
+func MergeReduced(keep func(Span) []base.Seq, lists ...List) List {
 	half := len(lists) / 2
 	switch len(lists) {
 	case 0:
@@ -190,9 +170,8 @@ func MergeReduced(keep func(Span) []base.Seq, lists ...*List) *List {
 	return merge(MergeReduced(keep, lists[:half]...), MergeReduced(keep, lists[half:]...)).Reduce(keep)
 }
 
-func merge(x, y *List) *List {
-	merged := &List{}
-	a, c := slices.Clone(x.all()), slices.Clone(y.all()) // their first spans shrink
+func merge(x, y List) (merged List) {
+	a, c := slices.Clone(x), slices.Clone(y) // their first spans shrink
 	for len(a) > 0 && len(c) > 0 {
 		if bytes.Compare(a[0].Start, c[0].Start) > 0 {
 			a, c = c, a
@@ -205,16 +184,16 @@ func merge(x, y *List) *List {
 			s.End = nearer(s.End, c[0].Start)
 		}
 		a = behind(a, s.End)
-		merged.add(s)
+		merged = merged.add(s)
 	}
 	for _, s := range append(a, c...) {
-		merged.add(s)
+		merged = merged.add(s)
 	}
 	return merged
 }
 
 // behind takes what lies before end off the first of some spans.
-func behind(spans []Span, end []byte) []Span {
+func behind(spans List, end []byte) List {
 	if end == nil || spans[0].endsBy(end) {
 		return spans[1:]
 	}
@@ -222,17 +201,17 @@ func behind(spans []Span, end []byte) []Span {
 	return spans
 }
 
-// add adds the next span to a list that is being made. It makes one of neighbours that the
-// same range deletes cover.
-func (l *List) add(s Span) {
-	if n := len(l.spans); n > 0 {
-		last := &l.spans[n-1]
+// add appends the next span to a list that is being made. It makes one of neighbours that
+// the same range deletes cover.
+func (l List) add(s Span) List {
+	if n := len(l); n > 0 {
+		last := &l[n-1]
 		if bytes.Equal(last.End, s.Start) && slices.Equal(last.Seqs, s.Seqs) {
 			last.End = s.End
-			return
+			return l
 		}
 	}
-	l.spans = append(l.spans, s)
+	return append(l, s)
 }
 
 // union merges two descending lists of numbers.

@@ -49,7 +49,7 @@ func random(rng *rand.Rand, n int) (m model) {
 }
 
 // check compares a list, or several that are one set, with the model, within [lower, upper).
-func check(t *testing.T, m model, lists []*List, lower, upper byte) {
+func check(t *testing.T, m model, lists []List, lower, upper byte) {
 	t.Helper()
 	for key := byte(1); key <= letters; key++ {
 		for seq := base.Seq(0); seq <= base.Seq(len(m)+1); seq++ {
@@ -82,7 +82,7 @@ func TestListsAgreeWithTheModel(t *testing.T) {
 	for range 400 {
 		m := random(rng, 1+rng.IntN(12))
 		var set Set
-		var singles []*List
+		var singles []List
 		for _, o := range m {
 			start, end := o.bounds()
 			set.Add(start, end, o.seq)
@@ -97,14 +97,14 @@ func TestListsAgreeWithTheModel(t *testing.T) {
 			t.Errorf("%d additions are %d lists", len(m), n)
 		}
 		merged := Merge(singles...)
-		check(t, m, []*List{merged}, 0, 255)
+		check(t, m, []List{merged}, 0, 255)
 		lower, upper := byte(rng.IntN(letters)), byte(1+rng.IntN(letters))
 		clipped := merged.Clip([]byte{lower}, []byte{upper})
-		check(t, m, []*List{clipped}, lower, upper)
+		check(t, m, []List{clipped}, lower, upper)
 		checkOrder(t, clipped)
 		checkOrder(t, merged)
 		checkOverlapping(t, m, merged, rng)
-		if closed := merged.Clip(nil, []byte{0xff}); !closed.Empty() {
+		if closed := merged.Clip(nil, []byte{0xff}); len(closed) > 0 {
 			again, err := Decode(closed.AppendTo(nil))
 			if err != nil || !reflect.DeepEqual(again, closed) {
 				t.Fatalf("decoded %v of %v: %v", again, closed, err)
@@ -114,11 +114,11 @@ func TestListsAgreeWithTheModel(t *testing.T) {
 }
 
 // checkOrder insists on what a list promises of its spans.
-func checkOrder(t *testing.T, l *List) {
+func checkOrder(t *testing.T, l List) {
 	t.Helper()
 	var last *Span
 	smallest, largest := base.MaxSeq, base.Seq(0)
-	for s := range l.All() {
+	for _, s := range l {
 		if s.End != nil && bytes.Compare(s.Start, s.End) >= 0 || !slices.IsSortedFunc(s.Seqs, func(a, b base.Seq) int { return int(b) - int(a) }) {
 			t.Fatalf("malformed span %v", s)
 		}
@@ -131,7 +131,7 @@ func checkOrder(t *testing.T, l *List) {
 		last = &s
 		smallest, largest = min(smallest, slices.Min(s.Seqs)), max(largest, slices.Max(s.Seqs))
 	}
-	if l.Empty() {
+	if len(l) == 0 {
 		return
 	}
 	if a, b := l.Seqs(); a != smallest || b != largest {
@@ -139,7 +139,7 @@ func checkOrder(t *testing.T, l *List) {
 	}
 }
 
-func checkOverlapping(t *testing.T, m model, l *List, rng *rand.Rand) {
+func checkOverlapping(t *testing.T, m model, l List, rng *rand.Rand) {
 	t.Helper()
 	for range 20 {
 		lower, upper := byte(1+rng.IntN(letters)), byte(1+rng.IntN(letters))
@@ -159,14 +159,14 @@ func checkOverlapping(t *testing.T, m model, l *List, rng *rand.Rand) {
 func TestReduce(t *testing.T) {
 	l := Merge(Of([]byte("a"), []byte("m"), 1), Of([]byte("f"), nil, 2))
 	newest := l.Reduce(func(s Span) []base.Seq { return s.Seqs[:1] })
-	if got := fmt.Sprint(newest.spans); got != "[{[97] [102] [1]} {[102] [] [2]}]" {
+	if got := fmt.Sprint([]Span(newest)); got != "[{[97] [102] [1]} {[102] [] [2]}]" {
 		t.Error(got)
 	}
-	if old := l.Reduce(func(s Span) []base.Seq { return s.Seqs[len(s.Seqs):] }); !old.Empty() || old.Count() != 0 {
+	if old := l.Reduce(func(s Span) []base.Seq { return s.Seqs[len(s.Seqs):] }); len(old) > 0 || old.Count() != 0 {
 		t.Error(old)
 	}
 	if l.Count() != 4 {
-		t.Errorf("%v counts %d", l.spans, l.Count())
+		t.Errorf("%v counts %d", l, l.Count())
 	}
 	start, end := l.Bounds()
 	if string(start) != "a" || end != nil {
@@ -211,16 +211,29 @@ func TestEmptyRanges(t *testing.T) {
 	set.Add([]byte("b"), []byte("a"), 1)
 	set.Add([]byte("b"), []byte("b"), 2)
 	set.Add(nil, []byte{}, 3)
-	if len(set.Lists()) > 0 || !Of(nil, []byte{}, 1).Empty() || Merge() != nil || !Merge(nil, &List{}).Empty() {
+	if len(set.Lists()) > 0 || Of(nil, []byte{}, 1) != nil || Merge() != nil || len(Merge(nil, List{})) > 0 {
 		t.Error("a range without keys is not empty")
 	}
-	var none *List
-	if none.Newest(nil, 1) != 0 || none.Window(nil, 1).Newest != 0 || !none.Clip(nil, nil).Empty() || none.Overlapping(nil, nil) != nil {
+	var none List
+	if none.Newest(nil, 1) != 0 || none.Window(nil, 1).Newest != 0 || len(none.Clip(nil, nil)) > 0 || len(none.Overlapping(nil, nil)) > 0 {
 		t.Error("the nil list is not empty")
 	}
 	everything := Of(nil, nil, 1)
 	if everything.Newest([]byte{}, 1) != 1 || everything.Newest([]byte("\xff"), 1) != 1 {
 		t.Error("an open range misses keys")
+	}
+}
+
+// TestDecodeRefusesLongBounds: the longest bound is the successor of the longest key.
+func TestDecodeRefusesLongBounds(t *testing.T) {
+	for _, c := range []struct {
+		bytes int
+		sound bool
+	}{{MaxBoundBytes, true}, {MaxBoundBytes + 1, false}} {
+		_, err := Decode(Of([]byte("a"), bytes.Repeat([]byte("b"), c.bytes), 1).AppendTo(nil))
+		if (err == nil) != c.sound || err != nil && len(err.Error()) > 100 {
+			t.Errorf("a bound of %d bytes: %v", c.bytes, err)
+		}
 	}
 }
 
@@ -232,13 +245,13 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for s := range l.All() {
+		for _, s := range l {
 			if bytes.Compare(s.Start, s.End) >= 0 || l.Newest(s.Start, base.MaxSeq) != s.Seqs[0] {
 				t.Fatalf("%v of %x", s, p)
 			}
 		}
 		again, err := Decode(l.AppendTo(nil))
-		if err != nil || !reflect.DeepEqual(again.spans, l.spans) {
+		if err != nil || !reflect.DeepEqual(again, l) {
 			t.Fatalf("%v became %v, %v", l, again, err)
 		}
 	})

@@ -19,7 +19,12 @@ import (
 // Range deletes that lie in each other make long lists, as each span has the numbers of
 // all: n of them have n*n/2 (whoever trims a log deletes everything up to some key, again
 // and again). Lists that would take much more together than each for itself stay apart.
-type Set struct{ lists atomic.Pointer[[]*List] }
+type Set struct{ lists atomic.Pointer[lists] }
+
+type lists struct {
+	all  []List
+	adds []int // how many additions each stands for
+}
 
 // maxNumbers is how many numbers a list may have for each addition, on average.
 const maxNumbers = 160
@@ -27,24 +32,26 @@ const maxNumbers = 160
 // Add adds a range delete and copies the keys. A nil end is open. An empty range adds
 // nothing. It returns by how many numbers the lists have grown.
 func (s *Set) Add(start, end []byte, seq base.Seq) (grown int64) {
-	added := Of(bytes.Clone(start), bytes.Clone(end), seq)
-	if added.Empty() {
+	added, adds := Of(bytes.Clone(start), bytes.Clone(end), seq), 1
+	if added == nil {
 		return 0
 	}
-	added.adds, grown = 1, 1
-	lists := s.Lists()
-	for n := len(lists); n > 0 && lists[n-1].adds <= added.adds; n-- {
-		merged := merge(lists[n-1], added)
-		merged.adds = lists[n-1].adds + added.adds
+	grown = 1
+	var now lists
+	if before := s.lists.Load(); before != nil {
+		now = *before
+	}
+	n := len(now.all)
+	for ; n > 0 && now.adds[n-1] <= adds; n-- {
+		merged, both := merge(now.all[n-1], added), now.adds[n-1]+adds
 		numbers := int64(merged.Count())
-		if numbers > maxNumbers*int64(merged.adds) {
+		if numbers > maxNumbers*int64(both) {
 			break
 		}
-		grown += numbers - int64(lists[n-1].Count()+added.Count())
-		added, lists = merged, lists[:n-1]
+		grown += numbers - int64(now.all[n-1].Count()+added.Count())
+		added, adds = merged, both
 	}
-	lists = slices.Concat(lists, []*List{added})
-	s.lists.Store(&lists)
+	s.lists.Store(&lists{slices.Concat(now.all[:n], []List{added}), slices.Concat(now.adds[:n], []int{adds})})
 	return grown
 }
 
@@ -58,10 +65,10 @@ func (s *Set) Newest(key []byte, seq base.Seq) base.Seq {
 	if now == nil {
 		return 0
 	}
-	return newest(*now, key, seq)
+	return newest(now.all, key, seq)
 }
 
-func newest(lists []*List, key []byte, seq base.Seq) (newest base.Seq) {
+func newest(lists []List, key []byte, seq base.Seq) (newest base.Seq) {
 	for _, l := range lists {
 		newest = max(newest, l.Newest(key, seq))
 	}
@@ -70,9 +77,9 @@ func newest(lists []*List, key []byte, seq base.Seq) (newest base.Seq) {
 
 // Lists returns what was added so far, as lists that together are the set. The slice is
 // not to be changed.
-func (s *Set) Lists() []*List {
+func (s *Set) Lists() []List {
 	if now := s.lists.Load(); now != nil {
-		return *now
+		return now.all
 	}
 	return nil
 }

@@ -209,9 +209,9 @@ func (o *Opening) readCurrent() (err error) {
 // create makes an empty database. CURRENT is its commit point: before it, what is
 // there is the leftover that files.data does not count as data.
 func (o *Opening) create() error {
-	vfs.SyncAbove(o.fs, o.directory.Dir, func(above string, err error) {
-		o.directory.Logger.Debug().Str("dir", above).Err(err).Msg("a directory above the new database was not synced")
-	})
+	if err := vfs.SyncAbove(o.fs, o.directory.Dir); err != nil {
+		o.directory.Logger.Debug().Err(err).Msg("a directory above the new database was not synced")
+	}
 	for _, leftover := range o.files.numbered(0) { // a MANIFEST: see data
 		if err := o.directory.FS.Remove(filepath.Join(o.directory.Dir, leftover)); err != nil {
 			return err

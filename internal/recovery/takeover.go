@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"lsmdb/flusher"
 	"lsmdb/internal/base"
@@ -107,10 +108,8 @@ func (o *Opening) commit() (err error) {
 // tables of the tree. A failure is no reason not to open: the files stay unlisted.
 func (o *Opening) remove(needed func(name string) bool) {
 	listed := make(map[string]bool)
-	for _, tables := range o.state.Version.Levels {
-		for _, t := range tables {
-			listed[base.TableName(t.Number)] = true
-		}
+	for _, t := range slices.Concat(o.state.Version.Levels[:]...) {
+		listed[base.TableName(t.Number)] = true
 	}
 	var left []string
 	for _, name := range o.files.all {

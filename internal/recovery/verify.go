@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"slices"
 
 	"github.com/rs/zerolog"
 
@@ -74,10 +75,8 @@ func (v *verification) tree() error {
 	if err = v.note(name, err, true); err != nil || v.state.Version == nil {
 		return err
 	}
-	for _, tables := range v.state.Version.Levels {
-		for _, t := range tables {
-			v.totalBytes += t.SizeBytes
-		}
+	for _, t := range slices.Concat(v.state.Version.Levels[:]...) {
+		v.totalBytes += t.SizeBytes
 	}
 	for level, tables := range v.state.Version.Levels {
 		for _, t := range tables {

@@ -39,12 +39,11 @@ func MakeDirectory(fsys FS, dir string) error {
 
 // SyncAbove makes the way to a directory durable. What MakeDirectory made it has synced,
 // but an earlier call may have been interrupted between the two, or somebody else made
-// the directory, and nobody can tell. So this is done on suspicion; failed hears of
-// directories where it cannot be done (other people's).
-func SyncAbove(fsys FS, dir string, failed func(above string, err error)) {
+// the directory, and nobody can tell. So this is done on suspicion, and an error, of
+// directories where it cannot be done (other people's), is no reason to stop.
+func SyncAbove(fsys FS, dir string) (failed error) {
 	for d := filepath.Clean(dir); filepath.Dir(d) != d; d = filepath.Dir(d) {
-		if err := fsys.SyncDir(filepath.Dir(d)); err != nil {
-			failed(filepath.Dir(d), err)
-		}
+		failed = errors.Join(failed, fsys.SyncDir(filepath.Dir(d)))
 	}
+	return failed
 }

@@ -80,7 +80,7 @@ func first(known *base.ConflictError, key []byte, seq base.Seq) *base.ConflictEr
 func (l *look) key(key []byte) error {
 	hash := base.Hash(key)
 	for _, m := range l.memtables {
-		l.meet(key, m.Covered(key, base.MaxSeq))
+		l.meet(key, m.RangeDeletes.Newest(key, base.MaxSeq))
 		if _, t, ok := m.Get(key, hash, base.MaxSeq); ok {
 			l.meet(key, t.Seq())
 			return nil
@@ -107,7 +107,7 @@ func (l *look) key(key []byte) error {
 // span looks for the first key of a range that was changed.
 func (l *look) span(s span) error {
 	for _, m := range l.memtables {
-		if err := l.walk(s, m.NewIterator(), m.Ranges()...); err != nil {
+		if err := l.walk(s, m.NewIterator(), m.RangeDeletes.Lists()...); err != nil {
 			return err
 		}
 	}
@@ -125,9 +125,9 @@ func (l *look) span(s span) error {
 }
 
 // walk looks for it in one sorted run, no further than to what is known already.
-func (l *look) walk(s span, entries base.Iterator, deletes ...*ranges.List) error {
+func (l *look) walk(s span, entries base.Iterator, deletes ...ranges.List) error {
 	for _, list := range deletes {
-		for d := range list.Clip(s.from, s.to).All() {
+		for _, d := range list.Clip(s.from, s.to) {
 			l.meet(d.Start, d.Seqs[0])
 		}
 	}

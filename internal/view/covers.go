@@ -26,7 +26,7 @@ type covers struct {
 type source struct {
 	run    int
 	seq    base.Seq              // the newest that counts
-	lists  []*ranges.List        // of a memtable
+	lists  []ranges.List         // of a memtable
 	tables []*manifest.TableMeta // that have some, by ascending key
 }
 

@@ -13,7 +13,7 @@ import (
 // Get looks for what key has at an instant. The value is valid until Leave.
 func (r Reading) Get(at At, key []byte) (value []byte, found bool, err error) {
 	hash, absent := base.Hash(key), false
-	if r.own == &nothingOwn && !r.Active.HasRanges() { // nearly always: then the first version that is met decides
+	if r.own == &nothingOwn && r.Active.RangeDeletes.Empty() { // nearly always: then the first version that is met decides
 		value, t, ok := r.Active.Get(key, hash, at.Seq)
 		if ok && t.Kind() <= base.KindDelete {
 			return value, t.Kind() == base.KindSet, nil
@@ -101,7 +101,7 @@ func (r *Reading) inMemtables(l *lookup) (done bool) {
 // inMemtable looks at the versions of a memtable that are visible at seq. It reports
 // whether older ones do not matter.
 func (r *Reading) inMemtable(l *lookup, m *memtable.Memtable, seq base.Seq) (done bool) {
-	l.cover = max(l.cover, m.Covered(l.key, seq))
+	l.cover = max(l.cover, m.RangeDeletes.Newest(l.key, seq))
 	for {
 		value, t, ok := m.Get(l.key, l.hash, seq)
 		if !ok {

@@ -129,7 +129,7 @@ func (in *inside) open(r *Reading, at *At, o sstable.IteratorOptions) {
 
 // add adds a memtable of which what seq sees counts.
 func (in *inside) add(m *memtable.Memtable, seq base.Seq) {
-	if lists := m.Ranges(); lists != nil {
+	if lists := m.RangeDeletes.Lists(); lists != nil {
 		in.covers.sources = append(in.covers.sources, source{run: len(in.memtables), seq: seq, lists: lists})
 	}
 	in.memtables = append(in.memtables, *m.NewIterator())

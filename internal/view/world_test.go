@@ -136,7 +136,7 @@ func (d *world) flush(level int) {
 		return
 	}
 	m := s.Sealed[0]
-	lists := ranges.Merge(m.Ranges()...)
+	lists := ranges.Merge(m.RangeDeletes.Lists()...)
 	if start, end := openEnd(lists); end == nil {
 		lists = lists.Clip(start, []byte(lastKey))
 	}
@@ -152,7 +152,7 @@ func (d *world) flush(level int) {
 	var tables []*manifest.TableMeta
 	for _, cut := range cuts {
 		list := lists.Clip(lower, []byte(cut))
-		if lower = []byte(cut); list.Empty() && (!ok || string(it.Key().UserKey()) >= cut) {
+		if lower = []byte(cut); len(list) == 0 && (!ok || string(it.Key().UserKey()) >= cut) {
 			continue
 		}
 		d.made++
@@ -179,8 +179,8 @@ func (d *world) flush(level int) {
 	d.w.Advance(next, m)
 }
 
-func openEnd(l *ranges.List) (start, end []byte) {
-	if l.Empty() {
+func openEnd(l ranges.List) (start, end []byte) {
+	if len(l) == 0 {
 		return nil, []byte{}
 	}
 	return l.Bounds()

@@ -31,7 +31,7 @@ var plantedVocabulary = []noticed{
 	{plantedBug{"a lookup that stops at an operand", []edit{
 		{"internal/view/get.go", "		return l.wanted == nothing\n", "		return true\n"}}}, "./internal/tests/model", "TestModel"},
 	{plantedBug{"an empty operand taken for nothing", []edit{
-		{"internal/output/retention.go", "	if older == nil {\n		older = []byte{} // an empty operand is one, too\n	}\n", ""}}}, "./internal/output", "TestEmptyOperandIsNotNil"},
+		{"internal/output/retention.go", "held: []byte{}, ", ""}}}, "./internal/output", "TestEmptyOperandIsNotNil"},
 	{plantedBug{"the length of what operands are merged onto", []edit{
 		{"internal/view/get.go", "			l.wanted = everything // the length", "			// the length"}}}, "./internal/tests/model", "TestSizeOfMerged"},
 	{plantedBug{"a time that runs back", []edit{

@@ -50,7 +50,7 @@ type item struct {
 // contents are the versions of keys, newest first, and range deletes.
 type contents struct {
 	keys    map[string][]item
-	deletes *ranges.List
+	deletes ranges.List
 }
 
 func (c *contents) add(key string, i item) {
@@ -238,7 +238,7 @@ func (w *world) situation() compactor.Situation {
 		Policy: w.policy, Version: w.version, SetAside: w.setAside, Readers: w.readers(),
 		Share: func(m *manifest.TableMeta, start, end []byte) float64 { return w.load(m).Share(start, end) },
 	}
-	w.deletes = compactor.Gather(w.version, func(m *manifest.TableMeta) *ranges.List { return w.load(m).Ranges() }, w.deletes)
+	w.deletes = compactor.Gather(w.version, func(m *manifest.TableMeta) ranges.List { return w.load(m).Ranges() }, w.deletes)
 	s.Deletes = w.deletes
 	for _, f := range w.running {
 		s.Running = append(s.Running, f.job)
@@ -308,7 +308,7 @@ func (w *world) check() {
 					tree.add(key, i)
 				}
 			}
-			if !c.deletes.Empty() {
+			if len(c.deletes) > 0 {
 				w.checkPlace(&tree, c, m)
 			}
 			level.deletes = ranges.Merge(level.deletes, c.deletes)

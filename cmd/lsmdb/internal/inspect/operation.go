@@ -35,8 +35,8 @@ func (n *inspection) operation(kind base.Kind, seq base.Seq, key, value []byte, 
 }
 
 // spans lists the range deletes of a table.
-func (n *inspection) spans(l *ranges.List) {
-	for s := range l.All() {
+func (n *inspection) spans(l ranges.List) {
+	for _, s := range l {
 		object := map[string]any{"type": base.KindRangeDelete.String(), "sequences": s.Seqs}
 		addBounds(object, s.Start, s.End)
 		numbers := ""
