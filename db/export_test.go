@@ -25,3 +25,10 @@ func (b *Batch) Free() { b.inUse.Store(false) }
 
 // Copied returns the batch in another place, which go vet would not let us do.
 func (b *Batch) Copied() *Batch { return &Batch{self: b.self, ops: b.ops} }
+
+// WholeKeyRoom is how long a buffer for keys with their prefixes is that somebody gets.
+func WholeKeyRoom() int {
+	buffer := wholes.Get().(*[]byte)
+	defer wholes.Put(buffer)
+	return cap(*buffer)
+}

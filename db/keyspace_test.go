@@ -216,6 +216,31 @@ func TestKeyspaceLimits(t *testing.T) {
 	}
 }
 
+// TestKeyspacesKeepNoLongKeys: who asks for keys that cannot be there takes no memory for good.
+func TestKeyspacesKeepNoLongKeys(t *testing.T) {
+	d := openMemory(t)
+	k := d.Keyspace([]byte("prefix"))
+	long := make([]byte, 1<<20)
+	s, err := d.NewSnapshot()
+	fixture.Must(t, err)
+	defer s.Close()
+	for what, ask := range map[string]func() error{
+		"Get":          func() error { _, err := k.Get(long); return err },
+		"GetSize":      func() error { _, err := k.GetSize(long); return err },
+		"a snapshot's": func() error { _, err := s.In(k).Get(long); return err },
+		"a transaction's": func() error {
+			return d.Update(t.Context(), func(tx *db.Tx) error { _, err := tx.In(k).Get(long); return err })
+		},
+	} {
+		for range 20 {
+			fixture.WantErr(t, what, ask(), db.ErrNotFound)
+			if n := db.WholeKeyRoom(); n >= len(long) {
+				t.Fatalf("%s: %d bytes are kept", what, n)
+			}
+		}
+	}
+}
+
 // TestViewsShare: a batch is one for all its views, and so is a snapshot.
 func TestViewsShare(t *testing.T) {
 	d := openMemory(t)

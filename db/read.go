@@ -57,9 +57,10 @@ func (d *DB) look(l *look) *look {
 	return l
 }
 
-// free frees the buffer, when the key is not looked at any more.
+// free frees the buffer, when the key is not looked at any more. Nothing bounds the keys that
+// are asked for: a long one is not kept.
 func (l *look) free() {
-	if l.whole != nil {
+	if l.whole != nil && cap(*l.whole) <= maxPooledBytes {
 		wholes.Put(l.whole)
 	}
 }

@@ -36,9 +36,9 @@ func (m *Memtable) take(count int64, from *memory) []cell {
 // process.
 func (m *Memtable) Free() {
 	t := m.memory
+	t.cleanup.Stop() // while m is still to be used: otherwise the cleanup may be on its way, and would come second
 	m.memory, m.tree.cells, m.tree.bytes, m.tree.filter = memory{}, nil, nil, nil
 	if t.mapped {
-		t.cleanup.Stop()
 		unmapCells(t.cells)
 	}
 }

@@ -173,8 +173,8 @@ func (m *Memtable) Insert(key, value []byte, seq base.Seq, kind base.Kind) {
 
 // Get returns the newest version of key whose sequence number is at most seq; hash
 // is base.Hash(key). A delete is a version: look at the kind of t. value shares the
-// arena, must not be changed, and is valid as long as the caller holds it, or until Renew. Get does
-// not allocate. Of a key that has no version it mostly reads one word of memory.
+// arena, must not be changed, and is valid as long as the caller holds the memtable, or until
+// Renew or Free. Get does not allocate. Of a key that has no version it mostly reads one word of memory.
 func (m *Memtable) Get(key []byte, hash uint64, seq base.Seq) (value []byte, t base.Trailer, ok bool) {
 	if !m.tree.filter.mayContain(hash) {
 		return nil, 0, false
@@ -190,9 +190,9 @@ func (m *Memtable) Get(key []byte, hash uint64, seq base.Seq) (value []byte, t b
 	return value, stored.Trailer(), true
 }
 
-// NewIterator returns an unpositioned iterator over all versions. It keeps the
-// memtable's memory alive until nobody has it or what it returned; it does not prevent
-// Renew.
+// NewIterator returns an unpositioned iterator over all versions. It keeps the memtable's
+// memory alive while somebody has it; it does not prevent Renew and Free. What it returned
+// keeps nothing.
 func (m *Memtable) NewIterator() *Iterator { return &Iterator{tree: &m.tree} }
 
 // Len returns the number of operations: entries, every version counted, and range deletes.

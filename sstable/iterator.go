@@ -157,12 +157,9 @@ func (it *Iterator) Expiry() int64 { return base.Until(it.block.value(it.entry))
 // largeValue returns the value that the stub stands for.
 func (it *Iterator) largeValue() []byte {
 	if it.large == nil {
-		b, err := it.table.block(it.i, it.reader, it.into)
-		if err != nil {
-			it.err = err
+		if it.large, it.err = it.table.block(it.i, it.reader, it.into); it.err != nil {
 			return nil
 		}
-		it.large = b
 	}
 	return it.large.value(0)
 }

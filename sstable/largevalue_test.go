@@ -10,6 +10,7 @@ import (
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/vfs"
+	"lsmdb/internal/vfstest"
 )
 
 // largeItems are n values, half of them large and half of these ending, between small ones.
@@ -185,5 +186,35 @@ func TestUpperBoundBeforeALargeValue(t *testing.T) {
 		if m := stats.Metrics(); m.BlocksRead != want || it.Err() != nil {
 			t.Errorf("up to %q: %d blocks were read, want %d", upper, m.BlocksRead, want)
 		}
+	}
+}
+
+// TestLargeValueOnSecondTry: a value that could not be read at first, and then could, ends no
+// walk.
+func TestLargeValueOnSecondTry(t *testing.T) {
+	data, _ := write(t, []item{set("a", 1, strings.Repeat("v", 5000))}, WriterOptions{})
+	mem := vfs.NewMem()
+	f := must(mem.Create("t.sst"))(t)
+	must(f.WriteAt(data, 0))(t)
+	broken := false
+	fault := vfstest.NewFault(mem, func(op vfstest.Op) error {
+		if broken && op.Kind == vfstest.OpRead {
+			return errScarce
+		}
+		return nil
+	})
+	table := must(Open(fault, "t.sst", ReaderOptions{}))(t)
+	defer table.Close()
+	it := table.NewIterator(IteratorOptions{Lazy: true})
+	if !it.First() {
+		t.Fatal(it.Err())
+	}
+	broken = true
+	if value := it.Value(); value != nil || !errors.Is(it.Err(), errScarce) {
+		t.Fatalf("%d bytes, %v", len(value), it.Err())
+	}
+	broken = false
+	if value := it.Value(); len(value) != 5000 || it.Err() != nil {
+		t.Errorf("%d bytes, %v", len(value), it.Err())
 	}
 }

@@ -28,11 +28,11 @@ func (r *Reads) Empty() bool { return len(r.keys) == 0 && len(r.spans) == 0 }
 // Reset forgets everything. It keeps the memory of a few reads.
 func (r *Reads) Reset() {
 	const few = 256
-	if len(r.keys) > few || len(r.spans) > few {
+	if len(r.keys) > few || cap(r.spans) > few { // Seal leaves fewer spans than there were
 		*r = Reads{}
 	}
 	clear(r.keys)
-	clear(r.spans)
+	clear(r.spans[:cap(r.spans)])
 	r.sorted, r.spans = nil, r.spans[:0]
 }
 

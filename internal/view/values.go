@@ -131,7 +131,7 @@ func (it *Iterator) fold() bool {
 	in := it.inside
 	it.key = append(it.key[:0], in.entries.Key().UserKey()...)
 	older := it.collect()
-	it.position, it.value, it.until = behind, nil, 0
+	it.position, it.value, it.until = behind, []byte{}, 0
 	if in.entries.Err() == nil && it.err == nil && (!it.keysOnly || it.published.Merger == nil) {
 		it.value, it.err = in.folded.Onto(it.published.Merger, it.key, older, in.operands)
 	}

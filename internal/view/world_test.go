@@ -369,7 +369,7 @@ func (d *world) checkWalk(at At, moves int) {
 			w.value = nil
 		}
 		if ok != onKey || it.Valid() != ok || (it.Err() != nil) != (place == failed) || it.Until() != w.until ||
-			ok && (string(it.Key()) != w.key || !bytes.Equal(it.Value(), w.value)) {
+			ok && (string(it.Key()) != w.key || !bytes.Equal(it.Value(), w.value)) || ok != (it.Value() != nil) {
 			d.t.Fatalf("at %+v in %+v, after %s: %v %q %q until %d, %v; want place %d of %d, %+v", at, o, trace, ok, it.Key(), it.Value(), it.Until(), it.Err(), place, len(list), w)
 		}
 	}
