@@ -65,12 +65,8 @@ func (f *Flusher) handle(ctx context.Context, s Sealed) error {
 		return err // the waiter is answered by refuse, when no stage goes on any more
 	}
 	if s.waiter != nil && s.waiter.load != nil {
-		loaded, err := f.load(ctx, s.waiter.load)
-		if err != nil {
+		if verdict, err = f.load(ctx, s.waiter.load); err != nil {
 			return err
-		}
-		if loaded.err == nil {
-			verdict = loaded
 		}
 		f.waiter = nil // the Writer answers
 	}

@@ -167,11 +167,7 @@ func (k *Keeper) handle(ctx context.Context, p *Proposal) error {
 	if err != nil {
 		return err
 	}
-	if v.err != nil {
-		p.reply <- v
-		return nil
-	}
-	nudge(k.compactor)
+	nudge(k.compactor) // also when a load was faster than one of its jobs
 	k.holdBack()
 	if p.Flushed != nil || p.Load != nil {
 		v.hold = k.hold

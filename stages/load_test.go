@@ -210,6 +210,48 @@ func TestLoadsWaitForLevel0(t *testing.T) {
 	})
 }
 
+// TestCompactEndsBesideLoads: a compaction that was asked for comes to an end even if a load
+// falls between the inputs of each of its jobs that others can fall between.
+func TestCompactEndsBesideLoads(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, func(e *Environment) { e.IdleDelay = time.Hour }).open()
+		for _, key := range []string{"a", "z"} {
+			must(t, r.put(set(key, "flushed")))
+			must(t, r.p.Flush(context.Background()))
+		}
+		const loads = 50
+		var tables [loads][]*manifest.TableMeta
+		for i := range tables {
+			tables[i] = r.sorted(fmt.Sprintf("m%02d", i))
+		}
+		gate := make(chan struct{})
+		r.onDisk(func(op vfstest.Op) error {
+			if on(vfstest.OpSync, base.FileTable)(op) {
+				<-gate
+			}
+			return nil
+		})
+		compacted := make(chan error, 1)
+		go func() { compacted <- r.p.Compact(context.Background(), nil, nil) }()
+		n := 0
+		for synctest.Wait(); len(compacted) == 0 && n < loads; synctest.Wait() {
+			must(t, r.p.Load(context.Background(), tables[n]))
+			n++
+			select {
+			case gate <- struct{}{}:
+			default:
+			}
+		}
+		if n == loads {
+			t.Errorf("it is not done after %d loads", n)
+		}
+		r.onDisk(nil)
+		close(gate)
+		must(t, <-compacted)
+		r.close()
+	})
+}
+
 // TestLoadsBehindAFullDisk has loads that overlap wait for the Flusher, which waits for
 // room, and ends that. Nothing is left of those that failed, and the log has no hole.
 func TestLoadsBehindAFullDisk(t *testing.T) {
