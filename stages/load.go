@@ -18,7 +18,7 @@ import (
 //     and nobody may see these before the load.
 //   - The Flusher writes what was sealed before to tables, which the loaded ones supersede.
 //     Then it has the Keeper add these to the deepest level that holds nothing of their
-//     range, and nothing above.
+//     range, and nothing above. If level 0 is too full then, it waits as behind a flush.
 //   - The Writer shows the number and answers the caller.
 //
 // Compactions go on meanwhile. What one merges lies below the loaded tables if it has
