@@ -3,6 +3,7 @@ package compactor
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"testing"
 
 	"lsmdb/internal/base"
@@ -29,6 +30,9 @@ func TestManualCompaction(t *testing.T) {
 				w.snapshots = nil
 			}
 			r := w.randomRange(next)
+			if seed%8 == 5 || seed%8 == 7 {
+				r.Overtaken = mostOvertaken
+			}
 			w.driveRange(*r, seed%4 >= 2)
 			w.check()
 			w.checkRange(*r)
@@ -57,6 +61,8 @@ func (w *world) driveRange(r Range, busy bool) {
 				w.land()
 			}
 			return
+		case job != nil && r.Overtaken >= mostOvertaken && hasRoom(job):
+			w.t.Fatalf("there is room for a load in %s", job)
 		case job != nil && len(w.running) < 3:
 			w.launch(job)
 		case len(w.running) == 0:
@@ -65,6 +71,20 @@ func (w *world) driveRange(r Range, busy bool) {
 			w.land()
 		}
 	}
+}
+
+// hasRoom reports whether a load may come between the tables of a job, into its level: where
+// tables of level 0 leave room, others lie over it.
+func hasRoom(job *Job) bool {
+	tables := slices.SortedFunc(slices.Values(job.tables()), bySmallest)
+	end := tables[0].Largest.UserKey()
+	for _, t := range tables {
+		if !job.Unread() && job.Level > 0 && bytes.Compare(t.Smallest.UserKey(), end) > 0 {
+			return true
+		}
+		end = slices.MaxFunc([][]byte{end, t.Largest.UserKey()}, bytes.Compare)
+	}
+	return false
 }
 
 // checkRange checks that the range lies in one level, without garbage.

@@ -14,7 +14,12 @@ type Range struct {
 	Lower, Upper []byte
 	Through      base.Seq
 	Before       uint64 // first file number that did not exist when the compaction was asked for
+	Overtaken    int    // of its jobs, how many were refused as tables had come between their inputs
 }
+
+// mostOvertaken is how often a manual compaction tries jobs between whose inputs there is
+// room for others' tables. Then it goes on with those whose inputs overlap, one to the next.
+const mostOvertaken = 3
 
 // PickRange returns the next job of a manual compaction. It keeps no state: the
 // caller calls it with the newest Version until done. Done false without a job
@@ -24,7 +29,7 @@ type Range struct {
 // of them and nothing lies below; then they rewrite there what holds garbage that no
 // snapshot needs, and merge what is small. Each job moves an entry of the range deeper, drops one, or
 // replaces a table that is older than the compaction, so this comes to an end
-// whatever is written and compacted meanwhile. When done is
+// whatever is written, loaded and compacted meanwhile. When done is
 // returned, what remains in other levels is held by tables set aside.
 func PickRange(s Situation, r Range) (job *Job, done bool) {
 	k := newPicker(s)
@@ -35,7 +40,7 @@ func PickRange(s Situation, r Range) (job *Job, done bool) {
 	if job == nil && !waits {
 		job, waits = k.fromRange(r)
 	}
-	if job == nil && !waits {
+	if job == nil && !waits && r.Overtaken < mostOvertaken {
 		job = k.crumbsOf(r)
 	}
 	if job == nil {
@@ -112,7 +117,7 @@ func (k *picker) lastLevel(lower, upper []byte) int {
 // extend takes the tables that follow in the range along while the job stays within
 // its bound: one merge of neighbours rewrites the table below their border once.
 func (k *picker) extend(job *Job, r Range) *Job {
-	if job.Trivial || job.Level == job.OutputLevel {
+	if job.Trivial || job.Level == job.OutputLevel || r.Overtaken >= mostOvertaken {
 		return job
 	}
 	following := k.Version.Overlapping(job.Level, job.Upper, r.Upper)

@@ -23,7 +23,7 @@ import (
 // nothing of the input stays. Ctx bounds the time until the tables are handed over. Of
 // many loads at the same time some wait before they begin: see Options.MaxOpenFiles.
 // Reads and writes go on meanwhile. Only in the end writers wait, until what was written
-// shortly before is flushed.
+// shortly before is flushed, and if loads of the same keys come faster than they are merged.
 //
 // Errors: those of Put, and the context's.
 func (d *DB) Load(ctx context.Context, sorted iter.Seq2[[]byte, []byte]) error {

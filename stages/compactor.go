@@ -232,6 +232,9 @@ func (c *Compactor) settle(ctx context.Context, f finishedJob) error {
 		}
 		c.jobs.count(func(s *JobStats) { s.SetAside = len(c.setAside) })
 		return nil
+	case errors.Is(f.err, errOvertaken) && f.manual && len(c.pending) > 0: // the caller may have given up
+		c.pending[0].bounds.Overtaken++
+		return nil
 	case ctx.Err() != nil || c.stopped || errors.Is(f.err, errOvertaken):
 		return nil
 	}

@@ -65,7 +65,7 @@ func (f *Flusher) handle(ctx context.Context, s Sealed) error {
 		return err // the waiter is answered by refuse, when no stage goes on any more
 	}
 	if s.waiter != nil && s.waiter.load != nil {
-		if err := f.load(ctx, s.waiter.load); err != nil {
+		if verdict, err = f.load(ctx, s.waiter.load); err != nil {
 			return err
 		}
 		f.waiter = nil // the Writer answers

@@ -70,7 +70,7 @@ type Proposal struct {
 // verdict answers a proposal.
 type verdict struct {
 	err   error           // why the edit was not applied; see unwritten
-	hold  <-chan struct{} // for flushes: wait for this before the next one; nil: go on
+	hold  <-chan struct{} // for flushes and loads: wait for this before the next one; nil: go on
 	first *wal.Writer     // without an edit: the first segment. Whoever receives it owns it
 }
 
@@ -167,13 +167,9 @@ func (k *Keeper) handle(ctx context.Context, p *Proposal) error {
 	if err != nil {
 		return err
 	}
-	if v.err != nil {
-		p.reply <- v
-		return nil
-	}
-	nudge(k.compactor)
+	nudge(k.compactor) // also when a load was faster than one of its jobs
 	k.holdBack()
-	if p.Flushed != nil && k.hold != nil {
+	if p.Flushed != nil || p.Load != nil {
 		v.hold = k.hold
 	}
 	p.reply <- v
@@ -253,7 +249,7 @@ func (k *Keeper) obsolete(p *Proposal, previous *manifest.Version) []Obsolete {
 	return list
 }
 
-// holdBack decides whether flushes must wait for level 0 to shrink.
+// holdBack decides whether flushes and loads must wait for level 0 to shrink.
 func (k *Keeper) holdBack() {
 	full := len(k.state.Version.Levels[0]) >= k.env.Policy.L0Limit
 	switch {

@@ -18,7 +18,7 @@ import (
 //     and nobody may see these before the load.
 //   - The Flusher writes what was sealed before to tables, which the loaded ones supersede.
 //     Then it has the Keeper add these to the deepest level that holds nothing of their
-//     range, and nothing above.
+//     range, and nothing above. If level 0 is too full then, it waits as behind a flush.
 //   - The Writer shows the number and answers the caller.
 //
 // Compactions go on meanwhile. What one merges lies below the loaded tables if it has
@@ -93,10 +93,10 @@ func (w *Writer) endLoad(ctx context.Context, c *Commit) error {
 
 // load gives the tables of a load their number and has the Keeper add them to the tree.
 // An error ends the stage.
-func (f *Flusher) load(ctx context.Context, l *load) error {
+func (f *Flusher) load(ctx context.Context, l *load) (verdict, error) {
 	if f.left != nil {
 		l.done <- f.left
-		return nil
+		return verdict{}, nil
 	}
 	for _, t := range l.tables {
 		t.Renumber(l.number)
@@ -104,13 +104,13 @@ func (f *Flusher) load(ctx context.Context, l *load) error {
 	edit := l.edit()
 	v := f.env.propose(ctx, f.keeper, &Proposal{Edit: edit, Load: l})
 	if v.err != nil && !base.IsShortage(v.err) {
-		return v.err
+		return v, v.err
 	}
 	if v.err == nil {
 		f.env.Logger.Info().Int("tables", len(l.tables)).Int("level", edit.Added[0].Level).Msg("tables loaded")
 	}
 	l.done <- v.err
-	return nil
+	return v, nil
 }
 
 // errOvertaken says that a load came between the inputs of a compaction.

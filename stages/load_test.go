@@ -169,6 +169,89 @@ func TestLoadBetweenTheInputsOfACompaction(t *testing.T) {
 	})
 }
 
+// TestLoadsWaitForLevel0: loads that fill level 0 are held back like flushes, until a
+// compaction was through. Otherwise who loads faster than is merged would have reads look
+// into ever more tables.
+func TestLoadsWaitForLevel0(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const limit = 3
+		r := newRig(t, func(e *Environment) { e.Policy.L0Trigger, e.Policy.L0Limit, e.IdleDelay = 100, limit, time.Hour })
+		r.open()
+		const loads = 4 * limit
+		answers := make(chan error, loads)
+		var all [][]*manifest.TableMeta
+		for i := range loads {
+			all = append(all, r.sorted("a", fmt.Sprintf("k%02d", i), "z"))
+		}
+		go func() {
+			for _, tables := range all {
+				answers <- r.p.Load(context.Background(), tables)
+			}
+		}()
+		synctest.Wait()
+		v := r.p.State().Version
+		if n := len(v.Levels[0]); n != limit {
+			t.Errorf("%d tables in level 0, the limit is %d", n, limit)
+		}
+		time.Sleep(time.Hour)
+		for done := 0; done < loads; synctest.Wait() {
+			for len(answers) > 0 {
+				must(t, <-answers)
+				done++
+			}
+			must(t, r.p.Compact(context.Background(), nil, nil))
+		}
+		for i := range loads {
+			if value, _ := r.get(fmt.Sprintf("k%02d", i)); value != "loaded" {
+				t.Errorf("load %d is gone", i)
+			}
+		}
+		r.close()
+	})
+}
+
+// TestCompactEndsBesideLoads: a compaction that was asked for comes to an end even if a load
+// falls between the inputs of each of its jobs that others can fall between.
+func TestCompactEndsBesideLoads(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, func(e *Environment) { e.IdleDelay = time.Hour }).open()
+		for _, key := range []string{"a", "z"} {
+			must(t, r.put(set(key, "flushed")))
+			must(t, r.p.Flush(context.Background()))
+		}
+		const loads = 50
+		var tables [loads][]*manifest.TableMeta
+		for i := range tables {
+			tables[i] = r.sorted(fmt.Sprintf("m%02d", i))
+		}
+		gate := make(chan struct{})
+		r.onDisk(func(op vfstest.Op) error {
+			if on(vfstest.OpSync, base.FileTable)(op) {
+				<-gate
+			}
+			return nil
+		})
+		compacted := make(chan error, 1)
+		go func() { compacted <- r.p.Compact(context.Background(), nil, nil) }()
+		n := 0
+		for synctest.Wait(); len(compacted) == 0 && n < loads; synctest.Wait() {
+			must(t, r.p.Load(context.Background(), tables[n]))
+			n++
+			select {
+			case gate <- struct{}{}:
+			default:
+			}
+		}
+		if n == loads {
+			t.Errorf("it is not done after %d loads", n)
+		}
+		r.onDisk(nil)
+		close(gate)
+		must(t, <-compacted)
+		r.close()
+	})
+}
+
 // TestLoadsBehindAFullDisk has loads that overlap wait for the Flusher, which waits for
 // room, and ends that. Nothing is left of those that failed, and the log has no hole.
 func TestLoadsBehindAFullDisk(t *testing.T) {
