@@ -78,22 +78,16 @@ type operation struct {
 
 // add adds an operation on a key that is joined with a prefix, in a buffer.
 func add(to *stages.Operations, buffer *[]byte, prefix []byte, op *operation) error {
-	if op.kind == base.KindRangeDelete {
-		return to.DeleteRange(rangeIn(prefix, op.key, op.value))
-	}
-	key := op.key
-	if len(prefix) > 0 {
+	kind, key, value, until := op.kind, op.key, op.value, int64(0)
+	if kind == base.KindRangeDelete {
+		key, value = rangeIn(prefix, key, value)
+	} else if len(prefix) > 0 {
 		key = whole(buffer, prefix, key)
 	}
-	switch {
-	case op.kind == base.KindDelete:
-		return to.Delete(key)
-	case op.kind == base.KindMerge:
-		return to.Merge(key, op.value)
-	case op.until.IsZero():
-		return to.Put(key, op.value)
+	if !op.until.IsZero() {
+		kind, until = base.KindSetExpiring, view.Nanoseconds(op.until)
 	}
-	return to.PutUntil(key, op.value, view.Nanoseconds(op.until))
+	return to.Add(kind, key, value, until)
 }
 
 // call is the commit of a call that waits.

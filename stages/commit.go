@@ -16,9 +16,8 @@ import (
 )
 
 // Operations are what a commit makes part of the history, encoded one after the other.
-// They are added by the methods here and nowhere else, so that the count, the bytes and
-// the memory that they will take always agree. A new kind of operation gets its method
-// here and its encoding in internal/base/ops.go. The zero value is empty.
+// They are added by Add and nowhere else, so that the count, the bytes and the memory that
+// they will take always agree. The zero value is empty.
 type Operations struct {
 	encoded      []byte
 	count        uint32
@@ -26,62 +25,27 @@ type Operations struct {
 	merges       bool  // one is an operand
 }
 
-// Put adds the operation that stores value under key, and copies both. One beyond a
-// limit is refused (ErrKeyTooLarge, ErrValueTooLarge, ErrBatchTooLarge) and changes
-// nothing.
-func (o *Operations) Put(key, value []byte) error {
-	if err := o.admit(len(key), len(value)); err != nil {
+// Add adds an operation, and copies key and value, as base.AppendOp takes them. The value of a
+// delete is nil. A range without keys is not added. An operation beyond a limit is refused
+// (ErrKeyTooLarge, ErrValueTooLarge, ErrBatchTooLarge) and changes nothing.
+func (o *Operations) Add(kind base.Kind, key, value []byte, until int64) error {
+	keyBytes, valueBytes := len(key), len(value)
+	if kind == base.KindRangeDelete {
+		if value != nil && bytes.Compare(key, value) >= 0 {
+			return nil
+		}
+		keyBytes, valueBytes = max(keyBytes, valueBytes), min(keyBytes, valueBytes)
+	}
+	if err := o.admit(keyBytes, valueBytes); err != nil {
 		return err
 	}
-	o.encoded = base.AppendSet(o.encoded, key, value)
-	return nil
-}
-
-// Delete adds the operation that removes key. Otherwise it is like Put.
-func (o *Operations) Delete(key []byte) error {
-	if err := o.admit(len(key), 0); err != nil {
-		return err
+	switch kind {
+	case base.KindMerge:
+		o.merges = true
+	case base.KindSetExpiring:
+		o.payloadBytes += base.ExpiryBytes
 	}
-	o.encoded = base.AppendDelete(o.encoded, key)
-	return nil
-}
-
-// DeleteRange adds the operation that removes the keys of [start, end); a nil end is
-// open. Without keys in it, nothing is added. Otherwise it is like Put.
-func (o *Operations) DeleteRange(start, end []byte) error {
-	if end != nil && bytes.Compare(start, end) >= 0 {
-		return nil
-	}
-	longest := start
-	if len(end) > len(start) {
-		longest = end
-	}
-	if err := o.admit(len(longest), len(start)+len(end)-len(longest)); err != nil {
-		return err
-	}
-	o.encoded = base.AppendRangeDelete(o.encoded, start, end)
-	return nil
-}
-
-// Merge adds the operation that merges operand onto the value of key. Otherwise it is
-// like Put.
-func (o *Operations) Merge(key, operand []byte) error {
-	if err := o.admit(len(key), len(operand)); err != nil {
-		return err
-	}
-	o.merges = true
-	o.encoded = base.AppendMerge(o.encoded, key, operand)
-	return nil
-}
-
-// PutUntil adds the operation that stores value under key until a time in nanoseconds
-// since 1970. Otherwise it is like Put.
-func (o *Operations) PutUntil(key, value []byte, until int64) error {
-	if err := o.admit(len(key), len(value)); err != nil {
-		return err
-	}
-	o.payloadBytes += base.ExpiryBytes
-	o.encoded = base.AppendSetExpiring(o.encoded, key, value, until)
+	o.encoded = base.AppendOp(o.encoded, kind, key, value, until)
 	return nil
 }
 
@@ -103,7 +67,7 @@ func (o *Operations) admit(keyBytes, valueBytes int) error {
 	return nil
 }
 
-// check finds operations that were changed by somebody else than the methods here,
+// check finds operations that were changed by somebody else than Add,
 // before they are logged: a log that cannot be decoded is a database that cannot be
 // opened.
 func (o *Operations) check() error {

@@ -11,8 +11,8 @@ import (
 func TestOperationsHaveALimit(t *testing.T) {
 	c := NewCommit()
 	c.encoded = make([]byte, base.MaxBatchBytes-20, base.MaxBatchBytes) // as if so much had been added; never touched
-	must(t, c.Put([]byte("k"), nil))
-	for _, err := range []error{c.Put([]byte("k"), make([]byte, 20)), c.Delete(make([]byte, 20))} {
+	must(t, c.Add(base.KindSet, []byte("k"), nil, 0))
+	for _, err := range []error{c.Add(base.KindSet, []byte("k"), make([]byte, 20), 0), c.Add(base.KindDelete, make([]byte, 20), nil, 0)} {
 		if !errors.Is(err, base.ErrBatchTooLarge) {
 			t.Error(err)
 		}
@@ -27,9 +27,9 @@ func TestOperationsHaveALimit(t *testing.T) {
 func TestWhatWasChangedOnItsWayIsNotLogged(t *testing.T) {
 	for name, change := range map[string]func(*Operations){
 		"cut":              func(o *Operations) { o.encoded = o.encoded[:len(o.encoded)-1] },
-		"one more":         func(o *Operations) { o.encoded = base.AppendDelete(o.encoded, []byte("x")) },
-		"one less":         func(o *Operations) { o.encoded = base.AppendDelete(nil, []byte("x")) },
-		"another's value":  func(o *Operations) { o.encoded = base.AppendSet(nil, []byte("key"), make([]byte, 1<<20)) },
+		"one more":         func(o *Operations) { o.encoded = base.AppendOp(o.encoded, base.KindDelete, []byte("x"), nil, 0) },
+		"one less":         func(o *Operations) { o.encoded = base.AppendOp(nil, base.KindDelete, []byte("x"), nil, 0) },
+		"another's value":  func(o *Operations) { o.encoded = base.AppendOp(nil, base.KindSet, []byte("key"), make([]byte, 1<<20), 0) },
 		"of another kind":  func(o *Operations) { o.encoded[0] = 99 },
 		"a longer key":     func(o *Operations) { o.encoded[1]++ },
 		"nothing but zero": func(o *Operations) { clear(o.encoded) },

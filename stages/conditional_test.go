@@ -15,7 +15,7 @@ import (
 func conditional(t *testing.T, through base.Seq, key string, read ...string) *Commit {
 	t.Helper()
 	c := NewCommit()
-	must(t, c.Put([]byte(key), []byte("new")))
+	must(t, c.Add(base.KindSet, []byte(key), []byte("new"), 0))
 	c.Reads, c.Through = &view.Reads{}, through
 	for _, r := range read {
 		c.Reads.Add([]byte(r))
@@ -28,7 +28,7 @@ func putCommit(t *testing.T, keys ...string) *Commit {
 	t.Helper()
 	c := NewCommit()
 	for _, key := range keys {
-		must(t, c.Put([]byte(key), []byte("old")))
+		must(t, c.Add(base.KindSet, []byte(key), []byte("old"), 0))
 	}
 	return c
 }
@@ -118,7 +118,7 @@ func TestLateCommits(t *testing.T) {
 		{"a very large commit", func(w *Writer) {
 			handle(t, w, putCommit(t, "a"))
 			large := putCommit(t)
-			must(t, large.Put([]byte("large"), make([]byte, maxGroupBytes)))
+			must(t, large.Add(base.KindSet, []byte("large"), make([]byte, maxGroupBytes), 0))
 			handle(t, w, large)
 		}},
 	} {

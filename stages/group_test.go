@@ -263,7 +263,7 @@ func TestPendingCommitResolves(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t).open()
 		c := NewPendingCommit()
-		must(t, c.Put([]byte("a"), []byte("1")))
+		must(t, c.Add(base.KindSet, []byte("a"), []byte("1"), 0))
 		must(t, r.p.Enqueue(context.Background(), c))
 		for range 3 {
 			<-c.Resolved()
@@ -286,7 +286,7 @@ func TestCommitIsReusable(t *testing.T) {
 		if c.Len() != 0 || c.Bytes() != 0 || c.payloadBytes != 0 || c.Sync {
 			t.Errorf("%+v", c)
 		}
-		must(t, c.Put([]byte("b"), []byte("2")))
+		must(t, c.Add(base.KindSet, []byte("b"), []byte("2"), 0))
 		must(t, r.put(c))
 		if v := r.p.Visible(); v != 2 {
 			t.Errorf("visible up to %d", v)
@@ -386,7 +386,7 @@ func TestGroupBoundCountsMemory(t *testing.T) {
 	for range 60 {
 		c := NewCommit()
 		for range 10_000 {
-			must(t, c.Delete(nil))
+			must(t, c.Add(base.KindDelete, nil, nil, 0))
 		}
 		commits = append(commits, c)
 	}

@@ -293,7 +293,7 @@ func (r *rig) close() {
 func set(pairs ...string) *Commit {
 	c := NewCommit()
 	for i := 0; i < len(pairs); i += 2 {
-		if err := c.Put([]byte(pairs[i]), []byte(pairs[i+1])); err != nil {
+		if err := c.Add(base.KindSet, []byte(pairs[i]), []byte(pairs[i+1]), 0); err != nil {
 			panic(err)
 		}
 	}
@@ -303,7 +303,7 @@ func set(pairs ...string) *Commit {
 func del(keys ...string) *Commit {
 	c := NewCommit()
 	for _, key := range keys {
-		if err := c.Delete([]byte(key)); err != nil {
+		if err := c.Add(base.KindDelete, []byte(key), nil, 0); err != nil {
 			panic(err)
 		}
 	}

@@ -107,13 +107,13 @@ func TestLoadsAmongCompactions(t *testing.T) {
 				case 4, 5:
 					c := NewCommit()
 					for i := from; i < to; i++ {
-						must(t, c.Put([]byte(key(i)), []byte(kilobyte(fmt.Sprint(step))[:100])))
+						must(t, c.Add(base.KindSet, []byte(key(i)), []byte(kilobyte(fmt.Sprint(step))[:100]), 0))
 						model[key(i)] = kilobyte(fmt.Sprint(step))[:100]
 					}
 					must(t, r.put(c))
 				case 6:
 					c := NewCommit()
-					must(t, c.DeleteRange([]byte(key(from)), []byte(key(to))))
+					must(t, c.Add(base.KindRangeDelete, []byte(key(from)), []byte(key(to)), 0))
 					must(t, r.put(c))
 					maps.DeleteFunc(model, func(k, _ string) bool { return k >= key(from) && k < key(to) })
 				case 7:

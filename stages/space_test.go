@@ -19,7 +19,7 @@ func deleteRange(start, end string) *Commit {
 	if end == "" {
 		bound = nil
 	}
-	if err := c.DeleteRange([]byte(start), bound); err != nil {
+	if err := c.Add(base.KindRangeDelete, []byte(start), bound, 0); err != nil {
 		panic(err)
 	}
 	return c
@@ -27,7 +27,7 @@ func deleteRange(start, end string) *Commit {
 
 func putUntil(key, value string, until time.Time) *Commit {
 	c := NewCommit()
-	if err := c.PutUntil([]byte(key), []byte(value), until.UnixNano()); err != nil {
+	if err := c.Add(base.KindSetExpiring, []byte(key), []byte(value), until.UnixNano()); err != nil {
 		panic(err)
 	}
 	return c
@@ -224,14 +224,14 @@ func TestOperandsAmongStages(t *testing.T) {
 			c := NewCommit()
 			switch rng.IntN(40) {
 			case 0:
-				must(t, c.Delete([]byte(key)))
+				must(t, c.Add(base.KindDelete, []byte(key), nil, 0))
 				delete(want, key)
 			case 1:
-				must(t, c.DeleteRange([]byte(key), []byte(key+"~")))
+				must(t, c.Add(base.KindRangeDelete, []byte(key), []byte(key+"~"), 0))
 				delete(want, key)
 			default:
 				operand := fmt.Sprintf("%d %s,", i, strings.Repeat("x", rng.IntN(50)))
-				must(t, c.Merge([]byte(key), []byte(operand)))
+				must(t, c.Add(base.KindMerge, []byte(key), []byte(operand), 0))
 				want[key] += operand
 			}
 			must(t, r.put(c))

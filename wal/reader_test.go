@@ -321,8 +321,8 @@ func exampleLog(t *testing.T) []byte {
 	w, err := NewWriter(f, testName, 7, Previous{Segment: 5, End: 1234})
 	mustDo(t, err)
 	header := base.GroupHeader{First: 41, Count: 2}.AppendTo(nil)
-	mustDo(t, w.Append(header, base.AppendSet(nil, []byte("k1"), []byte("v")), base.AppendDelete(nil, []byte("k0"))))
-	mustDo(t, w.Append(base.GroupHeader{First: 43, Count: 1}.AppendTo(nil), base.AppendSet(nil, nil, nil)))
+	mustDo(t, w.Append(header, base.AppendOp(nil, base.KindSet, []byte("k1"), []byte("v"), 0), base.AppendOp(nil, base.KindDelete, []byte("k0"), nil, 0)))
+	mustDo(t, w.Append(base.GroupHeader{First: 43, Count: 1}.AppendTo(nil), base.AppendOp(nil, base.KindSet, nil, nil, 0)))
 	_, err = w.Finish()
 	mustDo(t, err)
 	return f.data

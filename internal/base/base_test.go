@@ -81,17 +81,10 @@ func TestCheckInternalKey(t *testing.T) {
 
 // appendOp encodes what was decoded.
 func appendOp(dst []byte, op Op) []byte {
-	switch op.Kind {
-	case KindDelete:
-		return AppendDelete(dst, op.Key)
-	case KindRangeDelete:
-		return AppendRangeDelete(dst, op.Key, op.Value)
-	case KindMerge:
-		return AppendMerge(dst, op.Key, op.Value)
-	case KindSetExpiring:
-		return AppendSetExpiring(dst, op.Key, op.Value[ExpiryBytes:], Until(op.Value))
+	if op.Kind == KindSetExpiring {
+		return AppendOp(dst, op.Kind, op.Key, op.Value[ExpiryBytes:], Until(op.Value))
 	}
-	return AppendSet(dst, op.Key, op.Value)
+	return AppendOp(dst, op.Kind, op.Key, op.Value, 0)
 }
 
 func TestOpsRoundTrip(t *testing.T) {
@@ -125,8 +118,8 @@ func TestOpsRoundTrip(t *testing.T) {
 // TestDecodeOpTruncated cuts an operation at every length: an error, never a part.
 func TestDecodeOpTruncated(t *testing.T) {
 	for _, whole := range [][]byte{
-		AppendSet(nil, []byte("key"), []byte("value")), AppendDelete(nil, []byte("key")), AppendMerge(nil, []byte("key"), []byte("v")),
-		AppendRangeDelete(nil, []byte("key"), []byte("l")), AppendSetExpiring(nil, []byte("key"), []byte("value"), 1),
+		AppendOp(nil, KindSet, []byte("key"), []byte("value"), 0), AppendOp(nil, KindDelete, []byte("key"), nil, 0), AppendOp(nil, KindMerge, []byte("key"), []byte("v"), 0),
+		AppendOp(nil, KindRangeDelete, []byte("key"), []byte("l"), 0), AppendOp(nil, KindSetExpiring, []byte("key"), []byte("value"), 1),
 	} {
 		for n := range whole {
 			if op, _, err := DecodeOp(whole[:n]); err == nil {
@@ -143,7 +136,7 @@ func TestDecodeOpTruncated(t *testing.T) {
 	}
 	for what, p := range map[string][]byte{
 		"a value without its whole time": append([]byte{byte(KindSetExpiring), 1, 'k', 7}, make([]byte, 7)...),
-		"an end that is too long":        AppendField([]byte{byte(KindRangeDelete), 0}, make([]byte, MaxKeyBytes+1)),
+		"an end that is too long":        AppendOp(nil, KindRangeDelete, nil, make([]byte, MaxKeyBytes+1), 0),
 	} {
 		if _, _, err := DecodeOp(p); err == nil || errors.Is(err, ErrIncompatible) {
 			t.Errorf("%s: %v", what, err)
@@ -216,9 +209,9 @@ func TestChecksumNumber(t *testing.T) {
 }
 
 func FuzzDecodeOp(f *testing.F) {
-	f.Add(AppendSet(nil, []byte("k"), []byte("v")))
-	f.Add(AppendDelete(AppendSet(nil, nil, nil), []byte("k")))
-	f.Add(AppendSetExpiring(AppendMerge(AppendRangeDelete(nil, []byte("a"), []byte("b")), []byte("k"), nil), nil, nil, -1))
+	f.Add(AppendOp(nil, KindSet, []byte("k"), []byte("v"), 0))
+	f.Add(AppendOp(AppendOp(nil, KindSet, nil, nil, 0), KindDelete, []byte("k"), nil, 0))
+	f.Add(AppendOp(AppendOp(AppendOp(nil, KindRangeDelete, []byte("a"), []byte("b"), 0), KindMerge, []byte("k"), nil, 0), KindSetExpiring, nil, nil, -1))
 	f.Add([]byte{1, 0x80})
 	f.Fuzz(func(t *testing.T, p []byte) {
 		var again []byte

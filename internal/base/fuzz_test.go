@@ -66,7 +66,7 @@ func operationsOf(p []byte) (ops []Op, err error) {
 // FuzzOps: what decodes lies within its source and within the limits, and cutting the
 // source anywhere never turns into other operations than a beginning of these.
 func FuzzOps(f *testing.F) {
-	f.Add(AppendDelete(AppendSet(nil, []byte("key"), []byte("value")), nil), uint(5))
+	f.Add(AppendOp(AppendOp(nil, KindSet, []byte("key"), []byte("value"), 0), KindDelete, nil, nil, 0), uint(5))
 	f.Add(binary.AppendUvarint([]byte{byte(KindSet)}, math.MaxUint64), uint(0))
 	f.Add(append([]byte{byte(KindDelete)}, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01), uint(0))
 	f.Add([]byte{byte(KindSet), 0x80, 0x80, 0x04}, uint(1))

@@ -21,31 +21,21 @@ func (k Kind) Known() bool { return k >= KindSet && k <= KindSetExpiring }
 // Removes reports whether the operation gives no key a value.
 func (k Kind) Removes() bool { return k == KindDelete || k == KindRangeDelete }
 
-// AppendSet appends a set operation to dst.
-func AppendSet(dst, key, value []byte) []byte { return appendFields(dst, KindSet, key, value) }
-
-// AppendDelete appends a delete operation to dst.
-func AppendDelete(dst, key []byte) []byte { return AppendField(append(dst, byte(KindDelete)), key) }
-
-// AppendRangeDelete appends a delete of the keys in [start, end) to dst. An empty end is
-// open. A range without keys deletes nothing, and yet takes a sequence number.
-func AppendRangeDelete(dst, start, end []byte) []byte {
-	return appendFields(dst, KindRangeDelete, start, end)
-}
-
-// AppendMerge appends a merge operation to dst.
-func AppendMerge(dst, key, operand []byte) []byte { return appendFields(dst, KindMerge, key, operand) }
-
-func appendFields(dst []byte, kind Kind, key, value []byte) []byte {
-	return AppendField(AppendField(append(dst, byte(kind)), key), value)
-}
-
-// AppendSetExpiring appends to dst a set operation whose value ends at until, in
-// nanoseconds since 1970.
-func AppendSetExpiring(dst, key, value []byte, until int64) []byte {
-	dst = AppendField(append(dst, byte(KindSetExpiring)), key)
-	dst = binary.AppendUvarint(dst, uint64(len(value)+ExpiryBytes))
-	return append(binary.LittleEndian.AppendUint64(dst, uint64(until)), value...)
+// AppendOp appends an operation to dst. The value of a delete does not count; that of a
+// range delete of the keys in [key, value) may be empty, which is open. A range without keys
+// deletes nothing, and yet takes a sequence number. Until is when the value of a
+// KindSetExpiring ends, in nanoseconds since 1970, and does not count for others.
+func AppendOp(dst []byte, kind Kind, key, value []byte, until int64) []byte {
+	dst = AppendField(append(dst, byte(kind)), key)
+	switch kind {
+	case KindDelete:
+		return dst
+	case KindSetExpiring:
+		dst = binary.AppendUvarint(dst, uint64(len(value)+ExpiryBytes))
+		dst = binary.LittleEndian.AppendUint64(dst, uint64(until))
+		return append(dst, value...)
+	}
+	return AppendField(dst, value)
 }
 
 // ExpiryBytes is the length of the time that a value of KindSetExpiring begins with.

@@ -38,8 +38,8 @@ func TestPageOfOperations(t *testing.T) {
 		}
 		shown = append(shown, p...)
 	}
-	written := AppendRangeDelete(AppendRangeDelete(nil, []byte("a"), []byte("c")), []byte("x"), nil)
-	written = AppendSetExpiring(AppendMerge(written, []byte("n"), []byte("+1")), []byte("s"), []byte("on"), 6e9)
+	written := AppendOp(AppendOp(nil, KindRangeDelete, []byte("a"), []byte("c"), 0), KindRangeDelete, []byte("x"), nil, 0)
+	written = AppendOp(AppendOp(written, KindMerge, []byte("n"), []byte("+1"), 0), KindSetExpiring, []byte("s"), []byte("on"), 6e9)
 	if !bytes.Equal(shown, written) {
 		t.Errorf("the page shows\n%swritten is\n%s", hex.Dump(shown), hex.Dump(written))
 	}

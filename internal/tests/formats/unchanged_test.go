@@ -117,11 +117,7 @@ func groupsAsBefore(t *testing.T, path string, number uint64) (groups int) {
 			var op base.Op
 			op, ops, err = base.DecodeOp(ops)
 			fixture.Must(t, err)
-			if op.Kind == base.KindDelete {
-				again = base.AppendDelete(again, op.Key)
-			} else {
-				again = base.AppendSet(again, op.Key, op.Value)
-			}
+			again = base.AppendOp(again, op.Kind, op.Key, op.Value, 0)
 		}
 		if !bytes.Equal(again, payload) {
 			t.Errorf("%s: group %d is written in another way", path, groups)

@@ -171,7 +171,7 @@ func (w *world) write(kind base.Kind) {
 		}
 		w.history.deletes = ranges.Merge(w.history.deletes, ranges.Of([]byte(key), end, w.lastSeq))
 	case base.KindSetExpiring:
-		op, _, _ := base.DecodeOp(base.AppendSetExpiring(nil, nil, []byte(value+strings.Repeat("x", w.rng.IntN(80))), w.now+int64(w.rng.IntN(300))))
+		op, _, _ := base.DecodeOp(base.AppendOp(nil, base.KindSetExpiring, nil, []byte(value+strings.Repeat("x", w.rng.IntN(80))), w.now+int64(w.rng.IntN(300))))
 		value = string(op.Value)
 	case base.KindDelete:
 		value = ""
