@@ -11,7 +11,7 @@ import (
 
 // checkJobs checks, without the picker's own means, that the running jobs are
 // sound and do not get into each other's way.
-func checkJobs(t *testing.T, v *manifest.Version, running []*Job, setAside map[uint64]bool) {
+func checkJobs(t *testing.T, v *manifest.Version, running []*Job, setAside map[uint64]error) {
 	t.Helper()
 	users := make(map[uint64]*Job)
 	for _, job := range running {
@@ -20,7 +20,7 @@ func checkJobs(t *testing.T, v *manifest.Version, running []*Job, setAside map[u
 			if other := users[table.Number]; other != nil {
 				t.Fatalf("table %d is part of %s and of %s", table.Number, other, job)
 			}
-			if users[table.Number] = job; setAside[table.Number] && !job.Drop {
+			if users[table.Number] = job; setAside[table.Number] != nil && !job.Drop {
 				t.Fatalf("table %d, part of %s, is set aside", table.Number, job)
 			}
 		}

@@ -196,10 +196,10 @@ func (k *picker) lowest(level int, t *manifest.TableMeta) bool {
 
 // free reports whether a table may be part of a new job.
 func (k *picker) free(t *manifest.TableMeta) bool {
-	return !k.busy[t.Number] && !k.SetAside[t.Number] && (k.Hidden == 0 || t.LargestSeq < k.Hidden)
+	return !k.busy[t.Number] && !k.aside(t) && (k.Hidden == 0 || t.LargestSeq < k.Hidden)
 }
 
-func (k *picker) aside(t *manifest.TableMeta) bool { return k.SetAside[t.Number] }
+func (k *picker) aside(t *manifest.TableMeta) bool { return k.SetAside[t.Number] != nil }
 
 // admits reports whether the job can start now.
 func (k *picker) admits(job *Job) bool {

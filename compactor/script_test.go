@@ -42,7 +42,7 @@ type script struct {
 	policy    Policy
 	version   *manifest.Version
 	running   []*Job
-	setAside  map[uint64]bool
+	setAside  map[uint64]error
 	snapshots []base.Seq
 	nows      []int64 // of the snapshots
 	now       int64
@@ -89,7 +89,7 @@ func runScript(t *testing.T, commands string) string {
 	s := &script{
 		policy:   NewPolicy(64 << 10),
 		version:  &manifest.Version{},
-		setAside: make(map[uint64]bool),
+		setAside: make(map[uint64]error),
 		deletes:  make(map[uint64]ranges.List),
 		next:     100,
 	}
@@ -107,7 +107,7 @@ func runScript(t *testing.T, commands string) string {
 func (s *script) command(t *testing.T, fields []string) {
 	switch fields[0] {
 	case "aside":
-		s.setAside[parseNumber(t, fields[1])] = true
+		s.setAside[parseNumber(t, fields[1])] = base.ErrCorrupt
 	case "snapshot":
 		s.snapshots, s.nows = append(s.snapshots, base.Seq(parseNumber(t, fields[1]))), append(s.nows, s.now)
 	case "now":

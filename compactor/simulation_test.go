@@ -24,7 +24,7 @@ type world struct {
 	history   []base.InternalKey // everything ever written
 	snapshots []base.Seq
 	running   []flight
-	setAside  map[uint64]bool
+	setAside  map[uint64]error
 	lastSeq   base.Seq
 	number    uint64
 
@@ -48,7 +48,7 @@ const toyEntryBytes = 100
 func newWorld(t *testing.T, seed uint64, memtableBytes int64) *world {
 	return &world{
 		t: t, rng: rand.New(rand.NewPCG(seed, 7)), policy: NewPolicy(memtableBytes),
-		version: &manifest.Version{}, tables: make(map[uint64][]base.InternalKey), setAside: make(map[uint64]bool),
+		version: &manifest.Version{}, tables: make(map[uint64][]base.InternalKey), setAside: make(map[uint64]error),
 	}
 }
 
@@ -411,7 +411,7 @@ func (w *world) changeSetAside() {
 	level := w.rng.IntN(manifest.NumLevels)
 	if tables := w.version.Levels[level]; len(tables) > 0 {
 		if table := tables[w.rng.IntN(len(tables))]; k.free(table) {
-			w.setAside[table.Number] = true
+			w.setAside[table.Number] = base.ErrCorrupt
 		}
 	}
 }

@@ -15,7 +15,7 @@ type Situation struct {
 	Policy   Policy
 	Version  *manifest.Version
 	Running  []*Job
-	SetAside map[uint64]bool // damaged tables, by number; of a job they are never part but to be dropped
+	SetAside map[uint64]error // what is wrong with damaged tables, by number; of a job they are never part but to be dropped
 	Readers  output.Readers
 	Hidden   base.Seq // what has this number, or a later one, is not visible yet, and nothing is merged with it; 0: all is visible
 	Deletes  *Deletes // of Version; nil: there are none

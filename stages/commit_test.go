@@ -26,10 +26,12 @@ func TestOperationsHaveALimit(t *testing.T) {
 // who sent it hears of it, and others of the group are stored.
 func TestWhatWasChangedOnItsWayIsNotLogged(t *testing.T) {
 	for name, change := range map[string]func(*Operations){
-		"cut":              func(o *Operations) { o.encoded = o.encoded[:len(o.encoded)-1] },
-		"one more":         func(o *Operations) { o.encoded = base.AppendOp(o.encoded, base.KindDelete, []byte("x"), nil, 0) },
-		"one less":         func(o *Operations) { o.encoded = base.AppendOp(nil, base.KindDelete, []byte("x"), nil, 0) },
-		"another's value":  func(o *Operations) { o.encoded = base.AppendOp(nil, base.KindSet, []byte("key"), make([]byte, 1<<20), 0) },
+		"cut":      func(o *Operations) { o.encoded = o.encoded[:len(o.encoded)-1] },
+		"one more": func(o *Operations) { o.encoded = base.AppendOp(o.encoded, base.KindDelete, []byte("x"), nil, 0) },
+		"one less": func(o *Operations) { o.encoded = base.AppendOp(nil, base.KindDelete, []byte("x"), nil, 0) },
+		"another's value": func(o *Operations) {
+			o.encoded = base.AppendOp(nil, base.KindSet, []byte("key"), make([]byte, 1<<20), 0)
+		},
 		"of another kind":  func(o *Operations) { o.encoded[0] = 99 },
 		"a longer key":     func(o *Operations) { o.encoded[1]++ },
 		"nothing but zero": func(o *Operations) { clear(o.encoded) },

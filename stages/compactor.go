@@ -47,8 +47,7 @@ type Compactor struct {
 	newest   *manifest.Version  // as of the last look
 	deletes  *compactor.Deletes // in it
 	running  []*compactor.Job
-	setAside map[uint64]bool    // damaged tables, by number
-	damage   map[uint64]error   // what is wrong with them
+	setAside map[uint64]error   // what is wrong with damaged tables, by number
 	failing  map[uint64]backOff // of jobs that failed, by their first input
 	resume   <-chan time.Time   // no job starts before it fires; nil: no reason to wait
 	pending  []*rangeRequest    // the first is under way
@@ -85,8 +84,7 @@ func newCompactor(env *Environment, published *view.Published, snapshots *Snapsh
 		finished: make(chan finishedJob, env.Workers),
 		stopping: make(chan struct{}),
 		stuck:    make(chan struct{}),
-		setAside: make(map[uint64]bool),
-		damage:   make(map[uint64]error),
+		setAside: make(map[uint64]error),
 		failing:  make(map[uint64]backOff),
 	}
 }
@@ -204,7 +202,7 @@ func (c *Compactor) damageWithin(r compactor.Range) error {
 	for level := range c.newest.Levels {
 		here := false
 		for _, t := range c.newest.Overlapping(level, r.Lower, r.Upper) {
-			within = append(within, c.damage[t.Number])
+			within = append(within, c.setAside[t.Number])
 			here = here || t.SmallestSeq <= r.Through
 		}
 		held, left = held || here, left || here && (held || level == 0)
@@ -212,7 +210,7 @@ func (c *Compactor) damageWithin(r compactor.Range) error {
 	if err := errors.Join(within...); err != nil || !left {
 		return err
 	}
-	return errors.Join(slices.Collect(maps.Values(c.damage))...)
+	return errors.Join(slices.Collect(maps.Values(c.setAside))...)
 }
 
 // settle notes the end of a job. An error means that the database must stop.
@@ -227,7 +225,6 @@ func (c *Compactor) settle(ctx context.Context, f finishedJob) error {
 			delete(c.failing, t.Number)
 			if f.job.Drop {
 				delete(c.setAside, t.Number)
-				delete(c.damage, t.Number)
 			}
 		}
 		c.jobs.count(func(s *JobStats) { s.SetAside = len(c.setAside) })
@@ -259,8 +256,7 @@ func (c *Compactor) settle(ctx context.Context, f finishedJob) error {
 func (c *Compactor) putAside(tables []uint64, f finishedJob) {
 	c.isStuck.Do(func() { close(c.stuck) })
 	for _, number := range tables {
-		c.setAside[number] = true
-		c.damage[number] = f.err
+		c.setAside[number] = f.err
 	}
 	c.jobs.count(func(s *JobStats) { s.SetAside = len(c.setAside) })
 	c.env.Logger.Error().Err(f.err).Uints64("tables", tables).Msg("damaged tables are set aside, compaction goes on without them")

@@ -59,7 +59,7 @@ func (o *Opening) flushReplayed() error {
 		edit := &manifest.Edit{}
 		for _, t := range tables {
 			o.directory.Attach(t)
-			edit.Added = append(edit.Added, manifest.AddedTable{Level: 0, Meta: t})
+			edit.Add(0, t)
 		}
 		o.facts.TablesWritten += len(tables)
 		if o.state, err = o.state.Apply(edit); err != nil {

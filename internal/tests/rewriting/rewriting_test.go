@@ -132,7 +132,7 @@ func (w *world) changeSetAside() {
 	level := w.rng.IntN(manifest.NumLevels)
 	if tables := w.version.Levels[level]; len(tables) > 0 {
 		if m := tables[w.rng.IntN(len(tables))]; !busy[m] {
-			w.setAside[m.Number] = true
+			w.setAside[m.Number] = base.ErrCorrupt
 		}
 	}
 }

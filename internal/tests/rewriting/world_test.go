@@ -119,7 +119,7 @@ type world struct {
 	now       int64
 	lastSeq   base.Seq
 	running   []flight
-	setAside  map[uint64]bool
+	setAside  map[uint64]error
 	stored    map[uint64]contents // of tables
 	space     int                 // how many keys there are
 	blockRead map[string]int      // jobs by reason
@@ -135,7 +135,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 		t.Fatal(err)
 	}
 	w := &world{
-		t: t, rng: rand.New(rand.NewPCG(seed, 5)), version: &manifest.Version{}, setAside: make(map[uint64]bool),
+		t: t, rng: rand.New(rand.NewPCG(seed, 5)), version: &manifest.Version{}, setAside: make(map[uint64]error),
 		stored: make(map[uint64]contents), now: 1000, blockRead: make(map[string]int),
 		directory: &output.Directory{
 			FS: opened, Dir: "/db", DatabaseID: 9, Numbers: output.NewFileNumbers(1), Files: new(sstable.OpenFiles), Merger: chain,
@@ -252,7 +252,7 @@ func (w *world) launch(job *compactor.Job) {
 	f := flight{job: job}
 	w.blockRead[job.Reason]++
 	for _, m := range job.Inputs {
-		if w.setAside[m.Number] && !job.Drop {
+		if w.setAside[m.Number] != nil && !job.Drop {
 			w.t.Fatalf("%s takes a table that is set aside", job)
 		}
 	}
