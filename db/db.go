@@ -166,7 +166,7 @@ func (d *DB) writable(ctx context.Context) error {
 	case d.pipeline == nil:
 		return ErrReadOnly
 	}
-	return nil
+	return ctx.Err() // a request that is sent may be carried out before anybody looks
 }
 
 // Close finishes the writes that are queued, makes all of them durable, stops every

@@ -75,5 +75,8 @@ func (d *DB) writeSorted(ctx context.Context, sorted iter.Seq2[[]byte, []byte]) 
 			return nil, err
 		}
 	}
+	if ctx.Err() != nil { // whoever makes the input may end it so
+		return nil, ctx.Err()
+	}
 	return tables.Finish()
 }

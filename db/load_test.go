@@ -155,6 +155,36 @@ func TestLoadRefuses(t *testing.T) {
 	fixture.WantErr(t, "load into a closed database", d.Load(t.Context(), pairs("a")), db.ErrClosed)
 }
 
+// TestEndedContext: with a context that has ended, nothing is done, not even by luck; nor is
+// an input loaded that ends by ending it.
+func TestEndedContext(t *testing.T) {
+	d, err := db.Open("", &db.Options{InMemory: true})
+	fixture.Must(t, err)
+	defer d.Close()
+	for range 50 {
+		ctx, cancel := context.WithCancel(t.Context())
+		fixture.WantErr(t, "Load", d.Load(ctx, func(yield func(key, value []byte) bool) {
+			yield([]byte("k"), []byte("v"))
+			cancel()
+		}), context.Canceled)
+		fixture.WantErr(t, "Flush", d.Flush(ctx), context.Canceled)
+		fixture.WantErr(t, "Sync", d.Sync(ctx), context.Canceled)
+		fixture.WantErr(t, "Compact", d.Compact(ctx, nil, nil), context.Canceled)
+		_, err := d.NewCheckpoint(ctx)
+		fixture.WantErr(t, "NewCheckpoint", err, context.Canceled)
+		tx, err := d.Begin()
+		fixture.Must(t, err)
+		fixture.Must(t, tx.Put([]byte("k"), nil))
+		fixture.WantErr(t, "Commit", tx.Commit(ctx), context.Canceled)
+	}
+	if n := len(fixture.Contents(t, d)); n > 0 {
+		t.Errorf("%d keys", n)
+	}
+	if m := d.Metrics(); m.Flush.Jobs != 0 {
+		t.Errorf("%d flushes", m.Flush.Jobs)
+	}
+}
+
 // TestLoadBesideWriters: whoever sees one key of a load sees all, writers and compactions
 // go on, and what was written after it wins.
 func TestLoadBesideWriters(t *testing.T) {
