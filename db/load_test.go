@@ -155,33 +155,51 @@ func TestLoadRefuses(t *testing.T) {
 	fixture.WantErr(t, "load into a closed database", d.Load(t.Context(), pairs("a")), db.ErrClosed)
 }
 
-// TestEndedContext: with a context that has ended, nothing is done, not even by luck; nor is
-// an input loaded that ends by ending it.
+// asked is a context that tells of its end only whoever asks: so luck has no part in it.
+type asked struct {
+	context.Context
+	over bool
+}
+
+func (a *asked) Done() <-chan struct{} { return nil }
+
+func (a *asked) Err() error {
+	if a.over {
+		return context.Canceled
+	}
+	return nil
+}
+
+// TestEndedContext: with a context that has ended, nothing is done; nor is an input loaded
+// that ends by ending it.
 func TestEndedContext(t *testing.T) {
 	d, err := db.Open("", &db.Options{InMemory: true})
 	fixture.Must(t, err)
 	defer d.Close()
-	for range 50 {
-		ctx, cancel := context.WithCancel(t.Context())
-		fixture.WantErr(t, "Load", d.Load(ctx, func(yield func(key, value []byte) bool) {
-			yield([]byte("k"), []byte("v"))
-			cancel()
-		}), context.Canceled)
-		fixture.WantErr(t, "Flush", d.Flush(ctx), context.Canceled)
-		fixture.WantErr(t, "Sync", d.Sync(ctx), context.Canceled)
-		fixture.WantErr(t, "Compact", d.Compact(ctx, nil, nil), context.Canceled)
-		_, err := d.NewCheckpoint(ctx)
-		fixture.WantErr(t, "NewCheckpoint", err, context.Canceled)
-		tx, err := d.Begin()
-		fixture.Must(t, err)
-		fixture.Must(t, tx.Put([]byte("k"), nil))
-		fixture.WantErr(t, "Commit", tx.Commit(ctx), context.Canceled)
-	}
-	if n := len(fixture.Contents(t, d)); n > 0 {
-		t.Errorf("%d keys", n)
-	}
-	if m := d.Metrics(); m.Flush.Jobs != 0 {
-		t.Errorf("%d flushes", m.Flush.Jobs)
+	ctx := &asked{Context: t.Context()}
+	fixture.WantErr(t, "Load", d.Load(ctx, func(yield func(key, value []byte) bool) {
+		yield([]byte("k"), []byte("v"))
+		ctx.over = true
+	}), context.Canceled)
+	flushes := d.Metrics().Flush.Jobs
+	b := d.NewBatch()
+	fixture.Must(t, b.Put([]byte("k"), nil))
+	fixture.WantErr(t, "Apply", d.Apply(ctx, b), context.Canceled)
+	_, err = d.Submit(ctx, b)
+	fixture.WantErr(t, "Submit", err, context.Canceled)
+	fixture.WantErr(t, "Load", d.Load(ctx, func(yield func(key, value []byte) bool) { yield([]byte("k"), nil) }), context.Canceled)
+	fixture.WantErr(t, "Flush", d.Flush(ctx), context.Canceled)
+	fixture.WantErr(t, "Sync", d.Sync(ctx), context.Canceled)
+	fixture.WantErr(t, "Compact", d.Compact(ctx, nil, nil), context.Canceled)
+	_, err = d.NewCheckpoint(ctx)
+	fixture.WantErr(t, "NewCheckpoint", err, context.Canceled)
+	fixture.WantErr(t, "Update", d.Update(ctx, func(tx *db.Tx) error { return tx.Put([]byte("k"), nil) }), context.Canceled)
+	tx, err := d.Begin()
+	fixture.Must(t, err)
+	fixture.Must(t, tx.Put([]byte("k"), nil))
+	fixture.WantErr(t, "Commit", tx.Commit(ctx), context.Canceled)
+	if n := len(fixture.Contents(t, d)); n > 0 || d.Metrics().Flush.Jobs != flushes {
+		t.Errorf("%d keys, %d flushes", n, d.Metrics().Flush.Jobs)
 	}
 }
 
