@@ -193,8 +193,9 @@ func (tx *Tx) Put(key, value []byte) error {
 	return tx.add(&operation{kind: base.KindSet, key: key, value: value})
 }
 
-// PutUntil stores value under key until a time; the zero time means that it stays.
-// Otherwise it is like Put.
+// PutUntil stores value under key until a time; the zero time means that it stays. The
+// transaction's own reads show it if it has not ended at Begin or, where none of the values
+// that the database held then may end, at the first PutUntil. Otherwise it is like Put.
 func (tx *Tx) PutUntil(key, value []byte, until time.Time) error {
 	return tx.add(&operation{kind: base.KindSet, key: key, value: value, until: until})
 }

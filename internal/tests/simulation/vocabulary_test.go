@@ -31,12 +31,16 @@ func (c *simulatedClient) transact() {
 	}
 	defer tx.Discard()
 	begun := c.w.db.Metrics().Sequence
-	m := fixture.BeginModel(c.w.known(floor, base.Seq(begun)), c.w.s.now)
+	then := c.w.s.now
+	m := fixture.BeginModel(c.w.known(floor, base.Seq(begun)), then)
 	for i := range 1 + c.rng.IntN(3) {
 		if c.rng.IntN(2) == 0 && !c.walk(tx, m) {
 			return
 		}
 		o := c.operation()
+		if then < o.Until && o.Until <= c.w.s.now { // it depends on what else may end: see Tx.PutUntil
+			o.Until = c.w.s.now + 1
+		}
 		if fixture.Commit([]fixture.Operation{o}).Fill(tx) != nil {
 			return // closed meanwhile
 		}
