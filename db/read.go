@@ -13,7 +13,7 @@ func (d *DB) Get(key []byte) ([]byte, error) { return d.AppendValue(nil, key) }
 // caller with a large enough buffer causes no allocation. On an error, ErrNotFound
 // included, it returns dst as it was.
 func (d *DB) AppendValue(dst, key []byte) ([]byte, error) {
-	r := d.published.Enter() // as look does; but nothing goes by way of memory here
+	r := d.published.Enter() // like look, but with nothing on the heap
 	if d.closed.Load() {
 		r.Leave()
 		return dst, ErrClosed

@@ -97,7 +97,7 @@ type call struct {
 }
 
 // takeCall returns an empty one, perhaps with the buffers of another. Each database has its
-// own: their channels must not be used by two programs' worlds of testing/synctest.
+// own: a channel must stay within one bubble of testing/synctest.
 func (d *DB) takeCall() *call {
 	if c, ok := d.calls.Get().(*call); ok {
 		return c
