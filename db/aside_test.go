@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -16,46 +17,17 @@ import (
 	"lsmdb/db"
 	"lsmdb/internal/base"
 	"lsmdb/internal/tests/fixture"
+	"lsmdb/internal/vfs"
 	"lsmdb/internal/vfstest"
+	"lsmdb/memtable"
 )
 
 // TestIteratorsAtRest opens iterators while memtables fill, and lets them rest. Beyond one
 // memtable, what they keep goes to the disk, into files without a name. They show what they
 // would have shown, and what they showed stays readable when all of it is gone.
 func TestIteratorsAtRest(t *testing.T) {
-	if base.Invariants || runtime.GOOS == "windows" {
-		t.Skip("arenas lie on Go's heap here")
-	}
 	dir := t.TempDir()
-	const memtableBytes = 2 << 20
-	d, err := db.Open(dir, &db.Options{MemtableBytes: memtableBytes, Durability: db.NoSync})
-	fixture.Must(t, err)
-	defer d.Close()
-	round := func(count uint64) {
-		for i := range 8000 {
-			fixture.Must(t, d.Put(countedKey(i), counted(i, count)))
-		}
-	}
-	var resting []*db.Iterator
-	for count := range uint64(30) {
-		round(count)
-		it, err := d.NewIterator(nil)
-		fixture.Must(t, err)
-		if it.First(); count%2 == 0 { // some have begun, some have not
-			fixture.Must(t, it.Err())
-		}
-		resting = append(resting, it)
-	}
-	fixture.Must(t, d.Flush(t.Context()))
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
-		m := d.Metrics().Iterator
-		if m.MemtableBytes <= memtableBytes && m.FileBytes >= 5*memtableBytes {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%+v", m)
-		}
-	}
+	d, resting := rest(t, vfs.OS, dir)
 	if names, err := filepath.Glob(filepath.Join(dir, "*.tmp")); err != nil || len(names) > 0 {
 		t.Errorf("%v, %v", names, err)
 	}
@@ -88,6 +60,127 @@ func TestIteratorsAtRest(t *testing.T) {
 		}
 	}
 }
+
+// rest opens a database and iterators, which have begun, in 30 rounds, and returns when most
+// of what they keep lies on the disk.
+func rest(t *testing.T, fsys vfs.FS, dir string) (d *db.DB, resting []*db.Iterator) {
+	t.Helper()
+	if base.Invariants || runtime.GOOS == "windows" {
+		t.Skip("arenas lie on Go's heap here")
+	}
+	const memtableBytes = 2 << 20
+	d, err := db.Open(dir, fixture.On(fsys, db.Options{MemtableBytes: memtableBytes, Durability: db.NoSync}))
+	fixture.Must(t, err)
+	t.Cleanup(func() { d.Close() })
+	for count := range uint64(30) {
+		for i := range 8000 {
+			fixture.Must(t, d.Put(countedKey(i), counted(i, count)))
+		}
+		it, err := d.NewIterator(nil)
+		fixture.Must(t, err)
+		if it.First(); count%2 == 0 { // some walk on, some seek first
+			fixture.Must(t, it.Err())
+		}
+		resting = append(resting, it)
+	}
+	fixture.Must(t, d.Flush(t.Context()))
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		m := d.Metrics().Iterator
+		if m.MemtableBytes <= memtableBytes && m.FileBytes >= 5*memtableBytes {
+			return d, resting
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%+v", m)
+		}
+	}
+}
+
+// TestMemtableLostOnDisk: when the disk does not give back what was moved there, an
+// iterator that comes to it says so, whatever it does. The process goes on, and so do those
+// who look at something else.
+func TestMemtableLostOnDisk(t *testing.T) {
+	disk := &losing{FS: vfs.OS}
+	d, resting := rest(t, disk, t.TempDir())
+	lost := 0
+	disk.mu.Lock()
+	for _, f := range disk.moved {
+		defer f.Close()
+		fixture.Must(t, f.Truncate(0))
+	}
+	disk.mu.Unlock()
+	for n, it := range resting {
+		failed := false
+		for _, move := range []func() bool{
+			it.Valid, it.Next, it.Prev, it.First, it.Last, func() bool { return it.SeekGE(countedKey(n)) }, func() bool { return it.SeekLT(countedKey(n + 7)) },
+		} {
+			stands := move()
+			key, value := it.Key(), it.Value()
+			if err := it.Err(); err != nil {
+				if failed = true; stands && it.Valid() || !strings.Contains(err.Error(), "does not give back") {
+					t.Fatalf("iterator %d: %v", n, err)
+				}
+			} else if stands {
+				var i int
+				_, err := fmt.Sscanf(string(key), "key%d", &i)
+				fixture.Must(t, err)
+				if count, err := countOf(i, value); err != nil || count != uint64(n) {
+					t.Fatalf("iterator %d shows %s of round %d, %v", n, key, count, err)
+				}
+			}
+		}
+		if failed {
+			lost++
+		}
+		if err := it.Close(); (err != nil) != (it.Err() != nil) {
+			t.Errorf("iterator %d: %v when closed", n, err)
+		}
+	}
+	if lost < len(resting)/3 {
+		t.Errorf("%d of %d iterators came to what was lost", lost, len(resting))
+	}
+	got, err := d.Get(countedKey(5))
+	fixture.Must(t, err)
+	if count, err := countOf(5, got); err != nil || count != 29 {
+		t.Errorf("round %d, %v", count, err)
+	}
+}
+
+// losing is a file system that keeps the files open which have no name any more.
+type losing struct {
+	vfs.FS
+	mu    sync.Mutex
+	moved []vfs.File
+}
+
+func (l *losing) OpenDirectory(dir string) (vfs.Directory, error) {
+	d, err := l.FS.OpenDirectory(dir)
+	return &losingDirectory{d, l}, err
+}
+
+type losingDirectory struct {
+	vfs.Directory
+	all *losing
+}
+
+func (d *losingDirectory) Create(name string) (vfs.File, error) {
+	f, err := d.Directory.Create(name)
+	if err == nil && filepath.Base(name) == base.TableName(0)+".tmp" {
+		d.all.mu.Lock()
+		defer d.all.mu.Unlock()
+		d.all.moved = append(d.all.moved, f)
+		f = losingFile{f, f.(memtable.MappableFile)}
+	}
+	return f, err
+}
+
+type losingFile struct {
+	vfs.File
+	mappable memtable.MappableFile
+}
+
+func (f losingFile) MapOver(memory []byte) error { return f.mappable.MapOver(memory) }
+
+func (f losingFile) Close() error { return nil }
 
 // TestKilledWhileMoving: what a kill leaves of a memtable on its way to the disk goes when
 // the next open takes the database over.

@@ -226,7 +226,8 @@ func (it *Iterator) Until() time.Time {
 }
 
 // Err returns the error that ended the last move: nil at the end of the range, a
-// *CorruptionError, that of a Merger, or ErrClosed when the database or the iterator was closed.
+// *CorruptionError, that of a Merger or of the file system, or ErrClosed when the database or
+// the iterator was closed.
 func (it *Iterator) Err() error { return it.walk.Err() }
 
 // Close releases what the iterator holds and returns the error of its last move.

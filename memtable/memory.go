@@ -3,6 +3,7 @@ package memtable
 import (
 	"io"
 	"runtime"
+	"unsafe"
 )
 
 // memory is the cells of an arena. Large ones lie outside of Go's heap where the system
@@ -49,6 +50,12 @@ type MappableFile interface {
 	Truncate(size int64) error
 	// MapOver makes the file, which is as long, what lies in memory from now on.
 	MapOver(memory []byte) error
+}
+
+// Holds reports whether an address lies in memory that MoveTo can move.
+func (m *Memtable) Holds(address uintptr) bool {
+	t := &m.memory
+	return t.mapped && address-uintptr(unsafe.Pointer(&t.cells[0])) < uintptr(len(t.cells)*cellBytes)
 }
 
 // CanMove reports whether MoveTo is possible.

@@ -2,6 +2,7 @@ package view
 
 import (
 	"bytes"
+	"cmp"
 	"iter"
 	"slices"
 
@@ -29,20 +30,9 @@ func (p *Published) Changed(reads *Reads, after base.Seq) (*base.ConflictError, 
 	l.hold()
 	defer p.release(l.State)
 	r.Leave()
-	for level, tables := range l.Version.Levels {
-		if slices.ContainsFunc(tables, l.newer) {
-			l.levels = append(l.levels, level)
-		}
-	}
-	for key := range reads.keys {
-		if err := l.key([]byte(key)); err != nil {
-			return nil, err
-		}
-	}
-	for _, s := range reads.spans {
-		if err := l.span(s); err != nil {
-			return nil, err
-		}
+	var err error
+	if lost := l.guarded(func() { err = l.all(reads) }); lost != nil || err != nil {
+		return nil, cmp.Or(lost, err)
 	}
 	return l.found, nil
 }
@@ -55,6 +45,26 @@ type look struct {
 	after     base.Seq
 	search    base.InternalKey
 	found     *base.ConflictError
+}
+
+// all looks for changes of all that was read.
+func (l *look) all(reads *Reads) error {
+	for level, tables := range l.Version.Levels {
+		if slices.ContainsFunc(tables, l.newer) {
+			l.levels = append(l.levels, level)
+		}
+	}
+	for key := range reads.keys {
+		if err := l.key([]byte(key)); err != nil {
+			return err
+		}
+	}
+	for _, s := range reads.spans {
+		if err := l.span(s); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // meet notes a change of a key.

@@ -21,6 +21,7 @@ type Iterator struct {
 
 	position         position
 	keysOnly, noFill bool
+	guarded          bool   // memtables that were moved may be looked at
 	odd              bool   // one of these, or there are range deletes: no entry is simply shown
 	merged           bool   // the version that Prev met last is an operand
 	key              []byte // the key shown, unless position is forward or aside
@@ -158,13 +159,18 @@ func (it *Iterator) Close() error {
 }
 
 // First moves to the first key of the range.
-func (it *Iterator) First() bool { return it.ready() && it.SeekGE(it.lower) }
+func (it *Iterator) First() bool {
+	if !it.ready() {
+		return it.again(it.First)
+	}
+	return it.SeekGE(it.lower)
+}
 
 // Last moves to the last key of the range.
 func (it *Iterator) Last() bool {
 	switch {
 	case !it.ready():
-		return false
+		return it.again(it.Last)
 	case it.upper != nil:
 		return it.SeekLT(it.upper)
 	}
@@ -174,7 +180,8 @@ func (it *Iterator) Last() bool {
 // SeekGE moves to the first key of the range at or after key.
 func (it *Iterator) SeekGE(key []byte) bool {
 	if !it.ready() {
-		return false
+		sought := key // what a closure has and that changes would be slow
+		return it.again(func() bool { return it.SeekGE(sought) })
 	}
 	if bytes.Compare(key, it.lower) < 0 {
 		key = it.lower
@@ -191,7 +198,8 @@ func (it *Iterator) SeekGE(key []byte) bool {
 // SeekLT moves to the last key of the range before key.
 func (it *Iterator) SeekLT(key []byte) bool {
 	if !it.ready() {
-		return false
+		sought := key
+		return it.again(func() bool { return it.SeekLT(sought) })
 	}
 	if it.upper != nil && bytes.Compare(key, it.upper) > 0 {
 		key = it.upper
@@ -216,7 +224,7 @@ func (it *Iterator) seekPrevious(key []byte) bool {
 func (it *Iterator) Next() bool {
 	failure := it.err
 	if !it.ready() {
-		return false
+		return it.again(func() bool { it.err = failure; return it.Next() })
 	}
 	switch it.position {
 	case forward, aside:
@@ -240,7 +248,7 @@ func (it *Iterator) Next() bool {
 func (it *Iterator) Prev() bool {
 	failure := it.err
 	if !it.ready() {
-		return false
+		return it.again(func() bool { it.err = failure; return it.Prev() })
 	}
 	switch it.position {
 	case backward:
@@ -266,11 +274,17 @@ func (it *Iterator) Key() []byte {
 	switch it.position {
 	case forward, aside:
 		key := it.inside.entries.Key().UserKey()
-		if it.inside.entries.InMemtable() { // whose memory may go when it is closed
+		switch {
+		case !it.inside.entries.InMemtable():
+			return key
+		case it.careful():
+			if !it.guard(func() bool { it.Key(); return true }) {
+				return nil
+			}
+		default: // the memory may go when the iterator is closed
 			it.key = append(it.key[:0], key...)
-			return it.key
 		}
-		return key
+		return it.key
 	case backward, behind:
 		return it.key
 	}
@@ -288,16 +302,6 @@ func (it *Iterator) Until() int64 {
 
 // Err returns the error that ended the last move.
 func (it *Iterator) Err() error { return it.err }
-
-// ready checks, before a move, that there is still something to move on.
-func (it *Iterator) ready() bool {
-	it.err, it.until = nil, 0
-	if it.inside == nil || it.closed.Load() {
-		it.err, it.position, it.value = base.ErrClosed, nowhere, nil
-		return false
-	}
-	return true
-}
 
 // payDetour counts what a seek spends on level 0.
 func (it *Iterator) payDetour() {

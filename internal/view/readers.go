@@ -102,7 +102,7 @@ func (p *Published) reap() {
 		r.awaited.Store(0)
 	}
 	p.flushed = slices.DeleteFunc(p.flushed, func(m *memtable.Memtable) bool {
-		needed := slices.ContainsFunc(p.past, func(s *State) bool { return s.Active == m || slices.Contains(s.Sealed, m) })
+		needed := slices.ContainsFunc(p.past, func(s *State) bool { return s.has(m) })
 		if !needed {
 			p.discard(m)
 		}
@@ -228,13 +228,31 @@ func (p *Published) toMove(most int64) (*memtable.Memtable, *State) {
 	}
 	for _, s := range p.past {
 		for _, m := range slices.Backward(s.Memtables()) {
-			if slices.Contains(p.flushed, m) && m.CanMove() {
+			if slices.Contains(p.flushed, m) && m.CanMove() && p.moving(m) {
 				s.hold()
 				return m, s
 			}
 		}
 	}
 	return nil, nil
+}
+
+// moving tells those who hold a memtable that it will be moved. It returns false while
+// somebody else may look at it.
+func (p *Published) moving(m *memtable.Memtable) bool {
+	var with []*State
+	for _, s := range p.past {
+		if s.has(m) {
+			with = append(with, s)
+		}
+	}
+	if slices.ContainsFunc(with, func(s *State) bool { return s.left != math.MaxUint64 }) {
+		return false
+	}
+	for _, s := range with {
+		s.moved.Store(true)
+	}
+	return true
 }
 
 // Pinned describes what only readers and pins keep: memtables that are in tables already,

@@ -26,14 +26,18 @@ type State struct {
 	Sealed  []*memtable.Memtable // newest first
 	Version *manifest.Version
 
-	held atomic.Int64 // iterators that look at it
-	left uint64       // of a replaced state: a bit for each stripe of readers that was found empty since
+	moved atomic.Bool  // a memtable lies in a file, or soon will
+	held  atomic.Int64 // iterators that look at it
+	left  uint64       // of a replaced state: a bit for each stripe of readers that was found empty since
 }
 
 // Memtables returns all of them, newest first.
 func (s *State) Memtables() []*memtable.Memtable {
 	return append([]*memtable.Memtable{s.Active}, s.Sealed...)
 }
+
+// has reports whether a memtable belongs to it.
+func (s *State) has(m *memtable.Memtable) bool { return s.Active == m || slices.Contains(s.Sealed, m) }
 
 // Published is what readers see of the pipeline. They load the state first and
 // the visible sequence number second: then the state holds every version that

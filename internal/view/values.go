@@ -11,6 +11,11 @@ func (it *Iterator) Value() []byte {
 	if it.position != forward {
 		return it.value
 	}
+	if it.inside.entries.InMemtable() && it.careful() {
+		var value []byte
+		it.guard(func() bool { value = it.Value(); return true })
+		return value
+	}
 	value := it.inside.entries.Value()
 	if value == nil {
 		if value = it.standing(); it.err != nil {

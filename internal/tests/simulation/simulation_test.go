@@ -64,8 +64,9 @@ func TestSimulation(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(400)) // thousands of small databases are garbage
 	var mu sync.Mutex
 	var digest uint64 // of all schedules
-	// Since transactions and values that end joined the schedules, one seed in some 500 does
-	// not repeat. What is left to chance there was not found yet. More would be something new.
+	// Two compactions that only drop tables, and begin in the same step, hand their edits to
+	// the Keeper in either order: no operation on files comes before. That happens in one
+	// seed of several hundred. More would be something new.
 	var strayed atomic.Int64
 	shards := uint64(runtime.GOMAXPROCS(0))
 	t.Run("seeds", func(t *testing.T) {
@@ -95,7 +96,7 @@ func TestSimulation(t *testing.T) {
 	})
 	t.Logf("%d seeds, %.0f a second, %d of %d did not repeat, digest %016x: %+v",
 		n, float64(n)/time.Since(began).Seconds(), strayed.Load(), total.Replayed, digest, total)
-	if strayed.Load() > int64(1+total.Replayed/50) {
+	if strayed.Load() > int64(1+total.Replayed/100) {
 		t.Errorf("%d of %d seeds took two ways", strayed.Load(), total.Replayed)
 	}
 	v := reflect.ValueOf(total)

@@ -24,6 +24,15 @@ func (c *simulatedClient) tick() {
 // nobody may have changed when it commits.
 func (c *simulatedClient) transact() {
 	floor := c.w.floor()
+	// The commit is answered, and ends the transaction, in the middle of a step of the
+	// Writer or the Flusher, which look at what is open. So another one stays open until the
+	// next step of this client.
+	open, err := c.w.db.Begin()
+	if err != nil {
+		c.refused("begin", err)
+		return
+	}
+	defer open.Discard()
 	tx, err := c.w.db.Begin()
 	if err != nil {
 		c.refused("begin", err)
@@ -117,7 +126,9 @@ func (s *sending) Err() error {
 	if s.sent {
 		s.i.removed = true // until then
 		s.c.values++
-		_ = s.c.park(fmt.Sprintf("send again %d", s.c.values)) // a dead machine answers itself
+		if err := s.c.park(fmt.Sprintf("send again %d", s.c.values)); err != nil {
+			return err // a dead machine: it is not sent, and all clients go at once
+		}
 		s.i.removed = false
 		s.c.w.s.history.last(s.i)
 	}
