@@ -18,10 +18,7 @@ import (
 //
 // Invariant: everything appended is durable, so every record is proof that all
 // before it was.
-type Log struct {
-	writer *wal.Writer
-	err    error // the first failure that was final
-}
+type Log struct{ *wal.Writer }
 
 // CreateLog starts MANIFEST-number in dir with the snapshot of s. When it
 // returns, file and directory entry are durable, but CURRENT does not name the
@@ -33,7 +30,7 @@ func CreateLog(fs vfs.Files, dir string, number uint64, s State) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create %s: %w", path, err)
 	}
-	return &Log{writer: writer}, nil
+	return &Log{writer}, nil
 }
 
 // Append makes e durable. A *base.ShortageError means that it could not be prepared:
@@ -41,40 +38,11 @@ func CreateLog(fs vfs.Files, dir string, number uint64, s State) (*Log, error) {
 // again from every later call: whether e is in the file is then unknown until it is
 // read.
 func (l *Log) Append(e *Edit) error {
-	if l.err != nil {
-		return l.err
-	}
-	err := l.writer.Append(encode(e))
-	if base.IsShortage(err) {
+	if err := l.Writer.Append(encode(e)); err != nil {
 		return err
 	}
-	if err == nil {
-		err = l.writer.Sync()
-	}
-	l.err = err
-	return err
+	return l.Sync()
 }
-
-// SizeBytes returns the length of the log, without what is preallocated.
-func (l *Log) SizeBytes() int64 { return l.writer.Offset() }
-
-// Number returns the file number.
-func (l *Log) Number() uint64 { return l.writer.Segment() }
-
-// Finish ends the log with a clean-close mark, made durable, closes the file and
-// returns its size, which is what CURRENT's clean mark records. The file is closed
-// also when Finish fails.
-func (l *Log) Finish() (end int64, err error) {
-	if l.err != nil {
-		_ = l.writer.Close() // the first error says more
-		return 0, l.err
-	}
-	return l.writer.Finish()
-}
-
-// Close closes the file without a mark. It is idempotent, and does nothing after
-// Finish.
-func (l *Log) Close() error { return l.writer.Close() }
 
 // encode returns the record of an edit. What could not be read back must not
 // reach the file, where it would make the database unreadable.

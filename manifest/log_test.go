@@ -34,7 +34,7 @@ func newHistory(t testing.TB, fsys vfs.FS) *history {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &history{log: log, states: []State{start}, ends: []int64{log.SizeBytes()}}
+	return &history{log: log, states: []State{start}, ends: []int64{log.Offset()}}
 }
 
 // next returns an edit that adds one table, with bounds of keyBytes, to level 0.
@@ -58,7 +58,7 @@ func (h *history) note(t testing.TB, e *Edit) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.states, h.ends = append(h.states, next), append(h.ends, h.log.SizeBytes())
+	h.states, h.ends = append(h.states, next), append(h.ends, h.log.Offset())
 }
 
 // same compares what a MANIFEST records.
@@ -73,7 +73,7 @@ func TestLogRoundTrip(t *testing.T) {
 		if err != nil || !same(state, h.states[i+1]) {
 			t.Fatalf("after %d edits and a crash: %v\n%s\nwant\n%s", i+1, err, state.Snapshot(), h.states[i+1].Snapshot())
 		}
-		want := Facts{Edits: i + 2, End: wal.End{Offset: h.log.SizeBytes()}}
+		want := Facts{Edits: i + 2, End: wal.End{Offset: h.log.Offset()}}
 		if facts != want {
 			t.Fatalf("facts %+v, want %+v", facts, want)
 		}
@@ -83,7 +83,7 @@ func TestLogRoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	state, facts, err := Load(mem.CrashClone(nil), testDir, 7)
-	if err != nil || !same(state, h.states[60]) || !facts.End.Sealed || facts.End.Offset != end || h.log.Number() != 7 {
+	if err != nil || !same(state, h.states[60]) || !facts.End.Sealed || facts.End.Offset != end || h.log.Segment() != 7 {
 		t.Fatalf("after Finish at %d: %+v, %v", end, facts, err)
 	}
 	if size := int64(len(get(t, mem, base.ManifestName(7)))); size != end {
@@ -116,7 +116,7 @@ func TestLoadCutAnywhere(t *testing.T) {
 		h.append(t, h.next(5))
 	}
 	whole := get(t, mem, base.ManifestName(7))
-	for length := range h.log.SizeBytes() {
+	for length := range h.log.Offset() {
 		for _, damaged := range [][]byte{whole[:length], append(bytes.Clone(whole[:length]), make([]byte, 500)...)} {
 			put(t, mem, base.ManifestName(7), damaged)
 			state, facts, err := Load(mem, testDir, 7)
@@ -144,7 +144,7 @@ func TestLoadFlippedBits(t *testing.T) {
 	h := newHistory(t, mem)
 	h.append(t, h.next(5))
 	h.append(t, h.next(5))
-	whole := get(t, mem, base.ManifestName(7))[:h.log.SizeBytes()]
+	whole := get(t, mem, base.ManifestName(7))[:h.log.Offset()]
 	for bit := range len(whole) * 8 {
 		at := int64(bit / 8)
 		damaged := bytes.Clone(whole)
@@ -252,7 +252,7 @@ func TestLoadWithoutFile(t *testing.T) {
 func TestReaderGoesOn(t *testing.T) {
 	mem := newDir(t)
 	h := newHistory(t, mem)
-	if err := errors.Join(h.log.writer.Append(field(33, 1)), h.log.Append(h.next(1))); err != nil {
+	if err := errors.Join(h.log.Writer.Append(field(33, 1)), h.log.Append(h.next(1))); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(testDir, base.ManifestName(7))
@@ -279,7 +279,7 @@ func TestReaderGoesOn(t *testing.T) {
 			trail = append(trail, fmt.Sprint("incompatible ", errors.Is(err, base.ErrIncompatible)))
 		}
 	}
-	if got, want := strings.Join(trail, ", "), "1 added, incompatible true, 1 added"; got != want || r.End().Offset != h.log.SizeBytes() {
+	if got, want := strings.Join(trail, ", "), "1 added, incompatible true, 1 added"; got != want || r.End().Offset != h.log.Offset() {
 		t.Errorf("read %s, want %s; end %+v", got, want, r.End())
 	}
 	if err := file.Close(); err != nil {
@@ -296,12 +296,12 @@ func TestAppendDiskFull(t *testing.T) {
 	full := 0
 	for i := range 200 {
 		e := h.next(3000)
-		size := h.log.SizeBytes()
+		size := h.log.Offset()
 		err := h.log.Append(e)
 		if errors.Is(err, base.ErrDiskFull) {
 			full++
-			if h.log.SizeBytes() != size {
-				t.Fatalf("edit %d: %v, and the log grew from %d to %d", i, err, size, h.log.SizeBytes())
+			if h.log.Offset() != size {
+				t.Fatalf("edit %d: %v, and the log grew from %d to %d", i, err, size, h.log.Offset())
 			}
 			state, _, err := Load(mem.CrashClone(nil), testDir, 7)
 			if err != nil || !same(state, h.states[i]) {
@@ -362,7 +362,7 @@ func appendWithFault(t *testing.T, cause error, keyBytes, failing int) (reached 
 		return nil
 	}))
 	e := h.next(keyBytes)
-	reserved := h.log.writer.ReservedBytes()
+	reserved := h.log.ReservedBytes()
 	armed = true
 	err := h.log.Append(e)
 	if count <= failing {

@@ -126,13 +126,7 @@ func firstNotBefore(tables []*TableMeta, ends []uint64, userKey []byte) int {
 	low, high := 0, len(ends)
 	for low < high {
 		middle := int(uint(low+high) >> 1)
-		end := ends[middle]
-		before := end < prefix
-		if end == prefix {
-			c := bytes.Compare(tables[middle].Largest.UserKey(), userKey)
-			before = c < 0 || c == 0 && tables[middle].LargestExcluded()
-		}
-		if before {
+		if end := ends[middle]; end < prefix || end == prefix && tables[middle].EndsBefore(userKey) {
 			low = middle + 1
 		} else {
 			high = middle

@@ -214,7 +214,7 @@ func (k *Keeper) apply(p *Proposal) (verdict, []Obsolete, error) {
 		k.env.Attach(a.Meta)
 	}
 	k.state = next
-	k.logBytes.Store(k.log.SizeBytes())
+	k.logBytes.Store(k.log.Offset())
 	if p.Flushed != nil {
 		k.published.Advance(next.Version, p.Flushed)
 	} else {
@@ -264,7 +264,7 @@ func (k *Keeper) holdBack() {
 // rewrite replaces a MANIFEST that outgrew its bound by a snapshot of the state.
 // A shortage is no reason to stop: the old one still serves.
 func (k *Keeper) rewrite(ctx context.Context) error {
-	if k.log.SizeBytes() <= k.bound {
+	if k.log.Offset() <= k.bound {
 		return nil
 	}
 	number := k.env.Numbers.Next()
@@ -291,7 +291,7 @@ func (k *Keeper) rewrite(ctx context.Context) error {
 	if err := old.Close(); err != nil {
 		return fmt.Errorf("closing an obsolete MANIFEST: %w", err)
 	}
-	return k.sweeper.send(ctx, Obsolete{Name: base.ManifestName(old.Number())})
+	return k.sweeper.send(ctx, Obsolete{Name: base.ManifestName(old.Segment())})
 }
 
 // postpone goes on with a MANIFEST that there was no room to rewrite.
@@ -303,8 +303,8 @@ func (k *Keeper) postpone(err error) {
 // setLog makes log the MANIFEST and bounds its growth.
 func (k *Keeper) setLog(log *manifest.Log) {
 	k.log = log
-	k.bound = manifestBound(log.SizeBytes())
-	k.logBytes.Store(log.SizeBytes())
+	k.bound = manifestBound(log.Offset())
+	k.logBytes.Store(log.Offset())
 }
 
 // manifestBound is the size at which a MANIFEST that began with snapshotBytes is
@@ -359,7 +359,7 @@ func (k *Keeper) mark(ctx context.Context) error {
 		return nil
 	}
 	clean.ManifestEnd = end
-	if err := manifest.WriteCurrent(k.env.FS, k.env.Dir, manifest.Current{Manifest: k.log.Number(), Clean: clean}); err != nil {
+	if err := manifest.WriteCurrent(k.env.FS, k.env.Dir, manifest.Current{Manifest: k.log.Segment(), Clean: clean}); err != nil {
 		return fmt.Errorf("marking the database as cleanly closed: %w", err)
 	}
 	return nil

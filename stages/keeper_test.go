@@ -130,12 +130,12 @@ func TestKeeperRefusesAnImpossibleEdit(t *testing.T) {
 	} {
 		r := newRig(t)
 		k := r.newKeeper()
-		before, size := r.published.State(), k.log.SizeBytes()
+		before, size := r.published.State(), k.log.Offset()
 		k.inbox.ch <- &Proposal{Edit: edit, reply: make(chan verdict, 1)}
 		if err := k.run(context.Background()); err == nil || !strings.Contains(err.Error(), "invariant") {
 			t.Errorf("%s: %v", name, err)
 		}
-		if k.log.SizeBytes() != size || r.published.State() != before || len(k.sweeper.ch)+len(k.compactor) > 0 {
+		if k.log.Offset() != size || r.published.State() != before || len(k.sweeper.ch)+len(k.compactor) > 0 {
 			t.Errorf("%s: it had an effect", name)
 		}
 	}
@@ -196,7 +196,7 @@ func TestKeeperRewritesTheManifest(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
 		k := r.newKeeper()
-		first := k.log.Number()
+		first := k.log.Segment()
 		k.bound = 1
 		ended := started(context.Background(), k.run)
 		if err := k.env.propose(context.Background(), k.inbox, &Proposal{Edit: adding(0, r.tableOf("a", "b", 1))}).err; err != nil {
@@ -206,13 +206,13 @@ func TestKeeperRewritesTheManifest(t *testing.T) {
 			t.Errorf("swept %+v", o)
 		}
 		synctest.Wait()
-		if k.log.Number() == first || k.bound != manifestBound(k.log.SizeBytes()) || k.logBytes.Load() != k.log.SizeBytes() {
-			t.Errorf("MANIFEST %d, bound %d", k.log.Number(), k.bound)
+		if k.log.Segment() == first || k.bound != manifestBound(k.log.Offset()) || k.logBytes.Load() != k.log.Offset() {
+			t.Errorf("MANIFEST %d, bound %d", k.log.Segment(), k.bound)
 		}
-		if c, _ := manifest.ReadCurrent(r.mem.CrashClone(nil), testDir); c.Manifest != k.log.Number() || c.Clean != nil {
+		if c, _ := manifest.ReadCurrent(r.mem.CrashClone(nil), testDir); c.Manifest != k.log.Segment() || c.Clean != nil {
 			t.Errorf("CURRENT says %+v", c)
 		}
-		if s := r.loaded(); len(s.Version.Levels[0]) != 1 || s.NextFile <= k.log.Number() {
+		if s := r.loaded(); len(s.Version.Levels[0]) != 1 || s.NextFile <= k.log.Segment() {
 			t.Errorf("the new MANIFEST holds %+v", s)
 		}
 		if err := k.env.propose(context.Background(), k.inbox, &Proposal{Edit: adding(0, r.tableOf("a", "b", 2))}).err; err != nil {
@@ -232,27 +232,27 @@ func TestKeeperOnAFullDisk(t *testing.T) {
 	r := newRig(t)
 	k := r.newKeeper()
 	k.bound = 1
-	number := k.log.Number()
+	number := k.log.Segment()
 	r.fail(on(vfstest.OpWrite, base.FileManifest), syscall.ENOSPC)
 	must(t, k.rewrite(context.Background()))
-	if k.log.Number() != number || k.bound != 2 || len(r.names(base.FileManifest)) != 1 {
-		t.Errorf("MANIFEST %d, bound %d, files %v", k.log.Number(), k.bound, r.names(base.FileManifest))
+	if k.log.Segment() != number || k.bound != 2 || len(r.names(base.FileManifest)) != 1 {
+		t.Errorf("MANIFEST %d, bound %d, files %v", k.log.Segment(), k.bound, r.names(base.FileManifest))
 	}
 	r.onDisk(nil)
 	// An edit that has no room is answered, and the Keeper goes on.
 	r.mem.SetLimit(r.mem.UsedBytes())
-	size := k.log.SizeBytes()
+	size := k.log.Offset()
 	full := 0
 	for i := 0; full < 3; i++ {
 		k.bound = 1 << 40
 		p := &Proposal{Edit: adding(0, r.tableOf(strings.Repeat("k", 9000), strings.Repeat("l", 9000), base.Seq(i+1))), reply: make(chan verdict, 1)}
 		must(t, k.handle(context.Background(), p))
 		if v := <-p.reply; v.err != nil {
-			if full++; !errors.Is(v.err, base.ErrDiskFull) || k.log.SizeBytes() != size {
-				t.Errorf("%v, %d bytes", v.err, k.log.SizeBytes())
+			if full++; !errors.Is(v.err, base.ErrDiskFull) || k.log.Offset() != size {
+				t.Errorf("%v, %d bytes", v.err, k.log.Offset())
 			}
 		}
-		size = k.log.SizeBytes()
+		size = k.log.Offset()
 	}
 	r.mem.SetLimit(0)
 	p := &Proposal{Edit: adding(0, r.tableOf("a", "b", 100)), reply: make(chan verdict, 1)}

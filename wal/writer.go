@@ -58,7 +58,7 @@ type Writer struct {
 	window   *vfs.Window // where records go while syncs are rare; may be nil
 
 	buffer []byte // the chunks of one write
-	err    error  // the first failed write or sync, or base.ErrClosed; final
+	err    error  // the first failure but a shortage, or base.ErrClosed; final
 	closed bool
 }
 
@@ -142,8 +142,8 @@ func (w *Writer) Durable() int64 { return w.durable }
 func (w *Writer) ReservedBytes() int64 { return w.reserved }
 
 // Reserve ensures that a record of that many bytes lies in preallocated space,
-// so that appending it cannot run out of any. When it fails (a *base.ShortageError or
-// other) the file is as long as before, and the writer stays usable.
+// so that appending it cannot run out of any. When it fails the file is as long as before,
+// and after a *base.ShortageError the writer stays usable.
 func (w *Writer) Reserve(payload int64) error {
 	if w.err != nil || w.Room(payload) {
 		return w.err
@@ -171,7 +171,11 @@ func (w *Writer) Reserve(payload int64) error {
 		return nil
 	}
 	w.giveBack(start)
-	return fmt.Errorf("preallocate log %s at offset %d: %w", w.name, filled, err)
+	err = fmt.Errorf("preallocate log %s at offset %d: %w", w.name, filled, err)
+	if !base.IsShortage(err) {
+		w.err = err
+	}
+	return err
 }
 
 // Room reports whether a record of that many bytes fits into what is reserved already.
@@ -210,8 +214,8 @@ func recordLimit(offset, payload int64) int64 {
 
 // Append writes one record, the concatenation of parts, with a single WriteAt
 // unless it is longer than 128 KiB. It reserves space itself where Reserve was not
-// called; a failure of that changes nothing. Any other failure is final: every
-// later call returns it.
+// called. A *base.ShortageError changes nothing. Any other failure is final: every later
+// call returns it.
 func (w *Writer) Append(parts ...[]byte) error {
 	payload := 0
 	for _, p := range parts {

@@ -58,7 +58,7 @@ func New(source *output.Directory, state manifest.State) (*Files, error) {
 	defer log.Close()
 	name, current := base.ManifestName(number), f.current.Encode()
 	written, err := mem.Open(name)
-	f.list = append(f.list, file{name, log.SizeBytes(), written, nil}, // zeros follow
+	f.list = append(f.list, file{name, log.Offset(), written, nil}, // zeros follow
 		file{base.CurrentName, int64(len(current)), bytes.NewReader(current), nil})
 	return f, err
 }

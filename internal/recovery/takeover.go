@@ -96,7 +96,7 @@ func (o *Opening) commit() (err error) {
 		}
 	}
 	o.switching = true // also should WriteCurrent panic
-	err = manifest.WriteCurrent(o.directory.FS, o.directory.Dir, manifest.Current{Manifest: o.begun.Manifest.Number()})
+	err = manifest.WriteCurrent(o.directory.FS, o.directory.Dir, manifest.Current{Manifest: o.begun.Manifest.Segment()})
 	o.switching = !base.IsShortage(err) // which promises that nothing changed
 	if err != nil {
 		return fmt.Errorf("lsmdb: switching CURRENT: %w", err)

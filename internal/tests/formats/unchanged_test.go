@@ -88,7 +88,7 @@ func manifestAsBefore(t *testing.T, path string, number uint64) (edits int) {
 		}
 		fixture.Must(t, log.Append(e))
 	}
-	again := contents(t, mem, base.ManifestName(number))[:log.SizeBytes()]
+	again := contents(t, mem, base.ManifestName(number))[:log.Offset()]
 	before, err := os.ReadFile(path)
 	fixture.Must(t, err)
 	if !bytes.HasPrefix(before, again) {
