@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/ranges"
@@ -35,15 +36,21 @@ type Tables struct {
 	options sstable.WriterOptions
 	cut     func(sizeBytes int64, next []byte) bool
 
-	ranges  ranges.List // range deletes, from the last cut on
-	borders [][]byte    // where they can be cut between two entries, ascending
-	pieces  [][]byte    // where they must be cut: the table would have too many otherwise
+	ranges ranges.List // range deletes, from the last cut on
+	stops  []stop      // where they can or must be cut between two entries, ascending
 
 	writer *sstable.Writer // of the table under way; nil between tables
 	number uint64          // its file number
 	user   []byte          // user key of the last entry
 	made   []string        // path of every file created
 	done   []*manifest.TableMeta
+}
+
+// stop is a user key before which range deletes are cut: if cut says so or, as the table
+// would have too many otherwise, in any case.
+type stop struct {
+	key  []byte
+	must bool
 }
 
 // NewTables starts writing tables of a level. cut is asked before the first entry of each user key
@@ -71,7 +78,14 @@ func NewLoadedTables(dir *Directory, cut func(sizeBytes int64, next []byte) bool
 // asked about each of borders, ascending user keys, that would cut them. Many range deletes
 // make several tables even where there is no cut: they are one block, whose length is limited.
 func (t *Tables) Ranges(l ranges.List, borders [][]byte) {
-	t.ranges, t.borders, t.pieces = l, borders, l.Pieces(maxRangeBytes)
+	t.ranges = l
+	for _, key := range l.Pieces(maxRangeBytes) {
+		t.stops = append(t.stops, stop{key, true})
+	}
+	for _, key := range borders {
+		t.stops = append(t.stops, stop{key, false})
+	}
+	slices.SortStableFunc(t.stops, func(a, b stop) int { return bytes.Compare(a.key, b.key) })
 }
 
 // maxRangeBytes bounds the range deletes of a table: a block has 512 MiB at most, and they
@@ -112,13 +126,11 @@ func (t *Tables) Copy(ctx context.Context, entries base.Iterator, retention *Ret
 // when it returns.
 func (t *Tables) Add(key base.InternalKey, value []byte) error {
 	user := key.UserKey()
-	if len(t.pieces) > 0 {
-		if err := t.cutPieces(user); err != nil {
-			return err
-		}
+	if err := t.advance(user); err != nil {
+		return err
 	}
 	if t.cut != nil && (t.writer == nil || !bytes.Equal(user, t.user)) {
-		if err := t.advance(user); err != nil {
+		if err := t.mayCut(stop{key: user}); err != nil {
 			return err
 		}
 		t.user = append(t.user[:0], user...)
@@ -134,48 +146,33 @@ func (t *Tables) Add(key base.InternalKey, value []byte) error {
 	return nil
 }
 
-// cutPieces makes the cuts that must be made before a user key; nil: all that are left.
-func (t *Tables) cutPieces(user []byte) error {
-	for len(t.pieces) > 0 && (user == nil || bytes.Compare(t.pieces[0], user) <= 0) {
-		next := t.pieces[0]
-		t.pieces = t.pieces[1:]
-		if t.writer == nil && !t.rangesCross(nil, next) {
-			continue // there was another cut
+// advance goes past the stops up to a user key; nil: all that are left.
+func (t *Tables) advance(user []byte) error {
+	for len(t.stops) > 0 && (user == nil || bytes.Compare(t.stops[0].key, user) <= 0) {
+		next := t.stops[0]
+		t.stops = t.stops[1:]
+		if !next.must && bytes.Equal(next.key, user) {
+			continue // asked about as the key of an entry, and not again once that is in the table
 		}
-		if err := t.finishTable(next); err != nil {
+		if err := t.mayCut(next); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// advance asks for cuts at the borders before a user key, and there.
-func (t *Tables) advance(user []byte) error {
-	for len(t.borders) > 0 && bytes.Compare(t.borders[0], user) <= 0 {
-		border := t.borders[0]
-		t.borders = t.borders[1:]
-		if bytes.Equal(border, user) {
-			continue // asked about below, and not again once the key is in the table
-		}
-		if err := t.mayCut(border); err != nil {
-			return err
-		}
-	}
-	return t.mayCut(user)
-}
-
-// mayCut ends the table before next, if there is anything to put into it.
-func (t *Tables) mayCut(next []byte) error {
+// mayCut ends the table before a stop, if there is anything to put into it.
+func (t *Tables) mayCut(at stop) error {
 	sizeBytes := int64(0)
 	if t.writer != nil {
 		sizeBytes = t.writer.SizeBytes()
-	} else if !t.rangesCross(nil, next) {
+	} else if !t.rangesStart(at.key) {
 		return nil
 	}
-	if !t.cut(sizeBytes, next) {
+	if !at.must && (t.cut == nil || !t.cut(sizeBytes, at.key)) {
 		return nil
 	}
-	return t.finishTable(next)
+	return t.finishTable(at.key)
 }
 
 // Finish completes the last table and makes the names of all durable. Without
@@ -193,25 +190,15 @@ func (t *Tables) Finish() ([]*manifest.TableMeta, error) {
 	return t.done, nil
 }
 
-// rangesCross reports whether range deletes are left that reach behind from, and begin
-// before to; nil bounds are open.
-func (t *Tables) rangesCross(from, to []byte) bool {
-	if len(t.ranges) == 0 {
-		return false
-	}
-	start, end := t.ranges.Bounds()
-	return bytes.Compare(end, from) > 0 && (to == nil || bytes.Compare(start, to) < 0)
+// rangesStart reports whether range deletes are left that begin before a user key.
+func (t *Tables) rangesStart(before []byte) bool {
+	return len(t.ranges) > 0 && bytes.Compare(t.ranges[0].Start, before) < 0
 }
 
 // finishLast completes what there is after the last entry.
 func (t *Tables) finishLast() error {
-	if err := t.cutPieces(nil); err != nil {
+	if err := t.advance(nil); err != nil {
 		return err
-	}
-	for ; t.cut != nil && len(t.borders) > 0 && t.rangesCross(t.borders[0], nil); t.borders = t.borders[1:] {
-		if err := t.mayCut(t.borders[0]); err != nil {
-			return err
-		}
 	}
 	if t.writer == nil && len(t.ranges) == 0 {
 		return nil
