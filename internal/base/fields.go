@@ -30,7 +30,7 @@ func (f *Fields) Uvarint(what string) uint64 {
 func (f *Fields) Number(what string, least, limit uint64) uint64 {
 	value := f.Uvarint(what)
 	if f.Err == nil && (value < least || value > limit) {
-		f.Err = fmt.Errorf("%s %d is out of range", what, value)
+		f.Err = fmt.Errorf("%s %d is out of range, which is from %d to %d", what, value, least, limit)
 		return 0
 	}
 	return value

@@ -106,21 +106,21 @@ func fieldsOf(p []byte, at int) (key, keyEnd, value, end int) {
 		return key, keyEnd, keyEnd, keyEnd
 	}
 	n, value = lengthAt(p, keyEnd)
-	if value <= keyEnd || n > uint64(len(p)-value) || !kind.admits(n) {
+	if least, most := kind.valueLimits(); value <= keyEnd || n > uint64(len(p)-value) || n < least || n > most {
 		return 0, 0, 0, -1
 	}
 	return key, keyEnd, value, value + int(n)
 }
 
-// admits reports whether the value part of an operation of this kind can be so long.
-func (k Kind) admits(valueBytes uint64) bool {
+// valueLimits returns how long the value part of an operation of this kind can be.
+func (k Kind) valueLimits() (least, most uint64) {
 	switch k {
 	case KindRangeDelete:
-		return valueBytes <= MaxKeyBytes
+		return 0, MaxKeyBytes
 	case KindSetExpiring:
-		return ExpiryBytes <= valueBytes && valueBytes <= ExpiryBytes+MaxValueBytes
+		return ExpiryBytes, ExpiryBytes + MaxValueBytes
 	}
-	return valueBytes <= MaxValueBytes
+	return 0, MaxValueBytes
 }
 
 // lengthAt reads the length of a field, mostly one byte. field is where the field itself
@@ -141,18 +141,11 @@ func malformedOp(p []byte) error {
 	if kind := Kind(p[0]); !kind.Known() {
 		return fmt.Errorf("%w: unknown operation kind (%s)", ErrIncompatible, kind)
 	}
-	what, limit := "key", MaxKeyBytes
-	from := 1
-	n, at := lengthAt(p, from)
-	if at > from && n <= MaxKeyBytes && n <= uint64(len(p)-at) {
-		what, limit = "value", MaxValueBytes
-		from = at + int(n)
-		n, at = lengthAt(p, from)
-	}
-	if at <= from {
-		return fmt.Errorf("%s length is malformed", what)
-	}
-	return fmt.Errorf("%s of %d bytes in a %s exceeds what remains (%d) or the limit (%d), or is too short", what, n, Kind(p[0]), len(p)-at, limit)
+	f := Fields{Rest: p[1:]} // which refuses whatever fieldsOf does
+	f.Take("key", f.Number("length of the key", 0, MaxKeyBytes))
+	least, most := Kind(p[0]).valueLimits()
+	f.Take("value", f.Number(fmt.Sprintf("length of the value of a %s", Kind(p[0])), least, most))
+	return f.Err
 }
 
 // GroupHeaderBytes is the encoded length of a GroupHeader.

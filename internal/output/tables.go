@@ -151,9 +151,6 @@ func (t *Tables) advance(user []byte) error {
 	for len(t.stops) > 0 && (user == nil || bytes.Compare(t.stops[0].key, user) <= 0) {
 		next := t.stops[0]
 		t.stops = t.stops[1:]
-		if !next.must && bytes.Equal(next.key, user) {
-			continue // asked about as the key of an entry, and not again once that is in the table
-		}
 		if err := t.mayCut(next); err != nil {
 			return err
 		}
