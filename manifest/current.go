@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 
 	"lsmdb/internal/base"
@@ -69,25 +70,33 @@ func ReadCurrent(fs vfs.Files, dir string) (Current, error) {
 // WriteCurrent replaces CURRENT in dir, durably: after a failure or a crash it
 // holds either what it held or c. Once it returns nil it holds c. After
 // a *base.ShortageError it certainly holds what it held.
-func WriteCurrent(fs vfs.Files, dir string, c Current) error {
+func WriteCurrent(fsys vfs.Files, dir string, c Current) error {
 	text := c.Encode()
 	if _, err := DecodeCurrent(text); err != nil {
 		panic(fmt.Sprintf("invariant: CURRENT cannot hold %q: %v", text, err))
 	}
 	path := filepath.Join(dir, base.CurrentName)
 	temporary := path + ".tmp"
-	if err := writeWhole(fs, temporary, text); err != nil {
-		_ = fs.Remove(temporary) // best effort: the next call and the next open remove it too
+	gone := fsys.Remove(temporary) // an interrupted attempt may have left it
+	err := vfs.WriteFile(fsys, temporary, func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
+	})
+	if errors.Is(err, fs.ErrExist) {
+		err = cmp.Or(gone, err)
+	}
+	if err != nil {
+		_ = fsys.Remove(temporary) // best effort: the next call and the next open remove it too
 		return fmt.Errorf("write %s: %w", temporary, vfs.Shortage(err))
 	}
-	if err := fs.Rename(temporary, path); err != nil {
-		if _, gone := fs.Stat(temporary); gone == nil {
+	if err := fsys.Rename(temporary, path); err != nil {
+		if _, gone := fsys.Stat(temporary); gone == nil {
 			err = vfs.Shortage(err) // it still has its name: nothing was switched
 		}
-		_ = fs.Remove(temporary)
+		_ = fsys.Remove(temporary)
 		return fmt.Errorf("switch CURRENT: %w", err)
 	}
-	if err := fs.SyncDir(dir); err != nil {
+	if err := fsys.SyncDir(dir); err != nil {
 		return fmt.Errorf("switch CURRENT: %w", err)
 	}
 	return nil
@@ -141,23 +150,4 @@ func (c Current) check() error {
 		return fmt.Errorf("clean mark with MANIFEST end %d, WAL %d and its end %d", m.ManifestEnd, m.WAL, m.WALEnd)
 	}
 	return nil
-}
-
-// writeWhole writes a new file, in place of what an interrupted attempt left, and
-// makes its contents durable.
-func writeWhole(fs vfs.Files, path string, contents []byte) error {
-	if _, err := fs.Stat(path); err == nil {
-		if err := fs.Remove(path); err != nil {
-			return err
-		}
-	}
-	file, err := fs.Create(path)
-	if err != nil {
-		return err
-	}
-	_, err = file.WriteAt(contents, 0)
-	if err == nil {
-		err = file.Sync()
-	}
-	return cmp.Or(err, file.Close()) // the first failure says whether trying again helps
 }

@@ -203,6 +203,26 @@ func TestWriteCurrentFaults(t *testing.T) {
 	}
 }
 
+// TestWriteCurrentOverALeftover: what an interrupted attempt has left goes, and where a full
+// disk does not let it go, that passes by itself.
+func TestWriteCurrentOverALeftover(t *testing.T) {
+	mem := newDir(t)
+	put(t, mem, base.CurrentName+".tmp", bytes.Repeat([]byte("left"), 100))
+	fault := vfstest.NewFault(mem, func(op vfstest.Op) error {
+		if op.Kind == vfstest.OpRemove {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	if err := WriteCurrent(fault, testDir, currents[0]); !errors.Is(err, base.ErrDiskFull) {
+		t.Errorf("the leftover cannot be removed: %v", err)
+	}
+	if err := WriteCurrent(mem, testDir, currents[0]); err != nil {
+		t.Fatal(err)
+	}
+	checkCurrent(t, mem, currents[0], currents[0])
+}
+
 // TestWriteCurrentTellsTheFirstFailure: a broken disk that is full as well is not one
 // that waiting cures.
 func TestWriteCurrentTellsTheFirstFailure(t *testing.T) {

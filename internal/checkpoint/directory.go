@@ -1,7 +1,6 @@
 package checkpoint
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -60,17 +59,9 @@ func (d *directory) mustHold(names ...string) error {
 }
 
 // write makes a file, durable but for its entry.
-func (d *directory) write(name string, fill func(io.Writer) error) (err error) {
+func (d *directory) write(name string, fill func(io.Writer) error) error {
 	d.made = append(d.made, name)
-	file, err := d.Create(filepath.Join(d.dir, name))
-	if err != nil {
-		return err
-	}
-	defer func() { err = cmp.Or(err, file.Close()) }()
-	if err = fill(io.NewOffsetWriter(file, 0)); err == nil {
-		err = file.Sync()
-	}
-	return err
+	return vfs.WriteFile(d, filepath.Join(d.dir, name), fill)
 }
 
 // commit makes the directory a database, when all that current leads to is durable there.

@@ -1,7 +1,9 @@
 package vfs
 
 import (
+	"cmp"
 	"errors"
+	"io"
 	"io/fs"
 	"path/filepath"
 )
@@ -46,4 +48,16 @@ func SyncAbove(fsys FS, dir string) (failed error) {
 		failed = errors.Join(failed, fsys.SyncDir(filepath.Dir(d)))
 	}
 	return failed
+}
+
+// WriteFile makes a file of what fill writes, durable but for its entry in the directory.
+func WriteFile(fsys Files, name string, fill func(io.Writer) error) error {
+	file, err := fsys.Create(name)
+	if err != nil {
+		return err
+	}
+	if err = fill(io.NewOffsetWriter(file, 0)); err == nil {
+		err = file.Sync()
+	}
+	return cmp.Or(err, file.Close()) // the first failure says whether trying again helps
 }
