@@ -1,7 +1,6 @@
 package view
 
 import (
-	"math"
 	"slices"
 	"sync/atomic"
 	"weak"
@@ -11,54 +10,59 @@ import (
 	"lsmdb/memtable"
 )
 
-// Readers are not counted for each state, because they would meet at the counter. They
-// enter a stripe and then load the state. So when a stripe is found empty after a state
-// was replaced, all who were in it have left, and all who enter it later find a newer
-// state. Iterators, who look longer, hold the state before they leave.
+// Readers are counted for each state, in stripes, because they would meet at one counter.
+// Who enters counts himself and then looks whether the state is still the current one. So
+// when a state was replaced and each of its stripes was found empty, all who look at it
+// have left, and all who still come turn back. Iterators, who look longer, hold the state
+// before they leave.
 
 // maxSpare is how many arenas wait to be used again: the Flusher may get ahead by so
 // many. The garbage collector may be faster: no database that is idle keeps memory for
 // that.
 const maxSpare = 2
 
-// phases is how many stripes of readers there are for each of base.Stripes. While
-// they enter one phase, those in the other become fewer: so it is found empty where
-// readers come and go all the time. Not before it is, they enter that one again.
-const phases = 2
-
-// readers counts who is inside, by stripes.
-type readers struct {
-	phase   atomic.Uint32 // first stripe of those to enter
-	awaited atomic.Uint64 // a bit for each stripe that is to become empty before the next look is worth it
-	inside  [phases * base.Stripes]struct {
-		_     [base.StripeBytes - 8]byte
-		count atomic.Int64
-	}
+// stripe is a part of the readers of a state.
+type stripe struct {
+	_     [base.StripeBytes - 8]byte
+	count atomic.Int64
 }
 
 // Reading is a state that may be looked at until Leave; longer only if it is held.
 type Reading struct {
 	*State
 	published *Published
-	stripe    uint32
+	stripe    *stripe
 	own       *[]*memtable.Memtable // see Over
 }
 
 // Enter returns the current state, to look into it. It costs two atomic additions,
 // with Leave, on a counter that few goroutines share.
 func (p *Published) Enter() Reading {
-	stripe := p.readers.phase.Load() + base.Stripe()
-	p.readers.inside[stripe].count.Add(1)
-	return Reading{p.state.Load(), p, stripe, &nothingOwn}
+	for number := base.Stripe(); ; {
+		r := Reading{p.state.Load(), p, nil, &nothingOwn}
+		r.stripe = &r.readers[number]
+		if r.stripe.count.Add(1); r.State == p.state.Load() {
+			return r
+		}
+		r.Leave()
+	}
 }
 
 // Leave ends what Enter began.
-func (r Reading) Leave() { r.published.left(r.stripe) }
-
-func (p *Published) left(stripe uint32) {
-	if p.readers.inside[stripe].count.Add(-1) == 0 && p.readers.awaited.Load()>>stripe&1 != 0 {
-		p.unread()
+func (r Reading) Leave() {
+	if r.stripe.count.Add(-1) == 0 && r.State != r.published.state.Load() {
+		r.published.unread()
 	}
+}
+
+// entered reports whether somebody may still be inside a state that was replaced.
+func (s *State) entered() bool {
+	for i := range s.readers {
+		if s.readers[i].count.Load() != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // hold keeps a state that was entered beyond Leave, until release.
@@ -79,28 +83,8 @@ func (p *Published) unread() {
 
 // reap drops the past states that nobody looks at any more. The caller has the mutex.
 func (p *Published) reap() {
-	r := &p.readers
-	r.awaited.Store(math.MaxUint64) // before the look: who leaves after it will tell
-	var empty uint64
-	for stripe := range r.inside {
-		if r.inside[stripe].count.Load() == 0 {
-			empty |= 1 << stripe
-		}
-	}
-	for _, s := range p.past {
-		s.left |= empty
-	}
-	entered := uint64(1<<base.Stripes-1) << r.phase.Load()
-	if empty|entered == math.MaxUint64 { // nobody is left in the other phase
-		r.phase.Store(base.Stripes - r.phase.Load())
-		entered = ^entered
-	}
-	p.past = slices.DeleteFunc(p.past, func(s *State) bool { return s.left == math.MaxUint64 && s.held.Load() == 0 })
-	if slices.ContainsFunc(p.past, func(s *State) bool { return s.left != math.MaxUint64 }) {
-		r.awaited.Store(^entered &^ empty)
-	} else {
-		r.awaited.Store(0)
-	}
+	// Who begins to hold a state leaves it only then.
+	p.past = slices.DeleteFunc(p.past, func(s *State) bool { return !s.entered() && s.held.Load() == 0 })
 	p.flushed = slices.DeleteFunc(p.flushed, func(m *memtable.Memtable) bool {
 		needed := slices.ContainsFunc(p.past, func(s *State) bool { return s.has(m) })
 		if !needed {
@@ -163,7 +147,7 @@ func (p *Published) Unneeded(tables []*manifest.TableMeta) (unneeded []*manifest
 func (p *Published) Pin() *State {
 	p.changing.Lock()
 	defer p.changing.Unlock()
-	s := &State{Version: p.state.Load().Version, left: math.MaxUint64}
+	s := &State{Version: p.state.Load().Version}
 	s.hold()
 	p.past = append(p.past, s)
 	return s
@@ -246,7 +230,7 @@ func (p *Published) moving(m *memtable.Memtable) bool {
 			with = append(with, s)
 		}
 	}
-	if slices.ContainsFunc(with, func(s *State) bool { return s.left != math.MaxUint64 }) {
+	if slices.ContainsFunc(with, (*State).entered) {
 		return false
 	}
 	for _, s := range with {
