@@ -396,16 +396,18 @@ func (w *Writer) insert() {
 			if op.Kind > base.KindDelete {
 				w.published.Applied(op, w.next, w.active.Len())
 			}
-			w.fill(op)
+			if !op.Kind.Removes() {
+				w.published.Fill(op.Key, op.Key)
+			}
 			w.next++
 		}
 		if crowded && !c.seal {
-			w.show(c)
+			w.published.Show(w.next - 1)
 			w.group[i] = nil // the sender's again, as soon as it is answered
 			c.answer(nil)
 		}
 	}
-	w.show(w.group...)
+	w.published.Show(w.next - 1)
 	w.stir()
 }
 
@@ -416,29 +418,6 @@ func (w *Writer) stir() {
 	if stirred != w.stirred {
 		w.stirred = stirred
 		nudge(w.compactor)
-	}
-}
-
-// show makes what is inserted visible, the operations of some commits for the first time.
-func (w *Writer) show(commits ...*Commit) {
-	w.published.Show(w.next - 1)
-	if !w.published.HasGaps() {
-		return
-	}
-	for _, c := range commits {
-		if c == nil {
-			continue
-		}
-		for op := range c.all() {
-			w.fill(op)
-		}
-	}
-}
-
-// fill tells readers that an operation may bring a value where they found none.
-func (w *Writer) fill(op base.Op) {
-	if !op.Kind.Removes() {
-		w.published.Fill(op.Key, op.Key)
 	}
 }
 
