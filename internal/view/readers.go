@@ -38,14 +38,21 @@ type Reading struct {
 // Enter returns the current state, to look into it. It costs two atomic additions,
 // with Leave, on a counter that few goroutines share.
 func (p *Published) Enter() Reading {
-	for number := base.Stripe(); ; {
-		r := Reading{p.state.Load(), p, nil, &nothingOwn}
-		r.stripe = &r.readers[number]
-		if r.stripe.count.Add(1); r.State == p.state.Load() {
+	for {
+		if r, ok := p.enter(p.state.Load()); ok {
 			return r
 		}
-		r.Leave()
 	}
+}
+
+// enter enters a state that was the current one, unless it is no more.
+func (p *Published) enter(s *State) (r Reading, ok bool) {
+	r = Reading{s, p, &s.readers[base.Stripe()], &nothingOwn}
+	if r.stripe.count.Add(1); s == p.state.Load() {
+		return r, true
+	}
+	r.Leave()
+	return r, false
 }
 
 // Leave ends what Enter began.

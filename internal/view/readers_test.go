@@ -119,6 +119,22 @@ func TestReadersKeepArenas(t *testing.T) {
 	a.check("after one that needed more room", at, true)
 }
 
+// TestNobodyEntersAReplacedState: who has loaded a state that is replaced before he is
+// counted there turns back, and leaves no trace.
+func TestNobodyEntersAReplacedState(t *testing.T) {
+	a := newArenas(t)
+	late, woken := a.State(), 0
+	a.Unread = func() { woken++ }
+	at := a.cycle()
+	if _, ok := a.enter(late); ok || late.entered() || woken != 1 {
+		t.Errorf("entered: %v, counted: %v, the Sweeper was woken %d times", ok, late.entered(), woken)
+	}
+	a.check("a reader who came too late", at, true)
+	if reading, ok := a.enter(a.State()); !ok || !reading.State.entered() {
+		t.Errorf("the current state was entered: %v", ok)
+	}
+}
+
 // TestReadersInTurns has readers overlap: there is always one inside.
 func TestReadersInTurns(t *testing.T) {
 	a := newArenas(t)
