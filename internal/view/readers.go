@@ -231,12 +231,7 @@ func (p *Published) toMove(most int64) (*memtable.Memtable, *State) {
 // moving tells those who hold a memtable that it will be moved. It returns false while
 // somebody else may look at it.
 func (p *Published) moving(m *memtable.Memtable) bool {
-	var with []*State
-	for _, s := range p.past {
-		if s.has(m) {
-			with = append(with, s)
-		}
-	}
+	with := slices.DeleteFunc(slices.Clone(p.past), func(s *State) bool { return !s.has(m) })
 	if slices.ContainsFunc(with, (*State).entered) {
 		return false
 	}

@@ -123,7 +123,7 @@ func (p *Published) Rotate(active *memtable.Memtable) {
 }
 
 // Advance publishes a version, and in the same instant drops the memtables whose
-// entries it now holds.
+// entries it now holds; nil is none.
 func (p *Published) Advance(v *manifest.Version, flushed ...*memtable.Memtable) {
 	p.changing.Lock()
 	defer p.changing.Unlock()
