@@ -11,8 +11,8 @@ import (
 
 	"lsmdb/internal/checkpoint"
 	"lsmdb/internal/vfs"
+	"lsmdb/internal/view"
 	"lsmdb/manifest"
-	"lsmdb/stages"
 )
 
 // Checkpoint is the database as it was at one instant, to be copied while the database goes
@@ -25,9 +25,9 @@ import (
 // itself needs no more: Metrics.Checkpoint tells how much room that takes. It keeps no memory
 // but for a list of the files. A Checkpoint is safe for concurrent use.
 type Checkpoint struct {
-	db      *DB
-	capture *stages.Capture
-	files   *checkpoint.Files
+	db     *DB
+	pinned *view.State // its tables
+	files  *checkpoint.Files
 
 	// mu is held for reading while files are copied, so that Close waits for that: what
 	// it gives up may be deleted at once. Nobody who reads or writes the database takes it.
@@ -49,27 +49,26 @@ type CheckpointFile struct {
 // writes to its directory then, so plain copies of all its files are as good. After a
 // failure that made the database read-only, it is ErrReadOnly with the cause.
 func (d *DB) NewCheckpoint(ctx context.Context) (*Checkpoint, error) {
-	if err := d.writable(ctx); err != nil {
+	if err := d.Flush(ctx); err != nil {
 		return nil, err
 	}
-	capture, err := d.pipeline.Capture(ctx)
-	if err != nil {
-		return nil, err
-	}
+	// Whatever is flushed, loaded and merged between the two, a tree holds all of the history
+	// up to some write and nothing else.
+	pinned := d.published.Pin()
 	files, err := checkpoint.New(d.directory, manifest.State{
-		DatabaseID: d.directory.DatabaseID, Version: capture.State.Version, LastSeq: capture.Last,
+		DatabaseID: d.directory.DatabaseID, Version: pinned.Version, LastSeq: pinned.Version.LastSeq,
 		Now: d.published.NotBefore(0), Merger: d.merger,
 	})
 	if err != nil {
-		d.published.Unpin(capture.State)
+		d.published.Unpin(pinned)
 		return nil, fmt.Errorf("lsmdb: checkpoint: %w", err)
 	}
-	return &Checkpoint{db: d, capture: capture, files: files}, nil
+	return &Checkpoint{db: d, pinned: pinned, files: files}, nil
 }
 
 // Seq returns the sequence number of the newest write that the checkpoint holds; compare
 // Metrics.Sequence.
-func (c *Checkpoint) Seq() uint64 { return uint64(c.capture.Last) }
+func (c *Checkpoint) Seq() uint64 { return uint64(c.pinned.Version.LastSeq) }
 
 // Files ranges over the files that a copy consists of, CURRENT last. It can be called any
 // number of times, also after Close.
@@ -142,7 +141,7 @@ func (c *Checkpoint) Close() error {
 	defer c.mu.Unlock()
 	if !c.closed {
 		c.closed = true
-		c.db.published.Unpin(c.capture.State)
+		c.db.published.Unpin(c.pinned)
 	}
 	return nil
 }

@@ -178,6 +178,7 @@ func (s State) Apply(e *Edit) (State, error) {
 		s.NextFile = max(s.NextFile, a.Meta.Number+1)
 		s.LastSeq = max(s.LastSeq, a.Meta.LargestSeq)
 	}
+	version.LastSeq = s.LastSeq
 	return s, nil
 }
 

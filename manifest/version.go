@@ -43,6 +43,10 @@ type Version struct {
 	// Deleting are the tables of each level that hold range deletes. Apply finds them.
 	Deleting [NumLevels][]*TableMeta
 
+	// LastSeq is the number of the newest write of which the tables hold what is left, as
+	// they do of all before it, and of none behind it. State.Apply tells it.
+	LastSeq base.Seq
+
 	mergeBytes int64        // what merging level 0 away would write; Apply finds it
 	detours    atomic.Int64 // see Detour
 }

@@ -123,8 +123,7 @@ type Commit struct {
 
 	// seal asks for a rotation after this commit. The Flusher answers such a
 	// commit, once everything before it lies in tables.
-	seal    bool
-	capture *Capture // what else the Flusher then gives; nil: nothing
+	seal bool
 
 	load *load // of tables; nil for all others
 

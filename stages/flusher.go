@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"lsmdb/flusher"
@@ -70,9 +69,6 @@ func (f *Flusher) handle(ctx context.Context, s Sealed) error {
 		}
 		f.waiter = nil // the Writer answers
 	}
-	if f.left == nil && f.waiter != nil {
-		f.capture(f.waiter.capture, s.LastSeq)
-	}
 	f.answer(f.left)
 	if verdict.hold == nil {
 		return nil
@@ -87,32 +83,6 @@ func (f *Flusher) handle(ctx context.Context, s Sealed) error {
 	}
 	f.env.Logger.Info().Dur("waited", time.Since(start)).Msg("level 0 was full: flushing waited for compaction")
 	return nil
-}
-
-// Capture is the tree with all that was written up to one instant, and nothing that came
-// later. It is part of a commit that seals.
-type Capture struct {
-	Last  base.Seq    // the newest write
-	State *view.State // pinned, with the tables
-
-	// settled is set by the Flusher when State is there, or by the caller when it waits
-	// no longer: whoever comes second knows that the pin is nobody's, and ends it.
-	settled atomic.Bool
-}
-
-func (c *Capture) settle() (first bool) { return c.settled.CompareAndSwap(false, true) }
-
-// capture pins the tree for a waiter that wants it. Everything up to the seal is in
-// there, as the memtable in hand and all before it are flushed, and nothing else, as all
-// others come later. What compactions made of it meanwhile is the same history.
-func (f *Flusher) capture(c *Capture, last base.Seq) {
-	if c == nil {
-		return
-	}
-	c.Last, c.State = last, f.published.Pin()
-	if !c.settle() {
-		f.published.Unpin(c.State)
-	}
 }
 
 // answer tells the waiter of the memtable in hand, if there is one, the outcome.
@@ -140,7 +110,7 @@ func (f *Flusher) flush(ctx context.Context, s Sealed) (verdict, error) {
 		if wait := retry.after(err); !wait || context.Cause(ctx) != nil {
 			return verdict{}, err
 		}
-		f.jobs.count(func(s *JobStats) { s.Retries++ })
+		f.jobs.count(func(s *JobMetrics) { s.Retries++ })
 		f.env.Logger.Error().Err(err).Dur("retry_in", retry.delay).Msg("flush failed")
 		select {
 		case <-time.After(retry.delay):
@@ -154,12 +124,12 @@ func (f *Flusher) flush(ctx context.Context, s Sealed) (verdict, error) {
 
 // attempt writes the memtable to a table and has the Keeper add it to the tree.
 func (f *Flusher) attempt(ctx context.Context, s Sealed) (v verdict, err error) {
-	done, err := f.jobs.run(0, func() (JobStats, error) {
+	done, err := f.jobs.run(0, func() (JobMetrics, error) {
 		readers := f.snapshots.Readers(f.published.Ended)
 		deletes := flusher.RangeDeletes(s.Memtable, f.published.State().Version, readers) // which holds all that was sealed before
 		tables, err := flusher.Run(ctx, f.env.Directory, s.Memtable.NewIterator(), deletes, readers)
 		if err != nil {
-			return JobStats{}, fmt.Errorf("flushing a memtable of WAL segment %d: %w", s.Segment, err)
+			return JobMetrics{}, fmt.Errorf("flushing a memtable of WAL segment %d: %w", s.Segment, err)
 		}
 		edit := &manifest.Edit{OldestWAL: s.Next, LastSeq: s.LastSeq}
 		edit.Add(0, tables...)

@@ -215,11 +215,7 @@ func (k *Keeper) apply(p *Proposal) (verdict, []Obsolete, error) {
 	}
 	k.state = next
 	k.logBytes.Store(k.log.Offset())
-	if p.Flushed != nil {
-		k.published.Advance(next.Version, p.Flushed)
-	} else {
-		k.published.Advance(next.Version)
-	}
+	k.published.Advance(next.Version, p.Flushed)
 	return verdict{}, k.obsolete(p, previous), nil
 }
 

@@ -85,7 +85,6 @@ func (w *Writer) endLoad(ctx context.Context, c *Commit) error {
 	w.published.Announce(l.number)
 	w.published.Fill(l.lower, l.upper)
 	w.published.Show(l.number)
-	w.published.Fill(l.lower, l.upper)
 	nudge(w.compactor) // it leaves alone what is not visible
 	c.answer(nil)
 	return nil

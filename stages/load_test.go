@@ -352,11 +352,7 @@ func TestSealsBehindAWaitingLoad(t *testing.T) {
 				go func() { late <- r.p.Flush(ctx) }()
 			}
 			go func() {
-				c, err := r.p.Capture(ctx)
-				if err == nil {
-					r.p.Unpin(c.State)
-				}
-				late <- err
+				late <- r.p.Flush(ctx)
 			}()
 			synctest.Wait()
 			if len(first) > 0 || len(late) > 0 {
@@ -414,11 +410,10 @@ func TestLoadsMeetTheEnd(t *testing.T) {
 				})
 				all.Go(func() {
 					for {
-						c, err := r.p.Capture(context.Background())
-						if err != nil {
+						if r.p.Flush(context.Background()) != nil {
 							return
 						}
-						r.p.Unpin(c.State)
+						r.p.Unpin(r.p.Pin())
 					}
 				})
 				const loaders, each = 3, 4
@@ -461,8 +456,8 @@ func TestLoadsMeetTheEnd(t *testing.T) {
 						}
 					}
 				}
-				if n := r.p.writer.transactions.Load(); n != 0 || r.p.Pinned().Pins != 0 {
-					t.Errorf("%d transactions, %+v", n, r.p.Pinned())
+				if _, pins := r.p.Pinned(); pins.Open != 0 || r.p.writer.transactions.Load() != 0 {
+					t.Errorf("%d transactions, %+v", r.p.writer.transactions.Load(), pins)
 				}
 				r.checkClosed()
 			})

@@ -239,24 +239,9 @@ func (p *Pipeline) Enqueue(ctx context.Context, c *Commit) error {
 
 // Flush seals the active memtable and waits until it and all before it are in
 // tables.
-func (p *Pipeline) Flush(ctx context.Context) error { return p.flush(ctx, nil) }
-
-// Capture does what Flush does and pins the tree that holds everything up to there. Unpin
-// the state.
-func (p *Pipeline) Capture(ctx context.Context) (*Capture, error) {
-	c := new(Capture)
-	if err := p.flush(ctx, c); err != nil {
-		if !c.settle() { // the Flusher did not hear that ctx ended
-			p.Unpin(c.State)
-		}
-		return nil, err
-	}
-	return c, nil
-}
-
-func (p *Pipeline) flush(ctx context.Context, capture *Capture) error {
+func (p *Pipeline) Flush(ctx context.Context) error {
 	c := NewCommit()
-	c.seal, c.capture = true, capture
+	c.seal = true
 	if err := p.Enqueue(ctx, c); err != nil {
 		return err
 	}

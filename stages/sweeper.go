@@ -29,10 +29,9 @@ type Sweeper struct {
 	env       *Environment
 	published *view.Published
 	inbox     *Inbox[Obsolete]
-	unread    chan struct{}         // readers send without waiting when the last one has left a replaced state, the loop receives, nobody closes; capacity 1 remembers it
-	read      []*manifest.TableMeta // obsolete tables that somebody may still read
-	failed    []string              // could not be deleted yet
-	swept     int                   // files since those were last tried
+	unread    chan struct{} // readers send without waiting when the last one has left a replaced state, the loop receives, nobody closes; capacity 1 remembers it
+	left      []*Obsolete   // is still there
+	swept     int           // messages so far
 	deleted   atomic.Int64
 	pending   atomic.Int64
 	courtesy  base.Courtesy
@@ -47,7 +46,9 @@ const sweepsPerRetry = 128
 // Obsolete is the message that names a file to delete.
 type Obsolete struct {
 	Name  string              // without directory
-	Table *manifest.TableMeta // of a table; nil for other files
+	Table *manifest.TableMeta // of a table that may be read; nil for other files
+
+	failed bool // it could not be deleted
 }
 
 // run is the stage's loop.
@@ -56,18 +57,22 @@ func (s *Sweeper) run(ctx context.Context) error {
 		o, open, unread := s.next()
 		switch {
 		case !open && ctx.Err() == nil: // the last look
-			s.sweepRead()
-			s.again()
+			s.sweep(true)
 			s.ended.Store(true)
 			return nil
 		case !open:
 			return nil
 		case ctx.Err() != nil:
 		case unread:
-			s.sweepRead()
+			s.sweep(false)
 		default:
-			start := time.Now()
-			s.sweep(o)
+			start, table := time.Now(), o.Table
+			s.left = append(s.left, &o)
+			s.swept++
+			s.sweep(s.swept%sweepsPerRetry == 0)
+			if table == nil { // a log: its memtable was flushed
+				s.moveAside()
+			}
 			s.inbox.worked(1, time.Since(start))
 			s.courtesy.Give()
 		}
@@ -90,31 +95,41 @@ func (s *Sweeper) next() (o Obsolete, open, unread bool) {
 	}
 }
 
-// sweep deletes one file, or remembers a table for its last readers.
-func (s *Sweeper) sweep(o Obsolete) {
-	if o.Table != nil {
-		s.read = append(s.read, o.Table)
-		s.sweepRead()
-	} else {
-		s.remove(o.Name)
-		s.moveAside()
+// sweep deletes what is left, but for tables that somebody may still read. With again it
+// tries also what could not be deleted before.
+func (s *Sweeper) sweep(again bool) {
+	var tables []*manifest.TableMeta
+	for _, o := range s.left {
+		if o.Table != nil {
+			tables = append(tables, o.Table)
+		}
 	}
-	if s.swept++; s.swept%sweepsPerRetry == 0 {
-		s.again()
-	}
+	unneeded := s.published.Unneeded(tables)
+	s.left = slices.DeleteFunc(s.left, func(o *Obsolete) bool {
+		switch {
+		case slices.Contains(unneeded, o.Table):
+			if err := o.Table.Handle.Close(); err != nil {
+				s.env.Logger.Warn().Uint64("table", o.Table.Number).Err(err).Msg("closing an obsolete table")
+			}
+			o.Table = nil
+		case o.Table != nil || o.failed && !again:
+			return false
+		}
+		o.failed = !s.remove(o.Name)
+		return !o.failed
+	})
+	s.pending.Store(int64(len(s.left)))
 }
 
-// sweepRead deletes the tables that nobody reads any more.
-func (s *Sweeper) sweepRead() {
-	unneeded := s.published.Unneeded(s.read)
-	s.read = slices.DeleteFunc(s.read, func(t *manifest.TableMeta) bool { return slices.Contains(unneeded, t) })
-	for _, t := range unneeded {
-		if err := t.Handle.Close(); err != nil {
-			s.env.Logger.Warn().Uint64("table", t.Number).Err(err).Msg("closing an obsolete table")
-		}
-		s.remove(base.TableName(t.Number))
+// remove deletes a file, and reports whether it is gone.
+func (s *Sweeper) remove(name string) bool {
+	if err := s.env.FS.Remove(filepath.Join(s.env.Dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.env.Logger.Warn().Str("file", name).Err(err).Msg("an obsolete file could not be deleted yet")
+		return false
 	}
-	s.count()
+	s.deleted.Add(1)
+	s.env.Logger.Debug().Str("file", name).Msg("obsolete file deleted")
+	return true
 }
 
 // moveAside bounds the memory of memtables that are in tables already and that iterators
@@ -148,33 +163,10 @@ func (s *Sweeper) move(m *memtable.Memtable) error {
 	return errors.Join(err, file.Close())
 }
 
-// again tries what could not be deleted before.
-func (s *Sweeper) again() {
-	failed := s.failed
-	s.failed = nil
-	for _, name := range failed {
-		s.remove(name)
-	}
-}
-
-func (s *Sweeper) remove(name string) {
-	if err := s.env.FS.Remove(filepath.Join(s.env.Dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.env.Logger.Warn().Str("file", name).Err(err).Msg("an obsolete file could not be deleted yet")
-		s.failed = append(s.failed, name)
-	} else {
-		s.deleted.Add(1)
-		s.env.Logger.Debug().Str("file", name).Msg("obsolete file deleted")
-	}
-	s.count()
-}
-
-func (s *Sweeper) count() { s.pending.Store(int64(len(s.failed) + len(s.read))) }
-
 // removeLeft deletes the rest when no reader is left: all tables are closed.
 func (s *Sweeper) removeLeft() {
-	for _, t := range s.read {
-		s.failed = append(s.failed, base.TableName(t.Number))
+	for _, o := range s.left {
+		o.Table = nil
 	}
-	s.read = nil
-	s.again()
+	s.sweep(true)
 }

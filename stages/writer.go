@@ -287,11 +287,11 @@ func (w *Writer) handOn(ctx context.Context, s Sealed) error {
 		return nil
 	}
 	start := time.Now()
-	w.count(func(s *WriterStats) { s.Stalls++; s.Stalled = true })
+	w.count(func(s *WriterStats) { s.StallMetrics.Count++; s.Behind = "flusher" })
 	w.env.Logger.Info().Int("queued", len(w.flusher.ch)).Msg("writers are held back until a memtable is flushed")
 	err := w.flusher.send(ctx, s)
 	waited := time.Since(start)
-	w.count(func(s *WriterStats) { s.Stalled = false; s.StallTime += waited })
+	w.count(func(s *WriterStats) { s.Behind = ""; s.StallMetrics.Time += waited })
 	w.env.Logger.Info().Dur("waited", waited).Msg("writers go on")
 	return err
 }
@@ -359,7 +359,7 @@ func (w *Writer) commit() error {
 		s.Groups++
 		s.Operations += uint64(header.Count)
 		s.UserBytes += uint64(payload)
-		s.LogBytes += uint64(w.log.Offset() - before)
+		s.BytesWritten += uint64(w.log.Offset() - before)
 	})
 	w.insert()
 	return nil
@@ -396,16 +396,18 @@ func (w *Writer) insert() {
 			if op.Kind > base.KindDelete {
 				w.published.Applied(op, w.next, w.active.Len())
 			}
-			w.fill(op)
+			if !op.Kind.Removes() {
+				w.published.Fill(op.Key, op.Key)
+			}
 			w.next++
 		}
 		if crowded && !c.seal {
-			w.show(c)
+			w.published.Show(w.next - 1)
 			w.group[i] = nil // the sender's again, as soon as it is answered
 			c.answer(nil)
 		}
 	}
-	w.show(w.group...)
+	w.published.Show(w.next - 1)
 	w.stir()
 }
 
@@ -416,29 +418,6 @@ func (w *Writer) stir() {
 	if stirred != w.stirred {
 		w.stirred = stirred
 		nudge(w.compactor)
-	}
-}
-
-// show makes what is inserted visible, the operations of some commits for the first time.
-func (w *Writer) show(commits ...*Commit) {
-	w.published.Show(w.next - 1)
-	if !w.published.HasGaps() {
-		return
-	}
-	for _, c := range commits {
-		if c == nil {
-			continue
-		}
-		for op := range c.all() {
-			w.fill(op)
-		}
-	}
-}
-
-// fill tells readers that an operation may bring a value where they found none.
-func (w *Writer) fill(op base.Op) {
-	if !op.Kind.Removes() {
-		w.published.Fill(op.Key, op.Key)
 	}
 }
 

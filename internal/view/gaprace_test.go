@@ -105,13 +105,11 @@ func (p *played) group() {
 	}
 	p.w.begin(operations)
 	for _, size := range sizes {
-		var put []string
 		for range size {
 			p.turns()
 			key, kind := p.keys[p.rng.IntN(len(p.keys))], base.KindDelete
 			if p.live < 6 && p.rng.IntN(3) == 0 {
 				kind = base.KindSet
-				put = append(put, key)
 			} else if p.rng.IntN(2) == 0 { // one that has a value
 				for i := range p.keys {
 					if p.there(i, p.w.seq) {
@@ -133,10 +131,6 @@ func (p *played) group() {
 		p.turns()
 		p.w.Show(p.w.seq)
 		p.turns()
-		for _, key := range put {
-			p.w.Fill([]byte(key), []byte(key))
-			p.turns()
-		}
 	}
 }
 

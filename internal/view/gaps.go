@@ -147,17 +147,15 @@ func (g *gap) cut(list listed) bool {
 	return !none && g.holds(g.from)
 }
 
-// HasGaps reports whether gaps are listed, which Fill must hear of puts.
-func (p *Published) HasGaps() bool { return p.gaps.list.Load() != nil }
-
 // Announce tells that Fill will hear of the keys of a group, up to seq. Only the Writer
 // calls it.
 func (p *Published) Announce(seq base.Seq) { p.announced.Store(uint64(seq)) }
 
 // Fill takes keys from lower to upper, both included, that get a value out of the gaps. The
-// Writer calls it for each such key of a group before it shows the group; and again after,
-// so that no gap which missed it waits in vain to be proven. Of a gap it leaves the part
-// before them. That is the larger one where keys are put behind all others, as into a queue.
+// Writer calls it for each such key of a group before it shows the group. (A gap that
+// misses it is not proven while the key has its value, and goes when a long walk ends at
+// that: see note.) Of a gap it leaves the part before them. That is the larger one where
+// keys are put behind all others, as into a queue.
 func (p *Published) Fill(lower, upper []byte) {
 	filled := func(g gap) bool {
 		return bytes.Compare(g.from, upper) <= 0 && (g.to == nil || bytes.Compare(lower, g.to) < 0)

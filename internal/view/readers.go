@@ -1,7 +1,6 @@
 package view
 
 import (
-	"math"
 	"slices"
 	"sync/atomic"
 	"weak"
@@ -11,54 +10,66 @@ import (
 	"lsmdb/memtable"
 )
 
-// Readers are not counted for each state, because they would meet at the counter. They
-// enter a stripe and then load the state. So when a stripe is found empty after a state
-// was replaced, all who were in it have left, and all who enter it later find a newer
-// state. Iterators, who look longer, hold the state before they leave.
+// Readers are counted for each state, in stripes, because they would meet at one counter.
+// Who enters counts himself and then looks whether the state is still the current one. So
+// when a state was replaced and each of its stripes was found empty, all who look at it
+// have left, and all who still come turn back. Iterators, who look longer, hold the state
+// before they leave.
 
 // maxSpare is how many arenas wait to be used again: the Flusher may get ahead by so
 // many. The garbage collector may be faster: no database that is idle keeps memory for
 // that.
 const maxSpare = 2
 
-// phases is how many stripes of readers there are for each of base.Stripes. While
-// they enter one phase, those in the other become fewer: so it is found empty where
-// readers come and go all the time. Not before it is, they enter that one again.
-const phases = 2
-
-// readers counts who is inside, by stripes.
-type readers struct {
-	phase   atomic.Uint32 // first stripe of those to enter
-	awaited atomic.Uint64 // a bit for each stripe that is to become empty before the next look is worth it
-	inside  [phases * base.Stripes]struct {
-		_     [base.StripeBytes - 8]byte
-		count atomic.Int64
-	}
+// stripe is a part of the readers of a state.
+type stripe struct {
+	_     [base.StripeBytes - 8]byte
+	count atomic.Int64
 }
 
 // Reading is a state that may be looked at until Leave; longer only if it is held.
 type Reading struct {
 	*State
 	published *Published
-	stripe    uint32
+	stripe    *stripe
 	own       *[]*memtable.Memtable // see Over
 }
 
 // Enter returns the current state, to look into it. It costs two atomic additions,
 // with Leave, on a counter that few goroutines share.
 func (p *Published) Enter() Reading {
-	stripe := p.readers.phase.Load() + base.Stripe()
-	p.readers.inside[stripe].count.Add(1)
-	return Reading{p.state.Load(), p, stripe, &nothingOwn}
+	for {
+		if r, ok := p.enter(p.state.Load()); ok {
+			return r
+		}
+	}
+}
+
+// enter enters a state that was the current one, unless it is no more.
+func (p *Published) enter(s *State) (r Reading, ok bool) {
+	r = Reading{s, p, &s.readers[base.Stripe()], &nothingOwn}
+	if r.stripe.count.Add(1); s == p.state.Load() {
+		return r, true
+	}
+	r.Leave()
+	return r, false
 }
 
 // Leave ends what Enter began.
-func (r Reading) Leave() { r.published.left(r.stripe) }
-
-func (p *Published) left(stripe uint32) {
-	if p.readers.inside[stripe].count.Add(-1) == 0 && p.readers.awaited.Load()>>stripe&1 != 0 {
-		p.unread()
+func (r Reading) Leave() {
+	if r.stripe.count.Add(-1) == 0 && r.State != r.published.state.Load() {
+		r.published.unread()
 	}
+}
+
+// entered reports whether somebody may still be inside a state that was replaced.
+func (s *State) entered() bool {
+	for i := range s.readers {
+		if s.readers[i].count.Load() != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // hold keeps a state that was entered beyond Leave, until release.
@@ -79,28 +90,8 @@ func (p *Published) unread() {
 
 // reap drops the past states that nobody looks at any more. The caller has the mutex.
 func (p *Published) reap() {
-	r := &p.readers
-	r.awaited.Store(math.MaxUint64) // before the look: who leaves after it will tell
-	var empty uint64
-	for stripe := range r.inside {
-		if r.inside[stripe].count.Load() == 0 {
-			empty |= 1 << stripe
-		}
-	}
-	for _, s := range p.past {
-		s.left |= empty
-	}
-	entered := uint64(1<<base.Stripes-1) << r.phase.Load()
-	if empty|entered == math.MaxUint64 { // nobody is left in the other phase
-		r.phase.Store(base.Stripes - r.phase.Load())
-		entered = ^entered
-	}
-	p.past = slices.DeleteFunc(p.past, func(s *State) bool { return s.left == math.MaxUint64 && s.held.Load() == 0 })
-	if slices.ContainsFunc(p.past, func(s *State) bool { return s.left != math.MaxUint64 }) {
-		r.awaited.Store(^entered &^ empty)
-	} else {
-		r.awaited.Store(0)
-	}
+	// Who begins to hold a state leaves it only then.
+	p.past = slices.DeleteFunc(p.past, func(s *State) bool { return !s.entered() && s.held.Load() == 0 })
 	p.flushed = slices.DeleteFunc(p.flushed, func(m *memtable.Memtable) bool {
 		needed := slices.ContainsFunc(p.past, func(s *State) bool { return s.has(m) })
 		if !needed {
@@ -163,7 +154,7 @@ func (p *Published) Unneeded(tables []*manifest.TableMeta) (unneeded []*manifest
 func (p *Published) Pin() *State {
 	p.changing.Lock()
 	defer p.changing.Unlock()
-	s := &State{Version: p.state.Load().Version, left: math.MaxUint64}
+	s := &State{Version: p.state.Load().Version}
 	s.hold()
 	p.past = append(p.past, s)
 	return s
@@ -240,13 +231,8 @@ func (p *Published) toMove(most int64) (*memtable.Memtable, *State) {
 // moving tells those who hold a memtable that it will be moved. It returns false while
 // somebody else may look at it.
 func (p *Published) moving(m *memtable.Memtable) bool {
-	var with []*State
-	for _, s := range p.past {
-		if s.has(m) {
-			with = append(with, s)
-		}
-	}
-	if slices.ContainsFunc(with, func(s *State) bool { return s.left != math.MaxUint64 }) {
+	with := slices.DeleteFunc(slices.Clone(p.past), func(s *State) bool { return !s.has(m) })
+	if slices.ContainsFunc(with, (*State).entered) {
 		return false
 	}
 	for _, s := range with {
@@ -255,44 +241,45 @@ func (p *Published) moving(m *memtable.Memtable) bool {
 	return true
 }
 
-// Pinned describes what only readers and pins keep: memtables that are in tables already,
-// replaced states, and tables that left the tree.
-type Pinned struct {
-	Iterators     int64 // open ones
-	States        int   // replaced, but still looked at
-	MemtableBytes int64
-	FileBytes     int64 // of memtables that were moved into files
-	Pins          int
-	TableBytes    int64 // of pins
+// IteratorMetrics describes the open iterators and what only they keep.
+type IteratorMetrics struct {
+	Open          int   `json:"open"`
+	MemtableBytes int64 `json:"memtable_bytes"` // memory of memtables that are in tables already
+	FileBytes     int64 `json:"file_bytes"`     // of those that were moved to the disk, in files without a name
+}
+
+// CheckpointMetrics describes the open checkpoints and what only they keep.
+type CheckpointMetrics struct {
+	Open       int   `json:"open"`
+	TableBytes int64 `json:"table_bytes"` // of tables that are not in the tree any more
 }
 
 // Pinned counts what only readers and pins keep.
-func (p *Published) Pinned() Pinned {
+func (p *Published) Pinned() (iterators IteratorMetrics, pins CheckpointMetrics) {
 	p.changing.Lock()
 	defer p.changing.Unlock()
 	p.reap()
-	pinned := Pinned{Iterators: p.state.Load().held.Load()}
-	current, only := p.state.Load().Version, make(map[*manifest.TableMeta]struct{})
+	current, only := p.state.Load(), make(map[*manifest.TableMeta]struct{})
+	iterators.Open = int(current.held.Load())
 	for _, s := range p.past {
 		if s.Active != nil {
-			pinned.States++
-			pinned.Iterators += s.held.Load()
+			iterators.Open += int(s.held.Load())
 			continue
 		}
-		pinned.Pins++
+		pins.Open++
 		for _, t := range slices.Concat(s.Version.Levels[:]...) {
-			if _, again := only[t]; !again && !current.Lists(t) {
+			if _, again := only[t]; !again && !current.Version.Lists(t) {
 				only[t] = struct{}{}
-				pinned.TableBytes += t.SizeBytes
+				pins.TableBytes += t.SizeBytes
 			}
 		}
 	}
 	for _, m := range p.flushed {
 		if m.InFile() {
-			pinned.FileBytes += m.UsedBytes()
+			iterators.FileBytes += m.UsedBytes()
 		} else {
-			pinned.MemtableBytes += m.UsedBytes()
+			iterators.MemtableBytes += m.UsedBytes()
 		}
 	}
-	return pinned
+	return iterators, pins
 }

@@ -119,6 +119,22 @@ func TestReadersKeepArenas(t *testing.T) {
 	a.check("after one that needed more room", at, true)
 }
 
+// TestNobodyEntersAReplacedState: who has loaded a state that is replaced before he is
+// counted there turns back, and leaves no trace.
+func TestNobodyEntersAReplacedState(t *testing.T) {
+	a := newArenas(t)
+	late, woken := a.State(), 0
+	a.Unread = func() { woken++ }
+	at := a.cycle()
+	if _, ok := a.enter(late); ok || late.entered() || woken != 1 {
+		t.Errorf("entered: %v, counted: %v, the Sweeper was woken %d times", ok, late.entered(), woken)
+	}
+	a.check("a reader who came too late", at, true)
+	if reading, ok := a.enter(a.State()); !ok || !reading.State.entered() {
+		t.Errorf("the current state was entered: %v", ok)
+	}
+}
+
 // TestReadersInTurns has readers overlap: there is always one inside.
 func TestReadersInTurns(t *testing.T) {
 	a := newArenas(t)
@@ -154,13 +170,13 @@ func TestIteratorsOfManyStates(t *testing.T) {
 		a.flushAll()
 	}
 	a.write()
-	if got := a.Pinned(); got.Iterators != 5 || got.States != 5 || got.MemtableBytes != 5*a.State().Active.UsedBytes() {
+	if got, _ := a.Pinned(); got.Open != 5 || len(a.past) != 5 || got.MemtableBytes != 5*a.State().Active.UsedBytes() {
 		t.Errorf("%+v", got)
 	}
 	for i := range open {
 		must(t, open[i].Close())
-		if got := a.Pinned(); got.States != 4-i || len(a.flushed) != 4-i {
-			t.Errorf("%d closed: %+v", i+1, got)
+		if got, _ := a.Pinned(); got.Open != 4-i || len(a.past) != 4-i || len(a.flushed) != 4-i {
+			t.Errorf("%d closed: %+v, %d states", i+1, got, len(a.past))
 		}
 	}
 }
@@ -213,74 +229,8 @@ func TestCrowdOfReadersInTurns(t *testing.T) {
 
 // enterElsewhere is a short read in a stripe of its own.
 func enterElsewhere(a *arenas) {
-	stripe := (base.Stripe() + 1) % base.Stripes
-	at := a.readers.phase.Load() + stripe
-	a.readers.inside[at].count.Add(1)
-	a.left(at)
-}
-
-// TestPin: a pin keeps tables, no memory, and tells when it ends.
-func TestPin(t *testing.T) {
-	a := newArenas(t)
-	var told atomic.Int64
-	a.Unread = func() { told.Add(1) }
-	table := &manifest.TableMeta{Number: 1}
-	table.SizeBytes, table.Entries, table.SmallestSeq, table.LargestSeq = 100, 1, 1, 1
-	table.Smallest = base.AppendInternalKey(nil, []byte("key"), base.MakeTrailer(1, base.KindSet))
-	table.Largest = table.Smallest
-	with, err := (&manifest.Version{}).Apply(&manifest.Edit{Added: []manifest.AddedTable{{Level: 1, Meta: table}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	a.Advance(with)
-	first, second := a.Pin(), a.Pin()
-	if first.Version != with {
-		t.Error("another version is pinned")
-	}
-	check := func(what string, unneeded int, want Pinned) {
-		t.Helper()
-		if got := len(a.Unneeded([]*manifest.TableMeta{table})); got != unneeded || a.Pinned() != want {
-			t.Errorf("%s: %d tables are not needed, pinned %+v; want %d, %+v", what, got, a.Pinned(), unneeded, want)
-		}
-	}
-	check("two pins of the current tree", 0, Pinned{Pins: 2})
-	at := a.cycle()
-	a.Advance(&manifest.Version{})
-	check("two pins", 0, Pinned{Pins: 2, TableBytes: 100})
-	a.check("with pins", at, true)
-	before := told.Load()
-	a.Unpin(second)
-	check("one pin", 0, Pinned{Pins: 1, TableBytes: 100})
-	a.Unpin(first)
-	check("no pin", 1, Pinned{})
-	if told.Load() != before+2 {
-		t.Errorf("the Sweeper heard of %d ends", told.Load()-before)
-	}
-}
-
-// TestEnd: when nobody comes any more, memory stays for those who are still here.
-func TestEnd(t *testing.T) {
-	a := newArenas(t)
-	m := a.State().Active
-	a.write()
-	a.Announce(a.seq)
-	a.Show(a.seq)
-	it := a.Enter().NewIterator(At{Seq: a.seq}, IteratorOptions{}, new(atomic.Bool))
-	a.End()
-	if !it.First() || string(it.Value()) != "value" || m.Len() != 1 {
-		t.Errorf("%v, %q", it.Err(), it.Value())
-	}
-	must(t, it.Close())
-	a.End()
-	if a.Pinned() != (Pinned{}) || len(a.spare) > 0 {
-		t.Errorf("%+v, %d spare", a.Pinned(), len(a.spare))
-	}
-	defer func() {
-		if recover() == nil {
-			t.Error("the memory is still there")
-		}
-	}()
-	it2 := m.NewIterator()
-	it2.First()
-	it2.Key()
+	r := Reading{State: a.State(), published: &a.Published}
+	r.stripe = &r.readers[(base.Stripe()+1)%base.Stripes]
+	r.stripe.count.Add(1)
+	r.Leave()
 }

@@ -26,9 +26,9 @@ type State struct {
 	Sealed  []*memtable.Memtable // newest first
 	Version *manifest.Version
 
-	moved atomic.Bool  // a memtable lies in a file, or soon will
-	held  atomic.Int64 // iterators that look at it
-	left  uint64       // of a replaced state: a bit for each stripe of readers that was found empty since
+	moved   atomic.Bool  // a memtable lies in a file, or soon will
+	held    atomic.Int64 // iterators that look at it
+	readers [base.Stripes]stripe
 }
 
 // Memtables returns all of them, newest first.
@@ -51,7 +51,6 @@ type Published struct {
 	state   atomic.Pointer[State]
 	visible atomic.Uint64
 	gaps    gaps
-	readers readers
 
 	expiring atomic.Bool  // a value may end, of those that are visible at a number that was read before
 	seen     atomic.Int64 // the latest time that Now has returned
@@ -124,7 +123,7 @@ func (p *Published) Rotate(active *memtable.Memtable) {
 }
 
 // Advance publishes a version, and in the same instant drops the memtables whose
-// entries it now holds.
+// entries it now holds; nil is none.
 func (p *Published) Advance(v *manifest.Version, flushed ...*memtable.Memtable) {
 	p.changing.Lock()
 	defer p.changing.Unlock()
