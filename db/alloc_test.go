@@ -59,7 +59,7 @@ func TestAllocations(t *testing.T) {
 		{"View", 1, func() { // the snapshot
 			d.View(func(s *db.Snapshot) (err error) { buffer, err = s.AppendValue(buffer[:0], table); return err })
 		}},
-		{"Update", 2, func() { // the transaction, and the key that it has read
+		{"Update", 1, func() { // the transaction
 			d.Update(t.Context(), func(tx *db.Tx) (err error) {
 				if buffer, err = tx.AppendValue(buffer[:0], memory); err == nil {
 					err = tx.Put(memory, value)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 
 	"lsmdb/db"
@@ -198,36 +199,55 @@ func BenchmarkPutSynced(b *testing.B) {
 }
 
 // BenchmarkTransaction compares a transaction that reads and writes one key with a Get and
-// a Put.
+// a Put, of one client and of eight with keys of their own.
 func BenchmarkTransaction(b *testing.B) {
 	d, err := db.Open("", &db.Options{InMemory: true, Durability: db.NoSync})
 	fixture.Must(b, err)
 	defer d.Close()
-	key := func(i int) []byte { return fmt.Appendf(nil, "key %08d", i%100_000) }
-	value, buffer := make([]byte, 100), make([]byte, 0, 200)
-	for i := range 100_000 {
-		fixture.Must(b, d.Put(key(i), value))
+	const keysEach = 10_000
+	key := func(dst []byte, client, i int) []byte {
+		return fmt.Appendf(dst[:0], "key %02d %05d", client, i*7919%keysEach)
 	}
-	keys := make([][]byte, 1024)
-	for i := range keys {
-		keys[i] = key(i * 7919)
+	value := make([]byte, 100)
+	for client := range 9 {
+		for i := range keysEach {
+			fixture.Must(b, d.Put(key(nil, client, i), value))
+		}
 	}
-	b.Run("get and put", func(b *testing.B) {
-		b.ReportAllocs()
-		for i := range b.N {
-			k := keys[i%len(keys)]
-			buffer, _ = d.AppendValue(buffer[:0], k)
-			fixture.Must(b, d.Put(k, value))
+	plain := func(k, buffer []byte) ([]byte, error) {
+		buffer, _ = d.AppendValue(buffer[:0], k)
+		return buffer, d.Put(k, value)
+	}
+	update := func(k, buffer []byte) ([]byte, error) {
+		err := d.Update(context.Background(), func(tx *db.Tx) error {
+			buffer, _ = tx.AppendValue(buffer[:0], k)
+			return tx.Put(k, value)
+		})
+		return buffer, err
+	}
+	for _, clients := range []int{1, 8} {
+		for _, c := range []struct {
+			name string
+			do   func(k, buffer []byte) ([]byte, error)
+		}{{"get and put", plain}, {"transaction", update}} {
+			b.Run(fmt.Sprintf("%s, %d", c.name, clients), func(b *testing.B) {
+				b.ReportAllocs()
+				var wait sync.WaitGroup
+				for client := range clients {
+					wait.Go(func() {
+						k, buffer := make([]byte, 0, 20), make([]byte, 0, 200)
+						for i := range b.N / clients {
+							k = key(k, client, i)
+							var err error
+							if buffer, err = c.do(k, buffer); err != nil {
+								b.Error(err)
+								return
+							}
+						}
+					})
+				}
+				wait.Wait()
+			})
 		}
-	})
-	b.Run("transaction", func(b *testing.B) {
-		b.ReportAllocs()
-		for i := range b.N {
-			k := keys[i%len(keys)]
-			fixture.Must(b, d.Update(context.Background(), func(tx *db.Tx) error {
-				buffer, _ = tx.AppendValue(buffer[:0], k)
-				return tx.Put(k, value)
-			}))
-		}
-	})
+	}
 }

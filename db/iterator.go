@@ -138,10 +138,10 @@ func (it *Iterator) noted() bool {
 	if it.part.tx == nil {
 		return false
 	}
-	if it.part.tx.ended {
+	if it.part.tx.txSpace == nil {
 		_ = it.walk.Close() // the moves return ErrClosed then
 	}
-	return !it.part.tx.ended
+	return it.part.tx.txSpace != nil
 }
 
 // First moves to the first key of the range.

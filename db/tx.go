@@ -34,20 +34,21 @@ import (
 // iterators, and ends with Commit or Discard: then reads, writes and iterators return
 // ErrClosed.
 type Tx struct {
-	base  Snapshot // what there was at Begin
-	shown *Snapshot
-	ended bool
-	err   error // of the first write that was refused
-	*txSpace
+	*txSpace // nil: it has ended
+	db       *DB
 
 	// A view has its original and a prefix, and nothing else; see In. An original is its own.
 	of     *Tx
 	prefix []byte
 }
 
-// txSpace is what transactions pass on to later ones.
+// txSpace is all of a transaction but its handle, which says for good that it has ended.
+// Later ones get it then.
 type txSpace struct {
+	base  Snapshot // what there was at Begin
+	shown *Snapshot
 	own   *call // writes
+	err   error // of the first write that was refused
 	reads view.Reads
 
 	// Own writes are sorted when something is read: those that only write never need it.
@@ -74,10 +75,9 @@ func (d *DB) Begin() (*Tx, error) {
 		return nil, err
 	}
 	d.begun.Add(1)
-	tx := &Tx{txSpace: txSpaces.Get().(*txSpace)}
-	tx.of, tx.base.db = tx, d
+	tx := &Tx{txSpace: txSpaces.Get().(*txSpace), db: d}
+	tx.of, tx.own, tx.base.db = tx, d.takeCall(), d
 	tx.base.at = d.pipeline.Begin(&tx.base.held).At()
-	tx.own = d.takeCall()
 	return tx, nil
 }
 
@@ -162,7 +162,7 @@ func (tx *Tx) GetSize(key []byte) (int, error) { return tx.read(&look{key: key})
 // does not appear. Nothing is read before the first move: see Tx.
 func (tx *Tx) NewIterator(options *IterOptions) (*Iterator, error) {
 	o := tx.of
-	it, err := o.look(nil, &look{}).iterate(o.base.db, tx.prefix, options)
+	it, err := o.look(nil, &look{}).iterate(o.db, tx.prefix, options)
 	if err != nil {
 		return nil, err
 	}
@@ -179,9 +179,13 @@ func (tx *Tx) NewIterator(options *IterOptions) (*Iterator, error) {
 // snapshot ends with the transaction.
 func (tx *Tx) Snapshot() *Snapshot {
 	o := tx.of
+	if o.txSpace == nil {
+		ended := &Snapshot{db: o.db}
+		ended.closed.Store(true)
+		return &Snapshot{of: ended, prefix: tx.prefix}
+	}
 	if o.shown == nil || o.shown.closed.Load() {
-		o.shown = &Snapshot{db: o.base.db, at: o.base.at}
-		o.shown.closed.Store(o.ended)
+		o.shown = &Snapshot{db: o.db, at: o.base.at}
 	}
 	return &Snapshot{of: o.shown, prefix: tx.prefix}
 }
@@ -218,13 +222,13 @@ func (tx *Tx) Merge(key, operand []byte) error {
 // add adds an own write; see the function add. An error is noted, if it is the first.
 func (tx *Tx) add(op *operation) (err error) {
 	o := tx.of
-	if o.ended {
+	if o.txSpace == nil {
 		return ErrClosed
 	}
 	if !op.until.IsZero() && o.base.at.Now == 0 { // nothing else that it sees ends
-		o.base.at.Now = o.base.db.published.Now()
+		o.base.at.Now = o.db.published.Now()
 	}
-	if err = ErrNoMerger; op.kind != base.KindMerge || o.base.db.published.Merger != nil {
+	if err = ErrNoMerger; op.kind != base.KindMerge || o.db.published.Merger != nil {
 		err = o.own.add(tx.prefix, op)
 	}
 	if o.err == nil {
@@ -243,10 +247,10 @@ func (tx *Tx) add(op *operation) (err error) {
 // table does not let it tell. Other errors are those of Apply.
 func (tx *Tx) Commit(ctx context.Context, w ...Durability) (err error) {
 	o := tx.of
-	if o.ended {
+	if o.txSpace == nil {
 		return ErrClosed
 	}
-	d, c := o.base.db, o.own
+	d, c := o.db, o.own
 	defer func() {
 		o.Discard()
 		switch {
@@ -290,16 +294,15 @@ func (tx *Tx) Commit(ctx context.Context, w ...Durability) (err error) {
 // to defer it behind Begin.
 func (tx *Tx) Discard() {
 	o := tx.of
-	if o.ended {
+	if o.txSpace == nil {
 		return
 	}
-	o.ended = true
 	if o.shown != nil {
 		o.shown.closed.Store(true) // before what it shows may go
 	}
-	o.base.db.pipeline.End(&o.base.held)
+	o.db.pipeline.End(&o.base.held)
 	if !o.own.Abandoned() { // then the Writer will still come across it
-		o.base.db.giveBack(o.own)
+		o.db.giveBack(o.own)
 	}
 	o.recycle()
 	o.txSpace = nil
@@ -308,14 +311,14 @@ func (tx *Tx) Discard() {
 // recycle leaves the space to another transaction, without what somebody may still
 // look at.
 func (s *txSpace) recycle() {
-	next := txSpace{reads: s.reads, spare: s.spare}
-	if n := len(s.sorted); n > 0 && s.walked == 0 {
-		if first := s.sorted[n-1]; first.CapacityBytes() <= pooledOwnBytes {
-			next.spare = first
+	if n := len(s.sorted); n > 0 {
+		if first := s.sorted[n-1]; s.walked == 0 && first.CapacityBytes() <= pooledOwnBytes {
+			s.spare = first
 		}
+		s.sorted, s.through, s.newest = nil, 0, 0
 	}
-	next.reads.Reset()
-	*s = next
+	s.base.db, s.shown, s.own, s.err, s.walked = nil, nil, nil, nil, 0
+	s.reads.Reset()
 	txSpaces.Put(s)
 }
 
@@ -330,7 +333,7 @@ func (tx *Tx) read(l *look) *look {
 
 // look looks at what the transaction shows now.
 func (tx *Tx) look(prefix []byte, l *look) *look {
-	if !tx.ended {
+	if tx.txSpace != nil {
 		tx.sort()
 		tx.base.look(prefix, l)
 		l.Reading, l.at.Own = l.Over(&tx.sorted), tx.newest

@@ -54,8 +54,8 @@ func (l *look) all(reads *Reads) error {
 			l.levels = append(l.levels, level)
 		}
 	}
-	for key := range reads.keys {
-		if err := l.key([]byte(key)); err != nil {
+	for _, key := range reads.keys {
+		if err := l.key(key); err != nil {
 			return err
 		}
 	}

@@ -2,7 +2,6 @@ package view
 
 import (
 	"bytes"
-	"maps"
 	"slices"
 	"sort"
 )
@@ -11,12 +10,11 @@ import (
 // has walked. Whether there was anything does not matter: what was not there is read as
 // well. The zero value is empty. One goroutine at a time uses it.
 //
-// A key takes its length and some 50 bytes of memory, however often it is read; a walk
-// takes its two ends, however long it is.
+// A key takes its length and some 50 bytes of memory, and never more than four times that,
+// however often it is read; a walk takes its two ends, however long it is.
 type Reads struct {
-	keys   map[string]struct{}
-	sorted []string // all of them, once First was asked
-	spans  []span   // once sealed, ascending, and none touches another
+	keys  [][]byte // ascending, once sealed
+	spans []span   // once sealed, ascending, and none touches another
 }
 
 // span is a range of keys [from, to); a nil to is open.
@@ -27,27 +25,36 @@ func (r *Reads) Empty() bool { return len(r.keys) == 0 && len(r.spans) == 0 }
 
 // Reset forgets everything. It keeps the memory of a few reads.
 func (r *Reads) Reset() {
-	const few = 256
-	if len(r.keys) > few || cap(r.spans) > few { // Seal leaves fewer spans than there were
+	const few, fewBytes = 256, 256
+	if cap(r.keys) > few || cap(r.spans) > few { // Seal leaves fewer than there were
 		*r = Reads{}
 	}
-	clear(r.keys)
+	r.keys = slices.DeleteFunc(r.keys, func(key []byte) bool { return cap(key) > fewBytes })[:0]
 	clear(r.spans[:cap(r.spans)])
-	r.sorted, r.spans = nil, r.spans[:0]
+	r.spans = r.spans[:0]
 }
 
 // Add adds a key, and copies it.
 func (r *Reads) Add(key []byte) {
-	if r.keys == nil {
-		r.keys = make(map[string]struct{})
+	if n := len(r.keys); n == cap(r.keys) {
+		if r.sort(); 2*len(r.keys) >= n { // otherwise they are few, and were read again and again
+			r.keys = slices.Grow(r.keys, n+1)
+		}
 	}
-	if _, known := r.keys[string(key)]; !known {
-		r.keys[string(key)], r.sorted = struct{}{}, nil
-	}
+	n := len(r.keys)
+	r.keys = r.keys[:n+1]
+	r.keys[n] = append(r.keys[n][:0], key...) // in the memory of one that was there before a Reset
+}
+
+// sort sorts the keys, and leaves each of them once.
+func (r *Reads) sort() {
+	slices.SortFunc(r.keys, bytes.Compare)
+	r.keys = slices.CompactFunc(r.keys, bytes.Equal)
 }
 
 // Seal ends the reading, so that Has and First can be asked.
 func (r *Reads) Seal() {
+	r.sort()
 	slices.SortFunc(r.spans, func(a, b span) int { return bytes.Compare(a.from, b.from) })
 	kept := r.spans[:0]
 	for _, s := range r.spans {
@@ -62,7 +69,7 @@ func (r *Reads) Seal() {
 
 // Has reports whether a key was read.
 func (r *Reads) Has(key []byte) bool {
-	if _, found := r.keys[string(key)]; found {
+	if _, found := slices.BinarySearchFunc(r.keys, key, bytes.Compare); found {
 		return true
 	}
 	i := r.firstSpan(key)
@@ -84,11 +91,8 @@ func (r *Reads) First(start, end []byte) (first []byte, found bool) {
 		}
 		found = within.holds(first)
 	}
-	if len(r.sorted) < len(r.keys) {
-		r.sorted = slices.Sorted(maps.Keys(r.keys))
-	}
-	if i := sort.SearchStrings(r.sorted, string(start)); i < len(r.sorted) {
-		if k := []byte(r.sorted[i]); within.holds(k) && (!found || bytes.Compare(k, first) < 0) {
+	if i, _ := slices.BinarySearchFunc(r.keys, start, bytes.Compare); i < len(r.keys) {
+		if k := r.keys[i]; within.holds(k) && (!found || bytes.Compare(k, first) < 0) {
 			first, found = k, true
 		}
 	}

@@ -32,6 +32,7 @@ func TestManyReadsAndRangeDeletes(t *testing.T) {
 	recent.Add(base.Op{Kind: base.KindRangeDelete, Key: []byte("k00000500"), Value: []byte("k00000600")}, deletes+1)
 	reads.Add([]byte("k000004999"))
 	reads.Add([]byte("k00000500"))
+	reads.Seal()
 	if found := recent.Changed(&reads, 0); found == nil || string(found.Key) != "k00000500" || found.Seq != deletes+1 {
 		t.Error(found)
 	}

@@ -76,7 +76,13 @@ func TestEnd(t *testing.T) {
 		if err := end.do(tx); !errors.Is(err, end.want) {
 			t.Errorf("%s: %v, want %v", what, err, end.want)
 		}
+		next := begin(t, d) // with the memory of the one that has ended, mostly
+		put(t, next, "4", "40")
 		wantEnded(t, what, tx, snapshot, it)
+		if get(t, next, "1") != "10" || get(t, next, "4") != "40" {
+			t.Errorf("%s: the next transaction sees what was done to this one", what)
+		}
+		fixture.Must(t, next.Commit(t.Context()))
 		if stored := get(t, d, "3") == "30"; stored != end.stored {
 			t.Errorf("%s: stored is %v", what, stored)
 		}
