@@ -234,3 +234,70 @@ func enterElsewhere(a *arenas) {
 	r.stripe.count.Add(1)
 	r.Leave()
 }
+
+// TestPin: a pin keeps tables, no memory, and tells when it ends.
+func TestPin(t *testing.T) {
+	a := newArenas(t)
+	var told atomic.Int64
+	a.Unread = func() { told.Add(1) }
+	table := &manifest.TableMeta{Number: 1}
+	table.SizeBytes, table.Entries, table.SmallestSeq, table.LargestSeq = 100, 1, 1, 1
+	table.Smallest = base.AppendInternalKey(nil, []byte("key"), base.MakeTrailer(1, base.KindSet))
+	table.Largest = table.Smallest
+	with, err := (&manifest.Version{}).Apply(&manifest.Edit{Added: []manifest.AddedTable{{Level: 1, Meta: table}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Advance(with)
+	first, second := a.Pin(), a.Pin()
+	if first.Version != with {
+		t.Error("another version is pinned")
+	}
+	check := func(what string, unneeded int, want CheckpointMetrics) {
+		t.Helper()
+		got := len(a.Unneeded([]*manifest.TableMeta{table}))
+		if iterators, pins := a.Pinned(); got != unneeded || pins != want || iterators != (IteratorMetrics{}) || len(a.past) != want.Open {
+			t.Errorf("%s: %d tables are not needed, pinned %+v, %+v; want %d, %+v", what, got, pins, iterators, unneeded, want)
+		}
+	}
+	check("two pins of the current tree", 0, CheckpointMetrics{Open: 2})
+	at := a.cycle()
+	a.Advance(&manifest.Version{})
+	check("two pins", 0, CheckpointMetrics{Open: 2, TableBytes: 100})
+	a.check("with pins", at, true)
+	before := told.Load()
+	a.Unpin(second)
+	check("one pin", 0, CheckpointMetrics{Open: 1, TableBytes: 100})
+	a.Unpin(first)
+	check("no pin", 1, CheckpointMetrics{})
+	if told.Load() != before+2 {
+		t.Errorf("the Sweeper heard of %d ends", told.Load()-before)
+	}
+}
+
+// TestEnd: when nobody comes any more, memory stays for those who are still here.
+func TestEnd(t *testing.T) {
+	a := newArenas(t)
+	m := a.State().Active
+	a.write()
+	a.Announce(a.seq)
+	a.Show(a.seq)
+	it := a.Enter().NewIterator(At{Seq: a.seq}, IteratorOptions{}, new(atomic.Bool))
+	a.End()
+	if !it.First() || string(it.Value()) != "value" || m.Len() != 1 {
+		t.Errorf("%v, %q", it.Err(), it.Value())
+	}
+	must(t, it.Close())
+	a.End()
+	if iterators, pins := a.Pinned(); iterators != (IteratorMetrics{}) || pins != (CheckpointMetrics{}) || len(a.past)+len(a.spare) > 0 {
+		t.Errorf("%+v, %+v, %d states, %d spare", iterators, pins, len(a.past), len(a.spare))
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("the memory is still there")
+		}
+	}()
+	it2 := m.NewIterator()
+	it2.First()
+	it2.Key()
+}
