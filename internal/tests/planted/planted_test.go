@@ -125,7 +125,7 @@ var plantedBugs = []plantedBug{
 	{"no directory sync after the creation of a table (etcd 6368)", []edit{
 		{"internal/output/tables.go", "if err := t.dir.FS.SyncDir(t.dir.Dir); err != nil {", "if err := error(nil); err != nil {"}}},
 	{"no directory sync after the rename of CURRENT (leveldb 195)", []edit{
-		{"manifest/current.go", "if err := fs.SyncDir(dir); err != nil {", "if err := error(nil); err != nil {"}}},
+		{"manifest/current.go", "if err := fsys.SyncDir(dir); err != nil {", "if err := error(nil); err != nil {"}}},
 	{"no sync of a table that is listed", []edit{
 		{"sstable/writer.go", `w.fail("sync", w.file.Sync())`, `w.fail("sync", nil)`}}},
 	{"a write acknowledged before its sync", []edit{
@@ -135,7 +135,7 @@ var plantedBugs = []plantedBug{
 	{"a sync tried again after it failed (pebble 1159)", []edit{
 		{"wal/writer.go", "	err := w.file.Sync()\n", "	err := w.file.Sync()\n	if err != nil {\n		err = w.file.Sync()\n	}\n"}}},
 	{"a failed MANIFEST sync taken for not written (rocksdb 4990)", []edit{
-		{"manifest/log.go", "		err = l.writer.Sync()\n	}\n", "		if err := l.writer.Sync(); err != nil {\n			return &base.ShortageError{Cause: err}\n		}\n	}\n"}}},
+		{"manifest/log.go", "	return l.Sync()\n", "	if err := l.Sync(); err != nil {\n		return &base.ShortageError{Cause: err}\n	}\n	return nil\n"}}},
 	{"file numbers given out again (rocksdb 7621)", []edit{
 		{"internal/recovery/open.go", "output.NewFileNumbers(o.firstNumber())", "output.NewFileNumbers(o.listed)"}}},
 	{"replay going on past a hole (pebble 864)", []edit{
@@ -155,7 +155,7 @@ var plantedBugs = []plantedBug{
 	{"files removed before CURRENT is switched", []edit{
 		{"internal/recovery/takeover.go", "	if err := o.commit(); err != nil {\n", "	o.remove(func(string) bool { return false })\n	if err := o.commit(); err != nil {\n"}}},
 	{"the mark of a clean close not taken back", []edit{
-		{"internal/recovery/takeover.go", "manifest.Current{Manifest: o.begun.Manifest.Number()}", "manifest.Current{Manifest: o.begun.Manifest.Number(), Clean: o.current.Clean}"}}},
+		{"internal/recovery/takeover.go", "manifest.Current{Manifest: o.begun.Manifest.Segment()}", "manifest.Current{Manifest: o.begun.Manifest.Segment(), Clean: o.current.Clean}"}}},
 	{"CURRENT written in place", []edit{
 		{"manifest/current.go", `temporary := path + ".tmp"`, "temporary := path"}}},
 	{"a WAL removed before its table is listed", []edit{
@@ -189,8 +189,7 @@ var plantedWithoutCrash = []noticed{
 	{plantedBug{"a bad record left in the MANIFEST by a full disk (rocksdb 6316)", []edit{
 		{"wal/writer.go", `		w.err = fmt.Errorf("write to log %s at offset %d: %w", w.name, offset, err)
 		return w.err
-`, "		w.offset = offset + int64(len(chunks))\n		return err\n"},
-		{"manifest/log.go", "	if base.IsShortage(err) {\n", "	if err != nil {\n"}}}, "./manifest", "TestAppendFaults"},
+`, "		w.offset = offset + int64(len(chunks))\n		return err\n"}}}, "./manifest", "TestAppendFaults"},
 	{plantedBug{"records of another life of the log believed (pebble 567)", []edit{
 		{"wal/wal.go", "seed: base.ChecksumNumber(0, segment)", "seed: 0"}}}, "./wal", "TestBytesOfAnotherLife"},
 	{plantedBug{"a snapshot taken before it is registered (leveldb 320)", []edit{

@@ -6,7 +6,7 @@ var plantedVocabulary = []noticed{
 	{plantedBug{"the end of a range delete outside of its table's bounds (rocksdb 2752)", []edit{
 		{"sstable/properties.go", "	p.Largest = slices.MaxFunc([]base.InternalKey{p.Largest, largest}, base.Compare)\n", "	_ = slices.MaxFunc([]base.InternalKey{p.Largest, largest}, base.Compare)\n"}}}, "./internal/tests/model", "TestModel"},
 	{plantedBug{"a table cut within a key that a range delete begins at", []edit{
-		{"internal/output/tables.go", "len(t.borders) > 0 && bytes.Compare(t.borders[0], user) <= 0 {", "len(t.borders) > 0 && bytes.Compare(t.borders[0], user) < 0 {"}}}, "./internal/output", "TestBorderAtTheLastKey"},
+		{"internal/output/tables.go", "bytes.Compare(t.stops[0].key, user) <= 0) {", "bytes.Compare(t.stops[0].key, user) < 0) {"}}}, "./internal/output", "TestBorderAtTheLastKey"},
 	{plantedBug{"a range delete written beyond its table (cockroach 31752)", []edit{
 		{"internal/output/tables.go", "within, t.ranges = within.Clip(nil, next), within.Clip(next, nil)", "t.ranges = within.Clip(next, nil)"}}}, "./internal/tests/model", "TestModel"},
 	{plantedBug{"a range delete that hits older snapshots (cockroach 48320)", []edit{
@@ -47,7 +47,12 @@ var plantedVocabulary = []noticed{
 	{plantedBug{"a checkpoint's directory not synced (cockroach 168820)", []edit{
 		{"internal/checkpoint/directory.go", "errors.Join(d.SyncDir(d.dir), d.Check())", "errors.Join(d.Check())"}}}, "./internal/tests/crash", "TestCrashSweep"},
 	{plantedBug{"a checkpoint's files not synced (cockroach 168820)", []edit{
-		{"internal/checkpoint/directory.go", "		err = file.Sync()\n", ""}}}, "./internal/tests/crash", "TestCrashSweep"},
+		{"internal/checkpoint/directory.go", "	return vfs.WriteFile(d, filepath.Join(d.dir, name), fill)\n", `	file, err := d.Create(filepath.Join(d.dir, name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(fill(io.NewOffsetWriter(file, 0)), file.Close())
+`}}}, "./internal/tests/crash", "TestCrashSweep"},
 	{plantedBug{"a seek to nothing that reads nothing (badger 1289)", []edit{
 		{"internal/view/reads.go", "func (w *Walk) note(read span, stands bool) bool {\n", "func (w *Walk) note(read span, stands bool) bool {\n	if !stands {\n		return false\n	}\n"}}}, "./internal/tests/transactions", "TestWhatIsRead"},
 	{plantedBug{"a walk that reads the keys alone which it shows (badger 409)", []edit{
