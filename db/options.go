@@ -13,7 +13,6 @@ import (
 	"lsmdb/compactor"
 	"lsmdb/internal/door"
 	"lsmdb/internal/output"
-	"lsmdb/internal/recovery"
 	"lsmdb/internal/vfs"
 	"lsmdb/manifest"
 	"lsmdb/memtable"
@@ -116,9 +115,7 @@ func init() {
 	}
 	door.Compact = func(d any) error { return d.(*DB).pipeline.Compact(context.Background(), nil, nil) }
 	door.Restore = restore
-	door.Verify = func(fsys vfs.FS, dir string) (any, error) {
-		return recovery.Verify(context.Background(), fsys, dir, nil)
-	}
+	door.Verify = func(fsys vfs.FS, dir string) (any, error) { return verify(context.Background(), fsys, dir, nil) }
 }
 
 // Defaults of Options.

@@ -145,15 +145,17 @@ func (in *in) file(d *directory, text *bytes.Buffer) (more bool) {
 // verify refuses what is damaged although it came as it was sent, and what no MANIFEST
 // lists.
 func verify(ctx context.Context, d *directory, current manifest.Current) error {
-	report, err := recovery.VerifyWithout(ctx, d, d.dir, current)
-	switch {
-	case err != nil:
-		return err
-	case !report.OK():
-		p := report.Problems[0]
-		return base.Corruptf(filepath.Join(d.dir, p.File), p.Offset, "%s", p.Detail)
-	case len(report.Files) != len(d.made):
-		return base.Corruptf(d.dir, -1, "%d files were restored, but the MANIFEST leads to %d", len(d.made), len(report.Files))
+	var problem error
+	found := 0
+	err := recovery.VerifyWithout(ctx, d, d.dir, current, recovery.Observer{
+		File:     func(string, string, int64, uint64, *manifest.TableMeta) { found++ },
+		Progress: func(string, int64, int64) {},
+		Problem: func(name string, offset int64, detail string, _ bool) {
+			problem = cmp.Or(problem, base.Corruptf(filepath.Join(d.dir, name), offset, "%s", detail))
+		},
+	})
+	if err == nil && problem == nil && found != len(d.made) {
+		problem = base.Corruptf(d.dir, -1, "%d files were restored, but the MANIFEST leads to %d", len(d.made), found)
 	}
-	return nil
+	return cmp.Or(err, problem)
 }

@@ -16,70 +16,42 @@ import (
 	"lsmdb/sstable"
 )
 
-// VerifyProgress tells how far a Verify has come.
-type VerifyProgress struct {
-	File       string `json:"file"` // being read
-	DoneBytes  int64  `json:"done_bytes"`
-	TotalBytes int64  `json:"total_bytes"`
-}
-
-// VerifyReport is what Verify found.
-type VerifyReport struct {
-	Files    []VerifiedFile `json:"files"`
-	Problems []Problem      `json:"problems"`
-}
-
-// OK reports whether nothing is wrong.
-func (r *VerifyReport) OK() bool { return len(r.Problems) == 0 }
-
-// VerifiedFile is one file that was read.
-type VerifiedFile struct {
-	Name    string `json:"name"` // without directory
-	Type    string `json:"type"` // current, manifest, table or wal
-	Bytes   int64  `json:"bytes"`
-	Entries uint64 `json:"entries"` // edits, entries or operations
-
-	// Of a table, beside or among its entries.
-	RangeDeletes uint64 `json:"range_deletes,omitempty"` // each counted once in every span into which they cut each other
-	Merges       uint64 `json:"merges,omitempty"`        // operands
-	Expiring     uint64 `json:"expiring,omitempty"`      // values that end
-}
-
-// Problem is one thing that is wrong.
-type Problem struct {
-	File   string `json:"file"`   // without directory
-	Offset int64  `json:"offset"` // of the damage; -1 where no single place can be named
-	Detail string `json:"detail"`
-	Fatal  bool   `json:"fatal"` // Open will refuse the database; otherwise only reads of the damaged place fail
+// Observer hears what Verify finds. Names are without directory.
+type Observer struct {
+	// File is told of each file that was read, and how many edits, entries or operations it
+	// holds. Of a table it gets what the MANIFEST says.
+	File     func(name, kind string, sizeBytes int64, entries uint64, table *manifest.TableMeta)
+	Problem  func(name string, offset int64, detail string, fatal bool)
+	Progress func(name string, doneBytes, totalBytes int64)
 }
 
 // Verify reads every byte of a database, as db.Verify describes.
-func Verify(ctx context.Context, fsys vfs.FS, dir string, progress func(VerifyProgress)) (*VerifyReport, error) {
-	v := newVerification(ctx, dir)
-	v.Opening.fs, v.progress = fsys, progress
+func Verify(ctx context.Context, fsys vfs.FS, dir string, o Observer) error {
+	v := newVerification(ctx, dir, o)
+	v.Opening.fs = fsys
 	defer v.abandon()
 	if err := v.takeLock(); err != nil {
-		return nil, err
+		return err
 	}
 	err := v.readCurrent()
 	v.addFile(base.CurrentName, "current", min(1, v.current.Manifest), nil) // 0 if it could not be read
 	if err != nil {
-		return v.found, v.note(base.CurrentName, err, true)
+		return v.note(base.CurrentName, err, true)
 	}
-	return v.found, v.tree()
+	return v.tree()
 }
 
 // VerifyWithout is Verify for a new directory that the caller has locked. CURRENT, which
 // comes last, is not there yet, but will be this; there is no log.
-func VerifyWithout(ctx context.Context, directory vfs.Directory, dir string, current manifest.Current) (*VerifyReport, error) {
-	v := newVerification(ctx, dir)
+func VerifyWithout(ctx context.Context, directory vfs.Directory, dir string, current manifest.Current, o Observer) error {
+	v := newVerification(ctx, dir, o)
 	v.directory.FS, v.current = directory, current
 	defer v.directory.Files.CloseAll()
-	return v.found, v.tree()
+	return v.tree()
 }
 
-func newVerification(ctx context.Context, dir string) *verification {
-	return &verification{ctx: ctx, found: new(VerifyReport), Opening: &Opening{
+func newVerification(ctx context.Context, dir string, o Observer) *verification {
+	return &verification{ctx: ctx, Observer: o, Opening: &Opening{
 		directory: &output.Directory{Dir: dir, Files: &sstable.OpenFiles{}, Logger: zerolog.Nop()},
 		options:   Options{ReadOnly: true},
 	}}
@@ -88,10 +60,9 @@ func newVerification(ctx context.Context, dir string) *verification {
 // verification is one Verify in progress. It goes the way of an Open, but
 // collects what is wrong instead of stopping at it.
 type verification struct {
+	Observer
 	*Opening
-	ctx      context.Context
-	progress func(VerifyProgress) // nil: nobody wants to know
-	found    *VerifyReport
+	ctx context.Context
 
 	doneBytes, totalBytes int64
 }
@@ -138,9 +109,7 @@ func (v *verification) table(level int, t *manifest.TableMeta) error {
 	defer t.Handle.Close()
 	found := table.Verify(func(bytes int64) {
 		v.doneBytes += bytes
-		if v.progress != nil {
-			v.progress(VerifyProgress{name, v.doneBytes, v.totalBytes})
-		}
+		v.Progress(name, v.doneBytes, v.totalBytes)
 	})
 	if own := manifest.MetaOf(t.Number, table.Properties()); found == nil && !own.Equal(t) {
 		found = base.Corruptf(base.TablePath(v.directory.Dir, t.Number), -1, "describes itself as %s, the MANIFEST as %s", own, t)
@@ -178,9 +147,9 @@ func (v *verification) note(name string, err error, fatal bool) error {
 	damage, isDamage := errors.AsType[*base.CorruptionError](err)
 	switch {
 	case isDamage:
-		v.found.Problems = append(v.found.Problems, Problem{filepath.Base(damage.File), damage.Offset, damage.Detail, fatal})
+		v.Problem(filepath.Base(damage.File), damage.Offset, damage.Detail, fatal)
 	case errors.Is(err, base.ErrCorrupt), errors.Is(err, base.ErrIncompatible), errors.Is(err, fs.ErrNotExist):
-		v.found.Problems = append(v.found.Problems, Problem{name, -1, err.Error(), fatal})
+		v.Problem(name, -1, err.Error(), fatal)
 	default:
 		return err
 	}
@@ -189,9 +158,5 @@ func (v *verification) note(name string, err error, fatal bool) error {
 
 func (v *verification) addFile(name, kind string, entries uint64, table *manifest.TableMeta) {
 	info, _ := v.directory.FS.Stat(filepath.Join(v.directory.Dir, name)) // without a size if it is gone
-	f := VerifiedFile{Name: name, Type: kind, Bytes: info.SizeBytes, Entries: entries}
-	if table != nil {
-		f.RangeDeletes, f.Merges, f.Expiring = table.RangeDeletes, table.Merges, table.Expiring
-	}
-	v.found.Files = append(v.found.Files, f)
+	v.File(name, kind, info.SizeBytes, entries, table)
 }
