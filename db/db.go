@@ -123,7 +123,7 @@ func open(dir string, options Options) (*DB, error) {
 	if m := d.published.Merger; m != nil {
 		d.merger = m.Name
 	}
-	facts, event := r.Metrics(), options.Logger.Info()
+	facts, event := r.Facts(), options.Logger.Info()
 	if facts.TornBytes > 0 {
 		event = options.Logger.Warn()
 	}

@@ -3,11 +3,7 @@ package db
 import (
 	"time"
 
-	"lsmdb/internal/recovery"
-	"lsmdb/internal/view"
 	"lsmdb/manifest"
-	"lsmdb/sstable"
-	"lsmdb/stages"
 )
 
 // Metrics is a picture of the database at one moment. Counters count since Open;
@@ -56,27 +52,15 @@ type LevelMetrics struct {
 	Moves        uint64 `json:"moves"`         // tables that came down without being rewritten
 }
 
-// What the lower floors count, they also describe.
-type (
-	// StageMetrics describes one stage of the pipeline and its mailbox.
-	StageMetrics = stages.StageMetrics
-	// WriteMetrics counts what callers wrote.
-	WriteMetrics = stages.WriteMetrics
-	// WALMetrics describes the write-ahead log.
-	WALMetrics = stages.WALMetrics
-	// JobMetrics counts background jobs: flushes or compactions.
-	JobMetrics = stages.JobMetrics
-	// StallMetrics says how long writers were held back, and by which stage.
-	StallMetrics = stages.StallMetrics
-	// CacheMetrics describes the block cache.
-	CacheMetrics = sstable.CacheMetrics
-	// RecoveryMetrics tells what Open found and did.
-	RecoveryMetrics = recovery.Metrics
-	// IteratorMetrics describes the open iterators and what only they keep.
-	IteratorMetrics = view.IteratorMetrics
-	// CheckpointMetrics describes the open checkpoints and what only they keep.
-	CheckpointMetrics = view.CheckpointMetrics
-)
+// StageMetrics describes one stage of the pipeline and its mailbox.
+type StageMetrics struct {
+	Name     string        `json:"name"`
+	Depth    int           `json:"depth"`      // messages waiting
+	Capacity int           `json:"capacity"`   // messages that may wait
+	Messages uint64        `json:"messages"`   // received
+	Blocked  time.Duration `json:"blocked_ns"` // time senders waited because the mailbox was full
+	Busy     time.Duration `json:"busy_ns"`    // time the stage spent on messages, its own waiting for others included
+}
 
 // MemtableMetrics describes what is held in memory only (and in the WAL).
 type MemtableMetrics struct {
@@ -87,10 +71,62 @@ type MemtableMetrics struct {
 	SealedCount int64 `json:"sealed_entries"`
 }
 
+// WriteMetrics counts what callers wrote.
+type WriteMetrics struct {
+	Commits    uint64 `json:"commits"` // Put, Delete, Apply, Submit, Sync and Flush calls
+	Groups     uint64 `json:"groups"`  // they were merged into, each one WAL record at most
+	Operations uint64 `json:"operations"`
+	UserBytes  uint64 `json:"user_bytes"` // keys and values
+}
+
+// WALMetrics describes the write-ahead log.
+type WALMetrics struct {
+	Segment       uint64        `json:"segment"`        // number of the segment being written
+	OffsetBytes   int64         `json:"offset_bytes"`   // written in it
+	DurableBytes  int64         `json:"durable_bytes"`  // known to be fsynced in it
+	ReservedBytes int64         `json:"reserved_bytes"` // preallocated in it
+	BytesWritten  uint64        `json:"bytes_written"`  // in all segments, without preallocation
+	Syncs         uint64        `json:"syncs"`
+	SyncTime      time.Duration `json:"sync_ns"`
+	Rotations     uint64        `json:"rotations"`
+}
+
+// JobMetrics counts background jobs: flushes or compactions.
+type JobMetrics struct {
+	Jobs         uint64        `json:"jobs"`
+	Running      int           `json:"running"`
+	Moves        uint64        `json:"moves"` // tables moved down without being rewritten
+	Drops        uint64        `json:"drops"` // jobs that removed tables without reading them
+	BytesRead    uint64        `json:"bytes_read"`
+	BytesWritten uint64        `json:"bytes_written"`
+	EntriesIn    uint64        `json:"entries_in"`
+	EntriesOut   uint64        `json:"entries_out"`
+	Time         time.Duration `json:"time_ns"`
+	Retries      uint64        `json:"retries"`   // attempts that failed and were repeated
+	SetAside     int           `json:"set_aside"` // damaged tables that compaction leaves alone
+}
+
+// StallMetrics says how long writers were held back, and by which stage.
+type StallMetrics struct {
+	Count  uint64        `json:"count"`
+	Time   time.Duration `json:"time_ns"`
+	Behind string        `json:"behind,omitempty"` // the stage that writers wait for now: flusher, or compactor where level 0 is full
+}
+
 // ReadMetrics counts what reading cost. Cache hits cost nothing here.
 type ReadMetrics struct {
 	BlocksRead uint64 `json:"blocks_read"` // from table files, by reads and compactions
 	BytesRead  uint64 `json:"bytes_read"`
+}
+
+// CacheMetrics describes the block cache.
+type CacheMetrics struct {
+	Capacity  int64  `json:"capacity_bytes"`
+	Used      int64  `json:"used_bytes"`
+	Blocks    int    `json:"blocks"`
+	Hits      uint64 `json:"hits"`
+	Misses    uint64 `json:"misses"`
+	Evictions uint64 `json:"evictions"`
 }
 
 // FilterMetrics tells what the Bloom filters are worth.
@@ -115,12 +151,40 @@ type TransactionMetrics struct {
 	Conflicted uint64 `json:"conflicted"` // their Commit was refused with ErrConflict
 }
 
+// CheckpointMetrics describes the open checkpoints and what only they keep.
+type CheckpointMetrics struct {
+	Open       int   `json:"open"`
+	TableBytes int64 `json:"table_bytes"` // of tables that are not in the tree any more
+}
+
+// IteratorMetrics describes the open iterators and what only they keep.
+type IteratorMetrics struct {
+	Open          int   `json:"open"`
+	MemtableBytes int64 `json:"memtable_bytes"` // memory of memtables that are in tables already
+	FileBytes     int64 `json:"file_bytes"`     // of those that were moved to the disk, in files without a name
+}
+
 // FileMetrics describes the directory as the database sees it.
 type FileMetrics struct {
 	OpenTables      int    `json:"open_tables"` // tables whose file is open
 	ObsoleteDeleted uint64 `json:"obsolete_deleted"`
 	ObsoletePending int    `json:"obsolete_pending"` // not needed any more, but still read, or not to be deleted yet
 	ManifestBytes   int64  `json:"manifest_bytes"`
+}
+
+// RecoveryMetrics tells what Open found and did. TablesWritten and FilesRemoved grow
+// when the database is taken over (see Open), in the background.
+type RecoveryMetrics struct {
+	Created       bool          `json:"created"`        // the directory held no database before
+	CleanClose    bool          `json:"clean_close"`    // the last use ended with Close
+	Segments      int           `json:"segments"`       // WAL segments replayed
+	Commits       uint64        `json:"commits"`        // commit groups replayed
+	Operations    uint64        `json:"operations"`     // operations replayed
+	Bytes         int64         `json:"bytes"`          // WAL bytes replayed
+	TornBytes     int64         `json:"torn_bytes"`     // bytes of an unfinished write that were cut off
+	TablesWritten int           `json:"tables_written"` // tables made of what was replayed
+	FilesRemoved  int           `json:"files_removed"`  // left over and unlisted
+	Time          time.Duration `json:"time_ns"`
 }
 
 // Tables returns the number of tables in all levels and their bytes.
@@ -173,10 +237,12 @@ func (d *DB) Metrics() Metrics {
 			ActiveCount: state.Active.Len(),
 			Sealed:      len(state.Sealed),
 		},
-		Recovery: d.recovery.Metrics(),
+		Recovery: RecoveryMetrics(d.recovery.Facts()),
 		Files:    FileMetrics{OpenTables: d.directory.Files.Len()},
 	}
-	m.Iterator, m.Checkpoint = d.published.Pinned()
+	pinned := d.published.Pinned()
+	m.Iterator = IteratorMetrics{Open: int(pinned.Iterators), MemtableBytes: pinned.MemtableBytes, FileBytes: pinned.FileBytes}
+	m.Checkpoint = CheckpointMetrics{Open: pinned.Pins, TableBytes: pinned.TableBytes}
 	for _, sealed := range state.Sealed {
 		m.Memtable.SealedBytes += sealed.UsedBytes()
 		m.Memtable.SealedCount += sealed.Len()
@@ -195,7 +261,7 @@ func (d *DB) Metrics() Metrics {
 		}
 	}
 	if d.directory.Cache != nil {
-		m.Cache = d.directory.Cache.Metrics()
+		m.Cache = CacheMetrics(d.directory.Cache.Metrics())
 	}
 	reads := d.directory.Stats.Metrics()
 	m.Reads = ReadMetrics{BlocksRead: reads.BlocksRead, BytesRead: reads.BytesRead}
@@ -211,8 +277,23 @@ func (d *DB) Metrics() Metrics {
 // addPipeline fills in what the stages count.
 func (d *DB) addPipeline(m *Metrics) {
 	p := d.pipeline.Metrics()
-	m.Stages, m.Flush, m.Compact = p.Stages, p.Flush, p.Compact
-	m.Writes, m.WAL, m.Stalls = p.Writer.WriteMetrics, p.Writer.WALMetrics, p.Writer.StallMetrics
+	for _, t := range p.Traffic {
+		m.Stages = append(m.Stages, StageMetrics(t))
+	}
+	w := p.Writer
+	m.Writes = WriteMetrics{Commits: w.Commits, Groups: w.Groups, Operations: w.Operations, UserBytes: w.UserBytes}
+	m.WAL = WALMetrics{
+		Segment: w.Segment, OffsetBytes: w.Offset, DurableBytes: w.Durable, ReservedBytes: w.Reserved,
+		BytesWritten: w.LogBytes, Syncs: w.Syncs, SyncTime: w.SyncTime, Rotations: w.Rotations,
+	}
+	m.Flush, m.Compact = JobMetrics(p.Flush), JobMetrics(p.Compact)
+	m.Stalls = StallMetrics{Count: w.Stalls, Time: w.StallTime}
+	if w.Stalled {
+		m.Stalls.Behind = "flusher"
+		if p.Level0Full {
+			m.Stalls.Behind = "compactor"
+		}
+	}
 	for i, t := range p.Levels {
 		level := &m.Levels[i]
 		level.Jobs, level.Moves = t.Jobs, t.Moves

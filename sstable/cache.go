@@ -38,14 +38,11 @@ type slot struct {
 
 func (s slot) hook() *atomic.Pointer[block] { return &s.table.slots[s.number] }
 
-// CacheMetrics describes the block cache.
+// CacheMetrics is what a Cache holds and has done.
 type CacheMetrics struct {
-	Capacity  int64  `json:"capacity_bytes"`
-	Used      int64  `json:"used_bytes"`
-	Blocks    int    `json:"blocks"`
-	Hits      uint64 `json:"hits"`
-	Misses    uint64 `json:"misses"`
-	Evictions uint64 `json:"evictions"`
+	Capacity, Used          int64 // bytes of blocks as they lie in memory
+	Blocks                  int
+	Hits, Misses, Evictions uint64
 }
 
 // secondChances bounds the blocks that one insertion spares, and so its time.

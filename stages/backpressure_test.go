@@ -38,7 +38,7 @@ func TestFullFlusherHoldsTheWriter(t *testing.T) {
 		release := r.hold(on(vfstest.OpCreate, base.FileTable))
 		acknowledged, inHand := r.stalled()
 		m := r.p.Metrics()
-		if m.Writer.Behind == "" || m.Writer.StallMetrics.Count != 1 || m.Flush.Running != 1 || m.Stages[1].Depth != 1 || m.Stages[1].Capacity != 1 {
+		if !m.Writer.Stalled || m.Writer.Stalls != 1 || m.Flush.Running != 1 || m.Traffic[1].Depth != 1 || m.Traffic[1].Capacity != 1 {
 			t.Errorf("%+v", m)
 		}
 		if n := len(r.p.State().Sealed); n != 3 {
@@ -74,13 +74,13 @@ func TestFullFlusherHoldsTheWriter(t *testing.T) {
 		}
 		synctest.Wait()
 		m = r.p.Metrics()
-		if m.Writer.Behind != "" || m.Writer.StallMetrics.Time != 5*time.Second || m.Stages[1].Blocked != 5*time.Second {
-			t.Errorf("stalled for %v, blocked for %v", m.Writer.StallMetrics.Time, m.Stages[1].Blocked)
+		if m.Writer.Stalled || m.Writer.StallTime != 5*time.Second || m.Traffic[1].Blocked != 5*time.Second {
+			t.Errorf("stalled for %v, blocked for %v", m.Writer.StallTime, m.Traffic[1].Blocked)
 		}
-		if m.Stages[0].Blocked != 5*time.Second { // two callers, 2s and 3s
-			t.Errorf("callers were blocked for %v", m.Stages[0].Blocked)
+		if m.Traffic[0].Blocked != 5*time.Second { // two callers, 2s and 3s
+			t.Errorf("callers were blocked for %v", m.Traffic[0].Blocked)
 		}
-		if m.Flush.Time != 5*time.Second || m.Stages[0].Busy != 5*time.Second || m.Stages[0].Capacity != writerCapacity {
+		if m.Flush.Time != 5*time.Second || m.Traffic[0].Busy != 5*time.Second || m.Traffic[0].Capacity != writerCapacity {
 			t.Errorf("%+v", m)
 		}
 		if _, ok := r.get("q007"); ok || len(queued[7].reply)+len(inHand.reply) > 0 {
@@ -106,7 +106,7 @@ func TestLevel0HoldsFlushes(t *testing.T) {
 		r.open()
 		acknowledged, inHand := r.stalled()
 		m := r.p.Metrics()
-		if n := len(r.p.State().Version.Levels[0]); n != 3 || m.Writer.Behind != "compactor" || m.Flush.Jobs != 3 || m.Flush.Running != 0 {
+		if n := len(r.p.State().Version.Levels[0]); n != 3 || !m.Level0Full || m.Flush.Jobs != 3 || m.Flush.Running != 0 {
 			t.Errorf("%d tables in level 0, %+v", n, m)
 		}
 		time.Sleep(time.Hour)
@@ -116,7 +116,7 @@ func TestLevel0HoldsFlushes(t *testing.T) {
 		must(t, r.p.Compact(context.Background(), nil, nil))
 		must(t, inHand.Wait())
 		synctest.Wait()
-		if m := r.p.Metrics(); m.Writer.Behind != "" || m.Writer.StallMetrics.Time != time.Hour || m.Stages[1].Busy < time.Hour {
+		if m := r.p.Metrics(); m.Level0Full || m.Writer.StallTime != time.Hour || m.Traffic[1].Busy < time.Hour {
 			t.Errorf("%+v", m)
 		}
 		r.checkFilled("k", len(acknowledged)+1)
@@ -236,7 +236,7 @@ func TestFailureRefusesTheWholeGroup(t *testing.T) {
 		close(syncing)
 		must(t, first.Wait())
 		synctest.Wait()
-		if m := r.p.Metrics(); m.Writer.Behind == "" || m.Stages[0].Depth != 0 {
+		if m := r.p.Metrics(); !m.Writer.Stalled || m.Traffic[0].Depth != 0 {
 			t.Fatalf("the group is not in the Writer's hand: %+v", m)
 		}
 		close(failing)
@@ -300,8 +300,8 @@ func TestInbox(t *testing.T) {
 			t.Errorf("a full inbox: %v", err)
 		}
 		in.worked(2, time.Minute)
-		want := StageMetrics{Name: "x", Depth: 1, Capacity: 1, Messages: 2, Blocked: time.Second, Busy: time.Minute}
-		if got := in.metrics("x"); got != want {
+		want := Traffic{Name: "x", Depth: 1, Capacity: 1, Messages: 2, Blocked: time.Second, Busy: time.Minute}
+		if got := in.traffic("x"); got != want {
 			t.Errorf("%+v", got)
 		}
 		<-in.ch

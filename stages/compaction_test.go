@@ -98,7 +98,7 @@ func TestCompactorFollowsTheNewestVersion(t *testing.T) {
 		r.published.Advance(version)
 		nudge(c.inbox.ch)
 		synctest.Wait()
-		if len(c.keeper.ch) != 1 || c.inbox.metrics("").Messages != 1 {
+		if len(c.keeper.ch) != 1 || c.inbox.traffic("").Messages != 1 {
 			t.Error("it missed a newer version")
 		}
 		(<-c.keeper.ch).reply <- verdict{err: errBroken}

@@ -227,7 +227,7 @@ func (c *Compactor) settle(ctx context.Context, f finishedJob) error {
 				delete(c.setAside, t.Number)
 			}
 		}
-		c.jobs.count(func(s *JobMetrics) { s.SetAside = len(c.setAside) })
+		c.jobs.count(func(s *JobStats) { s.SetAside = len(c.setAside) })
 		return nil
 	case errors.Is(f.err, errOvertaken) && f.manual && len(c.pending) > 0: // the caller may have given up
 		c.pending[0].bounds.Overtaken++
@@ -245,7 +245,7 @@ func (c *Compactor) settle(ctx context.Context, f finishedJob) error {
 		return f.err
 	}
 	c.failing[first] = retry
-	c.jobs.count(func(s *JobMetrics) { s.Retries++ })
+	c.jobs.count(func(s *JobStats) { s.Retries++ })
 	c.env.Logger.Error().Err(f.err).Stringer("job", f.job).Dur("retry_in", retry.delay).Msg("compaction failed")
 	c.resume = time.After(retry.delay)
 	return nil
@@ -258,7 +258,7 @@ func (c *Compactor) putAside(tables []uint64, f finishedJob) {
 	for _, number := range tables {
 		c.setAside[number] = f.err
 	}
-	c.jobs.count(func(s *JobMetrics) { s.SetAside = len(c.setAside) })
+	c.jobs.count(func(s *JobStats) { s.SetAside = len(c.setAside) })
 	c.env.Logger.Error().Err(f.err).Uints64("tables", tables).Msg("damaged tables are set aside, compaction goes on without them")
 }
 

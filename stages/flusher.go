@@ -110,7 +110,7 @@ func (f *Flusher) flush(ctx context.Context, s Sealed) (verdict, error) {
 		if wait := retry.after(err); !wait || context.Cause(ctx) != nil {
 			return verdict{}, err
 		}
-		f.jobs.count(func(s *JobMetrics) { s.Retries++ })
+		f.jobs.count(func(s *JobStats) { s.Retries++ })
 		f.env.Logger.Error().Err(err).Dur("retry_in", retry.delay).Msg("flush failed")
 		select {
 		case <-time.After(retry.delay):
@@ -124,12 +124,12 @@ func (f *Flusher) flush(ctx context.Context, s Sealed) (verdict, error) {
 
 // attempt writes the memtable to a table and has the Keeper add it to the tree.
 func (f *Flusher) attempt(ctx context.Context, s Sealed) (v verdict, err error) {
-	done, err := f.jobs.run(0, func() (JobMetrics, error) {
+	done, err := f.jobs.run(0, func() (JobStats, error) {
 		readers := f.snapshots.Readers(f.published.Ended)
 		deletes := flusher.RangeDeletes(s.Memtable, f.published.State().Version, readers) // which holds all that was sealed before
 		tables, err := flusher.Run(ctx, f.env.Directory, s.Memtable.NewIterator(), deletes, readers)
 		if err != nil {
-			return JobMetrics{}, fmt.Errorf("flushing a memtable of WAL segment %d: %w", s.Segment, err)
+			return JobStats{}, fmt.Errorf("flushing a memtable of WAL segment %d: %w", s.Segment, err)
 		}
 		edit := &manifest.Edit{OldestWAL: s.Next, LastSeq: s.LastSeq}
 		edit.Add(0, tables...)

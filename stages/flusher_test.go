@@ -313,7 +313,7 @@ func TestFlusherHolds(t *testing.T) {
 				(<-f.keeper.ch).reply <- verdict{}
 				close(f.inbox.ch)
 				must(t, <-ended)
-				if busy := f.inbox.metrics("").Busy; busy != time.Hour {
+				if busy := f.inbox.traffic("").Busy; busy != time.Hour {
 					t.Errorf("busy for %v", busy)
 				}
 			})

@@ -87,7 +87,7 @@ func TestGroupIsWhatWaits(t *testing.T) {
 	if w.closed.WAL != w.log.Segment() || w.closed.WALEnd != w.log.Offset() {
 		t.Errorf("the Writer says %+v about its end", w.closed)
 	}
-	if traffic := w.inbox.metrics("writer"); traffic.Messages != 5 || traffic.Depth != 0 {
+	if traffic := w.inbox.traffic("writer"); traffic.Messages != 5 || traffic.Depth != 0 {
 		t.Errorf("%+v", traffic)
 	}
 	r.start.Manifest.Close()
@@ -117,7 +117,7 @@ func TestGroupWithoutSyncIsNotSynced(t *testing.T) {
 		if got := r.traced("sync", "write"); len(got) != 4 || got[3] != "sync 000001.wal" {
 			t.Errorf("an empty Sync did %v", got)
 		}
-		if stats := w.snapshotStats(); stats.DurableBytes != stats.OffsetBytes || stats.Operations != 3 || stats.Groups != 4 {
+		if stats := w.snapshotStats(); stats.Durable != stats.Offset || stats.Operations != 3 || stats.Groups != 4 {
 			t.Errorf("%+v", stats)
 		}
 		// Where everything is durable there is nothing to sync.
@@ -251,7 +251,7 @@ func TestCommitsThatArriveDuringASyncShareTheNext(t *testing.T) {
 		if m.Writer.Commits != 100 || m.Writer.SyncTime != time.Duration(m.Writer.Syncs)*time.Millisecond || m.Writer.Syncs > 5 {
 			t.Errorf("%+v", m.Writer)
 		}
-		if busy := m.Stages[0].Busy; busy != m.Writer.SyncTime {
+		if busy := m.Traffic[0].Busy; busy != m.Writer.SyncTime {
 			t.Errorf("the Writer was busy for %v", busy)
 		}
 		r.onDisk(nil)

@@ -53,18 +53,18 @@ func (in *Inbox[T]) worked(messages int, took time.Duration) {
 	}
 }
 
-// StageMetrics describes one stage of the pipeline and its mailbox.
-type StageMetrics struct {
-	Name     string        `json:"name"`
-	Depth    int           `json:"depth"`      // messages waiting
-	Capacity int           `json:"capacity"`   // messages that may wait
-	Messages uint64        `json:"messages"`   // received
-	Blocked  time.Duration `json:"blocked_ns"` // time senders waited because the mailbox was full
-	Busy     time.Duration `json:"busy_ns"`    // time the stage spent on messages, its own waiting for others included
+// Traffic is what one stage's mailbox has seen since the pipeline started.
+type Traffic struct {
+	Name     string // of the stage
+	Depth    int    // messages waiting now
+	Capacity int
+	Messages uint64        // handled
+	Blocked  time.Duration // senders waited for room
+	Busy     time.Duration // the stage worked
 }
 
-func (in *Inbox[T]) metrics(stage string) StageMetrics {
-	return StageMetrics{
+func (in *Inbox[T]) traffic(stage string) Traffic {
+	return Traffic{
 		Name:     stage,
 		Depth:    len(in.ch),
 		Capacity: cap(in.ch),

@@ -456,8 +456,8 @@ func TestLoadsMeetTheEnd(t *testing.T) {
 						}
 					}
 				}
-				if _, pins := r.p.Pinned(); pins.Open != 0 || r.p.writer.transactions.Load() != 0 {
-					t.Errorf("%d transactions, %+v", r.p.writer.transactions.Load(), pins)
+				if n := r.p.writer.transactions.Load(); n != 0 || r.p.Pinned().Pins != 0 {
+					t.Errorf("%d transactions, %+v", n, r.p.Pinned())
 				}
 				r.checkClosed()
 			})

@@ -9,10 +9,11 @@ import (
 
 // Metrics is a picture of the pipeline. Each part is consistent in itself.
 type Metrics struct {
-	Stages         []StageMetrics // in the order of the pipeline
+	Traffic        []Traffic // in the order of the pipeline
 	Writer         WriterStats
-	Flush, Compact JobMetrics
-	Levels         [manifest.NumLevels]JobMetrics
+	Flush, Compact JobStats
+	Levels         [manifest.NumLevels]JobStats
+	Level0Full     bool // flushes wait for compaction
 	ManifestBytes  int64
 	Deleted        uint64 // obsolete files
 	Pending        int    // obsolete files that could not be deleted yet
@@ -25,14 +26,15 @@ type Metrics struct {
 // Metrics collects the picture. It blocks no stage.
 func (p *Pipeline) Metrics() Metrics {
 	m := Metrics{
-		Stages: []StageMetrics{
-			p.writer.inbox.metrics("writer"),
-			p.flusher.inbox.metrics("flusher"),
-			p.keeper.inbox.metrics("keeper"),
-			p.compactor.inbox.metrics("compactor"),
-			p.sweeper.inbox.metrics("sweeper"),
+		Traffic: []Traffic{
+			p.writer.inbox.traffic("writer"),
+			p.flusher.inbox.traffic("flusher"),
+			p.keeper.inbox.traffic("keeper"),
+			p.compactor.inbox.traffic("compactor"),
+			p.sweeper.inbox.traffic("sweeper"),
 		},
 		Writer:        p.writer.snapshotStats(),
+		Level0Full:    len(p.State().Version.Levels[0]) >= p.env.Policy.L0Limit,
 		ManifestBytes: p.keeper.logBytes.Load(),
 		Deleted:       uint64(p.sweeper.deleted.Load()),
 		Pending:       int(p.sweeper.pending.Load()),
@@ -43,44 +45,19 @@ func (p *Pipeline) Metrics() Metrics {
 	m.Compact, m.Levels = p.compactor.jobs.snapshot()
 	m.Levels[0].add(m.Flush) // every flush goes there
 	m.Snapshots, m.OldestSnapshot = p.Count()
-	if m.Writer.Behind != "" && len(p.State().Version.Levels[0]) >= p.env.Policy.L0Limit {
-		m.Writer.Behind = "compactor"
-	}
 	return m
-}
-
-// WriteMetrics counts what callers wrote.
-type WriteMetrics struct {
-	Commits    uint64 `json:"commits"` // Put, Delete, Apply, Submit, Sync and Flush calls
-	Groups     uint64 `json:"groups"`  // they were merged into, each one WAL record at most
-	Operations uint64 `json:"operations"`
-	UserBytes  uint64 `json:"user_bytes"` // keys and values
-}
-
-// WALMetrics describes the write-ahead log.
-type WALMetrics struct {
-	Segment       uint64        `json:"segment"`        // number of the segment being written
-	OffsetBytes   int64         `json:"offset_bytes"`   // written in it
-	DurableBytes  int64         `json:"durable_bytes"`  // known to be fsynced in it
-	ReservedBytes int64         `json:"reserved_bytes"` // preallocated in it
-	BytesWritten  uint64        `json:"bytes_written"`  // in all segments, without preallocation
-	Syncs         uint64        `json:"syncs"`
-	SyncTime      time.Duration `json:"sync_ns"`
-	Rotations     uint64        `json:"rotations"`
-}
-
-// StallMetrics says how long writers were held back, and by which stage.
-type StallMetrics struct {
-	Count  uint64        `json:"count"`
-	Time   time.Duration `json:"time_ns"`
-	Behind string        `json:"behind,omitempty"` // the stage that writers wait for now: flusher, or compactor where level 0 is full
 }
 
 // WriterStats counts the Writer's work.
 type WriterStats struct {
-	WriteMetrics
-	WALMetrics
-	StallMetrics
+	Commits, Groups, Operations uint64
+	UserBytes                   uint64 // keys and values
+	LogBytes                    uint64 // written to all segments, without preallocation
+	Syncs, Rotations, Stalls    uint64
+	SyncTime, StallTime         time.Duration
+	Stalled                     bool // waiting for the Flusher right now
+	Segment                     uint64
+	Offset, Durable, Reserved   int64 // in the segment
 }
 
 // count changes the statistics and notes where the WAL stands.
@@ -89,7 +66,7 @@ func (w *Writer) count(change func(*WriterStats)) {
 	defer w.statsMu.Unlock()
 	change(&w.stats)
 	w.stats.Segment = w.log.Segment()
-	w.stats.OffsetBytes, w.stats.DurableBytes, w.stats.ReservedBytes = w.log.Offset(), w.log.Durable(), w.log.ReservedBytes()
+	w.stats.Offset, w.stats.Durable, w.stats.Reserved = w.log.Offset(), w.log.Durable(), w.log.ReservedBytes()
 }
 
 // snapshotStats returns the statistics; any goroutine may call it.

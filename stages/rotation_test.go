@@ -39,7 +39,7 @@ func TestRotationOrder(t *testing.T) {
 		if len(state.Sealed) != 1 || state.Sealed[0] != first || !state.Active.Empty() {
 			t.Fatalf("the read state was not rotated: %+v", state)
 		}
-		if s := w.snapshotStats(); s.Behind != "flusher" || s.StallMetrics.Count != 1 || s.Rotations != 1 || s.Segment != w.log.Segment() {
+		if s := w.snapshotStats(); !s.Stalled || s.Stalls != 1 || s.Rotations != 1 || s.Segment != w.log.Segment() {
 			t.Errorf("%+v", s)
 		}
 		for i := range acknowledged {

@@ -29,7 +29,7 @@ func TestSweeperDeletes(t *testing.T) {
 	r := newRig(t)
 	s := sweeping(r)
 	must(t, s.run(context.Background()))
-	if got := r.names(base.FileWAL); len(got) != 1 || s.deleted.Load() != 3 || s.inbox.metrics("").Messages != 3 {
+	if got := r.names(base.FileWAL); len(got) != 1 || s.deleted.Load() != 3 || s.inbox.traffic("").Messages != 3 {
 		t.Errorf("left %v", got)
 	}
 }

@@ -30,7 +30,7 @@ func (c *Compactor) start(ctx context.Context, job *compactor.Job, manual bool) 
 // which was visible then. So one that is missing here sees nothing older than the inputs'
 // newest versions.
 func (c *Compactor) work(ctx context.Context, job *compactor.Job, version *manifest.Version) error {
-	done, err := c.jobs.run(job.OutputLevel, func() (done JobMetrics, err error) {
+	done, err := c.jobs.run(job.OutputLevel, func() (done JobStats, err error) {
 		var outputs []*manifest.TableMeta
 		switch {
 		case job.Trivial:

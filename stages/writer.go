@@ -287,11 +287,11 @@ func (w *Writer) handOn(ctx context.Context, s Sealed) error {
 		return nil
 	}
 	start := time.Now()
-	w.count(func(s *WriterStats) { s.StallMetrics.Count++; s.Behind = "flusher" })
+	w.count(func(s *WriterStats) { s.Stalls++; s.Stalled = true })
 	w.env.Logger.Info().Int("queued", len(w.flusher.ch)).Msg("writers are held back until a memtable is flushed")
 	err := w.flusher.send(ctx, s)
 	waited := time.Since(start)
-	w.count(func(s *WriterStats) { s.Behind = ""; s.StallMetrics.Time += waited })
+	w.count(func(s *WriterStats) { s.Stalled = false; s.StallTime += waited })
 	w.env.Logger.Info().Dur("waited", waited).Msg("writers go on")
 	return err
 }
@@ -359,7 +359,7 @@ func (w *Writer) commit() error {
 		s.Groups++
 		s.Operations += uint64(header.Count)
 		s.UserBytes += uint64(payload)
-		s.BytesWritten += uint64(w.log.Offset() - before)
+		s.LogBytes += uint64(w.log.Offset() - before)
 	})
 	w.insert()
 	return nil

@@ -3,7 +3,7 @@
 // (Opening.Begin). Until CURRENT names the new MANIFEST, nothing that was there is changed.
 // Verify goes the same way and writes nothing.
 //
-// It starts no goroutine. An Opening is used by one at a time, but for Metrics: by who opens
+// It starts no goroutine. An Opening is used by one at a time, but for Facts: by who opens
 // the database, then by the Keeper, then by who closes it.
 package recovery
 
@@ -36,8 +36,8 @@ type Opening struct {
 	began     time.Time
 
 	files     files
-	facts     Metrics
-	told      atomic.Pointer[Metrics] // as of the last step
+	facts     Facts
+	told      atomic.Pointer[Facts] // as of the last step
 	current   manifest.Current
 	state     manifest.State
 	listed    uint64 // beyond every number that the state, as it was loaded, or an earlier one lists; 0: not loaded
@@ -52,19 +52,18 @@ type Options struct {
 	ReadOnly, MustExist bool
 }
 
-// Metrics tells what Open found and did. TablesWritten and FilesRemoved grow
-// when the database is taken over (see Open), in the background.
-type Metrics struct {
-	Created       bool          `json:"created"`        // the directory held no database before
-	CleanClose    bool          `json:"clean_close"`    // the last use ended with Close
-	Segments      int           `json:"segments"`       // WAL segments replayed
-	Commits       uint64        `json:"commits"`        // commit groups replayed
-	Operations    uint64        `json:"operations"`     // operations replayed
-	Bytes         int64         `json:"bytes"`          // WAL bytes replayed
-	TornBytes     int64         `json:"torn_bytes"`     // bytes of an unfinished write that were cut off
-	TablesWritten int           `json:"tables_written"` // tables made of what was replayed
-	FilesRemoved  int           `json:"files_removed"`  // left over and unlisted
-	Time          time.Duration `json:"time_ns"`
+// Facts is what an Open found and did; db.RecoveryMetrics explains them.
+type Facts struct {
+	Created       bool
+	CleanClose    bool
+	Segments      int
+	Commits       uint64
+	Operations    uint64
+	Bytes         int64
+	TornBytes     int64
+	TablesWritten int
+	FilesRemoved  int
+	Time          time.Duration
 }
 
 // Begun is what the changes of a database go to.
@@ -118,8 +117,8 @@ func (o *Opening) Memtables() []*memtable.Memtable {
 // Marked reports whether the mark of a clean close holds until something changes.
 func (o *Opening) Marked() bool { return o.current.Clean != nil || o.facts.Created }
 
-// Metrics returns what was found and done so far. Any goroutine may call it.
-func (o *Opening) Metrics() Metrics { return *o.told.Load() }
+// Facts returns what was found and done so far. Any goroutine may call it.
+func (o *Opening) Facts() Facts { return *o.told.Load() }
 
 func (o *Opening) tell() {
 	facts := o.facts

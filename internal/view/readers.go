@@ -241,45 +241,44 @@ func (p *Published) moving(m *memtable.Memtable) bool {
 	return true
 }
 
-// IteratorMetrics describes the open iterators and what only they keep.
-type IteratorMetrics struct {
-	Open          int   `json:"open"`
-	MemtableBytes int64 `json:"memtable_bytes"` // memory of memtables that are in tables already
-	FileBytes     int64 `json:"file_bytes"`     // of those that were moved to the disk, in files without a name
-}
-
-// CheckpointMetrics describes the open checkpoints and what only they keep.
-type CheckpointMetrics struct {
-	Open       int   `json:"open"`
-	TableBytes int64 `json:"table_bytes"` // of tables that are not in the tree any more
+// Pinned describes what only readers and pins keep: memtables that are in tables already,
+// replaced states, and tables that left the tree.
+type Pinned struct {
+	Iterators     int64 // open ones
+	States        int   // replaced, but still looked at
+	MemtableBytes int64
+	FileBytes     int64 // of memtables that were moved into files
+	Pins          int
+	TableBytes    int64 // of pins
 }
 
 // Pinned counts what only readers and pins keep.
-func (p *Published) Pinned() (iterators IteratorMetrics, pins CheckpointMetrics) {
+func (p *Published) Pinned() Pinned {
 	p.changing.Lock()
 	defer p.changing.Unlock()
 	p.reap()
-	current, only := p.state.Load(), make(map[*manifest.TableMeta]struct{})
-	iterators.Open = int(current.held.Load())
+	pinned := Pinned{Iterators: p.state.Load().held.Load()}
+	current, only := p.state.Load().Version, make(map[*manifest.TableMeta]struct{})
 	for _, s := range p.past {
 		if s.Active != nil {
-			iterators.Open += int(s.held.Load())
+			pinned.States++
+			pinned.Iterators += s.held.Load()
 			continue
 		}
-		pins.Open++
+		pinned.Pins++
 		for _, t := range slices.Concat(s.Version.Levels[:]...) {
-			if _, again := only[t]; !again && !current.Version.Lists(t) {
+			if _, again := only[t]; !again && !current.Lists(t) {
 				only[t] = struct{}{}
-				pins.TableBytes += t.SizeBytes
+				pinned.TableBytes += t.SizeBytes
 			}
 		}
 	}
 	for _, m := range p.flushed {
 		if m.InFile() {
-			iterators.FileBytes += m.UsedBytes()
+			pinned.FileBytes += m.UsedBytes()
 		} else {
-			iterators.MemtableBytes += m.UsedBytes()
+			pinned.MemtableBytes += m.UsedBytes()
 		}
 	}
-	return iterators, pins
+	return pinned
 }

@@ -170,13 +170,13 @@ func TestIteratorsOfManyStates(t *testing.T) {
 		a.flushAll()
 	}
 	a.write()
-	if got, _ := a.Pinned(); got.Open != 5 || len(a.past) != 5 || got.MemtableBytes != 5*a.State().Active.UsedBytes() {
+	if got := a.Pinned(); got.Iterators != 5 || got.States != 5 || got.MemtableBytes != 5*a.State().Active.UsedBytes() {
 		t.Errorf("%+v", got)
 	}
 	for i := range open {
 		must(t, open[i].Close())
-		if got, _ := a.Pinned(); got.Open != 4-i || len(a.past) != 4-i || len(a.flushed) != 4-i {
-			t.Errorf("%d closed: %+v, %d states", i+1, got, len(a.past))
+		if got := a.Pinned(); got.States != 4-i || len(a.flushed) != 4-i {
+			t.Errorf("%d closed: %+v", i+1, got)
 		}
 	}
 }
