@@ -253,23 +253,23 @@ func TestPin(t *testing.T) {
 	if first.Version != with {
 		t.Error("another version is pinned")
 	}
-	check := func(what string, unneeded int, want CheckpointMetrics) {
+	check := func(what string, unneeded, pins int, tableBytes int64) {
 		t.Helper()
 		got := len(a.Unneeded([]*manifest.TableMeta{table}))
-		if iterators, pins := a.Pinned(); got != unneeded || pins != want || iterators != (IteratorMetrics{}) || len(a.past) != want.Open {
-			t.Errorf("%s: %d tables are not needed, pinned %+v, %+v; want %d, %+v", what, got, pins, iterators, unneeded, want)
+		if pinned := a.Pinned(); got != unneeded || pinned != (Pinned{Pins: pins, TableBytes: tableBytes}) || len(a.past) != pins {
+			t.Errorf("%s: %d tables are not needed, pinned %+v; want %d, %d pins of %d bytes", what, got, pinned, unneeded, pins, tableBytes)
 		}
 	}
-	check("two pins of the current tree", 0, CheckpointMetrics{Open: 2})
+	check("two pins of the current tree", 0, 2, 0)
 	at := a.cycle()
 	a.Advance(&manifest.Version{})
-	check("two pins", 0, CheckpointMetrics{Open: 2, TableBytes: 100})
+	check("two pins", 0, 2, 100)
 	a.check("with pins", at, true)
 	before := told.Load()
 	a.Unpin(second)
-	check("one pin", 0, CheckpointMetrics{Open: 1, TableBytes: 100})
+	check("one pin", 0, 1, 100)
 	a.Unpin(first)
-	check("no pin", 1, CheckpointMetrics{})
+	check("no pin", 1, 0, 0)
 	if told.Load() != before+2 {
 		t.Errorf("the Sweeper heard of %d ends", told.Load()-before)
 	}
@@ -289,8 +289,8 @@ func TestEnd(t *testing.T) {
 	}
 	must(t, it.Close())
 	a.End()
-	if iterators, pins := a.Pinned(); iterators != (IteratorMetrics{}) || pins != (CheckpointMetrics{}) || len(a.past)+len(a.spare) > 0 {
-		t.Errorf("%+v, %+v, %d states, %d spare", iterators, pins, len(a.past), len(a.spare))
+	if pinned := a.Pinned(); pinned != (Pinned{}) || len(a.past)+len(a.spare) > 0 {
+		t.Errorf("%+v, %d states, %d spare", pinned, len(a.past), len(a.spare))
 	}
 	defer func() {
 		if recover() == nil {
