@@ -29,22 +29,40 @@ const (
 )
 
 // buildFilter makes the payload of a filter over hashes with bitsPerKey bits each.
-func buildFilter(hashes []uint64, bitsPerKey int) []byte {
+func buildFilter(h hashes, bitsPerKey int) []byte {
 	bitsPerKey = min(bitsPerKey, maxFilterBits)
-	count := filterLines(uint64(len(hashes)), uint64(bitsPerKey))
+	count := filterLines(uint64(h.count), uint64(bitsPerKey))
 	// ln 2 probes per bit would be right for a plain Bloom filter; the uneven load of
 	// the lines makes slightly fewer better.
 	probes := max(1, min(maxFilterProbes, bitsPerKey*6/10))
 	payload := make([]byte, count*filterLineBytes, count*filterLineBytes+filterTrailerBytes)
 	f := filter{lines: payload, count: count, probes: uint32(probes)}
-	for _, hash := range hashes {
-		line, position, step := f.locate(hash)
-		for range f.probes {
-			line[position>>26] |= 1 << (position >> 23 & 7)
-			position += step
+	for _, piece := range h.pieces {
+		for _, hash := range piece {
+			line, position, step := f.locate(hash)
+			for range f.probes {
+				line[position>>26] |= 1 << (position >> 23 & 7)
+				position += step
+			}
 		}
 	}
 	return append(payload, filterKindBlocked, byte(probes))
+}
+
+// hashes are gathered in pieces, so that nothing is copied when they become more.
+type hashes struct {
+	pieces [][]uint64
+	count  int
+}
+
+func (h *hashes) add(hash uint64) {
+	const pieceHashes = 4096
+	if h.count%pieceHashes == 0 {
+		h.pieces = append(h.pieces, make([]uint64, 0, pieceHashes))
+	}
+	last := &h.pieces[len(h.pieces)-1]
+	*last = append(*last, hash)
+	h.count++
 }
 
 // filterLines returns how many lines give each key its bits; beyond what a block may

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"sync"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/ranges"
@@ -21,21 +20,38 @@ type Writer struct {
 	name    string
 	options WriterOptions
 
-	block      blockBuilder
-	index      blockBuilder
-	pending    int64            // stored bytes of a finished block that has no index entry yet; 0: none
-	separator  base.InternalKey // the index entry added last
-	largeBytes int              // values from this length on lie in a block of their own
-	hashes     []uint64         // of the distinct user keys
+	block      blockBuilder    // its buffer holds the finished ones, too
+	finished   []finishedBlock // that are not handed over yet
+	largeBytes int             // values from this length on lie in a block of their own
+	hashes     hashes          // of the distinct user keys
 	ranges     ranges.List
-	location   []byte // scratch for the value of an index entry
-	encoded    []byte // scratch for compression
-	unwritten  []byte // blocks on their way to the file
-	offset     int64  // where the next block goes, unwritten ones counted
-	closed     bool
-	err        error
-
 	properties Properties // Largest is the entry added last
+
+	// What is known of the blocks that were handed over. Of those under way nothing is:
+	// they count as if they did not shrink.
+	underWay      func() error // waits until they are stored; nil: there are none
+	underWayBytes int64
+	storedBytes   int64 // with index entries
+	failed        error // what err was
+	spareBuffer   []byte
+	spareFinished []finishedBlock
+
+	// These belong to whoever stores blocks.
+	index     blockBuilder
+	separator base.InternalKey // the index entry added last
+	location  []byte           // scratch for the value of an index entry
+	encoded   []byte           // scratch for compression
+	unwritten []byte           // blocks on their way to the file
+	offset    int64            // where the next block goes, unwritten ones counted
+	closed    bool
+	err       error
+}
+
+// finishedBlock is a data block that is not stored yet.
+type finishedBlock struct {
+	payload   []byte
+	separator base.InternalKey // of its index entry
+	large     []byte           // the value in it, where that is large
 }
 
 // WriterOptions says how a table is built.
@@ -45,6 +61,10 @@ type WriterOptions struct {
 	FilterBitsPerKey int         // 10 gives about 1 % false positives; 0 or less: no filter
 	Placeholder      bool        // everything has number 1, in place of one that only the MANIFEST will know: see Summary
 	BlockBytes       int         // payload at which a data block is finished; 0: 4096; at most 16 MiB
+
+	// Aside runs a job beside its caller and returns how to wait for it. It is given blocks
+	// to store while the next are made. Nil: that is done in between.
+	Aside func(job func() error) (wait func() error)
 }
 
 const (
@@ -52,6 +72,7 @@ const (
 	maxBlockBytes     = 16 << 20
 	minLargeBytes     = 2 << 10   // see Writer.largeBytes
 	writeBytes        = 256 << 10 // blocks go to the file in pieces of about this size
+	asideBytes        = 128 << 10 // blocks are handed over in pieces of about this size
 )
 
 // NewWriter starts a table in the empty file f, which belongs to the Writer from now
@@ -64,40 +85,32 @@ func NewWriter(f vfs.File, name string, o WriterOptions) *Writer {
 	// Two values of half a block do not share one anyway: this way their index entries also
 	// tell how long they are. In larger blocks values up to that length share the cost.
 	largeBytes := max(minLargeBytes, o.BlockBytes/2)
-	return &Writer{file: f, name: name, options: o, largeBytes: largeBytes, hashes: *spareHashes.Get().(*[]uint64)}
+	return &Writer{file: f, name: name, options: o, largeBytes: largeBytes}
 }
-
-// spareHashes recycles the hashes of whole tables: they are most of what a flush
-// allocates.
-var spareHashes = sync.Pool{New: func() any { return new([]uint64) }}
 
 // Add appends an entry. Keys must ascend; one that does not is a bug of the caller
 // and panics. Key and value may be reused after the call.
 func (w *Writer) Add(key base.InternalKey, value []byte) error {
-	if w.err != nil {
-		return w.err
+	if w.failed != nil {
+		return w.failed
 	}
 	shared, shadowed := w.checkEntry(key, value)
 	const lengthsAndRestartBytes = 3 + 3 + 5 + 4 // at most
 	more := lengthsAndRestartBytes + int64(len(key)-shared) + int64(len(value))
 	large := len(value) >= w.largeBytes
 	if w.block.count > 0 && (large || w.block.sizeBytes()+more > int64(w.options.BlockBytes)) {
-		w.finishBlock()
-	}
-	if w.pending > 0 {
-		w.locate(appendSeparator(nil, w.properties.Largest, key), nil)
+		w.finishBlock(appendSeparator(nil, w.properties.Largest, key), nil)
 	}
 	w.block.add(key, value, shared)
 	if w.options.FilterBitsPerKey > 0 && !shadowed {
-		w.hashes = append(w.hashes, base.Hash(key.UserKey()))
+		w.hashes.add(base.Hash(key.UserKey()))
 	}
 	w.properties.count(key, value, shadowed)
 	if large {
-		w.finishBlock()
 		w.properties.LargeValues++
-		w.locate(key.Clone(), value)
+		w.finishBlock(key.Clone(), w.block.buffer[len(w.block.buffer)-len(value):])
 	}
-	return w.err
+	return w.failed
 }
 
 // AddRanges gives the table its range deletes, of which none has an open end. It is called
@@ -137,8 +150,8 @@ func (w *Writer) checkEntry(key base.InternalKey, value []byte) (shared int, sha
 // SizeBytes estimates the size of the file if it were finished now.
 func (w *Writer) SizeBytes() int64 {
 	const fixedBytes = 512 // properties, footer
-	size := w.offset + w.index.sizeBytes() + fixedBytes
-	size += int64(len(w.hashes)) * int64(max(w.options.FilterBitsPerKey, 0)) / 8
+	size := w.storedBytes + w.underWayBytes + int64(w.block.start) + fixedBytes
+	size += int64(w.hashes.count) * int64(max(w.options.FilterBitsPerKey, 0)) / 8
 	if w.block.count > 0 {
 		size += w.block.sizeBytes()
 	}
@@ -148,7 +161,7 @@ func (w *Writer) SizeBytes() int64 {
 // Finish writes what is missing, syncs the file and closes it. The table is durable
 // once its directory is synced too. After an error the caller removes the file.
 func (w *Writer) Finish() (Properties, error) {
-	if w.err == nil {
+	if w.settle(); w.err == nil {
 		w.writeTail()
 	}
 	if w.err == nil {
@@ -156,16 +169,22 @@ func (w *Writer) Finish() (Properties, error) {
 	}
 	w.fail("close", w.close())
 	err := w.err
-	w.fail("use", errWriterDone)
+	w.done()
 	return w.properties, err
 }
 
 // Abort closes the file without finishing the table. It is idempotent and does
 // nothing after Finish.
 func (w *Writer) Abort() error {
+	w.settle()
 	err := w.close()
-	w.fail("use", errWriterDone)
+	w.done()
 	return err
+}
+
+func (w *Writer) done() {
+	w.fail("use", errWriterDone)
+	w.failed = w.err
 }
 
 func (w *Writer) close() error {
@@ -176,34 +195,64 @@ func (w *Writer) close() error {
 	return w.file.Close()
 }
 
-// finishBlock stores the data block under construction. Its index entry waits for the
-// key that follows.
-func (w *Writer) finishBlock() {
-	w.pending = w.writeBlock(BlockData, w.block.finish(), w.options.Compression)
-	w.block = blockBuilder{buffer: resize(w.block.buffer, 0), restarts: w.block.restarts[:0]}
-	w.encoded = resize(w.encoded, 0)
+// finishBlock ends the data block under construction. separator is the key of its index
+// entry; large is the value in it, where that is large.
+func (w *Writer) finishBlock(separator base.InternalKey, large []byte) {
+	w.finished = append(w.finished, finishedBlock{w.block.finish(), separator, large})
+	w.block = blockBuilder{buffer: w.block.buffer, start: len(w.block.buffer), restarts: w.block.restarts[:0]}
 	w.properties.DataBlocks++
+	if w.options.Aside == nil || w.block.start >= asideBytes {
+		w.handOver()
+	}
 }
 
-// locate adds the index entry of the block that was stored last, which may hold a large
-// value.
-func (w *Writer) locate(separator base.InternalKey, large []byte) {
-	shared := 0
-	if w.index.count > 0 {
-		shared = base.CommonPrefix(w.separator.UserKey(), separator.UserKey())
+// handOver has the finished blocks stored, when those before are.
+func (w *Writer) handOver() {
+	w.settle()
+	blocks := w.finished
+	w.finished, w.spareFinished = w.spareFinished[:0], blocks
+	w.underWayBytes = int64(w.block.start)
+	w.block.buffer, w.spareBuffer, w.block.start = resize(w.spareBuffer, 0), w.block.buffer, 0
+	if w.options.Aside != nil {
+		w.underWay = w.options.Aside(func() error { return w.store(blocks) })
+		return
 	}
-	w.location = appendLocation(w.location[:0], w.pending, separator, large)
-	w.index.add(separator, w.location, shared)
-	w.separator, w.pending = separator, 0
+	w.store(blocks)
+	w.settle()
+}
+
+// settle waits until all that was handed over is stored.
+func (w *Writer) settle() {
+	if w.underWay != nil {
+		w.fail("write", w.underWay())
+		w.underWay = nil
+	}
+	w.storedBytes, w.underWayBytes, w.failed = w.offset+w.index.sizeBytes(), 0, w.err
+}
+
+// store stores data blocks and adds their entries to the index. An error shows in err.
+func (w *Writer) store(blocks []finishedBlock) error {
+	for _, b := range blocks {
+		storedBytes := w.writeBlock(BlockData, b.payload, w.options.Compression)
+		w.encoded = resize(w.encoded, 0)
+		shared := 0
+		if w.index.count > 0 {
+			shared = base.CommonPrefix(w.separator.UserKey(), b.separator.UserKey())
+		}
+		w.location = appendLocation(w.location[:0], storedBytes, b.separator, b.large)
+		w.index.add(b.separator, w.location, shared)
+		w.separator = b.separator
+	}
+	return nil
 }
 
 // writeTail writes everything that follows the data blocks.
 func (w *Writer) writeTail() {
+	w.options.Aside = nil // nothing is made any more meanwhile
 	if w.block.count > 0 {
-		w.finishBlock()
-	}
-	if w.pending > 0 {
-		w.locate(base.AppendInternalKey(nil, w.properties.Largest.UserKey(), 0), nil)
+		w.finishBlock(base.AppendInternalKey(nil, w.properties.Largest.UserKey(), 0), nil)
+	} else {
+		w.handOver()
 	}
 	p := &w.properties
 	p.DataBytes = w.offset
@@ -215,12 +264,10 @@ func (w *Writer) writeTail() {
 			panic(fmt.Sprintf("invariant: sequence numbers from %d to %d in place of number %d", p.SmallestSeq, p.LargestSeq, placeholder))
 		}
 	}
-	if len(w.hashes) > 0 {
+	if w.hashes.count > 0 {
 		p.FilterBytes = w.writeBlock(BlockFilter, buildFilter(w.hashes, w.options.FilterBitsPerKey), CompressionNone)
 	}
-	spare := w.hashes[:0]
-	spareHashes.Put(&spare)
-	w.hashes = nil
+	w.hashes = hashes{}
 	if p.RangeDeletes > 0 {
 		p.RangeBytes = w.writeBlock(BlockRangeDelete, w.ranges.AppendTo(nil), w.options.Compression)
 	}
@@ -280,20 +327,21 @@ var errWriterDone = errors.New("writer is finished or aborted")
 // blockBuilder assembles the payload of one data or index block after the other.
 type blockBuilder struct {
 	buffer   []byte
+	start    int // of the block in it
 	restarts []uint32
 	count    int
 }
 
 // sizeBytes returns the length of the payload so far.
 func (b *blockBuilder) sizeBytes() int64 {
-	return int64(len(b.buffer)) + 4*int64(len(b.restarts)+1)
+	return int64(len(b.buffer)-b.start) + 4*int64(len(b.restarts)+1)
 }
 
 // add appends an entry. shared is the length of the prefix that its user key has in
 // common with the one added before.
 func (b *blockBuilder) add(key base.InternalKey, value []byte, shared int) {
 	if b.count%maxIntervalEntries == 0 {
-		b.restarts = append(b.restarts, uint32(len(b.buffer)))
+		b.restarts = append(b.restarts, uint32(len(b.buffer)-b.start))
 		shared = 0
 	}
 	b.count++
@@ -310,5 +358,5 @@ func (b *blockBuilder) finish() []byte {
 		b.buffer = binary.LittleEndian.AppendUint32(b.buffer, at)
 	}
 	b.buffer = binary.LittleEndian.AppendUint32(b.buffer, uint32(len(b.restarts)))
-	return b.buffer
+	return b.buffer[b.start:]
 }

@@ -40,6 +40,7 @@ type Tables struct {
 	pieces  [][]byte    // where they must be cut: the table would have too many otherwise
 
 	writer *sstable.Writer // of the table under way; nil between tables
+	ending func() error    // waits until the table before it is complete; nil: it is
 	number uint64          // its file number
 	user   []byte          // user key of the last entry
 	made   []string        // path of every file created
@@ -61,9 +62,9 @@ const LoadedSeq base.Seq = 1
 
 // NewLoadedTables is NewTables for a load, which gets its number only when all is written.
 // Until then LoadedSeq stands for it.
-func NewLoadedTables(dir *Directory, cut func(sizeBytes int64, next []byte) bool) *Tables {
+func NewLoadedTables(dir *Directory, aside func(job func() error) (wait func() error), cut func(sizeBytes int64, next []byte) bool) *Tables {
 	t := NewTables(dir, manifest.NumLevels-1, cut)
-	t.options.Placeholder = true
+	t.options.Placeholder, t.options.Aside = true, aside
 	return t
 }
 
@@ -213,15 +214,27 @@ func (t *Tables) finishLast() error {
 			return err
 		}
 	}
-	if t.writer == nil && len(t.ranges) == 0 {
-		return nil
+	if t.writer != nil || len(t.ranges) > 0 {
+		if err := t.finishTable(nil); err != nil {
+			return err
+		}
 	}
-	return t.finishTable(nil)
+	return t.settle()
+}
+
+// settle waits until the last table that was finished is complete.
+func (t *Tables) settle() (err error) {
+	if t.ending != nil {
+		err = t.ending()
+		t.ending = nil
+	}
+	return err
 }
 
 // Abort closes and removes every file made, unless Finish succeeded. The error
 // tells of files that could not be removed; the next open of the database does it.
 func (t *Tables) Abort() error {
+	_ = t.settle()
 	if t.writer != nil {
 		_ = t.writer.Abort() // the file goes away: what closing says has no meaning
 		t.writer = nil
@@ -252,8 +265,8 @@ func (t *Tables) startTable() error {
 	return nil
 }
 
-// finishTable completes the table that ends before next; nil: the last one. It leaves the
-// writer in place on an error, so that Abort closes it.
+// finishTable completes the table that ends before next; nil: the last one. Aside, it does
+// so while the next one is written: see settle.
 func (t *Tables) finishTable(next []byte) error {
 	if t.writer == nil {
 		if err := t.startTable(); err != nil {
@@ -269,11 +282,22 @@ func (t *Tables) finishTable(next []byte) error {
 		}
 		t.writer.AddRanges(within)
 	}
-	properties, err := t.writer.Finish()
-	if err != nil {
-		return fmt.Errorf("finish table %d: %w", t.number, vfs.Shortage(err))
+	if err := t.settle(); err != nil {
+		return err
 	}
+	writer, number := t.writer, t.number
 	t.writer = nil
-	t.done = append(t.done, manifest.MetaOf(t.number, properties))
+	complete := func() error {
+		properties, err := writer.Finish()
+		if err != nil {
+			return fmt.Errorf("finish table %d: %w", number, vfs.Shortage(err))
+		}
+		t.done = append(t.done, manifest.MetaOf(number, properties))
+		return nil
+	}
+	if t.options.Aside == nil {
+		return complete()
+	}
+	t.ending = t.options.Aside(complete)
 	return nil
 }
