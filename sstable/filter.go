@@ -29,15 +29,16 @@ const (
 )
 
 // buildFilter makes the payload of a filter over hashes with bitsPerKey bits each.
-func buildFilter(h hashes, bitsPerKey int) []byte {
+func buildFilter(hashes [][]uint64, bitsPerKey int) []byte {
 	bitsPerKey = min(bitsPerKey, maxFilterBits)
-	count := filterLines(uint64(h.count), uint64(bitsPerKey))
+	keys := (len(hashes)-1)*pieceHashes + len(hashes[len(hashes)-1])
+	count := filterLines(uint64(keys), uint64(bitsPerKey))
 	// ln 2 probes per bit would be right for a plain Bloom filter; the uneven load of
 	// the lines makes slightly fewer better.
 	probes := max(1, min(maxFilterProbes, bitsPerKey*6/10))
 	payload := make([]byte, count*filterLineBytes, count*filterLineBytes+filterTrailerBytes)
 	f := filter{lines: payload, count: count, probes: uint32(probes)}
-	for _, piece := range h.pieces {
+	for _, piece := range hashes {
 		for _, hash := range piece {
 			line, position, step := f.locate(hash)
 			for range f.probes {
@@ -49,20 +50,17 @@ func buildFilter(h hashes, bitsPerKey int) []byte {
 	return append(payload, filterKindBlocked, byte(probes))
 }
 
-// hashes are gathered in pieces, so that nothing is copied when they become more.
-type hashes struct {
-	pieces [][]uint64
-	count  int
-}
+// pieceHashes is how many hashes are gathered in one piece, so that nothing is copied when
+// they become more.
+const pieceHashes = 4096
 
-func (h *hashes) add(hash uint64) {
-	const pieceHashes = 4096
-	if h.count%pieceHashes == 0 {
-		h.pieces = append(h.pieces, make([]uint64, 0, pieceHashes))
+func appendHash(pieces [][]uint64, hash uint64) [][]uint64 {
+	last := len(pieces) - 1
+	if last < 0 || len(pieces[last]) == pieceHashes {
+		return append(pieces, append(make([]uint64, 0, pieceHashes), hash))
 	}
-	last := &h.pieces[len(h.pieces)-1]
-	*last = append(*last, hash)
-	h.count++
+	pieces[last] = append(pieces[last], hash)
+	return pieces
 }
 
 // filterLines returns how many lines give each key its bits; beyond what a block may

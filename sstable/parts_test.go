@@ -55,7 +55,7 @@ func TestFilterRate(t *testing.T) {
 		for i := range hashes {
 			hashes[i] = rng.Uint64()
 		}
-		f, err := decodeFilter(buildFilter(hashesOf(hashes...), c.bits))
+		f, err := decodeFilter(buildFilter([][]uint64{hashes}, c.bits))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -271,11 +271,4 @@ func TestFailureAtTheTail(t *testing.T) {
 			t.Fatalf("%d spared: %v, closed %d times, %d writes", spared, err, f.closed, f.writes)
 		}
 	}
-}
-
-func hashesOf(all ...uint64) (h hashes) {
-	for _, hash := range all {
-		h.add(hash)
-	}
-	return h
 }

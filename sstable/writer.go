@@ -13,38 +13,35 @@ import (
 )
 
 // Writer writes one table. It is used by one goroutine. The first error of the file
-// is returned by every later call; then the caller drops the Writer by Abort and
-// removes the file.
+// is returned by every later call, with Aside maybe a few calls later; then the caller
+// drops the Writer by Abort and removes the file.
 type Writer struct {
 	file    vfs.File
 	name    string
 	options WriterOptions
 
 	block      blockBuilder    // its buffer holds the finished ones, too
-	finished   []finishedBlock // that are not handed over yet
+	finished   []finishedBlock // not handed over yet
 	largeBytes int             // values from this length on lie in a block of their own
-	hashes     hashes          // of the distinct user keys
+	hashes     [][]uint64      // of the distinct user keys
 	ranges     ranges.List
 	properties Properties // Largest is the entry added last
+	closed     bool
+	err        error
 
-	// What is known of the blocks that were handed over. Of those under way nothing is:
-	// they count as if they did not shrink.
-	underWay      func() error // waits until they are stored; nil: there are none
-	underWayBytes int64
-	storedBytes   int64 // with index entries
-	failed        error // what err was
-	spareBuffer   []byte
-	spareFinished []finishedBlock
+	// Blocks that were handed over are under way until settle.
+	underWay    func() error // waits until they are stored
+	handedBytes int64        // of all blocks that were handed over and the index
+	spare       []byte       // the buffer of those under way
 
-	// These belong to whoever stores blocks.
+	// These are the job's that stores, while there is one.
 	index     blockBuilder
 	separator base.InternalKey // the index entry added last
 	location  []byte           // scratch for the value of an index entry
 	encoded   []byte           // scratch for compression
 	unwritten []byte           // blocks on their way to the file
 	offset    int64            // where the next block goes, unwritten ones counted
-	closed    bool
-	err       error
+	storeErr  error
 }
 
 // finishedBlock is a data block that is not stored yet.
@@ -62,8 +59,9 @@ type WriterOptions struct {
 	Placeholder      bool        // everything has number 1, in place of one that only the MANIFEST will know: see Summary
 	BlockBytes       int         // payload at which a data block is finished; 0: 4096; at most 16 MiB
 
-	// Aside runs a job beside its caller and returns how to wait for it. It is given blocks
-	// to store while the next are made. Nil: that is done in between.
+	// Aside runs a job beside its caller and returns how to wait for its outcome, any number
+	// of times. It is given blocks to store while the next are made. Nil: they are stored in
+	// between.
 	Aside func(job func() error) (wait func() error)
 }
 
@@ -72,7 +70,7 @@ const (
 	maxBlockBytes     = 16 << 20
 	minLargeBytes     = 2 << 10   // see Writer.largeBytes
 	writeBytes        = 256 << 10 // blocks go to the file in pieces of about this size
-	asideBytes        = 128 << 10 // blocks are handed over in pieces of about this size
+	asideBytes        = 256 << 10 // blocks are handed over in pieces of about this size
 )
 
 // NewWriter starts a table in the empty file f, which belongs to the Writer from now
@@ -85,14 +83,14 @@ func NewWriter(f vfs.File, name string, o WriterOptions) *Writer {
 	// Two values of half a block do not share one anyway: this way their index entries also
 	// tell how long they are. In larger blocks values up to that length share the cost.
 	largeBytes := max(minLargeBytes, o.BlockBytes/2)
-	return &Writer{file: f, name: name, options: o, largeBytes: largeBytes}
+	return &Writer{file: f, name: name, options: o, largeBytes: largeBytes, underWay: func() error { return nil }}
 }
 
 // Add appends an entry. Keys must ascend; one that does not is a bug of the caller
 // and panics. Key and value may be reused after the call.
 func (w *Writer) Add(key base.InternalKey, value []byte) error {
-	if w.failed != nil {
-		return w.failed
+	if w.err != nil {
+		return w.err
 	}
 	shared, shadowed := w.checkEntry(key, value)
 	const lengthsAndRestartBytes = 3 + 3 + 5 + 4 // at most
@@ -103,14 +101,14 @@ func (w *Writer) Add(key base.InternalKey, value []byte) error {
 	}
 	w.block.add(key, value, shared)
 	if w.options.FilterBitsPerKey > 0 && !shadowed {
-		w.hashes.add(base.Hash(key.UserKey()))
+		w.hashes = appendHash(w.hashes, base.Hash(key.UserKey()))
 	}
 	w.properties.count(key, value, shadowed)
 	if large {
 		w.properties.LargeValues++
 		w.finishBlock(key.Clone(), w.block.buffer[len(w.block.buffer)-len(value):])
 	}
-	return w.failed
+	return w.err
 }
 
 // AddRanges gives the table its range deletes, of which none has an open end. It is called
@@ -147,11 +145,12 @@ func (w *Writer) checkEntry(key base.InternalKey, value []byte) (shared int, sha
 	return shared, c == 0
 }
 
-// SizeBytes estimates the size of the file if it were finished now.
+// SizeBytes estimates the size of the file if it were finished now. Blocks that are not
+// stored yet count as if they did not shrink.
 func (w *Writer) SizeBytes() int64 {
 	const fixedBytes = 512 // properties, footer
-	size := w.storedBytes + w.underWayBytes + int64(w.block.start) + fixedBytes
-	size += int64(w.hashes.count) * int64(max(w.options.FilterBitsPerKey, 0)) / 8
+	size := w.handedBytes + int64(w.block.start) + fixedBytes
+	size += int64(w.properties.Entries-w.properties.Shadowed) * int64(max(w.options.FilterBitsPerKey, 0)) / 8
 	if w.block.count > 0 {
 		size += w.block.sizeBytes()
 	}
@@ -169,7 +168,7 @@ func (w *Writer) Finish() (Properties, error) {
 	}
 	w.fail("close", w.close())
 	err := w.err
-	w.done()
+	w.fail("use", errWriterDone)
 	return w.properties, err
 }
 
@@ -178,13 +177,8 @@ func (w *Writer) Finish() (Properties, error) {
 func (w *Writer) Abort() error {
 	w.settle()
 	err := w.close()
-	w.done()
-	return err
-}
-
-func (w *Writer) done() {
 	w.fail("use", errWriterDone)
-	w.failed = w.err
+	return err
 }
 
 func (w *Writer) close() error {
@@ -210,32 +204,28 @@ func (w *Writer) finishBlock(separator base.InternalKey, large []byte) {
 func (w *Writer) handOver() {
 	w.settle()
 	blocks := w.finished
-	w.finished, w.spareFinished = w.spareFinished[:0], blocks
-	w.underWayBytes = int64(w.block.start)
-	w.block.buffer, w.spareBuffer, w.block.start = resize(w.spareBuffer, 0), w.block.buffer, 0
+	store := func() error { return w.store(blocks) }
+	w.finished, w.handedBytes = nil, w.handedBytes+int64(w.block.start)
+	w.block.buffer, w.spare, w.block.start = resize(w.spare, 0), w.block.buffer, 0
 	if w.options.Aside != nil {
-		w.underWay = w.options.Aside(func() error { return w.store(blocks) })
+		w.underWay = w.options.Aside(store)
 		return
 	}
-	w.store(blocks)
+	_ = store() // an error shows in storeErr
 	w.settle()
 }
 
 // settle waits until all that was handed over is stored.
 func (w *Writer) settle() {
-	if w.underWay != nil {
-		w.fail("write", w.underWay())
-		w.underWay = nil
-	}
-	w.storedBytes, w.underWayBytes, w.failed = w.offset+w.index.sizeBytes(), 0, w.err
+	w.fail("write", cmp.Or(w.underWay(), w.storeErr))
+	w.handedBytes = w.offset + w.index.sizeBytes()
 }
 
-// store stores data blocks and adds their entries to the index. An error shows in err.
+// store stores data blocks and adds their entries to the index.
 func (w *Writer) store(blocks []finishedBlock) error {
 	for _, b := range blocks {
-		storedBytes := w.writeBlock(BlockData, b.payload, w.options.Compression)
+		storedBytes, shared := w.writeBlock(BlockData, b.payload, w.options.Compression), 0
 		w.encoded = resize(w.encoded, 0)
-		shared := 0
 		if w.index.count > 0 {
 			shared = base.CommonPrefix(w.separator.UserKey(), b.separator.UserKey())
 		}
@@ -243,17 +233,16 @@ func (w *Writer) store(blocks []finishedBlock) error {
 		w.index.add(b.separator, w.location, shared)
 		w.separator = b.separator
 	}
-	return nil
+	return w.storeErr
 }
 
 // writeTail writes everything that follows the data blocks.
 func (w *Writer) writeTail() {
-	w.options.Aside = nil // nothing is made any more meanwhile
+	w.options.Aside = nil // nothing is left to be made meanwhile
 	if w.block.count > 0 {
 		w.finishBlock(base.AppendInternalKey(nil, w.properties.Largest.UserKey(), 0), nil)
-	} else {
-		w.handOver()
 	}
+	w.handOver()
 	p := &w.properties
 	p.DataBytes = w.offset
 	p.countExpiries()
@@ -264,10 +253,10 @@ func (w *Writer) writeTail() {
 			panic(fmt.Sprintf("invariant: sequence numbers from %d to %d in place of number %d", p.SmallestSeq, p.LargestSeq, placeholder))
 		}
 	}
-	if w.hashes.count > 0 {
+	if len(w.hashes) > 0 {
 		p.FilterBytes = w.writeBlock(BlockFilter, buildFilter(w.hashes, w.options.FilterBitsPerKey), CompressionNone)
 	}
-	w.hashes = hashes{}
+	w.hashes = nil
 	if p.RangeDeletes > 0 {
 		p.RangeBytes = w.writeBlock(BlockRangeDelete, w.ranges.AppendTo(nil), w.options.Compression)
 	}
@@ -278,14 +267,15 @@ func (w *Writer) writeTail() {
 	w.offset += footerBytes
 	p.SizeBytes, p.Identity = w.offset, w.options.Identity
 	w.flush()
+	w.settle()
 }
 
 // writeBlock stores a payload as the next block and returns the bytes that it takes.
 // Compression is kept only where it saves enough to pay for undoing it at each read.
-// An error shows in err.
+// An error shows in storeErr.
 func (w *Writer) writeBlock(t BlockType, payload []byte, c Compression) (lengthBytes int64) {
 	if len(payload) > maxPayloadBytes {
-		w.fail("write", fmt.Errorf("%s block of %d bytes is too long", t, len(payload)))
+		w.storeErr = cmp.Or(w.storeErr, fmt.Errorf("%s block of %d bytes is too long", t, len(payload)))
 		return 0
 	}
 	stored := payload
@@ -308,10 +298,9 @@ func (w *Writer) writeBlock(t BlockType, payload []byte, c Compression) (lengthB
 
 // flush writes the waiting blocks to the file, unless something failed before.
 func (w *Writer) flush() {
-	if w.err == nil {
-		_, err := w.file.WriteAt(w.unwritten, w.offset-int64(len(w.unwritten)))
+	if w.storeErr == nil {
+		_, w.storeErr = w.file.WriteAt(w.unwritten, w.offset-int64(len(w.unwritten)))
 		w.unwritten = resize(w.unwritten, 0)
-		w.fail("write", err)
 	}
 }
 

@@ -96,3 +96,16 @@ func TestCloseReturnsTheCause(t *testing.T) {
 		}
 	})
 }
+
+// TestAsideEndsAPanic: a panic of a job beside a caller is an error for him, and the
+// process goes on.
+func TestAsideEndsAPanic(t *testing.T) {
+	p := new(Pipeline)
+	done := errors.New("done")
+	if wait := p.Aside(func() error { return done }); wait() != done || wait() != done {
+		t.Errorf("a job's outcome is %v", wait())
+	}
+	if err := p.Aside(func() error { panic("at the disco") })(); err == nil || !strings.Contains(err.Error(), "at the disco") {
+		t.Errorf("a panic gives %v", err)
+	}
+}

@@ -183,7 +183,7 @@ func (p *Pipeline) launch(stage string, body func(context.Context) error, after 
 func (p *Pipeline) Aside(job func() error) (wait func() error) {
 	outcome := make(chan error, 1)
 	go func() { outcome <- p.guard("load", func(context.Context) error { return job() }) }()
-	return func() error { return <-outcome }
+	return sync.OnceValue(func() error { return <-outcome })
 }
 
 // guard turns a panic of body into an error that carries the stack.

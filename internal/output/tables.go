@@ -40,7 +40,7 @@ type Tables struct {
 	pieces  [][]byte    // where they must be cut: the table would have too many otherwise
 
 	writer *sstable.Writer // of the table under way; nil between tables
-	ending func() error    // waits until the table before it is complete; nil: it is
+	ending func() error    // waits until the table before it is complete
 	number uint64          // its file number
 	user   []byte          // user key of the last entry
 	made   []string        // path of every file created
@@ -54,14 +54,15 @@ type Tables struct {
 // Where a range delete has many tables below it and no entry in this one, nobody would
 // ask: see Ranges.
 func NewTables(dir *Directory, level int, cut func(sizeBytes int64, next []byte) bool) *Tables {
-	return &Tables{dir: dir, options: dir.tablesOf(level), cut: cut}
+	return &Tables{dir: dir, options: dir.tablesOf(level), cut: cut, ending: func() error { return nil }}
 }
 
 // LoadedSeq stands in what a load writes in place of its number: see NewLoadedTables.
 const LoadedSeq base.Seq = 1
 
 // NewLoadedTables is NewTables for a load, which gets its number only when all is written.
-// Until then LoadedSeq stands for it.
+// Until then LoadedSeq stands for it. aside is sstable.WriterOptions.Aside; a table is
+// completed aside, too, while the next one is written.
 func NewLoadedTables(dir *Directory, aside func(job func() error) (wait func() error), cut func(sizeBytes int64, next []byte) bool) *Tables {
 	t := NewTables(dir, manifest.NumLevels-1, cut)
 	t.options.Placeholder, t.options.Aside = true, aside
@@ -219,22 +220,13 @@ func (t *Tables) finishLast() error {
 			return err
 		}
 	}
-	return t.settle()
-}
-
-// settle waits until the last table that was finished is complete.
-func (t *Tables) settle() (err error) {
-	if t.ending != nil {
-		err = t.ending()
-		t.ending = nil
-	}
-	return err
+	return t.ending()
 }
 
 // Abort closes and removes every file made, unless Finish succeeded. The error
 // tells of files that could not be removed; the next open of the database does it.
 func (t *Tables) Abort() error {
-	_ = t.settle()
+	_ = t.ending() // no file is made any more
 	if t.writer != nil {
 		_ = t.writer.Abort() // the file goes away: what closing says has no meaning
 		t.writer = nil
@@ -265,8 +257,8 @@ func (t *Tables) startTable() error {
 	return nil
 }
 
-// finishTable completes the table that ends before next; nil: the last one. Aside, it does
-// so while the next one is written: see settle.
+// finishTable completes the table that ends before next; nil: the last one. Aside, ending
+// waits for that. At most one table is completed while another is written.
 func (t *Tables) finishTable(next []byte) error {
 	if t.writer == nil {
 		if err := t.startTable(); err != nil {
@@ -282,7 +274,7 @@ func (t *Tables) finishTable(next []byte) error {
 		}
 		t.writer.AddRanges(within)
 	}
-	if err := t.settle(); err != nil {
+	if err := t.ending(); err != nil {
 		return err
 	}
 	writer, number := t.writer, t.number
