@@ -160,7 +160,7 @@ func (w *Writer) SizeBytes() int64 {
 // Finish writes what is missing, syncs the file and closes it. The table is durable
 // once its directory is synced too. After an error the caller removes the file.
 func (w *Writer) Finish() (Properties, error) {
-	if w.settle(); w.err == nil {
+	if w.err == nil {
 		w.writeTail()
 	}
 	if w.err == nil {
