@@ -55,7 +55,7 @@ func (d *DB) writeSorted(ctx context.Context, sorted iter.Seq2[[]byte, []byte]) 
 		return nil, ctx.Err()
 	}
 	limit := d.pipeline.TableLimitBytes()
-	tables := output.NewLoadedTables(d.directory, func(sizeBytes int64, _ []byte) bool { return sizeBytes >= limit })
+	tables := output.NewLoadedTables(d.directory, d.pipeline.Aside, func(sizeBytes int64, _ []byte) bool { return sizeBytes >= limit })
 	defer func() { err = errors.Join(err, tables.Abort()) }() // also after a panic of the input
 	var key base.InternalKey                                  // the last one
 	for user, value := range sorted {

@@ -412,17 +412,23 @@ func TestLoadMeetsFaults(t *testing.T) {
 // TestLoadsKeepTheBoundOfOpenFiles has many loads under way while all tables are read.
 func TestLoadsKeepTheBoundOfOpenFiles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const bound, lockAndDirectory = 32, 3
+		const bound, lockAndDirectory = 64, 3
 		m := fixture.NewMachine(vfstest.NewDisk())
 		d, err := db.Open(fixture.Dir, fixture.On(m.Fault, db.Options{MemtableBytes: 16 << 10, MaxOpenFiles: bound, Compression: db.NoCompression}))
 		fixture.Must(t, err)
 		fixture.Must(t, d.Load(t.Context(), numbered("a", 1000, strings.Repeat("v", 1000))))
 		goOn := make(chan struct{})
+		m.Fail(func(op vfstest.Op) error {
+			if op.Kind == vfstest.OpSync && strings.HasSuffix(op.Name, ".sst") {
+				<-goOn // so that the first table of each load stays open
+			}
+			return nil
+		})
 		load := func(ctx context.Context, key string) <-chan error {
 			done := make(chan error, 1)
 			go func() {
 				done <- d.Load(ctx, func(yield func([]byte, []byte) bool) {
-					if yield([]byte(key), nil) {
+					if yield([]byte(key), make([]byte, 20<<10)) && yield([]byte(key+"."), nil) { // in two tables
 						<-goOn
 					}
 				})

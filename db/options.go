@@ -189,7 +189,7 @@ func (o *Options) environment(dir string) *stages.Environment {
 	if o.CacheBytes >= 0 {
 		env.Cache = sstable.NewCache(min(o.CacheBytes, math.MaxInt64/2))
 	}
-	env.Files = &sstable.OpenFiles{Limit: o.MaxOpenFiles - otherFiles - env.Workers - o.loads()}
+	env.Files = &sstable.OpenFiles{Limit: o.MaxOpenFiles - otherFiles - env.Workers - 2*o.loads()}
 	if o.tune != nil {
 		o.tune(env)
 	}
@@ -201,8 +201,9 @@ func (o *Options) environment(dir string) *stages.Environment {
 // of a flush, and one to look at a file.
 const otherFiles = 10
 
-// loads is how many loads may write tables at a time, since each has one open.
-func (o *Options) loads() int { return o.MaxOpenFiles / 8 }
+// loads is how many loads may write tables at a time. Each has two open: one that is
+// written, and the one before, while that becomes durable.
+func (o *Options) loads() int { return o.MaxOpenFiles / 16 }
 
 // leastRecoveryBytes is the smallest memtable that recovery fills: a process before may
 // have left a log that would become thousands of tables with today's MemtableBytes.

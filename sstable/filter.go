@@ -29,22 +29,38 @@ const (
 )
 
 // buildFilter makes the payload of a filter over hashes with bitsPerKey bits each.
-func buildFilter(hashes []uint64, bitsPerKey int) []byte {
+func buildFilter(hashes [][]uint64, bitsPerKey int) []byte {
 	bitsPerKey = min(bitsPerKey, maxFilterBits)
-	count := filterLines(uint64(len(hashes)), uint64(bitsPerKey))
+	keys := (len(hashes)-1)*pieceHashes + len(hashes[len(hashes)-1])
+	count := filterLines(uint64(keys), uint64(bitsPerKey))
 	// ln 2 probes per bit would be right for a plain Bloom filter; the uneven load of
 	// the lines makes slightly fewer better.
 	probes := max(1, min(maxFilterProbes, bitsPerKey*6/10))
 	payload := make([]byte, count*filterLineBytes, count*filterLineBytes+filterTrailerBytes)
 	f := filter{lines: payload, count: count, probes: uint32(probes)}
-	for _, hash := range hashes {
-		line, position, step := f.locate(hash)
-		for range f.probes {
-			line[position>>26] |= 1 << (position >> 23 & 7)
-			position += step
+	for _, piece := range hashes {
+		for _, hash := range piece {
+			line, position, step := f.locate(hash)
+			for range f.probes {
+				line[position>>26] |= 1 << (position >> 23 & 7)
+				position += step
+			}
 		}
 	}
 	return append(payload, filterKindBlocked, byte(probes))
+}
+
+// pieceHashes is how many hashes are gathered in one piece, so that nothing is copied when
+// they become more.
+const pieceHashes = 4096
+
+func appendHash(pieces [][]uint64, hash uint64) [][]uint64 {
+	last := len(pieces) - 1
+	if last < 0 || len(pieces[last]) == pieceHashes {
+		return append(pieces, append(make([]uint64, 0, pieceHashes), hash))
+	}
+	pieces[last] = append(pieces[last], hash)
+	return pieces
 }
 
 // filterLines returns how many lines give each key its bits; beyond what a block may

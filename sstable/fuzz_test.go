@@ -136,7 +136,7 @@ func FuzzIndex(f *testing.F) {
 
 // FuzzFilter asks a filter made of anything, and one that was built.
 func FuzzFilter(f *testing.F) {
-	f.Add(buildFilter([]uint64{1, 2, 3}, 10), uint64(1), 10)
+	f.Add(buildFilter([][]uint64{{1, 2, 3}}, 10), uint64(1), 10)
 	f.Add([]byte{1, 6}, uint64(0), 1)
 	f.Add(append(make([]byte, 64), 1, 255), ^uint64(0), 64)
 	f.Add(append(make([]byte, 65), 1, 6), uint64(1)<<63, 1<<30)
@@ -147,7 +147,7 @@ func FuzzFilter(f *testing.F) {
 		if bitsPerKey < 1 {
 			return
 		}
-		x, err := decodeFilter(buildFilter([]uint64{hash, hash * 3, ^hash}, bitsPerKey))
+		x, err := decodeFilter(buildFilter([][]uint64{{hash, hash * 3, ^hash}}, bitsPerKey))
 		if err != nil || !x.mayContain(hash) || !x.mayContain(hash*3) || !x.mayContain(^hash) {
 			t.Fatal("a key is missing", err)
 		}

@@ -17,12 +17,11 @@ func tableOf(t *testing.T, payload []byte, items []item) []byte {
 	t.Helper()
 	f := file(t, nil)
 	w := NewWriter(f, "t.sst", WriterOptions{Identity: testIdentity})
-	w.pending = w.writeBlock(BlockData, payload, CompressionNone)
+	w.store([]finishedBlock{{payload: payload, separator: base.MakeInternalKey([]byte("zzz"), 0, 0)}})
 	for _, it := range items {
 		w.properties.count(it.key, it.value, false)
 	}
 	w.properties.DataBlocks = 1
-	w.locate(base.MakeInternalKey([]byte("zzz"), 0, 0), nil)
 	if w.writeTail(); w.err != nil {
 		t.Fatal(w.err)
 	}

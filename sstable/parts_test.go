@@ -55,7 +55,7 @@ func TestFilterRate(t *testing.T) {
 		for i := range hashes {
 			hashes[i] = rng.Uint64()
 		}
-		f, err := decodeFilter(buildFilter(hashes, c.bits))
+		f, err := decodeFilter(buildFilter([][]uint64{hashes}, c.bits))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sort"
+	"strings"
+	"sync"
 	"testing"
 
 	"lsmdb/internal/base"
@@ -404,4 +406,28 @@ func openOn(f vfs.File, name string, o ReaderOptions) (*Table, error) {
 func (t *Table) Get(search base.InternalKey, hash uint64) (value []byte, trailer base.Trailer, found bool, err error) {
 	value, _, trailer, found, err = t.Find(search, hash, true)
 	return value, trailer, found, err
+}
+
+// TestAsideIsTheSame: blocks that are stored beside the making of the next ones make the
+// same table, byte for byte.
+func TestAsideIsTheSame(t *testing.T) {
+	items := benchItems(20_000)
+	for i := range items {
+		if i%1000 == 999 {
+			items[i] = expiring(fmt.Sprintf("%016d", 2*i), base.Seq(i+1), int64(i), strings.Repeat("large", 2<<10))
+		}
+	}
+	jobs := 0
+	o := WriterOptions{Compression: CompressionSnappy, FilterBitsPerKey: 10}
+	want, properties := write(t, items, o)
+	o.Aside = func(job func() error) (wait func() error) {
+		jobs++
+		outcome := make(chan error, 1)
+		go func() { outcome <- job() }()
+		return sync.OnceValue(func() error { return <-outcome })
+	}
+	got, same := write(t, items, o)
+	if !bytes.Equal(got, want) || fmt.Sprint(same) != fmt.Sprint(properties) || jobs < 8 || properties.LargeValues != 20 {
+		t.Errorf("%d and %d bytes, %d large values, %d jobs", len(got), len(want), properties.LargeValues, jobs)
+	}
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"sync"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/ranges"
@@ -14,28 +13,42 @@ import (
 )
 
 // Writer writes one table. It is used by one goroutine. The first error of the file
-// is returned by every later call; then the caller drops the Writer by Abort and
-// removes the file.
+// is returned by every later call, with Aside maybe a few calls later; then the caller
+// drops the Writer by Abort and removes the file.
 type Writer struct {
 	file    vfs.File
 	name    string
 	options WriterOptions
 
-	block      blockBuilder
-	index      blockBuilder
-	pending    int64            // stored bytes of a finished block that has no index entry yet; 0: none
-	separator  base.InternalKey // the index entry added last
-	largeBytes int              // values from this length on lie in a block of their own
-	hashes     []uint64         // of the distinct user keys
+	block      blockBuilder    // its buffer holds the finished ones, too
+	finished   []finishedBlock // not handed over yet
+	largeBytes int             // values from this length on lie in a block of their own
+	hashes     [][]uint64      // of the distinct user keys
 	ranges     ranges.List
-	location   []byte // scratch for the value of an index entry
-	encoded    []byte // scratch for compression
-	unwritten  []byte // blocks on their way to the file
-	offset     int64  // where the next block goes, unwritten ones counted
+	properties Properties // Largest is the entry added last
 	closed     bool
 	err        error
 
-	properties Properties // Largest is the entry added last
+	// Blocks that were handed over are under way until settle.
+	underWay    func() error // waits until they are stored
+	handedBytes int64        // of all blocks that were handed over and the index
+	spare       []byte       // the buffer of those under way
+
+	// These are the job's that stores, while there is one.
+	index     blockBuilder
+	separator base.InternalKey // the index entry added last
+	location  []byte           // scratch for the value of an index entry
+	encoded   []byte           // scratch for compression
+	unwritten []byte           // blocks on their way to the file
+	offset    int64            // where the next block goes, unwritten ones counted
+	storeErr  error
+}
+
+// finishedBlock is a data block that is not stored yet.
+type finishedBlock struct {
+	payload   []byte
+	separator base.InternalKey // of its index entry
+	large     []byte           // the value in it, where that is large
 }
 
 // WriterOptions says how a table is built.
@@ -45,6 +58,11 @@ type WriterOptions struct {
 	FilterBitsPerKey int         // 10 gives about 1 % false positives; 0 or less: no filter
 	Placeholder      bool        // everything has number 1, in place of one that only the MANIFEST will know: see Summary
 	BlockBytes       int         // payload at which a data block is finished; 0: 4096; at most 16 MiB
+
+	// Aside runs a job beside its caller and returns how to wait for its outcome, any number
+	// of times. It is given blocks to store while the next are made. Nil: they are stored in
+	// between.
+	Aside func(job func() error) (wait func() error)
 }
 
 const (
@@ -52,6 +70,7 @@ const (
 	maxBlockBytes     = 16 << 20
 	minLargeBytes     = 2 << 10   // see Writer.largeBytes
 	writeBytes        = 256 << 10 // blocks go to the file in pieces of about this size
+	asideBytes        = 256 << 10 // blocks are handed over in pieces of about this size
 )
 
 // NewWriter starts a table in the empty file f, which belongs to the Writer from now
@@ -64,12 +83,8 @@ func NewWriter(f vfs.File, name string, o WriterOptions) *Writer {
 	// Two values of half a block do not share one anyway: this way their index entries also
 	// tell how long they are. In larger blocks values up to that length share the cost.
 	largeBytes := max(minLargeBytes, o.BlockBytes/2)
-	return &Writer{file: f, name: name, options: o, largeBytes: largeBytes, hashes: *spareHashes.Get().(*[]uint64)}
+	return &Writer{file: f, name: name, options: o, largeBytes: largeBytes, underWay: func() error { return nil }}
 }
-
-// spareHashes recycles the hashes of whole tables: they are most of what a flush
-// allocates.
-var spareHashes = sync.Pool{New: func() any { return new([]uint64) }}
 
 // Add appends an entry. Keys must ascend; one that does not is a bug of the caller
 // and panics. Key and value may be reused after the call.
@@ -82,20 +97,16 @@ func (w *Writer) Add(key base.InternalKey, value []byte) error {
 	more := lengthsAndRestartBytes + int64(len(key)-shared) + int64(len(value))
 	large := len(value) >= w.largeBytes
 	if w.block.count > 0 && (large || w.block.sizeBytes()+more > int64(w.options.BlockBytes)) {
-		w.finishBlock()
-	}
-	if w.pending > 0 {
-		w.locate(appendSeparator(nil, w.properties.Largest, key), nil)
+		w.finishBlock(appendSeparator(nil, w.properties.Largest, key), nil)
 	}
 	w.block.add(key, value, shared)
 	if w.options.FilterBitsPerKey > 0 && !shadowed {
-		w.hashes = append(w.hashes, base.Hash(key.UserKey()))
+		w.hashes = appendHash(w.hashes, base.Hash(key.UserKey()))
 	}
 	w.properties.count(key, value, shadowed)
 	if large {
-		w.finishBlock()
 		w.properties.LargeValues++
-		w.locate(key.Clone(), value)
+		w.finishBlock(key.Clone(), w.block.buffer[len(w.block.buffer)-len(value):])
 	}
 	return w.err
 }
@@ -134,11 +145,12 @@ func (w *Writer) checkEntry(key base.InternalKey, value []byte) (shared int, sha
 	return shared, c == 0
 }
 
-// SizeBytes estimates the size of the file if it were finished now.
+// SizeBytes estimates the size of the file if it were finished now. Blocks that are not
+// stored yet count as if they did not shrink.
 func (w *Writer) SizeBytes() int64 {
 	const fixedBytes = 512 // properties, footer
-	size := w.offset + w.index.sizeBytes() + fixedBytes
-	size += int64(len(w.hashes)) * int64(max(w.options.FilterBitsPerKey, 0)) / 8
+	size := w.handedBytes + int64(w.block.start) + fixedBytes
+	size += int64(w.properties.Entries-w.properties.Shadowed) * int64(max(w.options.FilterBitsPerKey, 0)) / 8
 	if w.block.count > 0 {
 		size += w.block.sizeBytes()
 	}
@@ -163,6 +175,7 @@ func (w *Writer) Finish() (Properties, error) {
 // Abort closes the file without finishing the table. It is idempotent and does
 // nothing after Finish.
 func (w *Writer) Abort() error {
+	w.settle()
 	err := w.close()
 	w.fail("use", errWriterDone)
 	return err
@@ -176,35 +189,60 @@ func (w *Writer) close() error {
 	return w.file.Close()
 }
 
-// finishBlock stores the data block under construction. Its index entry waits for the
-// key that follows.
-func (w *Writer) finishBlock() {
-	w.pending = w.writeBlock(BlockData, w.block.finish(), w.options.Compression)
-	w.block = blockBuilder{buffer: resize(w.block.buffer, 0), restarts: w.block.restarts[:0]}
-	w.encoded = resize(w.encoded, 0)
+// finishBlock ends the data block under construction. separator is the key of its index
+// entry; large is the value in it, where that is large.
+func (w *Writer) finishBlock(separator base.InternalKey, large []byte) {
+	w.finished = append(w.finished, finishedBlock{w.block.finish(), separator, large})
+	w.block = blockBuilder{buffer: w.block.buffer, start: len(w.block.buffer), restarts: w.block.restarts[:0]}
 	w.properties.DataBlocks++
+	if w.options.Aside == nil || w.block.start >= asideBytes {
+		w.handOver()
+	}
 }
 
-// locate adds the index entry of the block that was stored last, which may hold a large
-// value.
-func (w *Writer) locate(separator base.InternalKey, large []byte) {
-	shared := 0
-	if w.index.count > 0 {
-		shared = base.CommonPrefix(w.separator.UserKey(), separator.UserKey())
+// handOver has the finished blocks stored, when those before are.
+func (w *Writer) handOver() {
+	w.settle()
+	blocks := w.finished
+	store := func() error { return w.store(blocks) }
+	w.finished, w.handedBytes = nil, w.handedBytes+int64(w.block.start)
+	w.block.buffer, w.spare, w.block.start = resize(w.spare, 0), w.block.buffer, 0
+	if w.options.Aside != nil {
+		w.underWay = w.options.Aside(store)
+		return
 	}
-	w.location = appendLocation(w.location[:0], w.pending, separator, large)
-	w.index.add(separator, w.location, shared)
-	w.separator, w.pending = separator, 0
+	_ = store() // an error shows in storeErr
+	w.settle()
+}
+
+// settle waits until all that was handed over is stored.
+func (w *Writer) settle() {
+	w.fail("write", cmp.Or(w.underWay(), w.storeErr))
+	w.handedBytes = w.offset + w.index.sizeBytes()
+}
+
+// store stores data blocks and adds their entries to the index.
+func (w *Writer) store(blocks []finishedBlock) error {
+	for _, b := range blocks {
+		storedBytes, shared := w.writeBlock(BlockData, b.payload, w.options.Compression), 0
+		w.encoded = resize(w.encoded, 0)
+		if w.index.count > 0 {
+			shared = base.CommonPrefix(w.separator.UserKey(), b.separator.UserKey())
+		}
+		w.location = appendLocation(w.location[:0], storedBytes, b.separator, b.large)
+		w.index.add(b.separator, w.location, shared)
+		w.separator = b.separator
+	}
+	return w.storeErr
 }
 
 // writeTail writes everything that follows the data blocks.
 func (w *Writer) writeTail() {
+	w.options.Aside = nil // nothing is left to be made meanwhile
 	if w.block.count > 0 {
-		w.finishBlock()
+		w.finishBlock(base.AppendInternalKey(nil, w.properties.Largest.UserKey(), 0), nil)
 	}
-	if w.pending > 0 {
-		w.locate(base.AppendInternalKey(nil, w.properties.Largest.UserKey(), 0), nil)
-	}
+	w.handOver()
 	p := &w.properties
 	p.DataBytes = w.offset
 	p.countExpiries()
@@ -218,8 +256,6 @@ func (w *Writer) writeTail() {
 	if len(w.hashes) > 0 {
 		p.FilterBytes = w.writeBlock(BlockFilter, buildFilter(w.hashes, w.options.FilterBitsPerKey), CompressionNone)
 	}
-	spare := w.hashes[:0]
-	spareHashes.Put(&spare)
 	w.hashes = nil
 	if p.RangeDeletes > 0 {
 		p.RangeBytes = w.writeBlock(BlockRangeDelete, w.ranges.AppendTo(nil), w.options.Compression)
@@ -231,14 +267,15 @@ func (w *Writer) writeTail() {
 	w.offset += footerBytes
 	p.SizeBytes, p.Identity = w.offset, w.options.Identity
 	w.flush()
+	w.settle()
 }
 
 // writeBlock stores a payload as the next block and returns the bytes that it takes.
 // Compression is kept only where it saves enough to pay for undoing it at each read.
-// An error shows in err.
+// An error shows in storeErr.
 func (w *Writer) writeBlock(t BlockType, payload []byte, c Compression) (lengthBytes int64) {
 	if len(payload) > maxPayloadBytes {
-		w.fail("write", fmt.Errorf("%s block of %d bytes is too long", t, len(payload)))
+		w.storeErr = cmp.Or(w.storeErr, fmt.Errorf("%s block of %d bytes is too long", t, len(payload)))
 		return 0
 	}
 	stored := payload
@@ -261,10 +298,9 @@ func (w *Writer) writeBlock(t BlockType, payload []byte, c Compression) (lengthB
 
 // flush writes the waiting blocks to the file, unless something failed before.
 func (w *Writer) flush() {
-	if w.err == nil {
-		_, err := w.file.WriteAt(w.unwritten, w.offset-int64(len(w.unwritten)))
+	if w.storeErr == nil {
+		_, w.storeErr = w.file.WriteAt(w.unwritten, w.offset-int64(len(w.unwritten)))
 		w.unwritten = resize(w.unwritten, 0)
-		w.fail("write", err)
 	}
 }
 
@@ -280,20 +316,21 @@ var errWriterDone = errors.New("writer is finished or aborted")
 // blockBuilder assembles the payload of one data or index block after the other.
 type blockBuilder struct {
 	buffer   []byte
+	start    int // of the block in it
 	restarts []uint32
 	count    int
 }
 
 // sizeBytes returns the length of the payload so far.
 func (b *blockBuilder) sizeBytes() int64 {
-	return int64(len(b.buffer)) + 4*int64(len(b.restarts)+1)
+	return int64(len(b.buffer)-b.start) + 4*int64(len(b.restarts)+1)
 }
 
 // add appends an entry. shared is the length of the prefix that its user key has in
 // common with the one added before.
 func (b *blockBuilder) add(key base.InternalKey, value []byte, shared int) {
 	if b.count%maxIntervalEntries == 0 {
-		b.restarts = append(b.restarts, uint32(len(b.buffer)))
+		b.restarts = append(b.restarts, uint32(len(b.buffer)-b.start))
 		shared = 0
 	}
 	b.count++
@@ -310,5 +347,5 @@ func (b *blockBuilder) finish() []byte {
 		b.buffer = binary.LittleEndian.AppendUint32(b.buffer, at)
 	}
 	b.buffer = binary.LittleEndian.AppendUint32(b.buffer, uint32(len(b.restarts)))
-	return b.buffer
+	return b.buffer[b.start:]
 }

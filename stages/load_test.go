@@ -22,7 +22,7 @@ import (
 
 // write writes a table to load, which holds keys.
 func (r *rig) write(keys ...string) ([]*manifest.TableMeta, error) {
-	tables := output.NewLoadedTables(r.env.Directory, func(int64, []byte) bool { return false })
+	tables := output.NewLoadedTables(r.env.Directory, nil, func(int64, []byte) bool { return false })
 	for _, key := range keys {
 		k := base.AppendInternalKey(nil, []byte(key), base.MakeTrailer(output.LoadedSeq, base.KindSet))
 		if err := tables.Add(k, []byte("loaded")); err != nil {

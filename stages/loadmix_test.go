@@ -79,7 +79,7 @@ func TestLoadsAmongCompactions(t *testing.T) {
 				to := min(keys, from+1+rng.IntN(12))
 				switch rng.IntN(9) {
 				case 0, 1, 2, 3:
-					tables := output.NewLoadedTables(r.env.Directory, func(n int64, _ []byte) bool { return n > 200 })
+					tables := output.NewLoadedTables(r.env.Directory, nil, func(n int64, _ []byte) bool { return n > 200 })
 					value := fmt.Sprint("loaded", step)
 					var err error
 					var loaded []string

@@ -96,3 +96,19 @@ func TestCloseReturnsTheCause(t *testing.T) {
 		}
 	})
 }
+
+// TestAsideEndsAPanic: a panic of a job beside a caller is an error for him, and the
+// process goes on.
+func TestAsideEndsAPanic(t *testing.T) {
+	p := new(Pipeline)
+	done := errors.New("done")
+	wait := p.Aside(func() error { return done })
+	for range 2 {
+		if err := wait(); err != done {
+			t.Errorf("a job's outcome is %v", err)
+		}
+	}
+	if err := p.Aside(func() error { panic("at the disco") })(); err == nil || !strings.Contains(err.Error(), "at the disco") {
+		t.Errorf("a panic gives %v", err)
+	}
+}

@@ -178,6 +178,14 @@ func (p *Pipeline) launch(stage string, body func(context.Context) error, after 
 	return ended
 }
 
+// Aside runs a job of a caller beside him, who must wait for its end. A panic becomes an
+// error. Close does not wait: what the caller began may outlast the database.
+func (p *Pipeline) Aside(job func() error) (wait func() error) {
+	outcome := make(chan error, 1)
+	go func() { outcome <- p.guard("load", func(context.Context) error { return job() }) }()
+	return sync.OnceValue(func() error { return <-outcome })
+}
+
 // guard turns a panic of body into an error that carries the stack.
 func (p *Pipeline) guard(stage string, body func(context.Context) error) (err error) {
 	defer func() {

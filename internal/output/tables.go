@@ -40,6 +40,7 @@ type Tables struct {
 	stops  []stop      // where they can or must be cut between two entries, ascending
 
 	writer *sstable.Writer // of the table under way; nil between tables
+	ending func() error    // waits until the table before it is complete
 	number uint64          // its file number
 	user   []byte          // user key of the last entry
 	made   []string        // path of every file created
@@ -60,17 +61,18 @@ type stop struct {
 // Where a range delete has many tables below it and no entry in this one, nobody would
 // ask: see Ranges.
 func NewTables(dir *Directory, level int, cut func(sizeBytes int64, next []byte) bool) *Tables {
-	return &Tables{dir: dir, options: dir.tablesOf(level), cut: cut}
+	return &Tables{dir: dir, options: dir.tablesOf(level), cut: cut, ending: func() error { return nil }}
 }
 
 // LoadedSeq stands in what a load writes in place of its number: see NewLoadedTables.
 const LoadedSeq base.Seq = 1
 
 // NewLoadedTables is NewTables for a load, which gets its number only when all is written.
-// Until then LoadedSeq stands for it.
-func NewLoadedTables(dir *Directory, cut func(sizeBytes int64, next []byte) bool) *Tables {
+// Until then LoadedSeq stands for it. aside is sstable.WriterOptions.Aside; a table is
+// completed aside, too, while the next one is written.
+func NewLoadedTables(dir *Directory, aside func(job func() error) (wait func() error), cut func(sizeBytes int64, next []byte) bool) *Tables {
 	t := NewTables(dir, manifest.NumLevels-1, cut)
-	t.options.Placeholder = true
+	t.options.Placeholder, t.options.Aside = true, aside
 	return t
 }
 
@@ -197,15 +199,18 @@ func (t *Tables) finishLast() error {
 	if err := t.advance(nil); err != nil {
 		return err
 	}
-	if t.writer == nil && len(t.ranges) == 0 {
-		return nil
+	if t.writer != nil || len(t.ranges) > 0 {
+		if err := t.finishTable(nil); err != nil {
+			return err
+		}
 	}
-	return t.finishTable(nil)
+	return t.ending()
 }
 
 // Abort closes and removes every file made, unless Finish succeeded. The error
 // tells of files that could not be removed; the next open of the database does it.
 func (t *Tables) Abort() error {
+	_ = t.ending() // no file is made any more
 	if t.writer != nil {
 		_ = t.writer.Abort() // the file goes away: what closing says has no meaning
 		t.writer = nil
@@ -236,8 +241,8 @@ func (t *Tables) startTable() error {
 	return nil
 }
 
-// finishTable completes the table that ends before next; nil: the last one. It leaves the
-// writer in place on an error, so that Abort closes it.
+// finishTable completes the table that ends before next; nil: the last one. Aside, ending
+// waits for that. At most one table is completed while another is written.
 func (t *Tables) finishTable(next []byte) error {
 	if t.writer == nil {
 		if err := t.startTable(); err != nil {
@@ -253,11 +258,22 @@ func (t *Tables) finishTable(next []byte) error {
 		}
 		t.writer.AddRanges(within)
 	}
-	properties, err := t.writer.Finish()
-	if err != nil {
-		return fmt.Errorf("finish table %d: %w", t.number, vfs.Shortage(err))
+	if err := t.ending(); err != nil {
+		return err
 	}
+	writer, number := t.writer, t.number
 	t.writer = nil
-	t.done = append(t.done, manifest.MetaOf(t.number, properties))
+	complete := func() error {
+		properties, err := writer.Finish()
+		if err != nil {
+			return fmt.Errorf("finish table %d: %w", number, vfs.Shortage(err))
+		}
+		t.done = append(t.done, manifest.MetaOf(number, properties))
+		return nil
+	}
+	if t.options.Aside == nil {
+		return complete()
+	}
+	t.ending = t.options.Aside(complete)
 	return nil
 }
