@@ -73,6 +73,7 @@ func (d *DB) Begin() (*Tx, error) {
 	if err := d.writable(context.Background()); err != nil {
 		return nil, err
 	}
+	d.catchUp()
 	d.begun.Add(1)
 	tx := &Tx{txSpace: txSpaces.Get().(*txSpace)}
 	tx.of, tx.base.db = tx, d

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/bits"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,8 +53,11 @@ type Writer struct {
 	keeper    *Inbox[*Proposal]
 	compactor chan<- struct{} // nudges it
 
+	closing   <-chan struct{} // closed by Close before it waits for anything
+
 	transactions atomic.Int64 // open ones, counted by those who begin and end them
 	recent       view.Recent  // what they have to be compared with
+	stored       atomic.Int64 // Queued commits that are visible; the Writer alone sets this
 
 	log    *wal.Writer // nil: nothing was written yet
 	active *memtable.Memtable
@@ -206,6 +210,9 @@ func (w *Writer) write(ctx context.Context) error {
 		return nil
 	}
 	shortage := w.makeRoom(ctx)
+	if base.IsShortage(shortage) && slices.ContainsFunc(w.group, isQueued) {
+		shortage = w.hold(ctx, shortage)
+	}
 	switch {
 	case ctx.Err() != nil: // it failed meanwhile: no member may hear that all before it is stored
 		w.answer(refused(context.Cause(ctx)))
@@ -226,6 +233,47 @@ func (w *Writer) write(ctx context.Context) error {
 		return err
 	}
 	return w.acknowledge(ctx)
+}
+
+func isQueued(c *Commit) bool { return c.Queued }
+
+// hold keeps the members that were acknowledged when they were queued until there is room
+// for them. Meanwhile callers feel that the inbox is full. Others who write are refused, as
+// without them; who only wants a sync or a flush wants theirs, too. It gives up when the
+// database is closed.
+func (w *Writer) hold(ctx context.Context, shortage error) error {
+	w.refuse(shortage)
+	start := time.Now()
+	defer func() { w.waited += time.Since(start) }()
+	closing := false
+	for retry := (backOff{}); base.IsShortage(shortage) && !closing; {
+		retry.after(shortage)
+		w.env.Logger.Error().Err(shortage).Dur("retry_in", retry.delay).Msg("queued writes wait for room")
+		select {
+		case <-time.After(retry.delay):
+		case <-w.closing:
+			closing = true
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		shortage = w.makeRoom(ctx)
+	}
+	if base.IsShortage(shortage) {
+		// It does not pass by itself any more.
+		return fmt.Errorf("closed while writes that were queued waited for room: they are lost: %v", shortage)
+	}
+	return shortage
+}
+
+// refuse answers the members that write and that nobody promised anything yet.
+func (w *Writer) refuse(shortage error) {
+	w.group = slices.DeleteFunc(w.group, func(c *Commit) bool {
+		refused := c.count > 0 && !c.Queued
+		if refused {
+			c.answer(shortage)
+		}
+		return refused
+	})
 }
 
 // answer sends err to every member of the group that has no answer yet. Members that
@@ -296,32 +344,32 @@ func (w *Writer) handOn(ctx context.Context, s Sealed) error {
 	return err
 }
 
-// takeMembers claims the members that were not abandoned. After a shortage it answers
+// takeMembers claims the members that were not abandoned. After a shortage it refuses
 // those that write; the others, who only want a sync or a flush, need no room. A member
 // that could not be read back is answered, too, and never reaches the log; nor does that
 // of a transaction whose reads do not hold any more.
 func (w *Writer) takeMembers(shortage error) {
+	if shortage != nil {
+		w.refuse(shortage)
+	}
 	kept, last := w.group[:0], w.next-1
 	remember := w.recent.Begin(last, w.transactions.Load() > 0)
 	for _, c := range w.group {
-		switch {
-		case shortage != nil && c.count > 0:
-			c.answer(shortage)
-		case !c.take():
-		default:
-			err := c.check()
-			if err != nil {
-				err = fmt.Errorf("lsmdb: operations were changed on their way to the log, and are not stored: %w", err)
-			} else if remember {
-				err = w.admit(c, last)
-			}
-			if err != nil {
-				c.answer(err)
-				continue
-			}
-			last += base.Seq(c.count)
-			kept = append(kept, c)
+		if !c.take() {
+			continue
 		}
+		err := c.check()
+		if err != nil {
+			err = fmt.Errorf("lsmdb: operations were changed on their way to the log, and are not stored: %w", err)
+		} else if remember {
+			err = w.admit(c, last)
+		}
+		if err != nil {
+			c.answer(err)
+			continue
+		}
+		last += base.Seq(c.count)
+		kept = append(kept, c)
 	}
 	clear(w.group[len(kept):])
 	w.group = kept
@@ -386,6 +434,7 @@ func (w *Writer) insert() {
 		last += base.Seq(c.count)
 	}
 	w.published.Announce(last)
+	queued := w.stored.Load()
 	crowded := len(w.group) >= crowd
 	for i, c := range w.group {
 		for op := range c.all() {
@@ -399,6 +448,9 @@ func (w *Writer) insert() {
 			w.fill(op)
 			w.next++
 		}
+		if c.Queued {
+			queued++
+		}
 		if crowded && !c.seal {
 			w.show(c)
 			w.group[i] = nil // the sender's again, as soon as it is answered
@@ -406,6 +458,7 @@ func (w *Writer) insert() {
 		}
 	}
 	w.show(w.group...)
+	w.stored.Store(queued)
 	w.stir()
 }
 
