@@ -38,8 +38,8 @@ const (
 	// Flush, Close and every write with another durability cover all that were queued
 	// before. A full disk holds them up, and with them all who write or read; it drops none
 	// until the database is closed. If they cannot be stored, the database turns read-only:
-	// later writes, Sync and Close say so. A transaction that has read something is
-	// acknowledged as with NoSync, as only then it is certain that it holds.
+	// later writes, Sync and Close say so. A transaction is acknowledged as with NoSync, as
+	// only then it is certain that what it has read holds. So is what Submit returns.
 	Queued
 )
 

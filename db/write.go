@@ -212,7 +212,7 @@ func (d *DB) Submit(ctx context.Context, b *Batch, w ...Durability) (*Pending, e
 // submit sends what a batch holds, which is lent until that is answered.
 func (d *DB) submit(ctx context.Context, b *Batch, w []Durability) (*Pending, error) {
 	c := stages.NewPendingCommit()
-	c.Operations, c.Queued = b.ops, d.durability(w) == Queued
+	c.Operations, c.Queued = b.ops, b.ops.Len() > 0 && d.durability(w) == Queued
 	if err := d.enqueue(ctx, c, w); err != nil {
 		return nil, err
 	}

@@ -348,7 +348,7 @@ func (p *Pipeline) enter(ctx context.Context, c *Commit) error {
 	d, inbox := p.door, p.writer.inbox
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	if d.isShut {
+	if d.isShut || c.Queued && p.ctx.Err() != nil { // nobody would hear that it is lost
 		return p.Refusal()
 	}
 	if inbox.trySend(c) {

@@ -49,7 +49,7 @@ func (y *courtesy) arrive() {
 
 // giveWay returns when c, which was sent, is answered, or else after some times.
 func (y *courtesy) giveWay(c *Commit) {
-	if c.Sync || c.seal || c.Queued || c.reply == nil || y.shared.Load() <= 0 {
+	if c.Sync || c.seal || c.reply == nil || y.shared.Load() <= 0 {
 		return
 	}
 	y.shared.Add(-1)

@@ -53,7 +53,7 @@ type Writer struct {
 	keeper    *Inbox[*Proposal]
 	compactor chan<- struct{} // nudges it
 
-	closing   <-chan struct{} // closed by Close before it waits for anything
+	closing <-chan struct{} // closed by Close before it waits for anything
 
 	transactions atomic.Int64 // open ones, counted by those who begin and end them
 	recent       view.Recent  // what they have to be compared with
@@ -203,7 +203,9 @@ func groupSize(c *Commit) int64 {
 }
 
 // write makes the group in hand part of the history and answers its members. An
-// error ends the stage; refusals that leave the database sound do not.
+// error ends the stage; refusals that leave the database sound do not. Who is unanswered
+// then hears of it when all stages are cancelled: nobody who knows of a failure may be
+// told afterwards that something was Queued.
 func (w *Writer) write(ctx context.Context) error {
 	if ctx.Err() != nil {
 		w.answer(refused(context.Cause(ctx)))
@@ -218,18 +220,15 @@ func (w *Writer) write(ctx context.Context) error {
 		w.answer(refused(context.Cause(ctx)))
 		return nil
 	case shortage != nil && !base.IsShortage(shortage):
-		w.answer(refused(shortage))
 		return shortage
 	case w.log == nil:
 		w.answer(shortage)
 		return nil
 	}
-	w.takeMembers(shortage)
-	if len(w.group) == 0 {
-		return nil
+	if err := w.takeMembers(shortage); err != nil || len(w.group) == 0 {
+		return err
 	}
 	if err := w.commit(); err != nil {
-		w.answer(refused(err))
 		return err
 	}
 	return w.acknowledge(ctx)
@@ -243,8 +242,8 @@ func isQueued(c *Commit) bool { return c.Queued }
 // database is closed.
 func (w *Writer) hold(ctx context.Context, shortage error) error {
 	w.refuse(shortage)
-	start := time.Now()
-	defer func() { w.waited += time.Since(start) }()
+	start, before := time.Now(), w.waited
+	defer func() { w.waited = before + time.Since(start) }()
 	closing := false
 	for retry := (backOff{}); base.IsShortage(shortage) && !closing; {
 		retry.after(shortage)
@@ -347,8 +346,9 @@ func (w *Writer) handOn(ctx context.Context, s Sealed) error {
 // takeMembers claims the members that were not abandoned. After a shortage it refuses
 // those that write; the others, who only want a sync or a flush, need no room. A member
 // that could not be read back is answered, too, and never reaches the log; nor does that
-// of a transaction whose reads do not hold any more.
-func (w *Writer) takeMembers(shortage error) {
+// of a transaction whose reads do not hold any more. If one that was Queued cannot be
+// stored, that is a failure, as nobody else would tell.
+func (w *Writer) takeMembers(shortage error) (failure error) {
 	if shortage != nil {
 		w.refuse(shortage)
 	}
@@ -365,6 +365,9 @@ func (w *Writer) takeMembers(shortage error) {
 			err = w.admit(c, last)
 		}
 		if err != nil {
+			if c.Queued {
+				failure = err
+			}
 			c.answer(err)
 			continue
 		}
@@ -373,6 +376,7 @@ func (w *Writer) takeMembers(shortage error) {
 	}
 	clear(w.group[len(kept):])
 	w.group = kept
+	return failure
 }
 
 // commit appends the group to the WAL as one record, syncs if a member asked for
@@ -530,11 +534,9 @@ func (w *Writer) acknowledge(ctx context.Context) error {
 	case base.IsShortage(err):
 		w.answer(err)
 		err = nil
-	default:
+	case ctx.Err() != nil: // that is the stage's end already
 		w.answer(refused(err))
-	}
-	if ctx.Err() != nil { // that is the stage's end already
-		return nil
+		err = nil
 	}
 	return err
 }
