@@ -252,7 +252,7 @@ var plantedWithoutCrash = []noticed{
 	{plantedBug{"a batch that two goroutines use", []edit{
 		{"db/batch.go", "if free := b.inUse.CompareAndSwap(false, true); !free", "if free := b.inUse.CompareAndSwap(false, true) || true; !free"}}}, "./db", "TestBatchInUseIsRefused"},
 	{plantedBug{"operations logged that were changed on their way", []edit{
-		{"stages/writer.go", "			err := c.check()\n", "			err := error(nil)\n"}}}, "./stages", "TestWhatWasChangedOnItsWayIsNotLogged"},
+		{"stages/writer.go", "		err := c.check()\n", "		err := error(nil)\n"}}}, "./stages", "TestWhatWasChangedOnItsWayIsNotLogged"},
 	{plantedBug{"no mark behind the last synced group", []edit{
 		{"stages/writer.go", "if err := w.mark(); err != nil {", "if err := error(nil); err != nil {"}}}, "./stages", "TestMarkProvesTheLastSyncedGroup"},
 }
