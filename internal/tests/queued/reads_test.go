@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -287,7 +288,7 @@ func readNumber(d *db.DB, key []byte, way int) (n int, err error) {
 		}
 	}
 	if err == nil {
-		_, err = fmt.Sscanf(strings.TrimLeft(string(value[:len(value)-1]), "0")+string(value[len(value)-1:]), "%d", &n)
+		n, err = strconv.Atoi(string(value))
 	}
 	return n, err
 }

@@ -115,15 +115,17 @@ func TestOthersAreRefused(t *testing.T) {
 		synctest.Wait()
 		large := make([]byte, 40_000) // for which a new log is needed
 		var refused []*db.Pending
+		synced := make(chan error, 1)
 		for i := range 4 {
+			if i == 3 {
+				go func() { synced <- s.Sync(context.Background()) }()
+				synctest.Wait()
+			}
 			p, err := s.Submit(t.Context(), fixture.Commit{{Key: "refused", Value: "value"}}.Batch(s.DB), db.Durability(i%2))
 			fixture.Must(t, err)
 			refused = append(refused, p)
 			fixture.Must(t, s.Put(fmt.Appendf(nil, "queued%d", i), large[:1+i/3*len(large[1:])], db.Queued))
 		}
-		synced := make(chan error, 1)
-		go func() { synced <- s.Sync(context.Background()) }()
-		synctest.Wait()
 		fill(s.Machine)
 		s.goOn()
 		time.Sleep(time.Minute)
