@@ -63,6 +63,8 @@ func durability(d metamorphic.Durability) []db.Durability {
 		return []db.Durability{db.Sync}
 	case metamorphic.Unsynced:
 		return []db.Durability{db.NoSync}
+	case metamorphic.Queued:
+		return []db.Durability{db.Queued}
 	}
 	return nil
 }
