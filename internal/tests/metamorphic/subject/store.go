@@ -131,6 +131,11 @@ func (s *store) Restart(o metamorphic.Operation) error {
 			return err
 		}
 	}
+	if o.End == metamorphic.Killed && !s.readOnly { // which may take what is Queued, unless somebody has read since
+		if _, err := s.DB.Has(nil); err != nil {
+			return err
+		}
+	}
 	if o.End != metamorphic.CleanClose || s.readOnly {
 		s.clock.Set(s.seen) // only a clean close keeps what was seen
 	}
