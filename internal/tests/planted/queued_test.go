@@ -24,7 +24,7 @@ var plantedQueued = []noticed{
 		{"stages/writer.go", "	if base.IsShortage(shortage) && w.hasQueued() {\n", "	if false {\n"},
 		{"stages/segment.go", "		refused := c.count > 0 && !c.Queued\n", "		refused := c.count > 0\n"}}}, "./internal/tests/queued", "TestFullDiskHoldsUp"},
 	{plantedBug{"a sync that overtakes what is queued", []edit{
-		{"stages/segment.go", "		refused := c.count > 0 && !c.Queued\n", "		refused := !c.Queued\n		if c.count == 0 {\n			shortage = nil\n		}\n"}}}, "./internal/tests/queued", "TestOthersAreRefused"},
+		{"stages/segment.go", "		refused := c.count > 0 && !c.Queued\n", "		refused := !c.Queued\n		if refused && c.count == 0 {\n			c.answer(nil)\n		}\n"}}}, "./internal/tests/queued", "TestOthersAreRefused"},
 	{plantedBug{"a queued call recycled twice", []edit{
 		{"stages/commit.go", "			c.Recycle()\n", "			c.Recycle()\n			c.Recycle()\n"}}}, "./stages", "TestQueuedAreRecycledOnce"},
 	{plantedBug{"a queued call recycled while the Writer has it", []edit{
@@ -34,7 +34,7 @@ var plantedQueued = []noticed{
 	{plantedBug{"a queued batch that is not lent", []edit{
 		{"db/write.go", "	b.lent = b.lent || b.underWay()\n	b.submitted = c\n", ""}}}, "./internal/tests/queued", "TestBatchesAreFree"},
 	{plantedBug{"a failure told before queueing ends", []edit{
-		{"stages/writer.go", "	if err := w.commit(); err != nil {\n", "	if err := w.commit(); err != nil {\n		w.answer(refused(err))\n"}}}, "./internal/tests/queued", "TestFailureIsTold"},
+		{"stages/writer.go", "	if err := w.commit(); err != nil {\n", "	if err := w.commit(); err != nil {\n		w.answer(refused(err))\n"}}}, "./internal/tests/queued", "TestNobodyKnowsOfAFailureSooner"},
 	{plantedBug{"a write queued after a failure was told", []edit{
 		{"stages/commit.go", "d.isShut || c.Queued && p.ctx.Err() != nil {", "d.isShut {"}}}, "./internal/tests/queued", "TestFailureIsTold"},
 	{plantedBug{"a queued write that is changed on its way, and lost without a word", []edit{

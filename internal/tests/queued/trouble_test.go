@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"lsmdb/db"
 	"lsmdb/internal/tests/fixture"
 	"lsmdb/internal/vfstest"
@@ -238,6 +240,49 @@ func TestFailureIsTold(t *testing.T) {
 		fixture.Must(t, h.Reopened(h.Durable, d.Metrics().Sequence, fixture.Contents(t, d)))
 		fixture.Must(t, d.Close())
 	}
+}
+
+// gate is a log whose writers wait when the database fails.
+type gate struct {
+	reached bool
+	release chan struct{}
+}
+
+func (g *gate) Write(line []byte) (int, error) {
+	if strings.Contains(string(line), "the database is read-only") {
+		g.reached = true
+		<-g.release
+	}
+	return len(line), nil
+}
+
+// TestNobodyKnowsOfAFailureSooner: a failure is told when nothing can be queued any more, and
+// not before.
+func TestNobodyKnowsOfAFailureSooner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, g := fixture.NewMachine(vfstest.NewDisk()), &gate{release: make(chan struct{})}
+		d, err := db.Open(fixture.Dir, fixture.On(m, db.Options{Logger: zerolog.New(g)}))
+		fixture.Must(t, err)
+		fixture.Must(t, d.Put([]byte("first"), nil))
+		m.Failing(vfstest.OpSync, ".wal", fixture.ErrDisk)
+		fixture.Must(t, d.Put([]byte("queued"), nil, db.Queued))
+		told := make(chan error, 1)
+		go func() { told <- d.Sync(context.Background()) }()
+		synctest.Wait()
+		if !g.reached {
+			t.Fatal("the database has not failed")
+		}
+		select {
+		case err := <-told:
+			t.Errorf("Sync tells of a failure (%v), and then something is queued: %v", err, d.Put([]byte("late"), nil, db.Queued))
+			close(g.release)
+		default:
+			close(g.release)
+			fixture.WantErr(t, "Sync", <-told, fixture.ErrDisk)
+			fixture.WantErr(t, "Put", d.Put([]byte("late"), nil, db.Queued), fixture.ErrDisk)
+		}
+		fixture.WantErr(t, "Close", d.Close(), fixture.ErrDisk)
+	})
 }
 
 // TestFailureWhileHeld: a database that fails for another reason holds nobody up any more.
