@@ -291,13 +291,17 @@ func TestFailureWhileHeld(t *testing.T) {
 		m := fixture.NewMachine(vfstest.NewDisk())
 		d := m.OpenDB(t)
 		fixture.Must(t, d.Put([]byte("first"), []byte("value")))
+		segments := 0
 		m.Fail(func(op vfstest.Op) error {
 			switch {
-			case op.Kind == vfstest.OpCreate && strings.HasSuffix(op.Name, ".sst"):
-				time.Sleep(time.Minute) // until writers are held up
-				return fixture.ErrDisk  // from which the Flusher gives up in the end
-			case strings.HasSuffix(op.Name, ".wal") && op.Kind == vfstest.OpCreate && time.Since(bubble) > 10*time.Second:
-				return syscall.ENOSPC
+			case op.Kind != vfstest.OpCreate:
+			case strings.HasSuffix(op.Name, ".sst"):
+				time.Sleep(time.Minute)
+				return fixture.ErrDisk // which the Flusher gives up on in the end
+			case strings.HasSuffix(op.Name, ".wal"):
+				if segments++; segments > 1 { // the Writer has no room, meanwhile
+					return syscall.ENOSPC
+				}
 			}
 			return nil
 		})
@@ -305,6 +309,9 @@ func TestFailureWhileHeld(t *testing.T) {
 		_, err := queueMany(d, &h, 2000)
 		if !errors.Is(err, db.ErrReadOnly) || !errors.Is(err, fixture.ErrDisk) {
 			t.Errorf("queueing while the database fails: %v", err)
+		}
+		if segments < 3 {
+			t.Errorf("%d segments were tried", segments)
 		}
 		fixture.WantErr(t, "Sync", d.Sync(t.Context()), fixture.ErrDisk)
 		fixture.WantErr(t, "Put", d.Put([]byte("late"), nil, db.Queued), fixture.ErrDisk)
@@ -314,6 +321,3 @@ func TestFailureWhileHeld(t *testing.T) {
 		fixture.WantErr(t, "Close", d.Close(), fixture.ErrDisk)
 	})
 }
-
-// bubble is when the clock of a bubble begins.
-var bubble = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
