@@ -50,6 +50,8 @@ func TestAllocations(t *testing.T) {
 		do      func()
 	}{
 		{"Put", 0, func() { d.Put(memory, value) }},
+		{"Put that is Queued", 0, func() { d.Put(memory, value, db.Queued) }},
+		{"Put that is Queued, and seen", 0, func() { d.Put(memory, value, db.Queued); buffer, _ = d.AppendValue(buffer[:0], memory) }},
 		{"Delete", 0, func() { d.Delete(miss) }},
 		{"AppendValue from a memtable", 0, func() { buffer, _ = d.AppendValue(buffer[:0], memory) }},
 		{"AppendValue from a table", 0, func() { buffer, _ = d.AppendValue(buffer[:0], table) }},

@@ -105,6 +105,7 @@ func (d *DB) NewIterator(o *IterOptions) (*Iterator, error) {
 
 // iterate returns an iterator over what is visible now of the keys with a prefix.
 func (d *DB) iterate(prefix []byte, o *IterOptions) (*Iterator, error) {
+	d.catchUp()
 	r := d.published.Enter() // like look, but with nothing on the heap
 	if d.closed.Load() {
 		r.Leave()

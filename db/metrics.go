@@ -73,7 +73,8 @@ type MemtableMetrics struct {
 
 // WriteMetrics counts what callers wrote.
 type WriteMetrics struct {
-	Commits    uint64 `json:"commits"` // Put, Delete, Apply, Submit, Sync and Flush calls
+	Commits    uint64 `json:"commits"` // Put, Delete, Apply, Submit, Sync and Flush calls, and reads that waited for what was Queued
+	Queued     uint64 `json:"queued"`  // calls that were acknowledged when they were queued
 	Groups     uint64 `json:"groups"`  // they were merged into, each one WAL record at most
 	Operations uint64 `json:"operations"`
 	UserBytes  uint64 `json:"user_bytes"` // keys and values
@@ -281,7 +282,7 @@ func (d *DB) addPipeline(m *Metrics) {
 		m.Stages = append(m.Stages, StageMetrics(t))
 	}
 	w := p.Writer
-	m.Writes = WriteMetrics{Commits: w.Commits, Groups: w.Groups, Operations: w.Operations, UserBytes: w.UserBytes}
+	m.Writes = WriteMetrics{Commits: w.Commits, Queued: uint64(p.Queued), Groups: w.Groups, Operations: w.Operations, UserBytes: w.UserBytes}
 	m.WAL = WALMetrics{
 		Segment: w.Segment, OffsetBytes: w.Offset, DurableBytes: w.Durable, ReservedBytes: w.Reserved,
 		BytesWritten: w.LogBytes, Syncs: w.Syncs, SyncTime: w.SyncTime, Rotations: w.Rotations,

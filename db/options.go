@@ -31,6 +31,16 @@ const (
 	// write(2). It then survives a killed process. A power failure may take the
 	// newest such writes: always a suffix of the history, never part of a batch.
 	NoSync
+	// Queued acknowledges a write when it lies in the mailbox of the goroutine that writes
+	// the log. Whoever reads in this process sees it: a read that finds such writes queued
+	// waits until they are written. The end of the process, however that comes but by Close,
+	// may take the newest ones: always a suffix of the history, never part of a batch. Sync,
+	// Flush, Close and every write with another durability cover all that were queued
+	// before. A full disk holds them up, and with them all who write or read; it drops none
+	// until the database is closed. If they cannot be stored, the database turns read-only:
+	// later writes, Sync and Close say so. A transaction is acknowledged as with NoSync, as
+	// only then it is certain that what it has read holds. So is what Submit returns.
+	Queued
 )
 
 // Compression says how blocks of tables are stored.
@@ -150,8 +160,8 @@ func (o *Options) resolved() (Options, error) {
 		return r, fmt.Errorf("lsmdb: Options.MaxOpenFiles is %d, must not be negative", r.MaxOpenFiles)
 	case r.FilterBitsPerKey > maxFilterBitsPerKey:
 		return r, fmt.Errorf("lsmdb: Options.FilterBitsPerKey is %d, must be at most %d", r.FilterBitsPerKey, maxFilterBitsPerKey)
-	case r.Durability != Sync && r.Durability != NoSync:
-		return r, fmt.Errorf("lsmdb: Options.Durability is %d, must be Sync or NoSync", r.Durability)
+	case r.Durability < Sync || r.Durability > Queued:
+		return r, fmt.Errorf("lsmdb: Options.Durability is %d, must be Sync, NoSync or Queued", r.Durability)
 	case r.Compression < Snappy || r.Compression > Zstd:
 		return r, fmt.Errorf("lsmdb: Options.Compression is %d, must be Snappy, NoCompression or Zstd", r.Compression)
 	case r.Merger != nil && (r.Merger.Merge == nil || r.Merger.Name == "" || len(r.Merger.Name) > manifest.MaxMergerBytes):

@@ -1,6 +1,10 @@
 package db
 
-import "lsmdb/internal/view"
+import (
+	"context"
+
+	"lsmdb/internal/view"
+)
 
 // Get returns a copy of the value of key, or ErrNotFound: also where the key, or a range
 // that it lies in, was deleted, and where its value has ended (PutUntil). Operands are
@@ -13,6 +17,7 @@ func (d *DB) Get(key []byte) ([]byte, error) { return d.AppendValue(nil, key) }
 // caller with a large enough buffer causes no allocation. On an error, ErrNotFound
 // included, it returns dst as it was.
 func (d *DB) AppendValue(dst, key []byte) ([]byte, error) {
+	d.catchUp()
 	r := d.published.Enter() // like look, but with nothing on the heap
 	if d.closed.Load() {
 		r.Leave()
@@ -45,10 +50,33 @@ func (l *look) within(prefix, key []byte) *look {
 	return l
 }
 
-// look begins a look at what is visible now. The state is loaded before the sequence number:
+// catchUp waits until everything can be seen that was acknowledged, if some of it was when it
+// was Queued. Where that fails, the database has, or is closed: then there is nothing to wait
+// for.
+func (d *DB) catchUp() {
+	if d.pipeline != nil && d.pipeline.Behind() {
+		d.wait()
+	}
+}
+
+func (d *DB) wait() {
+	c := d.takeCall() // an empty one
+	if d.pipeline.Enqueue(context.Background(), c.Commit) == nil {
+		_ = c.Wait()
+	}
+	d.giveBack(c)
+}
+
+// look begins a look at what can be seen now.
+func (d *DB) look(l *look) *look {
+	d.catchUp()
+	return d.lookAt(l)
+}
+
+// lookAt begins a look at what is visible. The state is loaded before the sequence number:
 // see view.Published. Whether the database is closed is asked last: Close waits with what
 // memory it frees for those who came before that.
-func (d *DB) look(l *look) *look {
+func (d *DB) lookAt(l *look) *look {
 	if r := d.published.Enter(); d.closed.Load() {
 		r.Leave()
 	} else {

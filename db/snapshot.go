@@ -26,6 +26,7 @@ func (d *DB) NewSnapshot() (*Snapshot, error) {
 	if d.closed.Load() {
 		return nil, ErrClosed
 	}
+	d.catchUp()
 	s := &Snapshot{db: d}
 	s.of = s
 	if d.pipeline == nil {
@@ -80,7 +81,7 @@ func (s *Snapshot) look(prefix []byte, l *look) *look {
 	if len(prefix) > 0 {
 		l.within(prefix, l.key)
 	}
-	if s.db.look(l); l.State != nil && s.closed.Load() {
+	if s.db.lookAt(l); l.State != nil && s.closed.Load() {
 		l.Leave()
 		l.State = nil
 	}

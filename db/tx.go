@@ -74,6 +74,7 @@ func (d *DB) Begin() (*Tx, error) {
 	if err := d.writable(context.Background()); err != nil {
 		return nil, err
 	}
+	d.catchUp()
 	d.begun.Add(1)
 	tx := &Tx{txSpace: txSpaces.Get().(*txSpace), db: d}
 	tx.of, tx.own, tx.base.db = tx, d.takeCall(), d

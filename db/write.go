@@ -63,7 +63,11 @@ func (d *DB) write(w []Durability, prefix []byte, op *operation) error {
 	if err == nil && c.Len() == 0 { // a range without keys
 		err = d.writable(context.Background())
 	} else if err == nil {
-		err = d.commit(context.Background(), c.Commit, w)
+		queued := d.durability(w) == Queued
+		c.Queued = queued
+		if err = d.commit(context.Background(), c.Commit, w); err == nil && queued {
+			return nil // the Writer gives it back
+		}
 	}
 	d.giveBack(c)
 	return err
@@ -102,7 +106,9 @@ func (d *DB) takeCall() *call {
 	if c, ok := d.calls.Get().(*call); ok {
 		return c
 	}
-	return &call{Commit: stages.NewCommit()}
+	c := &call{Commit: stages.NewCommit()}
+	c.Recycle = func() { d.giveBack(c) }
+	return c
 }
 
 // maxPooledBytes bounds these buffers.
@@ -121,17 +127,30 @@ func (d *DB) giveBack(c *call) {
 	d.calls.Put(c)
 }
 
-// commit sends a commit and waits for the answer. If ctx ends before the commit is
-// being written, it is taken back.
+// commit sends a commit and waits for the answer, unless it is Queued. If ctx ends before
+// the commit is being written, it is taken back.
 func (d *DB) commit(ctx context.Context, c *stages.Commit, w []Durability) error {
-	if err := d.enqueue(ctx, c, w); err != nil {
+	queued := c.Queued
+	if err := d.enqueue(ctx, c, w); err != nil || queued {
 		return err
 	}
 	return c.WaitOrAbandon(ctx)
 }
 
-// enqueue sends a commit into the pipeline, if there is one. A durability that does not
-// exist counts as Sync: better slow than lost.
+// durability returns the one that a call asks for. One that does not exist counts as Sync:
+// better slow than lost.
+func (d *DB) durability(w []Durability) Durability {
+	chosen := d.options.Durability
+	if len(w) > 0 {
+		chosen = w[len(w)-1]
+	}
+	if chosen < Sync || chosen > Queued {
+		return Sync
+	}
+	return chosen
+}
+
+// enqueue sends a commit into the pipeline, if there is one.
 func (d *DB) enqueue(ctx context.Context, c *stages.Commit, w []Durability) error {
 	if err := d.writable(ctx); err != nil {
 		return err
@@ -139,11 +158,7 @@ func (d *DB) enqueue(ctx context.Context, c *stages.Commit, w []Durability) erro
 	if d.options.Merger == nil && c.NeedMerger() {
 		return ErrNoMerger
 	}
-	durability := d.options.Durability
-	if len(w) > 0 {
-		durability = w[len(w)-1]
-	}
-	c.Sync = durability != NoSync
+	c.Sync = d.durability(w) == Sync
 	return d.pipeline.Enqueue(ctx, c)
 }
 
@@ -161,6 +176,10 @@ func (d *DB) Apply(ctx context.Context, b *Batch, w ...Durability) error {
 		return err
 	}
 	defer b.inUse.Store(false)
+	if b.ops.Len() > 0 && d.durability(w) == Queued {
+		_, err = d.submit(ctx, b, w)
+		return err
+	}
 	c := d.takeCall()
 	buffer := c.Operations
 	c.Operations = b.ops
@@ -187,8 +206,13 @@ func (d *DB) Submit(ctx context.Context, b *Batch, w ...Durability) (*Pending, e
 		return nil, err
 	}
 	defer b.inUse.Store(false)
+	return d.submit(ctx, b, w)
+}
+
+// submit sends what a batch holds, which is lent until that is answered.
+func (d *DB) submit(ctx context.Context, b *Batch, w []Durability) (*Pending, error) {
 	c := stages.NewPendingCommit()
-	c.Operations = b.ops
+	c.Operations, c.Queued = b.ops, b.ops.Len() > 0 && d.durability(w) == Queued
 	if err := d.enqueue(ctx, c, w); err != nil {
 		return nil, err
 	}

@@ -121,6 +121,11 @@ type Commit struct {
 	Reading      // of a transaction
 	Sync    bool // answer only when it is durable
 
+	// Queued says that it was acknowledged when it was sent: the Writer keeps it until there
+	// is room for it. Behind it calls Recycle, if there is one, in place of an answer.
+	Queued  bool
+	Recycle func()
+
 	// seal asks for a rotation after this commit. The Flusher answers such a
 	// commit, once everything before it lies in tables.
 	seal bool
@@ -166,7 +171,7 @@ func NewPendingCommit() *Commit { return &Commit{} }
 func (c *Commit) Reset() {
 	c.Clear()
 	c.Reading = Reading{}
-	c.Sync, c.seal = false, false
+	c.Sync, c.seal, c.Queued = false, false, false
 	c.phase.Store(commitQueued)
 }
 
@@ -223,6 +228,12 @@ func (c *Commit) take() bool { return c.phase.CompareAndSwap(commitQueued, commi
 // answer sends the answer. Only the first one counts: after a panic, what was in
 // hand is answered again, to be sure.
 func (c *Commit) answer(err error) {
+	if c.Queued && c.Recycle != nil {
+		if err == nil { // otherwise it may be answered again
+			c.Recycle()
+		}
+		return
+	}
 	if c.reply != nil {
 		select {
 		case c.reply <- err:
@@ -336,7 +347,7 @@ func (p *Pipeline) enter(ctx context.Context, c *Commit) error {
 	d, inbox := p.door, p.writer.inbox
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	if d.isShut {
+	if d.isShut || c.Queued && p.ctx.Err() != nil { // nobody would hear that it is lost
 		return p.Refusal()
 	}
 	if inbox.trySend(c) {

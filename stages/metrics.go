@@ -21,6 +21,7 @@ type Metrics struct {
 	MergeFailures  uint64   // times that a flush or compaction left operands as they are
 	OldestSnapshot base.Seq // 0: none
 	Transactions   int      // open
+	Queued         int64    // commits that were acknowledged when they were sent
 }
 
 // Metrics collects the picture. It blocks no stage.
@@ -40,6 +41,7 @@ func (p *Pipeline) Metrics() Metrics {
 		Pending:       int(p.sweeper.pending.Load()),
 		MergeFailures: p.env.MergeFailures.Load(),
 		Transactions:  int(p.writer.transactions.Load()),
+		Queued:        p.queued.Load(),
 	}
 	m.Flush, _ = p.flusher.jobs.snapshot()
 	m.Compact, m.Levels = p.compactor.jobs.snapshot()

@@ -30,6 +30,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -89,6 +90,8 @@ type Pipeline struct {
 	sweeper   *Sweeper
 	door      *door
 
+	queued atomic.Int64 // Queued commits that were sent
+
 	group  *errgroup.Group
 	ctx    context.Context // ends with the cause when a stage fails
 	cancel context.CancelCauseFunc
@@ -139,7 +142,7 @@ func assemble(env *Environment, start Start) *Pipeline {
 
 	p.writer = &Writer{
 		env: env, published: &p.Published, inbox: commits, flusher: sealed, keeper: proposals,
-		active: active, next: start.State.LastSeq + 1,
+		active: active, next: start.State.LastSeq + 1, closing: p.closing,
 	}
 	p.compactor = newCompactor(env, &p.Published, &p.Snapshots, proposals)
 	p.compactor.launch, p.compactor.seal = p.launch, p.requestFlush
@@ -236,7 +239,17 @@ func (p *Pipeline) steward(ctx context.Context) error {
 // Enqueue sends a commit to the Writer, waiting for room until ctx ends. Once it
 // returned nil, exactly one answer will come, unless the commit is abandoned. It may
 // be there already: see courtesy.
+//
+// A Queued commit is the Writer's once Enqueue returned nil: nobody waits for it.
 func (p *Pipeline) Enqueue(ctx context.Context, c *Commit) error {
+	if c.Queued {
+		p.queued.Add(1) // before it can be stored
+		err := p.enter(ctx, c)
+		if err != nil {
+			p.queued.Add(-1)
+		}
+		return err
+	}
 	p.writer.courtesy.arrive()
 	err := p.enter(ctx, c)
 	if err == nil {
@@ -244,6 +257,10 @@ func (p *Pipeline) Enqueue(ctx context.Context, c *Commit) error {
 	}
 	return err
 }
+
+// Behind reports whether a commit that was Queued may not be visible yet. Once an empty one
+// that is sent now is answered, all that were sent before are.
+func (p *Pipeline) Behind() bool { return p.queued.Load() != p.writer.stored.Load() }
 
 // Flush seals the active memtable and waits until it and all before it are in
 // tables.

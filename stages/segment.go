@@ -4,15 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"lsmdb/internal/base"
 	"lsmdb/manifest"
+	"lsmdb/memtable"
 	"lsmdb/wal"
 )
 
-// What the Writer does with its log as a whole: the first segment, the change to the next
-// one, syncs, marks and the end.
+// What the Writer does with its log as a whole: the first segment, room for a
+// group, the change to the next segment, syncs, marks and the end.
 
 // maxMarkBytes is more than a mark takes in the log: a chunk, at worst in the next block.
 const maxMarkBytes = 128
@@ -30,6 +32,89 @@ func (w *Writer) begin(ctx context.Context) error {
 		w.proven = w.log.Offset()
 	}
 	return v.err
+}
+
+// makeRoom ensures that memtable and WAL have room for the group, rotating if
+// necessary. Nothing of the group is written yet, so its members may still
+// abandon it while a full Flusher, or the first write, makes them wait here. After a
+// shortage the group is refused and the next one tries again; any other error is final.
+func (w *Writer) makeRoom(ctx context.Context) error {
+	if err := w.begin(ctx); err != nil {
+		return fmt.Errorf("taking the database over: %w", err)
+	}
+	var count, payload, logBytes int64
+	for _, c := range w.group {
+		count += int64(c.count)
+		payload += c.payloadBytes
+		logBytes += int64(len(c.encoded))
+	}
+	if count == 0 {
+		return nil
+	}
+	footprint := memtable.FootprintBytes(count, payload)
+	if !w.active.Fits(footprint) {
+		if err := w.replaceActive(ctx, footprint); err != nil {
+			return err
+		}
+	}
+	if err := w.log.Reserve(base.GroupHeaderBytes + logBytes + maxMarkBytes); err != nil {
+		return fmt.Errorf("preparing the WAL: %w", err)
+	}
+	return nil
+}
+
+// replaceActive puts a memtable with room for footprint bytes in the place of
+// the active one.
+func (w *Writer) replaceActive(ctx context.Context, footprint int64) error {
+	if w.active.Empty() {
+		w.active = w.published.NewMemtable(max(w.env.MemtableBytes, footprint))
+		w.published.Rotate(w.active)
+		return nil
+	}
+	return w.rotate(ctx, footprint, nil)
+}
+
+func (w *Writer) hasQueued() bool {
+	return slices.ContainsFunc(w.group, func(c *Commit) bool { return c.Queued })
+}
+
+// hold keeps the members that were acknowledged when they were queued until there is room
+// for them. Meanwhile callers feel that the inbox is full. Others who write are refused, as
+// without them; who only wants a sync or a flush wants theirs, too. It gives up when the
+// database is closed.
+func (w *Writer) hold(ctx context.Context, shortage error) error {
+	w.refuse(shortage)
+	start, before := time.Now(), w.waited
+	defer func() { w.waited = before + time.Since(start) }()
+	closing := false
+	for retry := (backOff{}); base.IsShortage(shortage) && !closing; {
+		retry.after(shortage)
+		w.env.Logger.Error().Err(shortage).Dur("retry_in", retry.delay).Msg("queued writes wait for room")
+		select {
+		case <-time.After(retry.delay):
+		case <-w.closing:
+			closing = true
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		shortage = w.makeRoom(ctx)
+	}
+	if base.IsShortage(shortage) {
+		// It does not pass by itself any more.
+		return fmt.Errorf("closed while writes that were queued waited for room: they are lost: %v", shortage)
+	}
+	return shortage
+}
+
+// refuse answers the members that write and that nobody promised anything yet.
+func (w *Writer) refuse(shortage error) {
+	w.group = slices.DeleteFunc(w.group, func(c *Commit) bool {
+		refused := c.count > 0 && !c.Queued
+		if refused {
+			c.answer(shortage)
+		}
+		return refused
+	})
 }
 
 // rotate seals the active memtable: it makes the segment durable, opens the

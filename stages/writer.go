@@ -52,8 +52,11 @@ type Writer struct {
 	keeper    *Inbox[*Proposal]
 	compactor chan<- struct{} // nudges it
 
+	closing <-chan struct{} // closed by Close before it waits for anything
+
 	transactions atomic.Int64 // open ones, counted by those who begin and end them
 	recent       view.Recent  // what they have to be compared with
+	stored       atomic.Int64 // Queued commits that are visible; the Writer alone sets this
 
 	log    *wal.Writer // nil: nothing was written yet
 	active *memtable.Memtable
@@ -199,30 +202,32 @@ func groupSize(c *Commit) int64 {
 }
 
 // write makes the group in hand part of the history and answers its members. An
-// error ends the stage; refusals that leave the database sound do not.
+// error ends the stage; refusals that leave the database sound do not. Who is unanswered
+// then hears of it when all stages are cancelled: nobody who knows of a failure may be
+// told afterwards that something was Queued.
 func (w *Writer) write(ctx context.Context) error {
 	if ctx.Err() != nil {
 		w.answer(refused(context.Cause(ctx)))
 		return nil
 	}
 	shortage := w.makeRoom(ctx)
+	if base.IsShortage(shortage) && w.hasQueued() {
+		shortage = w.hold(ctx, shortage)
+	}
 	switch {
 	case ctx.Err() != nil: // it failed meanwhile: no member may hear that all before it is stored
 		w.answer(refused(context.Cause(ctx)))
 		return nil
 	case shortage != nil && !base.IsShortage(shortage):
-		w.answer(refused(shortage))
 		return shortage
 	case w.log == nil:
 		w.answer(shortage)
 		return nil
 	}
-	w.takeMembers(shortage)
-	if len(w.group) == 0 {
-		return nil
+	if err := w.takeMembers(shortage); err != nil || len(w.group) == 0 {
+		return err
 	}
 	if err := w.commit(); err != nil {
-		w.answer(refused(err))
 		return err
 	}
 	return w.acknowledge(ctx)
@@ -238,46 +243,6 @@ func (w *Writer) answer(err error) {
 	}
 	clear(w.group)
 	w.group = w.group[:0]
-}
-
-// makeRoom ensures that memtable and WAL have room for the group, rotating if
-// necessary. Nothing of the group is written yet, so its members may still
-// abandon it while a full Flusher, or the first write, makes them wait here. After a
-// shortage the group is refused and the next one tries again; any other error is final.
-func (w *Writer) makeRoom(ctx context.Context) error {
-	if err := w.begin(ctx); err != nil {
-		return fmt.Errorf("taking the database over: %w", err)
-	}
-	var count, payload, logBytes int64
-	for _, c := range w.group {
-		count += int64(c.count)
-		payload += c.payloadBytes
-		logBytes += int64(len(c.encoded))
-	}
-	if count == 0 {
-		return nil
-	}
-	footprint := memtable.FootprintBytes(count, payload)
-	if !w.active.Fits(footprint) {
-		if err := w.replaceActive(ctx, footprint); err != nil {
-			return err
-		}
-	}
-	if err := w.log.Reserve(base.GroupHeaderBytes + logBytes + maxMarkBytes); err != nil {
-		return fmt.Errorf("preparing the WAL: %w", err)
-	}
-	return nil
-}
-
-// replaceActive puts a memtable with room for footprint bytes in the place of
-// the active one.
-func (w *Writer) replaceActive(ctx context.Context, footprint int64) error {
-	if w.active.Empty() {
-		w.active = w.published.NewMemtable(max(w.env.MemtableBytes, footprint))
-		w.published.Rotate(w.active)
-		return nil
-	}
-	return w.rotate(ctx, footprint, nil)
 }
 
 // handOn sends a sealed memtable to the Flusher. While that has to wait, writers
@@ -296,35 +261,40 @@ func (w *Writer) handOn(ctx context.Context, s Sealed) error {
 	return err
 }
 
-// takeMembers claims the members that were not abandoned. After a shortage it answers
+// takeMembers claims the members that were not abandoned. After a shortage it refuses
 // those that write; the others, who only want a sync or a flush, need no room. A member
 // that could not be read back is answered, too, and never reaches the log; nor does that
-// of a transaction whose reads do not hold any more.
-func (w *Writer) takeMembers(shortage error) {
+// of a transaction whose reads do not hold any more. If one that was Queued cannot be
+// stored, that is a failure, as nobody else would tell.
+func (w *Writer) takeMembers(shortage error) (failure error) {
+	if shortage != nil {
+		w.refuse(shortage)
+	}
 	kept, last := w.group[:0], w.next-1
 	remember := w.recent.Begin(last, w.transactions.Load() > 0)
 	for _, c := range w.group {
-		switch {
-		case shortage != nil && c.count > 0:
-			c.answer(shortage)
-		case !c.take():
-		default:
-			err := c.check()
-			if err != nil {
-				err = fmt.Errorf("lsmdb: operations were changed on their way to the log, and are not stored: %w", err)
-			} else if remember {
-				err = w.admit(c, last)
-			}
-			if err != nil {
-				c.answer(err)
-				continue
-			}
-			last += base.Seq(c.count)
-			kept = append(kept, c)
+		if !c.take() {
+			continue
 		}
+		err := c.check()
+		if err != nil {
+			err = fmt.Errorf("lsmdb: operations were changed on their way to the log, and are not stored: %w", err)
+		} else if remember {
+			err = w.admit(c, last)
+		}
+		if err != nil {
+			if c.Queued {
+				failure = err
+			}
+			c.answer(err)
+			continue
+		}
+		last += base.Seq(c.count)
+		kept = append(kept, c)
 	}
 	clear(w.group[len(kept):])
 	w.group = kept
+	return failure
 }
 
 // commit appends the group to the WAL as one record, syncs if a member asked for
@@ -386,6 +356,7 @@ func (w *Writer) insert() {
 		last += base.Seq(c.count)
 	}
 	w.published.Announce(last)
+	queued := w.stored.Load()
 	crowded := len(w.group) >= crowd
 	for i, c := range w.group {
 		for op := range c.all() {
@@ -401,6 +372,9 @@ func (w *Writer) insert() {
 			}
 			w.next++
 		}
+		if c.Queued {
+			queued++
+		}
 		if crowded && !c.seal {
 			w.published.Show(w.next - 1)
 			w.group[i] = nil // the sender's again, as soon as it is answered
@@ -408,6 +382,7 @@ func (w *Writer) insert() {
 		}
 	}
 	w.published.Show(w.next - 1)
+	w.stored.Store(queued)
 	w.stir()
 }
 
@@ -456,11 +431,9 @@ func (w *Writer) acknowledge(ctx context.Context) error {
 	case base.IsShortage(err):
 		w.answer(err)
 		err = nil
-	default:
+	case ctx.Err() != nil: // that is the stage's end already
 		w.answer(refused(err))
-	}
-	if ctx.Err() != nil { // that is the stage's end already
-		return nil
+		err = nil
 	}
 	return err
 }

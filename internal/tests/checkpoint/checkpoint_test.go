@@ -68,7 +68,7 @@ func TestUnderLoad(t *testing.T) {
 		running.Go(func() {
 			for i := int64(1); !stop.Load(); i++ {
 				begun[w].Store(i)
-				durability := db.Durability(w % 2) // Sync, NoSync
+				durability := db.Durability(w % 3)
 				if err := d.Put(fmt.Appendf(nil, "%d-%08d", w, i), value, durability); err != nil {
 					t.Error(err)
 					return

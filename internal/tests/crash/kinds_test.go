@@ -113,7 +113,7 @@ var sweepKinds = []sweepKind{
 	{name: "killed recovery", keys: 9, valueBytes: 2000, noSync: 60, run: func(s *scribe) {
 		s.open()
 		s.some(12)
-		s.machine.Kill(s.db)
+		s.end()
 		for range 3 {
 			s.killIn(20 + s.rng.IntN(30))
 		}
@@ -129,7 +129,7 @@ var sweepKinds = []sweepKind{
 		s.some(4)
 		s.flush()
 		s.write(1, db.NoSync)
-		s.machine.Kill(s.db)
+		s.end()
 		s.killBefore(vfstest.OpSyncDir, vfstest.OpRename) // nor the name CURRENT
 		s.killIn(12 + s.rng.IntN(40))
 		s.open()

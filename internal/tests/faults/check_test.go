@@ -63,9 +63,7 @@ func (r *faultRun) certain() int {
 func (r *faultRun) reopened(certain int, d *db.DB, found fixture.View) (commits []fixture.Commit, now fixture.State) {
 	r.t.Helper()
 	h := fixture.History{Start: maps.Clone(r.h.Start), StartAt: r.h.StartAt, Commits: slices.Clone(r.h.Commits)}
-	if r.maybe != nil {
-		h.Commits = append(h.Commits, r.maybe)
-	}
+	h.Commits = append(h.Commits, r.maybe...)
 	issued := h.Commits
 	sequence := d.Metrics().Sequence
 	now = maps.Clone(r.h.Start)

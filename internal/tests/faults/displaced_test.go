@@ -156,7 +156,7 @@ func (r *displacedRun) step(d *db.DB, letter rune) {
 		if err = d.Apply(ctx, c.Batch(d), db.Sync); err == nil {
 			r.h.Add(c, db.Sync)
 		} else if r.maybe == nil {
-			r.maybe = c
+			r.maybe = []fixture.Commit{c}
 		}
 	case 'S':
 		err = d.Sync(ctx)

@@ -139,6 +139,7 @@ var faultHistories = map[string]struct {
 	"MANIFEST rewrite":       {"sBf.Bf.nBf.sBf.rnsx", nil},
 	"close and open again":   {"nnsfnsxrnsxrxrnnnnnnxrnfxr", nil},
 	"the whole vocabulary":   {"vvsf.tvTf.vtfC.rvTskrtfx", nil},
+	"queued writes":          {"nqqsqf.qqrqxqqrkqs", nil},
 	"checkpoints and loads":  {"nvKLrnfL.vKCrLkrKx", nil},
 	"recovery after a kill":  {"rnnsrfrkrsnkrnnnnnnnkrsx", func(t *testing.T) fixture.Filled { return fixture.NewFilled(t, db.Sync) }},
 }
@@ -195,14 +196,14 @@ type faultRun struct {
 
 	clock   *fixture.Clock // nil: the history knows no time
 	machine *fixture.Machine
-	d       *db.DB          // nil: the open failed
-	h       fixture.History // what was acknowledged
-	maybe   fixture.Commit  // failed, and may be there after the next open; nil: none
-	written int             // counts values
-	copies  int             // databases made of checkpoints
-	refused int             // writes that ErrDiskFull or a context refused
-	stopped bool            // the database turned read-only at some time
-	unopen  int             // opens that failed
+	d       *db.DB           // nil: the open failed
+	h       fixture.History  // what was acknowledged
+	maybe   []fixture.Commit // failed, and may be there after the next open, those behind the first only with it
+	written int              // counts values
+	copies  int              // databases made of checkpoints
+	refused int              // writes that ErrDiskFull or a context refused
+	stopped bool             // the database turned read-only at some time
+	unopen  int              // opens that failed
 
 	complaints int
 }
@@ -303,6 +304,8 @@ func (r *faultRun) step(letter rune) {
 		r.write(r.commit(2, 20_000), db.NoSync)
 	case 'd':
 		r.write(fixture.Commit{{Key: "key03", Delete: true}, {Key: "key04", Delete: true}}, db.NoSync)
+	case 'q':
+		r.queue(ctx)
 	case 'f':
 		r.expected("Flush", r.d.Flush(ctx))
 	case 'C':
@@ -357,7 +360,7 @@ func (r *faultRun) wrote(c fixture.Commit, durable db.Durability, what string, e
 	case errors.Is(err, db.ErrReadOnly):
 		r.stopped = true
 		if r.maybe == nil {
-			r.maybe = c // the first one only: nothing is written after it
+			r.maybe = []fixture.Commit{c} // the first one only: nothing is written after it
 		}
 	}
 	r.expected(what, err)

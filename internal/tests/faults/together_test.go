@@ -93,7 +93,7 @@ func (p *person) act() error {
 	defer cancel()
 	switch p.rng.IntN(13) {
 	case 0, 1, 2:
-		return p.d.Put(key, make([]byte, p.rng.IntN(900)), db.NoSync)
+		return p.d.Put(key, make([]byte, p.rng.IntN(900)), db.NoSync+db.Durability(p.rng.IntN(2))) // or Queued
 	case 3, 4:
 		return p.d.Delete(key)
 	case 5:

@@ -117,7 +117,7 @@ func (c *linearClient) durability() db.Durability {
 	if c.rng.IntN(100) < c.epoch.run.shape.syncPercent {
 		return db.Sync
 	}
-	return db.NoSync
+	return db.NoSync + db.Durability(c.rng.IntN(2)) // or Queued
 }
 
 func (c *linearClient) record(o *call, from, to int64) {
@@ -162,15 +162,18 @@ func (c *linearClient) applyCancelled(writes []keyValue, d db.Durability) error 
 // noted: nobody may ever see it.
 func (c *linearClient) wrote(writes []keyValue, d db.Durability, from int64, err error) {
 	o := &call{kind: callWrite, writes: writes, crash: powerLost}
-	if d == db.NoSync {
+	switch d {
+	case db.NoSync:
 		o.crash = processKilled
+	case db.Queued:
+		o.crash, o.queued = noCrash, true
 	}
 	switch {
 	case err == nil:
 		c.record(o, from, c.epoch.run.tick())
 	case errors.Is(err, context.Canceled):
 	case c.epoch.ending():
-		c.ended, o.crash = true, noCrash
+		c.ended, o.crash, o.queued = true, noCrash, false
 		c.record(o, from, unanswered)
 	default:
 		c.err = fmt.Errorf("write %v: %w", o, err)
@@ -227,8 +230,12 @@ func getImage(r fixture.Reader, key int, found *image) error {
 }
 
 // saw notes what a read showed.
+//
+// Of a process that is being killed nothing is noted once it can write no more: what was Queued
+// is lost then, and nobody waits for it.
 func (c *linearClient) saw(keys keyRange, images []image, from, to int64, err error) {
 	switch {
+	case err == nil && c.epoch.dead.Load() && c.epoch.db.Metrics().Failure != "":
 	case err == nil:
 		c.record(&call{kind: callRead, keys: keys, images: images}, from, to)
 	case !c.epoch.ending():

@@ -69,7 +69,7 @@ func TestLinearizability(t *testing.T) {
 	t.Logf("%d histories of %d operations (%.0f and %.0f a second; checks took %v of 2 x %v, the slowest %v)",
 		histories, operations, float64(histories)/took.Seconds(), float64(operations)/took.Seconds(),
 		time.Duration(checking.Load()).Round(time.Millisecond), took.Round(time.Millisecond), time.Duration(slowest.Load()).Round(time.Microsecond))
-	t.Logf("%d crashes: %d lost NoSync writes (%d of them only some of the process's), %d kept unanswered ones; %d unanswered writes; %d flushes, %d compactions",
+	t.Logf("%d crashes: %d lost NoSync or Queued writes (%d of them only some of the process's), %d kept unanswered ones; %d unanswered writes; %d flushes, %d compactions",
 		tally.crashes.Load(), tally.lost.Load(), tally.partlyLost.Load(), tally.unansweredSurvived.Load(), tally.unanswered.Load(),
 		tally.flushes.Load(), tally.compactions.Load())
 	if histories >= 200 && min(tally.partlyLost.Load(), tally.unansweredSurvived.Load(), tally.flushes.Load(), tally.compactions.Load()) == 0 {

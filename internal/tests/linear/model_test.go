@@ -32,7 +32,7 @@ type crashKind uint8
 
 const (
 	noCrash       crashKind = iota // it closes the database
-	processKilled                  // what was not acknowledged may be lost
+	processKilled                  // what was not acknowledged, or was Queued, may be lost
 	powerLost                      // and what was written with NoSync
 )
 
@@ -54,6 +54,7 @@ type call struct {
 	keys   keyRange   // of a read
 	images []image    // of a read: what it showed, each time; else what was recovered
 	crash  crashKind  // of a write: the worst that it survives; of cut and crash: what happened
+	queued bool       // of a write: it was answered when it was Queued
 }
 
 // keyValue puts a value, or deletes with value 0.
@@ -180,6 +181,9 @@ func (c *call) String() string {
 		return fmt.Sprintf("%s, recovered: %v", c.crash, c.images[0])
 	}
 	var b strings.Builder
+	if c.queued {
+		b.WriteString("Queued, at best ")
+	}
 	b.WriteString([...]string{"unanswered", "NoSync", "Sync"}[c.crash])
 	for _, w := range c.writes {
 		switch {

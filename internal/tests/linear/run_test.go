@@ -229,7 +229,7 @@ func (e *linearEpoch) keep(operations []porcupine.Operation) {
 				continue
 			}
 			if o.Return > e.from {
-				c.crash, o.Return = noCrash, e.to
+				c.crash, c.queued, o.Return = noCrash, false, e.to
 				e.run.tally.unanswered.Add(1)
 			}
 		}
@@ -265,7 +265,7 @@ func settle(operations []porcupine.Operation) []porcupine.Operation {
 		if slices.ContainsFunc(c.writes, func(w keyValue) bool { return read[w.value] }) {
 			c.crash = processKilled
 		}
-		return !slices.ContainsFunc(c.writes, func(w keyValue) bool { return seen[w.value] })
+		return !c.queued && !slices.ContainsFunc(c.writes, func(w keyValue) bool { return seen[w.value] })
 	})
 }
 
@@ -357,7 +357,7 @@ func (e *linearEpoch) count(recovered uint64) {
 	t.crashes.Add(1)
 	answered := e.sequence
 	for _, o := range e.run.operations {
-		if c := o.Input.(*call); c.kind == callWrite && c.crash != noCrash && o.Call > e.run.sinceCrash {
+		if c := o.Input.(*call); c.kind == callWrite && (c.crash != noCrash || c.queued) && o.Call > e.run.sinceCrash {
 			answered += uint64(len(c.writes))
 		}
 	}

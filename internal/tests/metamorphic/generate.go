@@ -81,6 +81,8 @@ func (g *generator) durability() Durability {
 		return Synced
 	case 1:
 		return ByDefault
+	case 2, 3, 4, 5:
+		return Queued
 	}
 	return Unsynced
 }

@@ -123,7 +123,7 @@ func optionSets() []metamorphic.Subject {
 
 func drawOptions(rng *rand.Rand) db.Options {
 	return db.Options{
-		Durability:       db.Durability(rng.IntN(2)),
+		Durability:       db.Durability(rng.IntN(3)),
 		MemtableBytes:    []int64{1, 16 << 10, 40 << 10, 150 << 10, 4 << 20}[rng.IntN(5)],
 		CacheBytes:       []int64{-1, 1, 20 << 10, 300 << 10, 0}[rng.IntN(5)],
 		FilterBitsPerKey: []int{-1, 0, 1, 3, 10, 64}[rng.IntN(6)],

@@ -74,6 +74,7 @@ const (
 	ByDefault Durability = "default"
 	Synced    Durability = "sync"
 	Unsynced  Durability = "nosync"
+	Queued    Durability = "queued"
 )
 
 // End says how a database ends before it is opened again. After each of them all

@@ -239,7 +239,7 @@ func (p *parser) flag(name string) bool {
 }
 
 func (p *parser) durability() Durability {
-	return Durability(p.oneOf(string(ByDefault), string(Synced), string(Unsynced)))
+	return Durability(p.oneOf(string(ByDefault), string(Synced), string(Unsynced), string(Queued)))
 }
 
 func (p *parser) write(kind string) Write {

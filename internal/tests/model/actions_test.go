@@ -27,6 +27,8 @@ func (r *modelRun) durability() (db.Durability, []db.Durability) {
 		return db.Sync, []db.Durability{db.Sync}
 	case 1:
 		return r.durable, nil
+	case 2, 3, 4:
+		return db.Queued, []db.Durability{db.Queued}
 	}
 	return db.NoSync, []db.Durability{db.NoSync}
 }

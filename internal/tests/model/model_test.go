@@ -155,7 +155,7 @@ func (r *modelRun) run() {
 func (r *modelRun) options() *db.Options {
 	r.dead = new(atomic.Bool)
 	dead := r.dead
-	r.durable = db.Durability(r.rng.IntN(2))
+	r.durable = db.Durability(r.rng.IntN(3))
 	fsys := vfstest.NewFault(r.fs, func(vfstest.Op) error {
 		if dead.Load() {
 			return fixture.ErrDead
@@ -227,9 +227,10 @@ func (r *modelRun) closeCleanly() {
 	}
 }
 
-// kill stops the process: everything acknowledged survives, however it was written.
+// kill stops the process: everything acknowledged survives, however it was written, but what
+// was Queued last.
 func (r *modelRun) kill() {
-	certain := len(r.h.Commits)
+	certain := max(r.h.Written, r.h.Durable)
 	r.clock.Set(r.now) // what was seen is kept by Close alone
 	r.submitSome()
 	r.dead.Store(true)

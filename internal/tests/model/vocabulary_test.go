@@ -46,8 +46,9 @@ func (r *modelRun) transact() {
 			r.check(it.Close())
 		case n == 8:
 			o := r.operation(r.key())
-			r.check(o.Do(r.db, db.NoSync))
-			r.h.Add(fixture.Commit{o}, db.NoSync)
+			d, w := r.durability()
+			r.check(o.Do(r.db, w...))
+			r.h.Add(fixture.Commit{o}, d)
 		case r.rng.IntN(3) == 0:
 			r.flush()
 		}

@@ -56,7 +56,7 @@ func TestPlantedBugs(t *testing.T) {
 	for _, bug := range plantedBugs {
 		plant(bug, "./internal/tests/crash", "TestCrashSweep", "-sweep.states", "1")
 	}
-	rest := slices.Concat(plantedWithoutCrash, plantedVocabulary)
+	rest := slices.Concat(plantedWithoutCrash, plantedVocabulary, plantedQueued)
 	for _, bug := range rest {
 		var flags []string
 		switch bug.test {
@@ -73,7 +73,7 @@ func TestPlantedBugs(t *testing.T) {
 // TestPlantedBugsFit: sources change, and a bug that fits nowhere any more proves nothing.
 func TestPlantedBugsFit(t *testing.T) {
 	all := slices.Clone(plantedBugs)
-	for _, bug := range slices.Concat(plantedWithoutCrash, plantedVocabulary) {
+	for _, bug := range slices.Concat(plantedWithoutCrash, plantedVocabulary, plantedQueued) {
 		all = append(all, bug.plantedBug)
 	}
 	for _, bug := range all {
@@ -251,7 +251,7 @@ var plantedWithoutCrash = []noticed{
 	{plantedBug{"a batch that two goroutines use", []edit{
 		{"db/batch.go", "if free := b.inUse.CompareAndSwap(false, true); !free", "if free := b.inUse.CompareAndSwap(false, true) || true; !free"}}}, "./db", "TestBatchInUseIsRefused"},
 	{plantedBug{"operations logged that were changed on their way", []edit{
-		{"stages/writer.go", "			err := c.check()\n", "			err := error(nil)\n"}}}, "./stages", "TestWhatWasChangedOnItsWayIsNotLogged"},
+		{"stages/writer.go", "		err := c.check()\n", "		err := error(nil)\n"}}}, "./stages", "TestWhatWasChangedOnItsWayIsNotLogged"},
 	{plantedBug{"no mark behind the last synced group", []edit{
 		{"stages/writer.go", "if err := w.mark(); err != nil {", "if err := error(nil); err != nil {"}}}, "./stages", "TestMarkProvesTheLastSyncedGroup"},
 }

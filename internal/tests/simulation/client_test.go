@@ -114,12 +114,16 @@ func (c *simulatedClient) key() string {
 
 // issue notes a commit that is about to be sent.
 func (c *simulatedClient) issue(ops fixture.Commit, d db.Durability) *issued {
-	i := &issued{ops: ops, sync: d == db.Sync, late: c.w.s.faults.displaced}
+	i := &issued{ops: ops, sync: d == db.Sync, queued: d == db.Queued, late: c.w.s.faults.displaced}
+	if i.queued {
+		c.w.queued++
+		c.w.s.met.Queued++
+	}
 	c.w.s.history.commits = append(c.w.s.history.commits, i)
 	return i
 }
 
-func (c *simulatedClient) durability() db.Durability { return db.Durability(min(c.rng.IntN(3), 1)) }
+func (c *simulatedClient) durability() db.Durability { return db.Durability(c.rng.IntN(3)) }
 
 func (c *simulatedClient) write() {
 	b, ops := c.fill()
@@ -163,7 +167,7 @@ func (c *simulatedClient) submit() {
 		c.w.settle(i, err, false)
 		return
 	}
-	i.pending = p
+	i.pending, i.queued = p, false // it is answered when it is written
 }
 
 func (c *simulatedClient) sync() {
@@ -197,6 +201,9 @@ func (c *simulatedClient) compact() {
 }
 
 func (c *simulatedClient) snapshot() {
+	if !c.catchUp() {
+		return
+	}
 	floor := c.w.floor()
 	s, err := c.w.db.NewSnapshot()
 	if err != nil {
@@ -210,6 +217,9 @@ func (c *simulatedClient) snapshot() {
 }
 
 func (c *simulatedClient) iterate() {
+	if !c.catchUp() {
+		return
+	}
 	floor := c.w.floor()
 	it, err := c.w.db.NewIterator(nil)
 	if err != nil {

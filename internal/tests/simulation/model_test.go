@@ -16,6 +16,7 @@ type issued struct {
 	ops     fixture.Commit
 	sync    bool
 	late    bool        // issued when the directory was displaced
+	queued  bool        // acknowledged when it was Queued, and not seen since
 	pending *db.Pending // submitted and not seen answered yet
 
 	answered bool
@@ -30,12 +31,20 @@ type simulatedHistory struct {
 	lost    bool // the power failed since the database was last open
 }
 
-// certain returns how many commits must be there: those up to the last one that was
-// acknowledged, or after a power failure, acknowledged with Sync.
-func (h *simulatedHistory) certain(powerFailed bool) int {
+// acknowledged returns how many commits must be visible: those up to the last one that was
+// acknowledged.
+func (h *simulatedHistory) acknowledged() int { return h.last(func(*issued) bool { return true }) }
+
+// certain returns how many must be there after the process has ended: those up to the last one
+// that was not only Queued or, after a power failure, that was acknowledged with Sync.
+func (h *simulatedHistory) certain() int {
+	return h.last(func(c *issued) bool { return c.sync || !h.lost && !c.queued })
+}
+
+func (h *simulatedHistory) last(counts func(*issued) bool) int {
 	n := 0
 	for i, c := range h.commits {
-		if c.acked && !c.removed && (c.sync || !powerFailed) {
+		if c.acked && !c.removed && counts(c) {
 			n = i + 1
 		}
 	}
@@ -118,7 +127,7 @@ func look(it *db.Iterator, err error) (fixture.View, error) {
 // floor is how many commits must be visible from now on.
 func (w *world) floor() int {
 	w.s.history.resolve(w)
-	return w.s.history.certain(false)
+	return w.s.history.acknowledged()
 }
 
 // seen checks what somebody sees who looks at sequence number seq, which was read after
@@ -131,10 +140,13 @@ func (w *world) seen(floor int, seq base.Seq) fixture.View {
 func (w *world) known(floor int, seq base.Seq) fixture.State {
 	h := &w.s.history
 	h.resolve(w)
-	v, _, err := h.at(uint64(seq), floor)
+	v, n, err := h.at(uint64(seq), floor)
 	if err != nil {
 		w.s.fail(fmt.Errorf("what is visible now: %w", err))
 		return fixture.State{}
+	}
+	for _, c := range h.commits[:n] {
+		c.queued = false // what is visible is written, and survives a killed process
 	}
 	return v
 }
@@ -151,7 +163,7 @@ func (w *world) reopened(d *db.DB) {
 		w.s.fail(fmt.Errorf("reading what an open found: %w", err))
 		return
 	}
-	want, n, err := h.at(d.Metrics().Sequence, h.certain(h.lost))
+	want, n, err := h.at(d.Metrics().Sequence, h.certain())
 	if err == nil {
 		err = fixture.Differ(want.At(w.s.now), found)
 	}
@@ -164,7 +176,7 @@ func (w *world) reopened(d *db.DB) {
 		// What a power failure left is on the disk. What a killed process left need not
 		// be, unless it was acknowledged.
 		c.sync = h.lost || c.sync && c.acked
-		c.answered, c.acked = true, true
+		c.answered, c.acked, c.queued = true, true, false
 	}
 	h.lost = false
 }

@@ -23,6 +23,9 @@ func (c *simulatedClient) tick() {
 // transact goes through a transaction, in which others have their turns. What it has read
 // nobody may have changed when it commits.
 func (c *simulatedClient) transact() {
+	if !c.catchUp() {
+		return
+	}
 	floor := c.w.floor()
 	// The commit is answered, and ends the transaction, in the middle of a step of the
 	// Writer or the Flusher, which look at what is open. So another one stays open until the
@@ -82,11 +85,8 @@ func (c *simulatedClient) walk(tx *db.Tx, m *fixture.Transaction) bool {
 }
 
 func (c *simulatedClient) commit(tx *db.Tx, m *fixture.Transaction, begun uint64) {
-	i := c.issue(m.Commit(), c.durability())
-	d := db.NoSync
-	if i.sync {
-		d = db.Sync
-	}
+	d := c.durability()
+	i := c.issue(m.Commit(), min(d, db.NoSync)) // nor is Queued acknowledged earlier
 	err := tx.Commit(&sending{Context: context.Background(), c: c, i: i}, d)
 	if c.w.passing() != nil {
 		return
@@ -130,14 +130,14 @@ func (s *sending) Err() error {
 			return err // a dead machine: it is not sent, and all clients go at once
 		}
 		s.i.removed = false
-		s.c.w.s.history.last(s.i)
+		s.c.w.s.history.moveBehind(s.i)
 	}
 	s.sent = true
 	return nil
 }
 
-// last makes a commit the last one that was issued.
-func (h *simulatedHistory) last(i *issued) {
+// moveBehind makes a commit the last one that was issued.
+func (h *simulatedHistory) moveBehind(i *issued) {
 	h.commits = append(slices.DeleteFunc(h.commits, func(c *issued) bool { return c == i }), i)
 }
 

@@ -45,6 +45,8 @@ type world struct {
 	flushing  bool // a client waits for a flush
 	locked    bool // the directory was about to be locked
 	short     bool // the shortage of the plan is there
+	queued    int  // writes so far
+	caughtUp  int  // so many of them can be seen for certain
 }
 
 // parking is one goroutine waiting at the gate.
@@ -166,6 +168,8 @@ func (w *world) Write(line []byte) (int, error) {
 	switch {
 	case strings.Contains(text, `"taken over"`):
 		w.takenOver = true
+	case strings.Contains(text, "queued writes wait for room"):
+		w.s.met.HeldUp++
 	case strings.Contains(text, "writers are held back"):
 		w.stalled = true
 	case strings.Contains(text, "writers go on"):

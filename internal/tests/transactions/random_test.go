@@ -353,7 +353,7 @@ func TestConflictsExactly(t *testing.T) {
 		seeds = 4
 	}
 	for seed := range seeds {
-		d, err := db.Open("", &db.Options{InMemory: true, Durability: db.NoSync, Merger: db.AppendBytes, MemtableBytes: []int64{1, 1 << 20}[seed%2]})
+		d, err := db.Open("", &db.Options{InMemory: true, Durability: db.NoSync + db.Durability(seed/2%2), Merger: db.AppendBytes, MemtableBytes: []int64{1, 1 << 20}[seed%2]})
 		fixture.Must(t, err)
 		h := &history{
 			t: t, rng: rand.New(rand.NewPCG(seed, 13)), db: d, tally: tally,

@@ -63,6 +63,8 @@ func durability(d metamorphic.Durability) []db.Durability {
 		return []db.Durability{db.Sync}
 	case metamorphic.Unsynced:
 		return []db.Durability{db.NoSync}
+	case metamorphic.Queued:
+		return []db.Durability{db.Queued}
 	}
 	return nil
 }
@@ -126,6 +128,11 @@ func (s *store) NewSnapshot() (metamorphic.Snapshot, error) {
 func (s *store) Restart(o metamorphic.Operation) error {
 	if o.End == metamorphic.PowerLost && !s.readOnly {
 		if err := s.Sync(); err != nil {
+			return err
+		}
+	}
+	if o.End == metamorphic.Killed && !s.readOnly { // which may take what is Queued, unless somebody has read since
+		if _, err := s.DB.Has(nil); err != nil {
 			return err
 		}
 	}
