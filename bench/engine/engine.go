@@ -21,6 +21,7 @@ type Options struct {
 	CacheBytes    int64
 	FilterBits    int  // of the Bloom filters, per key
 	Sync          bool // every write is fsynced before it is acknowledged
+	Queued        bool // a killed process may lose the newest writes, where the engine has a choice
 	Clients       int  // goroutines that will write at the same time
 	Small         bool // files of fixed size are to be small, where an engine has such
 	Conflicts     bool // Transactor is used

@@ -22,8 +22,11 @@ type lsmdbEngine struct{ d *db.DB }
 
 func openLsmdb(o Options) (Engine, error) {
 	durability := db.NoSync
-	if o.Sync {
+	switch {
+	case o.Sync:
 		durability = db.Sync
+	case o.Queued:
+		durability = db.Queued
 	}
 	compression := db.Snappy
 	if o.Zstd {
@@ -57,8 +60,13 @@ func (e *lsmdbEngine) Put(key, value []byte) error { return e.d.Put(key, value) 
 func (e *lsmdbEngine) Delete(key []byte) error     { return e.d.Delete(key) }
 func (e *lsmdbEngine) Flush() error                { return e.d.Flush(context.Background()) }
 func (e *lsmdbEngine) Close() error                { return e.d.Close() }
-func (e *lsmdbEngine) Persist() error              { return nil } // write(2), or a map, before every answer
 func (e *lsmdbEngine) NewBatch() Batch             { return &lsmdbBatch{d: e.d, b: e.d.NewBatch()} }
+
+// Persist waits for what is queued. Nothing else is to be done: write(2), or a map, comes
+// before every other answer.
+func (e *lsmdbEngine) Persist() error {
+	return e.d.Apply(context.Background(), e.d.NewBatch(), db.NoSync)
+}
 
 func (e *lsmdbEngine) NewIterator(reverse bool) (Iterator, error) {
 	it, err := e.d.NewIterator(nil)

@@ -76,7 +76,7 @@ func (s Section) Scaled(scale Scale) Scale {
 func EngineOptions(a Act, scale Scale, dir string) engine.Options {
 	o := engine.Options{
 		Dir: dir, MemtableBytes: memtableBytes, CacheBytes: cacheBytes, FilterBits: filterBits,
-		Sync: a.Sync, Clients: a.Clients, Small: a.Small, Conflicts: a.Conflicts, Zstd: a.Zstd,
+		Sync: a.Sync, Queued: a.Queued, Clients: a.Clients, Small: a.Small, Conflicts: a.Conflicts, Zstd: a.Zstd,
 	}
 	if len(scale.ClientCounts) > 0 {
 		o.Clients = slices.Max(scale.ClientCounts)

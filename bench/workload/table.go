@@ -2,6 +2,7 @@ package workload
 
 import (
 	"slices"
+	"strings"
 
 	"lsmdb/bench/engine"
 )
@@ -25,6 +26,7 @@ type Step struct {
 // Act is a process: it opens the directory, runs steps and ends.
 type Act struct {
 	Sync    bool
+	Queued  bool // writes may be lost with the process
 	Clients int  // that write at the same time
 	Closed  bool // the first step opens the database itself
 	Crash   bool // ends without closing
@@ -79,6 +81,15 @@ func single(name, about string, clients int, sync bool, do func(*Run) error) Sec
 	}}}}
 }
 
+// queued is a fill by writes that a killed process may lose, where an engine has a choice:
+// lsmdb's Queued. Pebble's NoSync is never more; the other engines have no such level.
+func queued(name string, do func(*Run) error, clients int) Section {
+	about := strings.TrimSuffix(name, "-queued") + ", and a killed process may lose the newest writes: lsmdb's Queued"
+	return Section{Name: name, Group: Writes, Acts: []Act{{Queued: true, Clients: clients, Steps: []Step{
+		{Name: name, About: about, Settle: true, Do: do},
+	}}}}
+}
+
 // Sections returns everything that is compared, in the order of the report.
 func Sections() []Section {
 	return slices.Concat(basicSections(), vocabularySections())
@@ -93,6 +104,9 @@ func basicSections() []Section {
 			{Name: "overwrite", About: "every entry again, in another random order", Settle: true, Do: fill(1, reRandom, 1)},
 		}}}},
 		single("fillrandom-8", "fillrandom by 8 clients", 8, false, fill(8, random, 0)),
+		queued("fillseq-queued", fill(1, inOrder, 0), 1),
+		queued("fillrandom-queued", fill(1, random, 0), 1),
+		queued("fillrandom-8-queued", fill(8, random, 0), 8),
 		single("batch-100", "fillrandom in batches of 100", 1, false, fillBatches),
 		{Name: "pipelined", Group: Writes, Acts: []Act{{Clients: 1, Steps: []Step{
 			{Name: "pipelined", About: "fillrandom by one client that does not wait for each write", Settle: true, Pipelined: true, Do: fillPipelined},
