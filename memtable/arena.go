@@ -21,7 +21,7 @@ import (
 type entry uint32
 
 const (
-	noEntry entry = 0 // the filter is there; in the head of an upper level: before all
+	noEntry entry = 0 // the filter is there
 
 	unitBytes        = 4
 	cellBytes        = 64
@@ -40,8 +40,7 @@ const (
 	// entryOverheadBytes is what an entry is charged on top of its payload.
 	entryOverheadBytes = fixedEntryBytes + unitBytes - 1 + blockShareBytes
 
-	// headBytes pays for the first block and for the head of each level above it,
-	// whatever the arena's size.
+	// headBytes pays for the first block of each level, whatever the arena's size.
 	headBytes   = blockBytes + maxHeight*upperBytes
 	filterShare = 128 // one byte of filter for so many of the arena
 
@@ -158,7 +157,7 @@ func (a *arena) keyBounds(e entry) (start, end int) {
 }
 
 // precedes reports whether e stands before s.
-func (a *arena) precedes(e entry, s *search) bool { return e == noEntry || a.compare(e, s) < 0 }
+func (a *arena) precedes(e entry, s *search) bool { return a.compare(e, s) < 0 }
 
 // compare compares the positions of e and s.
 func (a *arena) compare(e entry, s *search) int {

@@ -31,26 +31,18 @@ type block struct {
 }
 
 // upper is a block above the entries. Slot i leads down to the block that begins with
-// entries[i], or to the head of the level below if that is noEntry.
+// entries[i].
 type upper struct {
 	block
 	below [slots]atomic.Uint32
-	bound uint32  // the head of the next block's first entry
-	_     [4]byte // to a whole number of cells
+	_     [8]byte // to a whole number of cells
 }
 
-// link is the address of the block to the right, or noBlock, and whether only this way
-// leads there: it has no place in the level above.
+// link is the address of the block to the right, or noBlock, and whether that is low:
+// there is no way to it from the level above, or there was none when it was made.
 type link uint32
 
 const low link = 1 << 31 // addresses are smaller
-
-func makeLink(to address, isLow bool) link {
-	if isLow {
-		return link(to) | low
-	}
-	return link(to)
-}
 
 func (l link) to() address { return address(l &^ low) }
 func (l link) isLow() bool { return l&low != 0 }
@@ -90,9 +82,6 @@ func (b *block) link() link { return link(b.next.Load()) }
 
 // below returns where a block of an upper level has the way down from a slot.
 func (b *block) below(slot int) *atomic.Uint32 { return &(*upper)(unsafe.Pointer(b)).below[slot] }
-
-// bound returns where a block of an upper level has the head of the next one.
-func (b *block) bound() *uint32 { return &(*upper)(unsafe.Pointer(b)).bound }
 
 // bounds returns between which positions the entries have the given head.
 //

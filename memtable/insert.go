@@ -3,6 +3,7 @@ package memtable
 import (
 	"math/bits"
 	"slices"
+	"sync/atomic"
 )
 
 // item is what a slot holds; below only in an upper level.
@@ -15,25 +16,32 @@ type item struct {
 // add puts an entry where the path leads to. Where that is full, two blocks take the place
 // of one, and the right one gets a height: all levels up to there get its first entry.
 func (l *skiplist) add(e entry) {
-	new, left, height, side := item{entry: e}, noBlock, 0, 0
-	for level := 0; level <= l.top(); level++ {
-		if level >= height && !l.isFull(level) {
-			l.put(level, side, new, left)
-			return
+	new, height, side := item{entry: e}, 0, 1
+	var left *block // of what the item leads to
+	for level := 0; ; level++ {
+		if level > 0 && level < height && l.path[level].pos == 0 && l.isFull(level) {
+			height = level // nothing is left of it in the first block
 		}
-		count := l.splitPoint(level, height)
-		switch {
-		case level == 0:
-			height = l.drawHeight()
-		case level >= height && level < l.top() && !l.isFull(level+1):
-			height = level + 1
+		known, below, splits := left, new.below, level < height || l.isFull(level)
+		if splits {
+			count := l.splitPoint(level, height)
+			if level == 0 {
+				height = l.drawHeight()
+			}
+			if level >= height && level < l.top() && !l.isFull(level+1) {
+				height = level + 1
+			}
+			new, left, side = l.split(level, count, side, new)
+		} else {
+			l.put(level, side, new)
 		}
-		new, left, side = l.split(level, height, count, side, new, left)
-		if level >= height {
+		if known != nil { // from above now: see find
+			known.next.Store(uint32(below))
+		}
+		if !splits || level >= height {
 			return
 		}
 	}
-	l.grow(side, new, left)
 }
 
 // isFull reports whether the path leads to a block without room at a level.
@@ -44,47 +52,30 @@ func (l *skiplist) isFull(level int) bool {
 // oddsBits coins must fall one way for one more level.
 const oddsBits = 4
 
-// drawHeight returns in how many levels above a new block of entries gets a place: in one,
-// and with odds of one in sixteen each in one more. What was not paid for is not built: a block without
-// a place above is found from its left neighbor.
+// drawHeight returns how high the first entry of a new block reaches: one level, and with
+// odds of one in sixteen each one more, of which one at most is new. What was not paid for
+// is not built: a block without a place above is found from its left neighbor.
 func (l *skiplist) drawHeight() int {
-	top := l.top()
-	height := min(1+bits.TrailingZeros64(l.coins.Uint64())/oddsBits, top+1, maxHeight)
-	for ; height > 0; height-- {
-		splits := int64(height - 1)
-		if height <= top && l.isFull(height) {
-			splits++
-		}
-		if splits*2*upperBytes <= l.spare {
-			break
-		}
-	}
-	return height
+	height := 1 + bits.TrailingZeros64(l.coins.Uint64())/oddsBits
+	return min(height, l.top()+1, maxHeight, int(l.spare/(2*upperBytes)))
 }
 
-// put adds an item to a block that has room, for readers too. Left is what the slot
-// before it leads to from now on, unless it is noBlock. The way goes on behind the item
+// put adds an item to a block that has room, for readers too. The way goes on from there
 // if side is 1.
-func (l *skiplist) put(level, side int, new item, left address) {
+func (l *skiplist) put(level, side int, new item) {
 	at := &l.path[level]
-	x := at.block
-	w := word(x.word.Load())
+	w := word(at.block.word.Load())
 	free := w.count()
-	new.head = headOf(l.userKey(new.entry), x.skip)
-	x.set(level, free, new)
-	if level == 0 {
-		if free < evenEntries {
-			l.spare += blockShareBytes
-		}
-		x.word.Store(uint64(w.insert(at.pos)))
-		return
+	if level == 0 && free < evenEntries {
+		l.spare += blockShareBytes
 	}
-	x.word.Store(uint64(w.insert(at.pos + 1)))
-	if left != noBlock {
-		// Readers that have the old word must not follow it to here: see find.
-		x.below(w.at(at.pos)).Store(uint32(left))
-	}
+	new.head = headOf(l.userKey(new.entry), at.block.skip)
+	at.block.set(level, free, new)
+	at.block.word.Store(uint64(w.insert(at.pos)))
 	at.pos += side
+	if level > l.top() {
+		l.highest.Store(uint32(level))
+	}
 }
 
 // set fills a slot that no word names yet.
@@ -96,12 +87,13 @@ func (b *block) set(level, slot int, i item) {
 }
 
 // split puts two new blocks in place of the one that the path leads to, with one item
-// more. That stays as it is for readers that are in it; its word leads others on. What
-// it gets and returns is what put gets, at this level and at the one above.
-func (l *skiplist) split(level, height, count, side int, new item, left address) (item, address, int) {
+// more. That stays as it is for readers that are in it; its word leads others on, and so
+// does what led to it. It returns what to add to the level above, what is to the left of
+// that, and its side.
+func (l *skiplist) split(level, count, side int, new item) (item, *block, int) {
 	at := &l.path[level]
 	x := at.block
-	w, next := word(x.word.Load()), x.link()
+	w := word(x.word.Load())
 	items := make([]item, w.count(), slots+1)
 	for pos := range items {
 		slot := w.at(pos)
@@ -110,77 +102,47 @@ func (l *skiplist) split(level, height, count, side int, new item, left address)
 			items[pos].below = address(x.below(slot).Load())
 		}
 	}
-	if left != noBlock {
-		items[at.pos].below = left
-	}
 	new.head = headOf(l.userKey(new.entry), x.skip)
-	items = slices.Insert(items, at.pos+min(level, 1), new)
-	newRight := l.build(level, items[count:], x, next, false)
-	newLeft := l.build(level, items[:count], x, makeLink(newRight, level >= height), l.isHead(level))
-	above := item{entry: items[count].entry, below: newRight}
-	left = l.lead(level, height, newLeft)
-	x.word.Store(uint64(wordDead) | uint64(newLeft))
+	items = slices.Insert(items, at.pos, new)
+	right := l.build(level, items[count:], x, x.link(), false)
+	left := l.build(level, items[:count], x, low|link(right), l.isHead(level))
 
-	if at.pos += side; at.pos < count {
-		at.block, side = l.block(newLeft), 0
-		return above, left, side
+	way := l.way(level)
+	way.Store(way.Load()&uint32(low) | uint32(left))
+	if level == 0 && !l.isHead(0) { // in upper levels nobody comes this way
+		before := at.from
+		if before == nil {
+			key, _ := l.entry(x.entries[0])
+			before = l.find(&search{key.UserKey(), key.Trailer()}, nil).block
+		}
+		before.next.Store(before.next.Load()&uint32(low) | uint32(left))
 	}
-	at.block, at.pos, at.from = l.block(newRight), at.pos-count, nil
-	if level >= height {
-		at.from = l.block(newLeft)
+	x.word.Store(uint64(wordDead) | uint64(left))
+
+	above := item{entry: items[count].entry, below: right}
+	if at.pos += side; at.pos <= count {
+		at.block = l.block(left)
+		return above, at.block, 0
 	}
-	return above, left, 1
+	at.block, at.pos, at.from = l.block(right), at.pos-count, l.block(left)
+	return above, at.from, 1
 }
 
 // isHead reports whether the path leads to the first block of a level.
 func (l *skiplist) isHead(level int) bool {
-	if l.path[level].from != nil {
-		return false
-	}
-	if level == l.top() {
-		return true
-	}
-	above := &l.path[level+1]
-	return above.block.entryAt(word(above.block.word.Load()), above.pos) == noEntry
+	return l.path[level].from == nil && l.path[level+1].pos == 0
 }
 
-// lead makes those lead to the left one of two new blocks that lead to the old one, but
-// the level above only if it does not learn of the right one. Otherwise it gets what
-// lead returns, if anything. The old block's word shows the way without these links too,
-// but once more at each split.
-func (l *skiplist) lead(level, height int, left address) address {
-	at := &l.path[level]
+// way returns what leads to the block of the path.
+func (l *skiplist) way(level int) *atomic.Uint32 {
+	from, above := l.path[level].from, &l.path[level+1]
 	switch {
-	case at.from != nil:
-		at.from.next.Store(uint32(makeLink(left, true)))
-		return noBlock
-	case level < height:
-	case level == l.top():
-		l.heads.Store(uint64(level)<<32 | uint64(left))
-	default:
-		above := &l.path[level+1]
-		above.block.below(word(above.block.word.Load()).at(above.pos)).Store(uint32(left))
+	case from != nil && from.link().isLow():
+		return &from.next
+	case above.pos == 0:
+		return &l.heads[level]
 	}
-	if level == 0 && !l.isHead(0) { // in upper levels nobody comes this way
-		l.leftOf(at.block).next.Store(uint32(left))
-	}
-	return left
-}
-
-// leftOf returns the block of entries to the left of x, the one that the path leads to
-// from above.
-func (l *skiplist) leftOf(x *block) *block {
-	above := &l.path[1]
-	if above.pos == 0 {
-		key, _ := l.entry(x.entries[0])
-		return l.find(&search{key.UserKey(), key.Trailer()}, nil).block
-	}
-	slot := word(above.block.word.Load()).at(above.pos - 1)
-	b := l.block(address(above.block.below(slot).Load()))
-	for b.link().isLow() {
-		b = l.block(b.link().to())
-	}
-	return b
+	return above.block.below(word(above.block.word.Load()).at(above.pos - 1))
 }
 
 // splitPoint returns how many of the items of a block, one more than w has, go to the left
@@ -192,7 +154,7 @@ func (l *skiplist) splitPoint(level, height int) int {
 	w := word(x.word.Load())
 	if level > 0 {
 		l.spare -= 2 * upperBytes
-		if pos++; level < height || pos == slots && x.link().to() == noBlock {
+		if level < height || pos == slots && x.link().to() == noBlock {
 			return pos
 		}
 		return count
@@ -212,14 +174,13 @@ func (l *skiplist) splitPoint(level, height int) int {
 	return count
 }
 
-// build makes a block of items in place of a part of x. Between two blocks that the
-// level above knows its heads skip more bytes than those of x if that seems worth
-// touching all keys.
+// build makes a block of items in place of a part of x. Its heads skip more bytes than
+// those of x if it has blocks on both sides and that seems worth touching all keys.
 func (l *skiplist) build(level int, items []item, x *block, next link, isHead bool) address {
 	at := l.addBlock(level)
 	b := l.block(at)
 	b.skip = x.skip
-	if !isHead && next.to() != noBlock && !next.isLow() && (items[0].head^items[len(items)-1].head)>>16 == 0 {
+	if !isHead && next.to() != noBlock && (items[0].head^items[len(items)-1].head)>>16 == 0 {
 		b.skip = l.shared(items[0].entry, l.first(next.to()))
 	}
 	for slot, i := range items {
@@ -228,25 +189,9 @@ func (l *skiplist) build(level int, items []item, x *block, next link, isHead bo
 		}
 		b.set(level, slot, i)
 	}
-	if next.to() != noBlock && level > 0 {
-		*b.bound() = headOf(l.userKey(l.first(next.to())), b.skip)
-	}
 	if next.to() != noBlock {
 		b.next.Store(uint32(next))
 	}
 	l.cells[at][0] = uint64(sortedWord(len(items))) // the word
 	return at
-}
-
-// grow puts a new level above all others, of the head that leads to left and of an item.
-func (l *skiplist) grow(side int, new item, left address) {
-	level := l.top() + 1
-	if left == noBlock {
-		left = address(l.heads.Load())
-	}
-	new.head = headOf(l.userKey(new.entry), 0)
-	head := l.build(level, []item{{0, noEntry, left}, new}, &block{}, makeLink(noBlock, false), true)
-	l.used -= upperBytes // see headBytes
-	l.path[level] = place{block: l.block(head), pos: side}
-	l.heads.Store(uint64(level)<<32 | uint64(head))
 }

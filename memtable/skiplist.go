@@ -11,8 +11,9 @@ import (
 
 // skiplist keeps the entries of an arena in internal order.
 type skiplist struct {
-	heads atomic.Uint64 // the highest level << 32 | address of its first block
-	arena               // ends with what the writer changes all the time, as do the fields below
+	highest atomic.Uint32 // the level that searches start in; those above are empty
+	heads   [maxHeight + 1]atomic.Uint32
+	arena   // ends with what the writer changes all the time, as do the fields below
 
 	// The writer's own: the finger, which is the newest entry and the way to it, and
 	// the coins that heights are drawn with. They fall in the same way in each memtable.
@@ -21,8 +22,9 @@ type skiplist struct {
 	coins  rand.PCG
 }
 
-// path is a place per level, that of the entries first; its words may be out of date.
-type path [maxHeight + 1]place
+// path is a place per level, that of the entries first, and one more that is empty. Its
+// words may be out of date.
+type path [maxHeight + 2]place
 
 // search is what an entry is compared with: a position in internal order.
 type search struct {
@@ -31,86 +33,71 @@ type search struct {
 }
 
 // place is a position in a block as the block was when it was read: behind all entries
-// before a search; in an upper level, of the last of these, where the way goes down.
+// before a search. In an upper level the way goes down from the last of these.
 type place struct {
 	block *block
 	word  word
 	pos   int
-	from  *block // to the left of it if the way came from there, nil if from above
+	from  *block // to the left of it, if that is known
 }
 
 func (m *Memtable) initialize(arenaBytes int64, from *memory) {
 	l := &m.list
 	l.arena.initialize(arenaBytes, func(count int64) []cell { return m.take(count, from) }, from != nil)
-	head := l.addBlock(0)
+	for level := range l.heads {
+		head := l.addBlock(level)
+		l.heads[level].Store(uint32(head))
+		l.path[level].block = l.block(head)
+	}
 	l.used = 0 // see headBytes
-	l.path[0].block = l.block(head)
-	l.heads.Store(uint64(head))
+	l.highest.Store(1)
 }
 
-func (l *skiplist) top() int { return int(l.heads.Load() >> 32) }
+func (l *skiplist) top() int { return int(l.highest.Load()) }
 
 // find returns the place of s: in the last block that begins before s, behind all
 // entries before it. It also leaves the way to there in p if that is not nil.
 func (l *skiplist) find(s *search, p *path) place {
-	heads := l.heads.Load()
-	at, level := address(heads), int(heads>>32)
-	certain := true    // that s lies before the next block, unless the link there is low
-	known := uint32(0) // leading bytes that s is known to share with the block
+	level := l.top()
+	at, certain := address(l.heads[level].Load()), true // that no block which is not low lies before s
+	var above place
 	var from *block
 	for {
 		x := l.block(at)
-		w := word(x.word.Load())
+		w, next := word(x.word.Load()), x.link()
 		if w.dead() {
 			at, certain = w.heir(), false
 			continue
 		}
-		if certain {
-			known = x.skip
+		if above.block == nil && l.top() > level || above.block != nil && word(above.block.word.Load()) != above.word {
+			certain = false // a block that was not known above may begin before s
 		}
-		next, head := x.link(), headOf(s.user, x.skip)
-		if (!certain || next.isLow()) && l.liesBehind(x, next, s, head, x.skip <= known && level > 0) {
-			at, from, certain = next.to(), x, false
+		if (!certain || next.isLow()) && next.to() != noBlock && l.precedes(l.first(next.to()), s) {
+			at, from = next.to(), x
 			continue
 		}
-		pos := l.lowerBound(x, w, s, head)
-		if level == 0 {
-			if p != nil {
-				p[0] = place{x, w, pos, from}
-			}
-			return place{x, w, pos, from}
-		}
-		pos-- // the last one before s; a head has noEntry before all
+		here := place{x, w, l.lowerBound(x, w, s), from}
 		if p != nil {
-			p[level] = place{x, w, pos, from}
+			p[level] = here
 		}
-		below := x.below(w.at(pos)).Load()
-		if word(x.word.Load()) != w {
-			continue // a block that w does not know of may begin before s
+		if level == 0 {
+			return here
 		}
-		at, from, level, certain, known = address(below), nil, level-1, true, 0
+		level--
+		below := &l.heads[level]
+		if here.pos > 0 {
+			below = x.below(w.at(here.pos - 1))
+		}
+		at, above, from, certain = address(below.Load()), here, nil, true
 	}
-}
-
-// liesBehind reports whether s lies behind the first entry of the block to the right of
-// x. That block is in no cache: if s shares the bytes that x skips, the bound of x is
-// asked first.
-func (l *skiplist) liesBehind(x *block, next link, s *search, head uint32, bounded bool) bool {
-	if next.to() == noBlock {
-		return false
-	}
-	if bounded && head != *x.bound() {
-		return head > *x.bound()
-	}
-	return l.precedes(l.first(next.to()), s)
 }
 
 // first returns the first entry of a block that is no head, dead or not.
 func (l *skiplist) first(at address) entry { return l.block(at).entries[0] }
 
 // lowerBound returns the position of the first entry of x at or after s.
-func (l *skiplist) lowerBound(x *block, w word, s *search, head uint32) int {
-	low, high := x.bounds(w, head)
+func (l *skiplist) lowerBound(x *block, w word, s *search) int {
+	low, high := x.bounds(w, headOf(s.user, x.skip))
 	for low < high { // heads that are equal decide nothing
 		middle := int(uint(low+high) / 2)
 		if l.precedes(x.entryAt(w, middle), s) {
@@ -147,15 +134,18 @@ func (l *skiplist) besideNewest(s *search) bool {
 		return false
 	}
 	w := word(x.word.Load())
-	head, own := headOf(s.user, x.skip), x.heads[w.at(at.pos)]
-	if head >= own && (at.pos+1 == w.count() || head <= x.heads[w.at(at.pos+1)]) {
-		at.pos++
-		if l.belongs(s) {
-			return true
-		}
-		at.pos--
+	head, newest := headOf(s.user, x.skip), x.heads[w.at(at.pos-1)]
+	if head >= newest && (at.pos == w.count() || head <= x.heads[w.at(at.pos)]) && l.belongs(s) {
+		return true
 	}
-	return head <= own && (at.pos == 0 || head >= x.heads[w.at(at.pos-1)]) && l.belongs(s)
+	if head > newest || at.pos > 1 && head < x.heads[w.at(at.pos-2)] {
+		return false
+	}
+	if at.pos--; l.belongs(s) {
+		return true
+	}
+	at.pos++
+	return false
 }
 
 // belongs reports whether s lies where the path leads to, between its neighbors.

@@ -80,36 +80,24 @@ func (a *arena) searchFor(e entry) search {
 func checkList(t *testing.T, m *Memtable, count int) {
 	t.Helper()
 	l := &m.list
-	top := l.top()
 	var above []item // what the level above leads to
-	for level := top; level >= 0; level-- {
-		at := address(l.heads.Load())
-		if level < top {
-			at = above[0].below
+	for level := maxHeight; level >= 0; level-- {
+		above = (&levelChecker{T: t, list: l, level: level, above: above}).check(address(l.heads[level].Load()))
+		if level > l.top() && len(above) > 0 {
+			t.Fatalf("level %d is above the highest", level)
 		}
-		above = (&levelChecker{T: t, list: l, level: level, above: above}).check(at)
 	}
 	if len(above) != count {
 		t.Fatalf("%d entries, want %d", len(above), count)
 	}
 	reserved := int64(0)
-	for at := l.headOfEntries(); at != noBlock; at = l.alive(l.block(at).link().to()) {
+	for at := address(l.heads[0].Load()); at != noBlock; at = l.block(at).link().to() {
 		n := word(l.block(at).word.Load()).count()
 		reserved += int64(max(0, n-evenEntries)) * blockShareBytes
 	}
 	if l.spare < 0 || l.used+l.spare+reserved > l.charged {
 		t.Fatalf("%d used, %d to spare, %d reserved, %d charged", l.used, l.spare, reserved, l.charged)
 	}
-}
-
-// headOfEntries returns the first block of the lowest level.
-func (l *skiplist) headOfEntries() address {
-	at := l.alive(address(l.heads.Load()))
-	for range l.top() {
-		x := l.block(at)
-		at = l.alive(address(x.below(word(x.word.Load()).at(0)).Load()))
-	}
-	return at
 }
 
 // alive returns the block that took the place of another one, or that itself.
@@ -141,62 +129,50 @@ type levelChecker struct {
 // check walks along a level and returns all its items. Every block but those that are
 // low has a place above.
 func (c *levelChecker) check(at address) (items []item) {
-	previous, known, isLow := noEntry, 0, c.above == nil
-	for first := true; at != noBlock; first = false {
+	previous, known, isHead := noEntry, 0, true
+	for isLow := false; at != noBlock; isHead = false {
 		x := c.list.block(at)
 		w := word(x.word.Load())
 		if w.dead() {
 			c.Fatalf("level %d: the way leads to a dead block", c.level)
 		}
-		if !isLow {
-			if i := c.above[known]; i.below != at || !first && i.entry != x.entries[0] {
-				c.Fatalf("level %d: block %d at %d is not what the level above knows: %v", c.level, known, at, i)
+		if !isHead && !isLow {
+			if known == len(c.above) || c.above[known].below != at || c.above[known].entry != x.entries[0] {
+				c.Fatalf("level %d: the level above does not lead to block %d", c.level, known)
 			}
 			known++
 		}
-		next := x.link()
 		for pos := range w.count() {
-			items = append(items, c.slot(x, w, pos, first && pos == 0 && c.level > 0))
-			e := items[len(items)-1].entry
-			if previous != noEntry {
-				if s := c.list.searchFor(e); !c.list.precedes(previous, &s) {
-					c.Fatalf("level %d: order", c.level)
-				}
+			i := c.slot(x, w, pos)
+			if s := c.list.searchFor(i.entry); previous != noEntry && !c.list.precedes(previous, &s) {
+				c.Fatalf("level %d: order", c.level)
 			}
-			previous = e
+			previous, items = i.entry, append(items, i)
 		}
-		if to := c.list.alive(next.to()); to != noBlock {
-			if x.skip > 0 && (first || c.list.shared(x.entries[0], c.list.first(to)) < x.skip) {
-				c.Fatalf("level %d: %d bytes skipped", c.level, x.skip)
-			}
-			if next.isLow() && c.level > 0 && *x.bound() != headOf(c.list.userKey(c.list.first(to)), x.skip) {
-				c.Fatalf("level %d: the head of the next block is wrong", c.level)
-			}
-			if c.level == 0 && to != next.to() {
-				c.Fatalf("the link of a block of entries leads to a dead one")
-			}
-		} else if x.skip > 0 {
-			c.Fatalf("level %d: %d bytes skipped at the end", c.level, x.skip)
+		next := x.link()
+		to := c.list.alive(next.to())
+		if x.skip > 0 && (isHead || to == noBlock || c.list.shared(x.entries[0], c.list.first(to)) < x.skip) {
+			c.Fatalf("level %d: %d bytes skipped", c.level, x.skip)
 		}
-		at, isLow = c.list.alive(next.to()), next.isLow()
+		if c.level == 0 && to != next.to() {
+			c.Fatalf("the link of a block of entries leads to a dead one")
+		}
+		at, isLow = to, next.isLow()
 	}
-	if c.above != nil && known != len(c.above) {
+	if known != len(c.above) {
 		c.Fatalf("level %d: %d blocks are met, %d known", c.level, known, len(c.above))
 	}
 	return items
 }
 
 // slot returns the item of one.
-func (c *levelChecker) slot(x *block, w word, pos int, open bool) item {
+func (c *levelChecker) slot(x *block, w word, pos int) item {
 	slot := w.at(pos)
 	i := item{head: x.heads[slot], entry: x.entries[slot]}
 	if c.level > 0 {
 		i.below = address(x.below(slot).Load())
 	}
-	if open != (i.entry == noEntry) {
-		c.Fatalf("level %d: entry %d at %d", c.level, i.entry, pos)
-	}
-	if !open && i.head != headOf(c.list.userKey(i.entry), x.skip) {
+	if i.head != headOf(c.list.userKey(i.entry), x.skip) {
 		c.Fatalf("level %d: head %x of %q; skip %d", c.level, i.head, c.list.userKey(i.entry), x.skip)
 	}
 	return i
@@ -205,7 +181,7 @@ func (c *levelChecker) slot(x *block, w word, pos int, open bool) item {
 // TestReadersInTheMiddleOfASplit stops the writer where the new blocks are linked
 // and the level above does not know of them: everything must be found all the same.
 func TestReadersInTheMiddleOfASplit(t *testing.T) {
-	for _, isLow := range []bool{false, true} {
+	for _, known := range []link{0, low} {
 		m := New(10_000)
 		for i := range slots {
 			m.Insert(fmt.Appendf(nil, "key %02d", i), nil, base.Seq(i+1), base.KindSet)
@@ -215,8 +191,8 @@ func TestReadersInTheMiddleOfASplit(t *testing.T) {
 		for slot, e := range x.entries {
 			all = append(all, item{entry: e, head: x.heads[slot]})
 		}
-		right := m.list.build(0, all[5:], x, makeLink(noBlock, false), false)
-		left := m.list.build(0, all[:5], x, makeLink(right, isLow), true)
+		right := m.list.build(0, all[5:], x, 0, false)
+		left := m.list.build(0, all[:5], x, known|link(right), true)
 		x.word.Store(uint64(wordDead) | uint64(left))
 		checkWays(t, m, all)
 	}
