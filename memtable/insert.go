@@ -28,7 +28,7 @@ func (l *skiplist) add(e entry) {
 			if level == 0 {
 				height = l.drawHeight()
 			}
-			if level >= height && level < l.top() && !l.isFull(level+1) {
+			if level >= height && level < maxHeight && l.spare >= 2*upperBytes { // full
 				height = level + 1
 			}
 			new, left, side = l.split(level, count, side, new)
@@ -50,11 +50,11 @@ func (l *skiplist) isFull(level int) bool {
 }
 
 // oddsBits coins must fall one way for one more level.
-const oddsBits = 4
+const oddsBits = 6
 
 // drawHeight returns how high the first entry of a new block reaches: one level, and with
-// odds of one in sixteen each one more, of which one at most is new. What was not paid for
-// is not built: a block without a place above is found from its left neighbor.
+// odds of one in 64 each one more, of which one at most is new. What was not paid for is
+// not built: a block without a place above is found from its left neighbor.
 func (l *skiplist) drawHeight() int {
 	height := 1 + bits.TrailingZeros64(l.coins.Uint64())/oddsBits
 	return min(height, l.top()+1, maxHeight, int(l.spare/(2*upperBytes)))

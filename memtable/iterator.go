@@ -52,8 +52,13 @@ func (it *Iterator) Next() bool {
 	if it.entry == noEntry {
 		return false
 	}
+	x := it.place.block
 	it.place.pos++
-	return it.stand()
+	ok := it.stand()
+	if it.place.block != x {
+		it.ahead()
+	}
+	return ok
 }
 
 // ahead touches every entry of the block that a walk enters. They lie anywhere in the
@@ -71,10 +76,12 @@ func (it *Iterator) Prev() bool {
 	if it.entry == noEntry {
 		return false
 	}
-	if it.place.pos == 0 {
-		return it.SeekLT(it.Key())
+	if it.place.pos > 0 {
+		return it.back()
 	}
-	return it.back()
+	ok := it.SeekLT(it.Key())
+	it.ahead()
+	return ok
 }
 
 // back moves to the entry before place, if there is one in its block.
@@ -100,7 +107,6 @@ func (it *Iterator) stand() bool {
 			p.block = it.list.block(p.word.heir())
 		}
 		p.pos = 0
-		it.ahead()
 	}
 	it.entry = p.block.entryAt(p.word, p.pos)
 	return true

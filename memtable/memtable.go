@@ -6,24 +6,23 @@
 // As in every skip list there are levels, each a list that is sorted and linked to the
 // right. The lowest has all entries. A level above has some of those one below, and leads
 // down from each, so that a search skips most of what lies before its key: it starts in
-// the highest level, and goes down from the last entry before its key. How high an entry
-// reaches is drawn by coins, and nothing is ever balanced again.
+// the highest level, and goes down from the last entry before its key. Coins have a say in
+// how high an entry reaches.
 //
 // Unlike in Pugh's, which has a node for each entry, up to 14 entries of a level that
 // follow each other share a block. So a search meets six blocks of two or three cache
 // lines where it would meet some twenty nodes. Only entries that begin a block have a
 // place above, and that leads to their block:
 //
-//	level 2   [-      g               t]
-//	level 1   [-    c]-->[g    k      n]-->[t    w]
+//	level 2   [g                         t]
+//	level 1   [c]-->[g      k       n]-->[t    w]
 //	level 0   [a b]-->[c d f]-->[g h]-->[k l m]-->[n p]-->[t]-->[w x y]
 //
-// A full block of entries is replaced by two. The first entry of the right one gets a
-// place one level above, and with odds of one in sixteen each in one more, and so on
-// (drawHeight). In each level under its highest a block ends before it, full or not. In
-// its highest it is added to a block. If that is full it becomes two, of which the right
-// one gets a place above if there is room, and otherwise is found from the left one: the
-// link there is low.
+// A full block is replaced by two. The first entry of the right one gets a place in the
+// level above. Of a block of entries it may reach higher: with odds of one in 64 it gets a
+// place in each further level (drawHeight). In all levels under its highest a block ends
+// before it, full or not. If there is no memory put by for that, it gets no place: then the
+// right block is found from the left one, and the link between them is low.
 //
 // An entry is written once and never moves. A block has the offset of each, four bytes of
 // its key (the head) and one word that tells the sorted order. What the first entries of
@@ -45,7 +44,9 @@
 //     links to the right lead from any block to all behind it, so a reader needs no
 //     lock. The level above learns of the new blocks after that; until then the word of
 //     the dead block shows the way, and wherever a link still leads to it.
-//   - A block whose left neighbor's link is not low has a place in the level above.
+//   - A block whose left neighbor's link is not low has a place in the level above. The
+//     link is low until it has, and a reader that comes from above looks whether what it
+//     came from has changed after it read the link.
 //   - Blocks of a level are linked in internal order: user key ascending, then sequence
 //     number descending.
 //   - The arena holds offsets instead of Go pointers, so the garbage collector
@@ -73,8 +74,10 @@
 // them: D. Golovin, "The B-Skip-List: A Simpler Uniquely Represented Alternative to
 // B-Trees" (2010); Y. Luo, S. Hao, B. Wheatman, P. Pandey and H. Xu, "Bridging
 // Cache-Friendliness and Concurrency: A Locality-Optimized In-Memory B-Skiplist" (2025).
-// There every entry draws a height when it comes and ends the blocks before it; here only
-// one that a full block is split at does, which keeps the blocks of entries fuller. Links to
+// There every entry draws a height when it comes, and a full block is split without a place
+// above. Here only what begins a new block of entries draws one, and every split gets a
+// place: fuller blocks and fewer steps to the right, at the price of coins that decide less.
+// Links to
 // the right, which make splits invisible: P. Lehman and S. Yao, "Efficient Locking for
 // Concurrent Operations on B-Trees" (1981). Blocks whose order is one word: Y. Mao, E.
 // Kohler and R. Morris, "Cache Craftiness for Fast Multicore Key-Value Storage" (2012).
