@@ -21,42 +21,39 @@ import (
 type entry uint32
 
 const (
-	noEntry entry = 0 // the filter is there; as a fence: before or after all
+	noEntry entry = 0 // the filter is there
 
 	unitBytes        = 4
 	cellBytes        = 64
-	leafBytes        = int64(unsafe.Sizeof(leaf{}))
-	indexBytes       = int64(unsafe.Sizeof(index{}))
+	blockBytes       = int64(unsafe.Sizeof(block{}))
+	upperBytes       = int64(unsafe.Sizeof(upper{}))
 	entryHeaderBytes = 4 + 2
 	fixedEntryBytes  = entryHeaderBytes + base.TrailerBytes
 
-	// A node is split when it is full. An even split leaves at most evenEntries on
-	// either side, so slots+1-evenEntries inserts pay for the next one: for an
-	// index node, two new ones and its share of one further up; for a leaf, two
-	// new ones and its share of the index.
+	// A full block of entries is split. An even split leaves at most evenEntries on
+	// either side, so slots+1-evenEntries inserts pay for the next one: for two new
+	// blocks and for what upper levels mostly take.
 	evenEntries     = (slots + 2) / 2
 	paying          = slots + 1 - evenEntries
-	indexShareBytes = 2 * indexBytes / (paying - 1)
-	leafShareBytes  = (2*leafBytes + indexShareBytes + paying - 1) / paying
+	blockShareBytes = (2*blockBytes + upperBytes/3 + paying - 1) / paying
 
 	// entryOverheadBytes is what an entry is charged on top of its payload.
-	entryOverheadBytes = fixedEntryBytes + unitBytes - 1 + leafShareBytes
+	entryOverheadBytes = fixedEntryBytes + unitBytes - 1 + blockShareBytes
 
-	// rootBytes pays for the first leaf and for each root above it, whatever the
-	// arena's size.
-	rootBytes   = leafBytes + maxHeight*indexBytes
+	// headBytes pays for the first block of each level, whatever the arena's size.
+	headBytes   = blockBytes + maxHeight*upperBytes
 	filterShare = 128 // one byte of filter for so many of the arena
 
 	// On 64 bits an entry is addressed by 32 bits in units; on 32 bits the address
 	// space ends first.
 	maxTotalBytes int64 = 1<<34*(bits.UintSize/64) + 1<<30*(1-bits.UintSize/64)
-	maxArenaBytes int64 = maxTotalBytes/(filterShare+1)*filterShare - rootBytes - 3*cellBytes
+	maxArenaBytes int64 = maxTotalBytes/(filterShare+1)*filterShare - headBytes - 3*cellBytes
 )
 
 // arena is the memory of one memtable: one piece without pointers, which
 // nothing moves in and nothing is freed from before the whole is. Another memtable may
-// get it then: it holds anything, but the filter and new nodes are zero. The filter
-// comes first; entries grow behind it and nodes down from the end, so that each
+// get it then: it holds anything, but the filter and new blocks are zero. The filter
+// comes first; entries grow behind it and blocks down from the end, so that each
 // kind is dense. A part that is not used yet was never touched.
 type arena struct {
 	cells         []cell
@@ -66,16 +63,16 @@ type arena struct {
 
 	_ [cellBytes]byte // see Memtable
 
-	// The writer's own. Used never exceeds charged, because each node has the shares
-	// of what it holds beyond evenEntries put by for its next split, which pays for
-	// even splits. The shares of a leaf's other entries go to spare, and an uneven
-	// split takes from there what the fuller leaf must have put by, or does not
-	// happen: see splitPoint.
-	used     int64 // by entries and nodes, except what rootBytes paid for
+	// The writer's own. Used never exceeds charged, because each block of entries has the
+	// shares of what it holds beyond evenEntries put by for its next split, which pays for
+	// an even one. All other shares go to spare. An uneven split takes from there what the
+	// fuller block must have put by, or does not happen; upper levels are built from there,
+	// or not: see splitPoint and drawHeight.
+	used     int64 // by entries and blocks, except what headBytes paid for
 	charged  int64 // FootprintBytes of all entries
 	spare    int64
-	entryEnd int64 // in bytes
-	nodes    node  // the lowest one
+	entryEnd int64   // in bytes
+	blocks   address // the lowest one
 }
 
 type cell [cellBytes / 8]uint64
@@ -87,7 +84,7 @@ func (a *arena) initialize(arenaBytes int64, take func(count int64) []cell, used
 		panic(fmt.Sprintf("invariant: memtable of %d bytes; at most %d are possible", arenaBytes, maxArenaBytes))
 	}
 	filterCells := 1 + arenaBytes/filterShare/cellBytes
-	count := filterCells + (arenaBytes+rootBytes+cellBytes-1)/cellBytes
+	count := filterCells + (arenaBytes+headBytes+cellBytes-1)/cellBytes
 	a.capacityBytes = arenaBytes
 	a.cells = take(count)
 	start := unsafe.Pointer(&a.cells[0])
@@ -100,10 +97,10 @@ func (a *arena) initialize(arenaBytes int64, take func(count int64) []cell, used
 		clear(a.cells[:filterCells])
 	}
 	a.entryEnd = filterCells * cellBytes
-	a.nodes = node(count)
+	a.blocks = address(count)
 }
 
-// addEntry makes an entry that no node names yet.
+// addEntry makes an entry that no block names yet.
 func (a *arena) addEntry(key, value []byte, t base.Trailer) entry {
 	payload := int64(len(key)) + int64(len(value))
 	size := (fixedEntryBytes + payload + unitBytes - 1) &^ (unitBytes - 1)
@@ -123,22 +120,22 @@ func (a *arena) addEntry(key, value []byte, t base.Trailer) entry {
 	return e
 }
 
-// addNode makes a node that nothing leads to yet.
-func (a *arena) addNode(level int) node {
-	sizeBytes := leafBytes
+// addBlock makes a block that nothing leads to yet.
+func (a *arena) addBlock(level int) address {
+	sizeBytes := blockBytes
 	if level > 0 {
-		sizeBytes = indexBytes
+		sizeBytes = upperBytes
 	}
-	a.nodes -= node(sizeBytes / cellBytes)
-	if int64(a.nodes)*cellBytes < a.entryEnd {
-		panic(fmt.Sprintf("invariant: node in a memtable with %d of %d bytes used", a.used, a.capacityBytes))
+	a.blocks -= address(sizeBytes / cellBytes)
+	if int64(a.blocks)*cellBytes < a.entryEnd {
+		panic(fmt.Sprintf("invariant: block in a memtable with %d of %d bytes used", a.used, a.capacityBytes))
 	}
-	clear(a.cells[a.nodes:][:sizeBytes/cellBytes])
+	clear(a.cells[a.blocks:][:sizeBytes/cellBytes])
 	a.used += sizeBytes
-	return a.nodes
+	return a.blocks
 }
 
-func (a *arena) leaf(n node) *leaf { return (*leaf)(unsafe.Pointer(&a.cells[n])) }
+func (a *arena) block(at address) *block { return (*block)(unsafe.Pointer(&a.cells[at])) }
 
 // entry returns the internal key and the value of e; both share the arena.
 func (a *arena) entry(e entry) (key base.InternalKey, value []byte) {
@@ -160,7 +157,7 @@ func (a *arena) keyBounds(e entry) (start, end int) {
 }
 
 // precedes reports whether e stands before s.
-func (a *arena) precedes(e entry, s *search) bool { return e != noEntry && a.compare(e, s) < 0 }
+func (a *arena) precedes(e entry, s *search) bool { return a.compare(e, s) < 0 }
 
 // compare compares the positions of e and s.
 func (a *arena) compare(e entry, s *search) int {

@@ -41,8 +41,8 @@ func fillExactly(t *testing.T, keys [][]byte, payload int, value []byte) {
 		}
 		m.Insert(key, value, base.Seq(i+1), base.KindSet) // panics if it does not fit
 		payload -= len(key) + len(value)
-		if m.tree.used+m.tree.spare > m.tree.charged || m.tree.spare < 0 || m.UsedBytes() > footprint {
-			t.Fatalf("%d used, %d to spare, %d charged", m.tree.used, m.tree.spare, m.tree.charged)
+		if m.list.used+m.list.spare > m.list.charged || m.list.spare < 0 || m.UsedBytes() > footprint {
+			t.Fatalf("%d used, %d to spare, %d charged", m.list.used, m.list.spare, m.list.charged)
 		}
 	}
 }
@@ -57,11 +57,11 @@ func TestFootprintAgainstAnAdversary(t *testing.T) {
 		for i := range count {
 			key := append(adversaryKey(r, m, i), make([]byte, 9)...)[:9]
 			m.Insert(key, nil, base.Seq(i+1), base.KindSet)
-			if m.tree.used+m.tree.spare > m.tree.charged || m.tree.spare < 0 {
-				t.Fatalf("%d used, %d to spare, %d charged", m.tree.used, m.tree.spare, m.tree.charged)
+			if m.list.used+m.list.spare > m.list.charged || m.list.spare < 0 {
+				t.Fatalf("%d used, %d to spare, %d charged", m.list.used, m.list.spare, m.list.charged)
 			}
 		}
-		checkTree(t, m, count)
+		checkList(t, m, count)
 	}
 }
 
@@ -76,8 +76,8 @@ func TestUnevenSplitsArePaidFor(t *testing.T) {
 			seq++
 			m.Insert(binary.BigEndian.AppendUint64(nil, number), nil, seq, base.KindSet)
 		}
-		if m.tree.used+m.tree.spare > m.tree.charged || m.tree.spare < 0 {
-			t.Fatalf("%d used, %d to spare, %d charged", m.tree.used, m.tree.spare, m.tree.charged)
+		if m.list.used+m.list.spare > m.list.charged || m.list.spare < 0 {
+			t.Fatalf("%d used, %d to spare, %d charged", m.list.used, m.list.spare, m.list.charged)
 		}
 	}
 	for range 200 {
@@ -85,9 +85,9 @@ func TestUnevenSplitsArePaidFor(t *testing.T) {
 	}
 	for seq < count {
 		s := search{binary.BigEndian.AppendUint64(nil, r.Uint64()), 0}
-		p := m.tree.find(&s, nil)
-		number := func(pos int) uint64 { return binary.BigEndian.Uint64(m.tree.userKey(p.leaf.entryAt(p.word, pos))) }
-		if p.word.count() < 3 || p.leaf.next.Load() == 0 {
+		p := m.list.find(&s, nil)
+		number := func(pos int) uint64 { return binary.BigEndian.Uint64(m.list.userKey(p.block.entryAt(p.word, pos))) }
+		if p.word.count() < 3 || p.block.link() == 0 {
 			insert(r.Uint64())
 			continue
 		}
@@ -100,7 +100,7 @@ func TestUnevenSplitsArePaidFor(t *testing.T) {
 		insert(low + lowGap)
 		insert(low + 2*lowGap)
 	}
-	checkTree(t, m, count)
+	checkList(t, m, count)
 }
 
 // adversaryKey prefers keys that split a full leaf, and otherwise goes on with the
@@ -108,15 +108,15 @@ func TestUnevenSplitsArePaidFor(t *testing.T) {
 func adversaryKey(r *rand.Rand, m *Memtable, i int) []byte {
 	for n := range 40 {
 		var s search
-		if e := m.tree.newest; e != noEntry && r.IntN(3) > 0 {
-			s = m.tree.searchFor(e)
+		if e := m.list.newest; e != noEntry && r.IntN(3) > 0 {
+			s = m.list.searchFor(e)
 			s.user = bytes.Clone(s.user)
 			s.user[r.IntN(8)] += byte(r.IntN(3) - 1)
 		} else {
 			s.user = []byte{byte(r.Uint32()), byte(r.Uint32()), byte(i), 0, 0, 0, 0, 0, 0}
 		}
 		s.trailer = base.MakeTrailer(base.Seq(i+1), base.KindSet)
-		if m.tree.find(&s, nil).word.count() == slots || n == 39 {
+		if m.list.find(&s, nil).word.count() == slots || n == 39 {
 			return s.user
 		}
 	}
@@ -176,16 +176,16 @@ func TestFitsInGroups(t *testing.T) {
 }
 
 func TestLayout(t *testing.T) {
-	if leafBytes%cellBytes != 0 || indexBytes%cellBytes != 0 || unsafe.Offsetof(index{}.children) != uintptr(leafBytes) {
-		t.Fatalf("a leaf of %d and an index node of %d bytes are not whole cells", leafBytes, indexBytes)
+	if blockBytes%cellBytes != 0 || upperBytes%cellBytes != 0 || unsafe.Offsetof(upper{}.below) != uintptr(blockBytes) {
+		t.Fatalf("blocks of %d and %d bytes are not whole cells", blockBytes, upperBytes)
 	}
-	total := maxArenaBytes + maxArenaBytes/filterShare + rootBytes + 2*cellBytes
+	total := maxArenaBytes + maxArenaBytes/filterShare + headBytes + 2*cellBytes
 	if total > maxTotalBytes || total/unitBytes > 1<<32 {
 		t.Fatal("the largest arena has entries that no slot can name")
 	}
 	m := New(1001)
-	if uintptr(unsafe.Pointer(&m.tree.cells[0]))%8 != 0 || m.CapacityBytes() != 1001 {
-		t.Fatalf("cells at %p, capacity %d", &m.tree.cells[0], m.CapacityBytes())
+	if uintptr(unsafe.Pointer(&m.list.cells[0]))%8 != 0 || m.CapacityBytes() != 1001 {
+		t.Fatalf("cells at %p, capacity %d", &m.list.cells[0], m.CapacityBytes())
 	}
 }
 
@@ -201,8 +201,8 @@ func TestEntriesDoNotOverlap(t *testing.T) {
 	for i := range 1000 {
 		key, value := bytes.Repeat([]byte{byte(i)}, r.IntN(20)), bytes.Repeat([]byte{byte(i >> 2)}, r.IntN(50))
 		all = append(all, stored{a.addEntry(key, value, base.Trailer(i)), key, value})
-		if n := a.addNode(0); i%2 == 0 {
-			*a.leaf(n) = leaf{}
+		if at := a.addBlock(0); i%2 == 0 {
+			*a.block(at) = block{}
 		}
 	}
 	for i, s := range all {
@@ -251,7 +251,7 @@ func TestFilter(t *testing.T) {
 	}
 	wrong := 0
 	for i := range 2 * count {
-		switch there := m.tree.filter.mayContain(base.Hash(key(i))); {
+		switch there := m.list.filter.mayContain(base.Hash(key(i))); {
 		case i < count && !there:
 			t.Fatalf("key %d is not in the filter", i)
 		case i >= count && there:

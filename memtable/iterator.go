@@ -14,7 +14,7 @@ import (
 // An iterator of a table that is being written meets every entry that was there
 // when it was positioned, and may meet later ones.
 type Iterator struct {
-	tree  *tree
+	list  *skiplist
 	place place // of entry
 	entry entry // noEntry: not on an entry
 
@@ -37,13 +37,13 @@ var (
 
 // SeekGE moves to the first entry at or after key.
 func (it *Iterator) SeekGE(key base.InternalKey) bool {
-	it.place = it.tree.find(&search{key.UserKey(), key.Trailer()}, nil)
+	it.place = it.list.find(&search{key.UserKey(), key.Trailer()}, nil)
 	return it.stand()
 }
 
 // SeekLT moves to the last entry before key.
 func (it *Iterator) SeekLT(key base.InternalKey) bool {
-	it.place = it.tree.find(&search{key.UserKey(), key.Trailer()}, nil)
+	it.place = it.list.find(&search{key.UserKey(), key.Trailer()}, nil)
 	return it.back()
 }
 
@@ -52,54 +52,64 @@ func (it *Iterator) Next() bool {
 	if it.entry == noEntry {
 		return false
 	}
-	p := &it.place
-	p.pos++
-	n := node(p.leaf.next.Load())
-	if p.pos < p.word.count() || n == noNode {
-		return it.stand()
+	x := it.place.block
+	it.place.pos++
+	ok := it.stand()
+	if it.place.block != x {
+		it.ahead()
 	}
-	for p.word = wordDead | word(n); p.word.dead(); p.word = word(p.leaf.word.Load()) {
-		p.leaf = it.tree.leaf(p.word.heir())
-	}
-	p.pos, p.low = 0, it.entry
-	it.ahead()
-	return it.stand()
+	return ok
 }
 
-// ahead touches every entry of the leaf that a walk enters. They lie anywhere in the
+// ahead touches every entry of the block that a walk enters. They lie anywhere in the
 // arena, and a walk that came to one after the other would wait for memory each time;
 // these loads do not depend on each other and wait together.
 func (it *Iterator) ahead() {
-	for _, e := range it.place.leaf.entries[:it.place.word.count()] {
-		it.touched += it.tree.arena.bytes[int(e)*unitBytes+entryHeaderBytes-1]
+	for _, e := range it.place.block.entries[:it.place.word.count()] {
+		it.touched += it.list.arena.bytes[int(e)*unitBytes+entryHeaderBytes-1]
 	}
 }
 
-// Prev moves to the previous entry.
-func (it *Iterator) Prev() bool { return it.entry != noEntry && it.back() }
-
-// back moves to the entry before place. The one before a leaf's first is known, but
-// not its leaf, since leaves have no links backwards.
-func (it *Iterator) back() bool {
-	if it.place.pos > 0 {
-		it.place.pos--
-		return it.stand()
-	}
-	if it.place.low == noEntry {
-		it.entry = noEntry
+// Prev moves to the previous entry. The list has no links backwards: the block before
+// another one is searched for.
+func (it *Iterator) Prev() bool {
+	if it.entry == noEntry {
 		return false
 	}
-	key, _ := it.tree.entry(it.place.low)
-	return it.SeekGE(key)
+	if it.place.pos > 0 {
+		return it.back()
+	}
+	ok := it.SeekLT(it.Key())
+	it.ahead()
+	return ok
 }
 
-// stand takes the entry of place, if there is one.
-func (it *Iterator) stand() bool {
+// back moves to the entry before place, if there is one in its block.
+func (it *Iterator) back() bool {
 	it.entry = noEntry
-	if p := &it.place; p.pos < p.word.count() {
-		it.entry = p.leaf.entryAt(p.word, p.pos)
+	if it.place.pos > 0 {
+		it.place.pos--
+		it.entry = it.place.block.entryAt(it.place.word, it.place.pos)
 	}
 	return it.entry != noEntry
+}
+
+// stand takes the entry of place, or the first one of the next block.
+func (it *Iterator) stand() bool {
+	p := &it.place
+	if p.pos == p.word.count() {
+		at := p.block.link().to()
+		if at == noBlock {
+			it.entry = noEntry
+			return false
+		}
+		for p.word = wordDead | word(at); p.word.dead(); p.word = word(p.block.word.Load()) {
+			p.block = it.list.block(p.word.heir())
+		}
+		p.pos = 0
+	}
+	it.entry = p.block.entryAt(p.word, p.pos)
+	return true
 }
 
 // Valid reports whether the iterator stands on an entry.
@@ -107,13 +117,13 @@ func (it *Iterator) Valid() bool { return it.entry != noEntry }
 
 // Key returns the internal key of the entry.
 func (it *Iterator) Key() base.InternalKey {
-	key, _ := it.tree.arena.entry(it.entry)
+	key, _ := it.list.arena.entry(it.entry)
 	return key
 }
 
 // Value returns the value of the entry; it is empty for a delete.
 func (it *Iterator) Value() []byte {
-	_, value := it.tree.arena.entry(it.entry)
+	_, value := it.list.arena.entry(it.entry)
 	return value
 }
 

@@ -38,7 +38,7 @@ func (m *Memtable) take(count int64, from *memory) []cell {
 func (m *Memtable) Free() {
 	t := m.memory
 	t.cleanup.Stop() // while m is still to be used: otherwise the cleanup may be on its way, and would come second
-	m.memory, m.tree.cells, m.tree.bytes, m.tree.filter = memory{}, nil, nil, nil
+	m.memory, m.list.cells, m.list.bytes, m.list.filter = memory{}, nil, nil, nil
 	if t.mapped {
 		unmapCells(t.cells)
 	}
@@ -68,22 +68,22 @@ func (m *Memtable) InFile() bool { return m.inFile.Load() }
 // nobody else uses. They stay where they were for all who look at them, but the memory is
 // the system's, which may take it as it may that of any file. There is no Renew then.
 func (m *Memtable) MoveTo(f MappableFile) error {
-	all := m.tree.bytes
+	all := m.list.bytes
 	if err := f.Truncate(int64(len(all))); err != nil {
 		return err
 	}
-	nodes := int64(m.tree.nodes) * cellBytes // nothing was touched between entries and nodes
+	blocks := int64(m.list.blocks) * cellBytes // nothing was touched between entries and blocks
 	for at := int64(0); at < int64(len(all)); {
 		const most = 1 << 20
 		end := min(at+most, int64(len(all)))
-		if at < m.tree.entryEnd {
-			end = min(end, m.tree.entryEnd)
+		if at < m.list.entryEnd {
+			end = min(end, m.list.entryEnd)
 		}
 		if _, err := f.WriteAt(all[at:end], at); err != nil {
 			return err
 		}
-		if at = end; at == m.tree.entryEnd {
-			at = max(at, nodes)
+		if at = end; at == m.list.entryEnd {
+			at = max(at, blocks)
 		}
 	}
 	if err := f.MapOver(all); err != nil {

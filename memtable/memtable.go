@@ -1,36 +1,59 @@
 // Package memtable holds the newest writes, sorted, until they are flushed to a
-// table: a B-link tree of small leaves inside one arena.
+// table: a skip list of blocks inside one arena.
 //
 // # Structure
 //
-// An entry is written once and never moves. A leaf holds up to 14 of them: the
-// offset of each, four bytes of its key (the head) and one word that tells the
-// sorted order. Index nodes are built the same way and lead to a child for each
-// upper fence. A node covers the keys behind its left neighbor's last entry up to
-// its own, which is a real entry; what two fences have in common all keys between
-// them share, so heads are taken from behind it and tell long similar keys apart.
-// Where heads are equal the keys are compared in full. The first and the last node
-// of each level, which have no fence on one side, skip nothing.
+// As in every skip list there are levels, each a list that is sorted and linked to the
+// right. The lowest has all entries. A level above has some of those one below, and leads
+// down from each, so that a search skips most of what lies before its key: it starts in
+// the highest level, and goes down from the last entry before its key. Coins have a say in
+// how high an entry reaches.
 //
-// A Bloom filter beside the tree answers most lookups of absent keys.
+// Unlike in Pugh's, which has a node for each entry, up to 14 entries of a level that
+// follow each other share a block. So a search meets six blocks of two or three cache
+// lines where it would meet some twenty nodes. Only entries that begin a block have a
+// place above, and that leads to their block:
+//
+//	level 2   [g                         t]
+//	level 1   [c]-->[g      k       n]-->[t    w]
+//	level 0   [a b]-->[c d f]-->[g h]-->[k l m]-->[n p]-->[t]-->[w x y]
+//
+// A full block is replaced by two. The first entry of the right one gets a place in the
+// level above. Of a block of entries it may reach higher: with odds of one in 64 it gets a
+// place in each further level (drawHeight). In all levels under its highest a block ends
+// before it, full or not. If there is no memory put by for that, it gets no place: then the
+// right block is found from the left one, and the link between them is low.
+//
+// An entry is written once and never moves. A block has the offset of each, four bytes of
+// its key (the head) and one word that tells the sorted order. What the first entries of
+// two neighbors have in common all keys between them share, so heads are taken from
+// behind it and tell long similar keys apart. Where heads are equal the keys are compared
+// in full. The first and the last block of each level skip nothing.
+//
+// A Bloom filter beside the list answers most lookups of absent keys.
 //
 // # Invariants
 //
-//   - Entries are only ever added. A slot of a node is complete before the atomic
+//   - Entries are only ever added. A slot of a block is complete before the atomic
 //     store of the word that names it, and its entry never changes after that.
-//   - A node that is full is replaced by two new ones that are complete, in runs
-//     of keys too. It stays as it is, for readers that are in it, and the same store
-//     that makes its word lead on to them publishes them. Nothing is reused before
-//     Renew, and a node has the same fences for life.
-//   - A way through old nodes therefore meets all that was there when it began, and
-//     links to the right lead from any node to all behind it, so a reader needs no
-//     lock. The parent learns of the new nodes after that; until then the word of
-//     the dead node shows the way, and wherever a link still leads to it.
-//   - Leaves are linked in internal order: user key ascending, then sequence number
-//     descending.
+//   - A block that is full, or ends earlier, is replaced by two new ones that are
+//     complete. It stays as it is, for readers that are in it, and the same store that
+//     makes its word lead on to them publishes them. Nothing is reused before Renew, and
+//     a block begins with the same entry for life.
+//   - A way through old blocks therefore meets all that was there when it began, and
+//     links to the right lead from any block to all behind it, so a reader needs no
+//     lock. The level above learns of the new blocks after that; until then the word of
+//     the dead block shows the way, and wherever a link still leads to it.
+//   - A block whose left neighbor's link is not low has a place in the level above. The
+//     link is low until it has, and a reader that comes from above looks whether what it
+//     came from has changed after it read the link.
+//   - Blocks of a level are linked in internal order: user key ascending, then sequence
+//     number descending.
 //   - The arena holds offsets instead of Go pointers, so the garbage collector
 //     never scans it.
-//   - What FootprintBytes says is enough, in any order of inserts: see arena.
+//   - What FootprintBytes says is enough, in any order of inserts and however the coins
+//     fall: see arena. The coins fall in the same way in every memtable, so the same
+//     inserts make the same one.
 //
 // # Concurrency
 //
@@ -41,17 +64,25 @@
 //
 // # Files
 //
-// memory.go is memory, arena.go the filter and the layout of an entry, node.go the layout of
-// nodes, tree.go searches, split.go makes room, iterator.go is what its name says. This
-// file is what the engine calls.
+// memory.go is memory, arena.go the filter and the layout of an entry, block.go the layout
+// of blocks, skiplist.go searches, insert.go makes room, iterator.go is what its name says.
+// This file is what the engine calls.
 //
 // # Sources
 //
-// Links to the right, which make splits invisible: P. Lehman and S. Yao, "Efficient
-// Locking for Concurrent Operations on B-Trees" (1981). Leaves whose order is one
-// word: Y. Mao, E. Kohler and R. Morris, "Cache Craftiness for Fast Multicore
-// Key-Value Storage" (2012). Keys without what their fences share: R. Bayer and
-// K. Unterauer, "Prefix B-Trees" (1977).
+// W. Pugh, "Skip Lists: A Probabilistic Alternative to Balanced Trees" (1990). Blocks in
+// them: D. Golovin, "The B-Skip-List: A Simpler Uniquely Represented Alternative to
+// B-Trees" (2010); Y. Luo, S. Hao, B. Wheatman, P. Pandey and H. Xu, "Bridging
+// Cache-Friendliness and Concurrency: A Locality-Optimized In-Memory B-Skiplist" (2025).
+// There every entry draws a height when it comes, and a full block is split without a place
+// above. Here only what begins a new block of entries draws one, and every split gets a
+// place: fuller blocks and fewer steps to the right, at the price of coins that decide less.
+// Links to
+// the right, which make splits invisible: P. Lehman and S. Yao, "Efficient Locking for
+// Concurrent Operations on B-Trees" (1981). Blocks whose order is one word: Y. Mao, E.
+// Kohler and R. Morris, "Cache Craftiness for Fast Multicore Key-Value Storage" (2012).
+// Keys without what their neighbors share: R. Bayer and K. Unterauer, "Prefix B-Trees"
+// (1977).
 package memtable
 
 import (
@@ -66,8 +97,8 @@ import (
 // Memtable is a sorted, multi-version map in memory. See the package comment for
 // who may call what at the same time.
 type Memtable struct {
-	RangeDeletes ranges.Set // that were applied so far; beside the tree, on Go's heap
-	tree         tree
+	RangeDeletes ranges.Set // that were applied so far; beside the list, on Go's heap
+	list         skiplist
 	memory       memory
 
 	// The writer changes the rest with every entry. The gap keeps these lines
@@ -115,12 +146,12 @@ func FootprintBytes(count int64, payload int64) int64 {
 }
 
 // Fits reports whether entries of that FootprintBytes still have room, all of
-// them. Only the writer may ask. Each insert may split a node at every level, but
+// them. Only the writer may ask. Each insert may split a block at every level, but
 // all together they never use more than they were charged.
 func (m *Memtable) Fits(footprint int64) bool {
-	t, inserts := &m.tree, footprint/entryOverheadBytes+1
-	splits := min(t.charged-t.used, inserts*2*(leafBytes+indexBytes*int64(t.height()+1)))
-	return footprint == 0 || footprint+splits <= t.capacityBytes-t.used-m.rangeBytes
+	l, inserts := &m.list, footprint/entryOverheadBytes+1
+	splits := min(l.charged-l.used, inserts*2*(blockBytes+upperBytes*int64(l.top()+1)))
+	return footprint == 0 || footprint+splits <= l.capacityBytes-l.used-m.rangeBytes
 }
 
 // Apply makes an operation part of the memtable. Otherwise it is like Insert.
@@ -142,7 +173,7 @@ const numberBytes = 8 // of what a range delete adds to the spans that it has ke
 
 // added publishes how much there is after one more operation.
 func (m *Memtable) added() {
-	m.filled.Store(uint64(m.tree.used+m.rangeBytes)<<countBits | uint64(m.Len()+1))
+	m.filled.Store(uint64(m.list.used+m.rangeBytes)<<countBits | uint64(m.Len()+1))
 }
 
 // Insert adds one version of key and copies key and value. The caller is the
@@ -156,9 +187,9 @@ func (m *Memtable) Insert(key, value []byte, seq base.Seq, kind base.Kind) {
 	// The filter's word is in no cache. It is asked for before the search, which
 	// does not wait for it, and written after: readers may miss what Insert has
 	// not returned from.
-	place, mask := m.tree.filter.place(base.Hash(key))
+	place, mask := m.list.filter.place(base.Hash(key))
 	word := place.Load()
-	m.tree.insert(key, value, base.MakeTrailer(seq, kind))
+	m.list.insert(key, value, base.MakeTrailer(seq, kind))
 	if word&mask != mask {
 		place.Store(word | mask)
 	}
@@ -176,14 +207,19 @@ func (m *Memtable) Insert(key, value []byte, seq base.Seq, kind base.Kind) {
 // arena, must not be changed, and is valid as long as the caller holds the memtable, or until
 // Renew or Free. Get does not allocate. Of a key that has no version it mostly reads one word of memory.
 func (m *Memtable) Get(key []byte, hash uint64, seq base.Seq) (value []byte, t base.Trailer, ok bool) {
-	if !m.tree.filter.mayContain(hash) {
+	if !m.list.filter.mayContain(hash) {
 		return nil, 0, false
 	}
-	at := m.tree.find(&search{key, base.MakeTrailer(seq, base.KindSeek)}, nil)
-	if at.pos == at.word.count() {
+	at := m.list.find(&search{key, base.MakeTrailer(seq, base.KindSeek)}, nil)
+	var e entry
+	if at.pos < at.word.count() {
+		e = at.block.entryAt(at.word, at.pos)
+	} else if next := at.block.link().to(); next != noBlock {
+		e = m.list.first(next)
+	} else {
 		return nil, 0, false
 	}
-	stored, value := m.tree.entry(at.leaf.entryAt(at.word, at.pos))
+	stored, value := m.list.entry(e)
 	if !bytes.Equal(stored.UserKey(), key) {
 		return nil, 0, false
 	}
@@ -193,7 +229,7 @@ func (m *Memtable) Get(key []byte, hash uint64, seq base.Seq) (value []byte, t b
 // NewIterator returns an unpositioned iterator over all versions. It keeps the memtable's
 // memory alive while somebody has it; it does not prevent Renew and Free. What it returned
 // keeps nothing.
-func (m *Memtable) NewIterator() *Iterator { return &Iterator{tree: &m.tree} }
+func (m *Memtable) NewIterator() *Iterator { return &Iterator{list: &m.list} }
 
 // Len returns the number of operations: entries, every version counted, and range deletes.
 func (m *Memtable) Len() int64 { return int64(m.filled.Load() & (1<<countBits - 1)) }
@@ -229,4 +265,4 @@ func (m *Memtable) Empty() bool { return m.Len() == 0 }
 func (m *Memtable) UsedBytes() int64 { return int64(m.filled.Load() >> countBits) }
 
 // CapacityBytes returns how many bytes of entries the arena can hold.
-func (m *Memtable) CapacityBytes() int64 { return m.tree.capacityBytes }
+func (m *Memtable) CapacityBytes() int64 { return m.list.capacityBytes }

@@ -13,21 +13,21 @@ import (
 func TestRenewed(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	m := New(FootprintBytes(2000, 2000*24))
-	first := &m.tree.cells[0]
+	first := &m.list.cells[0]
 	for round := range 20 {
-		for i := range m.tree.bytes {
+		for i := range m.list.bytes {
 			if round > 0 {
-				m.tree.bytes[i] = byte(0x11 * round)
+				m.list.bytes[i] = byte(0x11 * round)
 			}
 		}
 		if round > 0 {
 			m = m.Renew()
 		}
-		if &m.tree.cells[0] != first || !m.Empty() || m.UsedBytes() != 0 {
+		if &m.list.cells[0] != first || !m.Empty() || m.UsedBytes() != 0 {
 			t.Fatalf("round %d: another arena, or %d entries in %d bytes", round, m.Len(), m.UsedBytes())
 		}
-		for i := range m.tree.filter {
-			if m.tree.filter[i].Load() != 0 {
+		for i := range m.list.filter {
+			if m.list.filter[i].Load() != 0 {
 				t.Fatalf("round %d: the filter knows something", round)
 			}
 		}
@@ -39,7 +39,7 @@ func TestRenewed(t *testing.T) {
 			m.Insert(key, value, base.Seq(i+1), base.KindSet)
 			want[string(key)] = string(value)
 		}
-		checkTree(t, m, count)
+		checkList(t, m, count)
 		for r := range round + 1 {
 			for i := range 3000 {
 				key := fmt.Appendf(nil, "%02d-%05d", r, i)

@@ -6,43 +6,52 @@ import (
 	"unsafe"
 )
 
-// node names a leaf or an index node: its first cell in the arena.
-type node uint32
+// address names a block: its first cell in the arena.
+type address uint32
 
 const (
-	noNode node = 0 // the filter is there
+	noBlock address = 0 // the filter is there
 
 	slots     = 14
-	maxHeight = 12 // of index nodes above a leaf; each has 7 children or more, the root 2
+	maxHeight = 12 // of a block of entries; each level is about an eighth of the one below
 )
 
-// leaf holds up to slots entries, in the order in which they came; word tells
-// their sorted order. A slot is written once, before the word that names it. An
-// index node begins with a leaf, in which entries are the upper fences of its
-// children.
+// block holds up to slots entries, in the order in which they came; word tells their
+// sorted order. A slot is written once, before the word that names it. Slot 0 is the
+// first entry for life, except in the head of a list. A block of an upper level begins
+// with one, and its entries are the first ones of blocks one level below.
 //
 // Two cache lines hold all that a search needs.
-type leaf struct {
+type block struct {
 	word    atomic.Uint64 // a word
-	next    atomic.Uint32 // the node to the right
-	skip    uint32        // leading bytes that the node's fences share; 0 if one is missing
+	next    atomic.Uint32 // a link
+	skip    uint32        // leading bytes that the first entries of this and the next block share, or fewer
 	heads   [slots]uint32 // the four bytes of each key behind skip
 	entries [slots]entry
 }
 
-// index is a node above the leaves. Slot i leads to the keys up to and including
-// entries[i], or to all further ones if that is noEntry.
-type index struct {
-	leaf
-	children [slots]atomic.Uint32
-	_        [8]byte // to a whole number of cells
+// upper is a block above the entries. Slot i leads down to the block that begins with
+// entries[i].
+type upper struct {
+	block
+	below [slots]atomic.Uint32
+	_     [8]byte // to a whole number of cells
 }
 
-// word is the state of a node, which one store publishes:
+// link is the address of the block to the right, or noBlock, and whether that is low:
+// there is no way to it from the level above, or there was none when it was made.
+type link uint32
+
+const low link = 1 << 31 // addresses are smaller
+
+func (l link) to() address { return address(l &^ low) }
+func (l link) isLow() bool { return l&low != 0 }
+
+// word is the state of a block, which one store publishes:
 //
 //	bits 0-3    number of entries
 //	bits 4-59   the slots in sorted order, four bits each
-//	bit  63     the node is dead; bits 0-31 name the left one of the two nodes that
+//	bit  63     the block is dead; bits 0-31 name the left one of the two blocks that
 //	            took its place
 type word uint64
 
@@ -54,7 +63,7 @@ const (
 func sortedWord(count int) word { return wordSorted&(1<<(4+4*count)-1) | word(count) }
 
 func (w word) dead() bool     { return w&wordDead != 0 }
-func (w word) heir() node     { return node(w) }
+func (w word) heir() address  { return address(w) }
 func (w word) count() int     { return int(w & 15) }
 func (w word) at(pos int) int { return int(w >> (4 + 4*uint(pos)) & 15) }
 
@@ -66,22 +75,21 @@ func (w word) insert(pos int) word {
 }
 
 // entryAt returns the entry that w has at pos.
-func (l *leaf) entryAt(w word, pos int) entry { return l.entries[w.at(pos)] }
+func (b *block) entryAt(w word, pos int) entry { return b.entries[w.at(pos)] }
 
-// last returns the last entry of a node that has one. No entry behind it ever
-// comes to a node that has a right neighbor: it is the node's upper fence.
-func (l *leaf) last(w word) entry { return l.entryAt(w, w.count()-1) }
+// link returns where the list goes on.
+func (b *block) link() link { return link(b.next.Load()) }
 
-// child returns where an index node has the child of a slot.
-func (l *leaf) child(slot int) *atomic.Uint32 { return &(*index)(unsafe.Pointer(l)).children[slot] }
+// below returns where a block of an upper level has the way down from a slot.
+func (b *block) below(slot int) *atomic.Uint32 { return &(*upper)(unsafe.Pointer(b)).below[slot] }
 
 // bounds returns between which positions the entries have the given head.
 //
 // Counting all slots is faster than a binary search through the word: its loads
 // do not wait for each other, and nothing is there to be mispredicted.
-func (l *leaf) bounds(w word, head uint32) (low, high int) {
+func (b *block) bounds(w word, head uint32) (low, high int) {
 	count, more := w.count(), 0
-	for _, h := range l.heads[:count] {
+	for _, h := range b.heads[:count] {
 		low += int((uint64(h) - uint64(head)) >> 63)
 		more += int((uint64(head) - uint64(h)) >> 63)
 	}
