@@ -97,6 +97,13 @@ func Create(fs vfs.Files, path string, segment uint64, previous Previous, record
 // even if f should outlive its removal. (Some file systems find out about a lack of
 // room at the sync: the zeros are synced for that.)
 func NewWriter(f vfs.File, name string, segment uint64, previous Previous) (*Writer, error) {
+	sizeBytes, err := f.Size()
+	if err != nil {
+		return nil, fmt.Errorf("size of log %s: %w", name, vfs.Shortage(err))
+	}
+	if sizeBytes != 0 {
+		panic(fmt.Sprintf("invariant: new log %s has %d bytes already", name, sizeBytes))
+	}
 	w := &Writer{
 		file: f, name: name, segment: segment,
 		binding:   newBinding(segment),
