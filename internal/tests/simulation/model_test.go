@@ -156,7 +156,10 @@ func (w *world) known(floor int, seq base.Seq) fixture.State {
 func (w *world) reopened(d *db.DB) {
 	h := &w.s.history
 	found, err := look(d.NewIterator(nil))
-	if err != nil && w.s.faults.gone() {
+	if err != nil && w.s.faults.gone() { // of what the process took along nothing is known
+		for _, c := range h.commits {
+			c.acked = c.acked && !c.queued
+		}
 		return
 	}
 	if err != nil {
