@@ -199,7 +199,7 @@ func mustBeAllSyncs(t *testing.T, sites []string) {
 		}
 		return err
 	}))
-	if found < 15 {
+	if found < 14 {
 		t.Errorf("only %d syncs were found in the sources", found)
 	}
 }
