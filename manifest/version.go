@@ -130,7 +130,13 @@ func firstNotBefore(tables []*TableMeta, ends []uint64, userKey []byte) int {
 	low, high := 0, len(ends)
 	for low < high {
 		middle := int(uint(low+high) >> 1)
-		if end := ends[middle]; end < prefix || end == prefix && tables[middle].EndsBefore(userKey) {
+		end := ends[middle]
+		before := end < prefix
+		if end == prefix { // rarely: so EndsBefore, which is not inlined, stays out of the loop
+			c := bytes.Compare(tables[middle].Largest.UserKey(), userKey)
+			before = c < 0 || c == 0 && tables[middle].LargestExcluded()
+		}
+		if before {
 			low = middle + 1
 		} else {
 			high = middle

@@ -180,7 +180,7 @@ func (it *Iterator) Last() bool {
 // SeekGE moves to the first key of the range at or after key.
 func (it *Iterator) SeekGE(key []byte) bool {
 	if !it.ready() {
-		sought := key // what a closure has and that changes would be slow
+		sought := key // a closure over key itself would slow down every seek
 		return it.again(func() bool { return it.SeekGE(sought) })
 	}
 	if bytes.Compare(key, it.lower) < 0 {

@@ -64,9 +64,10 @@ func TestSimulation(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(400)) // thousands of small databases are garbage
 	var mu sync.Mutex
 	var digest uint64 // of all schedules
-	// Two compactions that only drop tables, and begin in the same step, hand their edits to
-	// the Keeper in either order: no operation on files comes before. That happens in one
-	// seed of several hundred. More would be something new.
+	// One seed in some thousands does not repeat. Two compactions that only drop tables, and
+	// begin in the same step, hand their edits to the Keeper in either order: no operation on
+	// files comes before. And an edit was seen that was 11 bytes longer one time than the
+	// other; why is not known yet. More would be something new.
 	var strayed atomic.Int64
 	shards := uint64(runtime.GOMAXPROCS(0))
 	t.Run("seeds", func(t *testing.T) {
