@@ -3,11 +3,46 @@ package sstable
 import (
 	"errors"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"testing"
 
 	"lsmdb/internal/base"
 )
+
+// TestRoomThatOthersMake: who waits for a read, as the system is out of descriptors, goes on
+// when the file is closed for another reason.
+func TestRoomThatOthersMake(t *testing.T) {
+	open := new(OpenFiles)
+	files, handles := scarceTables(t, 2, 1, ReaderOptions{}, open)
+	files.lenient = true
+	reading, release := make(chan struct{}), make(chan struct{})
+	files.onUse = func(name string) {
+		if name == "0" {
+			close(reading)
+			<-release
+		}
+	}
+	var readers sync.WaitGroup
+	readers.Go(func() { handles[0].ReadAt(make([]byte, 1), 0) })
+	<-reading
+	readers.Go(func() {
+		if _, err := handles[1].Table(); err != nil {
+			t.Error(err)
+		}
+	})
+	for waits := false; !waits; runtime.Gosched() {
+		open.mu.Lock() // who waits in makeRoom has given it up
+		waits = open.waiting.Load() > 0
+		open.mu.Unlock()
+	}
+	if err := handles[0].Close(); err != nil {
+		t.Error(err)
+	}
+	close(release)
+	readers.Wait()
+	open.CloseAll()
+}
 
 // TestOpenFilesUnderAllAtOnce: readers of many tables, tables that are closed meanwhile,
 // a system that is short of descriptors now and then, and CloseAll in the middle of it.

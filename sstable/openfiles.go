@@ -150,12 +150,12 @@ func (o *OpenFiles) add(h *Handle, file vfs.File) *openFile {
 	return f
 }
 
-// makeRoom closes a file, waiting until it can. It returns false if none is left that
-// it could wait for. The caller holds the mutex.
+// makeRoom closes a file, waiting until it can or somebody else has. It returns false if
+// none is left that it could wait for. The caller holds the mutex.
 func (o *OpenFiles) makeRoom() bool {
 	o.waiting.Add(1)
 	defer o.waiting.Add(-1)
-	for !o.evict() {
+	for shuts := o.shuts; o.shuts == shuts && !o.evict(); {
 		if o.closed || o.open.Len()+o.opening == 0 {
 			return false
 		}
