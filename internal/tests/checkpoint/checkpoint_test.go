@@ -144,11 +144,12 @@ func TestSeveralMemtables(t *testing.T) {
 	}
 	stuck, cancel := context.WithCancel(t.Context())
 	gaveUp := make(chan error)
+	commits := d.Metrics().Writes.Commits
 	go func() {
 		_, err := d.NewCheckpoint(stuck)
 		gaveUp <- err
 	}()
-	for commits := d.Metrics().Writes.Commits; d.Metrics().Writes.Commits == commits; {
+	for d.Metrics().Writes.Commits == commits {
 		runtime.Gosched() // until the Writer has the seal, and nobody can take it back
 	}
 	cancel()
