@@ -20,20 +20,21 @@ type settings struct {
 	pictureDir        string
 	withFullOnly      bool
 
+	processors          []int    // values of GOMAXPROCS; none: as Go chooses
 	sizes, clientCounts []string // of growth
 }
 
 func quickSettings() settings {
 	return settings{rounds: 3, jsonPath: "bench.json", scale: workload.Scale{
 		Entries: 200_000, ColdEntries: 200_000, ValueBytes: 100,
-		Duration: 150 * time.Millisecond, Cap: time.Second,
+		Duration: 150 * time.Millisecond, Cap: time.Second, Rate: 20_000,
 	}}
 }
 
 func fullSettings() settings {
 	return settings{rounds: 3, jsonPath: "bench.json", withFullOnly: true, scale: workload.Scale{
 		Entries: 3_000_000, ColdEntries: 20_000_000, ValueBytes: 100,
-		Duration: 5 * time.Second, Cap: 3 * time.Minute,
+		Duration: 5 * time.Second, Cap: 3 * time.Minute, Rate: 20_000,
 	}}
 }
 
@@ -63,6 +64,8 @@ func runCommand(name, short string, s settings) *cobra.Command {
 		Use: name, Short: short, Args: cobra.NoArgs,
 		Example: fmt.Sprintf("  go run . %[1]s\n"+
 			"  go run . %[1]s --sections fillrandom,read --engines lsmdb,pebble\n"+
+			"  go run . %[1]s --sections fillrandom,read --cpu 1,2,4\n"+
+			"  go run . %[1]s --sections rate --rate 100000 --engines lsmdb,pebble\n"+
 			"  go run . %[1]s --sections fillrandom --profile profiles\n"+
 			"  go run . %[1]s --entries 1000000 --value-bytes 1024 --json large-values.json", name),
 		RunE: func(c *cobra.Command, _ []string) error { return compare(c, s) },
@@ -71,6 +74,8 @@ func runCommand(name, short string, s settings) *cobra.Command {
 	f := c.Flags()
 	f.Int64Var(&s.scale.Entries, "entries", s.scale.Entries, "entries of a database")
 	f.Int64Var(&s.scale.ColdEntries, "cold-entries", s.scale.ColdEntries, "entries for cold reads and sustained load")
+	f.Int64Var(&s.scale.Rate, "rate", s.scale.Rate, "operations per second of workloads at a fixed rate; synced ones have a tenth")
+	f.IntSliceVar(&s.processors, "cpu", nil, "values of GOMAXPROCS, each of which everything runs with; Go's default if empty")
 	f.StringVar(&s.profileDir, "profile", "", "directory for pprof profiles of lsmdb, one pair per workload and round")
 	return c
 }

@@ -34,9 +34,17 @@ func newComparison(s settings) (*runner, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.scale.Rate < 1 || slices.ContainsFunc(s.processors, func(n int) bool { return n < 1 }) {
+		return nil, fmt.Errorf("--rate and --cpu must be at least 1")
+	}
 	var stations []station
 	for _, section := range sections {
-		stations = append(stations, station{section: section, scale: s.scale, title: section.Name})
+		if len(s.processors) == 0 {
+			stations = append(stations, station{section: section, scale: s.scale, title: section.Name})
+		}
+		for _, n := range s.processors {
+			stations = append(stations, station{section: section, scale: s.scale, processors: n, title: fmt.Sprintf("%s, cpu %d", section.Name, n)})
+		}
 	}
 	return newRunner(s, stations)
 }
@@ -118,8 +126,8 @@ func (r *runner) runAndReport(c *cobra.Command, s settings) error {
 	}
 	rows := report.Rows(r.results, r.engines)
 	report.WriteTables(out, rows, r.engines, term.IsTerminal(int(os.Stdout.Fd())))
-	fmt.Fprintf(out, "medians of %d rounds, %v in all; * ended before all was done; ± half of the spread of rounds, where that is large\n",
-		s.rounds, time.Since(began).Round(time.Second))
+	fmt.Fprintf(out, "medians of %d rounds, %v in all; * ended before all was done; ± half of the spread of rounds, where that is large\n%s\n",
+		s.rounds, time.Since(began).Round(time.Second), report.MarksLine)
 	file := report.File{
 		Origin: report.NewOrigin(c.Context(), began, os.Args[1:], os.TempDir()), Rounds: s.rounds, Scale: s.scale, Sizes: scaleLine(s),
 		Common: commonLine(), Engines: report.Engines(r.engines, engine.Options{}), Rows: rows, Results: r.results,

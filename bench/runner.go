@@ -26,9 +26,10 @@ type runner struct {
 
 // station is a section at one scale.
 type station struct {
-	section workload.Section
-	scale   workload.Scale
-	title   string
+	section    workload.Section
+	scale      workload.Scale
+	processors int // GOMAXPROCS; 0: as Go chooses
+	title      string
 }
 
 // turns is how many turns there are in all.
@@ -84,7 +85,7 @@ func (r *runner) station(ctx context.Context, root string, s station, kind engin
 		if kind.Name == "lsmdb" {
 			q.ProfileDir = r.profileDir
 		}
-		if err := r.act(ctx, q); err != nil {
+		if err := r.act(ctx, q, s.environment(act)...); err != nil {
 			return fmt.Errorf("%s, %s, round %d: %w", kind.Name, s.title, round, err)
 		}
 	}
@@ -92,8 +93,19 @@ func (r *runner) station(ctx context.Context, root string, s station, kind engin
 	return nil
 }
 
+// environment returns the variables of a child process beyond those of this one.
+func (s station) environment(act int) (variables []string) {
+	if s.processors > 0 {
+		variables = append(variables, fmt.Sprintf("GOMAXPROCS=%d", s.processors))
+	}
+	if limit := s.section.Acts[act].MemoryLimit; limit != "" {
+		variables = append(variables, "GOMEMLIMIT="+limit)
+	}
+	return variables
+}
+
 // act runs a child process and takes in its events.
-func (r *runner) act(ctx context.Context, q workload.Request) error {
+func (r *runner) act(ctx context.Context, q workload.Request, environment ...string) error {
 	request, err := json.Marshal(q)
 	if err != nil {
 		return err
@@ -104,6 +116,7 @@ func (r *runner) act(ctx context.Context, q workload.Request) error {
 	}
 	var messages bytes.Buffer
 	command := exec.CommandContext(ctx, program, childName)
+	command.Env = append(os.Environ(), environment...)
 	command.Stdin, command.Stderr = bytes.NewReader(request), &messages
 	events, err := command.StdoutPipe()
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -19,7 +20,7 @@ import (
 
 // TestMain lets the test binary be its own child process.
 func TestMain(m *testing.M) {
-	children := map[string]func(io.Reader, io.Writer) error{childName: child, corruptName: corruption.Child}
+	children := map[string]func(io.Reader, io.Writer) error{childName: child, corruptName: corruption.Child, killedName: putAndDie}
 	if len(os.Args) == 2 && children[os.Args[1]] != nil {
 		if err := children[os.Args[1]](os.Stdin, os.Stdout); err != nil {
 			io.WriteString(os.Stderr, err.Error())
@@ -33,7 +34,7 @@ func TestMain(m *testing.M) {
 func smallRunner(t *testing.T, sections ...string) *runner {
 	t.Helper()
 	r, err := newComparison(settings{rounds: 1, sections: sections, profileDir: t.TempDir(), scale: workload.Scale{
-		Entries: 2000, ColdEntries: 2000, ValueBytes: 100, Duration: 10 * time.Millisecond, Cap: time.Second,
+		Entries: 2000, ColdEntries: 2000, ValueBytes: 100, Duration: 10 * time.Millisecond, Cap: time.Second, Rate: 2000,
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -75,6 +76,51 @@ func TestEnginesThatCannotAreLeftOut(t *testing.T) {
 	}
 }
 
+// TestChildrenHaveTheirProcessorsAndTheirLimit looks at what the children saw themselves.
+func TestChildrenHaveTheirProcessorsAndTheirLimit(t *testing.T) {
+	r, err := newComparison(settings{rounds: 1, engines: []string{"lsmdb"}, sections: []string{"databases-busy"}, processors: []int{1, 3}, scale: workload.Scale{
+		Entries: 2000, ColdEntries: 2000, ValueBytes: 100, Duration: 10 * time.Millisecond, Cap: time.Second, Rate: 2000,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.progress.out = io.Discard
+	if err := r.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var seen []int
+	for _, result := range r.results {
+		if seen = append(seen, result.Processors); result.MemoryLimit != 1<<30 {
+			t.Errorf("%s: a limit of %d bytes", result.Workload, result.MemoryLimit)
+		}
+	}
+	if want := []int{1, 1, 3, 3}; !slices.Equal(seen, want) {
+		t.Errorf("processors %v, want %v", seen, want)
+	}
+}
+
+func TestReadmeNamesEverything(t *testing.T) {
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, section := range workload.Sections() {
+		names := []string{section.Name}
+		for _, act := range section.Acts {
+			for _, step := range act.Steps {
+				if step.About != "" {
+					names = append(names, step.Name)
+				}
+			}
+		}
+		for _, name := range names {
+			if whole := regexp.MustCompile(`(^|[^a-z0-9-])` + name + `($|[^a-z0-9-])`); !whole.Match(text) {
+				t.Errorf("section %s: README.md does not name %s", section.Name, name)
+			}
+		}
+	}
+}
+
 func TestFailureOfAChildEndsTheRun(t *testing.T) {
 	r := smallRunner(t, "open")
 	err := r.act(context.Background(), workload.Request{Engine: "none"})
@@ -92,6 +138,8 @@ func TestFlagsOutOfRangeAreRefused(t *testing.T) {
 		"quick extra":                           "unknown command",
 		"quik":                                  "Did you mean this?\n\tquick",
 		"quick --engines bbolt --sections zstd": "none of these engines",
+		"quick --rate 0":                        "--rate and --cpu must be at least 1",
+		"quick --cpu 2,0":                       "--rate and --cpu must be at least 1",
 		"quick --json missing/a":                "no directory for the file missing/a",
 		"quick --results a/b":                   `--results: "a/b" is no name`,
 		"corruption --results ../b":             `--results: "../b" is no name`,

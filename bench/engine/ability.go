@@ -17,10 +17,13 @@ const (
 	Expiry       Ability = "expiry"        // its batches are an ExpiringBatch
 	Checkpoints  Ability = "checkpoints"   // Checkpointer
 	Zstd         Ability = "Zstandard"     // Options.Zstd
+	Memtables    Ability = "memtables"     // every log-structured merge tree
 )
 
 // Able reports whether the engine can do that; every engine can do what needs no ability.
-func (k Kind) Able(a Ability) bool { return a == "" || slices.Contains(k.Can, a) }
+func (k Kind) Able(a Ability) bool {
+	return a == "" || a == Memtables && k.LSM || slices.Contains(k.Can, a)
+}
 
 // Reader finds values, as Engine.Get does.
 type Reader interface {

@@ -97,10 +97,35 @@ type Kind struct {
 	// SortedLoad: preparations that are not measured load in key order, since random
 	// order would take this engine hours.
 	SortedLoad bool
-	Can        []Ability
-	Open       func(Options) (Engine, error)
+	// Buffered: what is not synced is acknowledged from a buffer of the process.
+	Buffered bool
+	// Queues: it has a level for Options.Queued.
+	Queues bool
+	Can    []Ability
+	Open   func(Options) (Engine, error)
 	// Settings returns the configuration for printing, without what Options says.
 	Settings func(Options) []string
+}
+
+// Survival is what the newest acknowledged writes survive.
+type Survival string
+
+// What there is to survive, the least first.
+const (
+	Nothing      Survival = "nothing"         // a killed process may lose the newest writes
+	Kill         Survival = "a kill"          // the system has them
+	PowerFailure Survival = "a power failure" // the disk has them
+)
+
+// Survives returns what the newest writes survive that such a database acknowledged.
+func (k Kind) Survives(o Options) Survival {
+	switch {
+	case o.Sync:
+		return PowerFailure
+	case k.Buffered || o.Queued && k.Queues:
+		return Nothing
+	}
+	return Kill
 }
 
 // All returns the engines of this build, lsmdb first.

@@ -10,7 +10,7 @@ import (
 )
 
 var lsmdbKind = Kind{
-	Name: "lsmdb", Fixed: "this checkout", Go: true, LSM: true,
+	Name: "lsmdb", Fixed: "this checkout", Go: true, LSM: true, Queues: true,
 	Can:  []Ability{Transactions, Loads, RangeDeletes, Expiry, Checkpoints, Zstd},
 	Open: openLsmdb,
 	Settings: func(Options) []string {

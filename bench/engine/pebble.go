@@ -9,7 +9,7 @@ import (
 )
 
 var pebbleKind = Kind{
-	Name: "pebble", Module: "github.com/cockroachdb/pebble/v2", Go: true, LSM: true,
+	Name: "pebble", Module: "github.com/cockroachdb/pebble/v2", Go: true, LSM: true, Buffered: true,
 	Can:  []Ability{RangeDeletes, Checkpoints, Zstd},
 	Open: openPebble,
 	Settings: func(Options) []string {

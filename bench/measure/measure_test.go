@@ -45,3 +45,32 @@ func TestQuietReturnsOnceNothingHappens(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestAlarmIsNeverEarly(t *testing.T) {
+	alarm, err := NewAlarm()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []time.Duration{-time.Second, 0, 100 * time.Microsecond, 2 * time.Millisecond} {
+		start := time.Now()
+		if err := alarm.Sleep(d); err != nil || time.Since(start) < d {
+			t.Errorf("woken after %v instead of %v, %v", time.Since(start), d, err)
+		}
+	}
+	if err := alarm.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := alarm.Sleep(time.Millisecond); err == nil {
+		t.Error("sleeps although it is closed")
+	}
+}
+
+func TestMemoryAndCollector(t *testing.T) {
+	if resident, peak := ResidentMemory(), PeakMemory(); resident == 0 || peak < resident/2 {
+		t.Errorf("resident %d, peak %d", resident, peak)
+	}
+	first := CollectorTime()
+	if second := CollectorTime(); first <= 0 || second <= first {
+		t.Errorf("the collector took %v, then %v", first, second)
+	}
+}

@@ -2,8 +2,6 @@
 package measure
 
 import (
-	"bufio"
-	"bytes"
 	"fmt"
 	"io/fs"
 	"os"
@@ -72,28 +70,6 @@ func readIO(u *Usage) {
 	u.WrittenBytes = max(counters["wchar"], counters["write_bytes"])
 	u.ReadBytes = max(counters["rchar"], counters["read_bytes"])
 	u.DeviceReads = counters["read_bytes"]
-}
-
-// ResetPeakMemory makes PeakMemory start anew; where the system refuses, peaks stay
-// those of the whole process.
-func ResetPeakMemory() {
-	_ = os.WriteFile("/proc/self/clear_refs", []byte("5"), 0)
-}
-
-// PeakMemory returns VmHWM, the highest resident set, in bytes; 0 when unknown.
-func PeakMemory() uint64 {
-	text, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0
-	}
-	lines := bufio.NewScanner(bytes.NewReader(text))
-	for lines.Scan() {
-		if rest, found := strings.CutPrefix(lines.Text(), "VmHWM:"); found {
-			kilobytes, _ := strconv.ParseUint(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
-			return kilobytes << 10
-		}
-	}
-	return 0
 }
 
 // DirectoryBytes returns the blocks that the files below dir occupy on disk.

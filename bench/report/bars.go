@@ -51,7 +51,7 @@ func drawBars(path string, m Metric, group string, rows []Row, kinds []engine.Ki
 	p.X.Label.Text = "relative to lsmdb = 1, " + m.direction()
 	names := make([]string, len(rows))
 	for at, r := range rows {
-		names[len(rows)-1-at] = r.Workload
+		names[len(rows)-1-at] = r.label()
 	}
 	p.NominalY(names...)
 	p.Y.Padding = vg.Points(5)

@@ -36,21 +36,21 @@ func (f *File) describeEngines(out io.Writer) {
 	}
 	fmt.Fprintf(out, "%s\n\n", t.RenderMarkdown())
 	fmt.Fprintf(out, "Figures are medians of %d rounds; ± is half the distance between the extremes of the rounds, "+
-		"given where that distance exceeds %.0f %%; * marks what was ended before all was done.\n\n", f.Rounds, largeSpread*100)
+		"given where that distance exceeds %.0f %%; \\* marks what was ended before all was done.\n\n%s.\n\n", f.Rounds, largeSpread*100, MarksLine)
 }
 
 // summaries write one table of ratios per peer: workloads down, metrics across.
 func (f *File) summaries(out io.Writer, kinds []engine.Kind) {
 	var workloads []string
-	ratios := map[[2]string]Ratios{} // by workload and metric
+	ratios := map[[2]string]Ratios{} // by label and metric
 	for _, r := range f.Rows {
 		if r.Axis != "" {
 			continue
 		}
-		if !slices.Contains(workloads, r.Workload) {
-			workloads = append(workloads, r.Workload)
+		if !slices.Contains(workloads, r.label()) {
+			workloads = append(workloads, r.label())
 		}
-		ratios[[2]string{r.Workload, r.Metric}] = r.Ratios
+		ratios[[2]string{r.label(), r.Metric}] = r.Ratios
 	}
 	if len(workloads) == 0 {
 		return

@@ -27,6 +27,10 @@ func untimed(s workload.Step) bool   { return !s.Timed }
 func unsettled(s workload.Step) bool { return !s.Settle }
 func waiting(s workload.Step) bool   { return !s.Pipelined }
 func untold(s workload.Step) bool    { return !s.Tenths }
+func unpaced(s workload.Step) bool   { return !s.Paced }
+
+// bound: how fast it goes does not depend on the engine, or is told as a time.
+func bound(s workload.Step) bool { return s.Timed || s.Paced }
 
 // noted is a figure of Step.Notes.
 func noted(name, title, short, unit string, digits int) Metric {
@@ -39,7 +43,7 @@ func noted(name, title, short, unit string, digits int) Metric {
 // Metrics returns what is reported, in order.
 func Metrics() []Metric {
 	return []Metric{
-		{Name: "ops_per_second", Title: "operations per second", Short: "speed", Unit: "/s", Growth: true, SkipWorkload: timed,
+		{Name: "ops_per_second", Title: "operations per second", Short: "speed", Unit: "/s", Growth: true, SkipWorkload: bound,
 			Of: func(r workload.Result) float64 { return r.OpsPerSecond }},
 		{Name: workload.FirstTenth, Title: "operations per second in the first tenth", Short: "first tenth", Unit: "/s", SkipWorkload: untold,
 			Of: func(r workload.Result) float64 { return r.Extra[workload.FirstTenth] }},
@@ -53,8 +57,14 @@ func Metrics() []Metric {
 			Of: func(r workload.Result) float64 { return r.Latency.Mean / 1e6 }},
 		{Name: "mean_us", Title: "mean latency, µs", Short: "mean latency", Unit: " µs", LowerBetter: true, Digits: 2, SkipWorkload: timed,
 			Of: func(r workload.Result) float64 { return r.Latency.Mean / 1e3 }},
+		{Name: "p50_us", Title: "median latency at a fixed rate, µs", Short: "median", Unit: " µs", LowerBetter: true, Digits: 1, SkipWorkload: unpaced,
+			Of: func(r workload.Result) float64 { return float64(r.Latency.P50) / 1e3 }},
+		{Name: "p99_us", Title: "99th percentile latency at a fixed rate, µs", Short: "99th percentile", Unit: " µs", LowerBetter: true, Digits: 1, SkipWorkload: unpaced,
+			Of: func(r workload.Result) float64 { return float64(r.Latency.P99) / 1e3 }},
 		{Name: "p99_9_us", Title: "99.9th percentile latency, µs", Short: "99.9th percentile", Unit: " µs", LowerBetter: true, Digits: 1, Growth: true, SkipWorkload: timed,
 			Of: func(r workload.Result) float64 { return float64(r.Latency.P999) / 1e3 }},
+		{Name: "max_us", Title: "longest latency at a fixed rate, µs", Short: "longest", Unit: " µs", LowerBetter: true, Digits: 1, SkipWorkload: unpaced,
+			Of: func(r workload.Result) float64 { return float64(r.Latency.Max) / 1e3 }},
 		{Name: "acknowledged_mean_us", Title: "mean time until a write is acknowledged, µs", Short: "mean to acknowledgement", Unit: " µs", LowerBetter: true, Digits: 1, SkipWorkload: waiting,
 			Of: func(r workload.Result) float64 { return acknowledged(r).Mean / 1e3 }},
 		{Name: "acknowledged_p99_9_us", Title: "99.9th percentile until a write is acknowledged, µs", Short: "99.9th percentile to acknowledgement", Unit: " µs", LowerBetter: true, Digits: 1, SkipWorkload: waiting,
@@ -64,6 +74,10 @@ func Metrics() []Metric {
 		noted(workload.LargestDisk, "largest disk of the day, MB", "largest disk", " MB", 1),
 		noted(workload.EndWritten, "bytes written per user byte, during the day", "bytes written in the day", "", 2),
 		noted(workload.EndRead, "bytes read per user byte written, during the day", "bytes read in the day", "", 2),
+		noted(workload.ResidentEach, "resident memory per database, KB", "resident each", " KB", 0),
+		noted(workload.CollectedEach, "resident memory per database, after a collection that returns memory, KB", "resident each, collected", " KB", 0),
+		noted(workload.DiskEach, "disk per database, KB", "disk each", " KB", 0),
+		noted(workload.Collector, "the collector's share of the processor time, %", "collector", " %", 1),
 		{Name: "cpu_us_per_op", Title: "processor time per operation, µs", Short: "processor time", Unit: " µs", LowerBetter: true, Digits: 2, SkipWorkload: timed,
 			Of: func(r workload.Result) float64 { return r.CPUNanos / 1e3 }},
 		{Name: "written_per_user_byte", Title: "bytes written per user byte, settled", Short: "bytes written", LowerBetter: true, Digits: 2, Growth: true, SkipWorkload: unsettled,

@@ -212,3 +212,61 @@ func TestNumber(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestProcessorsHaveRowsOfTheirOwnInOneTable(t *testing.T) {
+	var results []workload.Result
+	for _, processors := range []int{4, 1, 2} {
+		results = append(results, workload.Result{
+			Engine: "lsmdb", Section: "fillseq", Workload: "fillseq", OpsPerSecond: float64(100 * processors), Processors: processors,
+		})
+	}
+	kinds := []engine.Kind{{Name: "lsmdb"}}
+	rows := Rows(results, kinds)
+	var labels []string
+	for _, r := range rows[:3] {
+		labels = append(labels, r.label()+" "+cell(r, "lsmdb", 0))
+	}
+	if got := strings.Join(labels, ", "); got != "fillseq cpu=1 100, fillseq cpu=2 200, fillseq cpu=4 400" {
+		t.Error(got)
+	}
+	for _, b := range blocks(rows) {
+		if len(b.rows) != 3 {
+			t.Errorf("%s: %d rows in a table", b.title, len(b.rows))
+		}
+	}
+	if r := Rows(results[:1], kinds)[0]; r.label() != "fillseq" {
+		t.Errorf("one value of GOMAXPROCS: %s", r.label())
+	}
+}
+
+func TestFiguresTellWhatWritesSurvive(t *testing.T) {
+	result := workload.Result{Engine: "lsmdb", Section: "fillseq", Workload: "fillseq", OpsPerSecond: 5}
+	for survival, want := range map[engine.Survival]string{"": "5", engine.Kill: "5", engine.Nothing: "5†", engine.PowerFailure: "5‡"} {
+		result.Survives = survival
+		row := Rows([]workload.Result{result}, []engine.Kind{{Name: "lsmdb"}})[0]
+		if got := cell(row, "lsmdb", 0); got != want {
+			t.Errorf("%q: %s, want %s", survival, got, want)
+		}
+	}
+}
+
+func TestOperationsAtAFixedRateHavePercentilesInsteadOfSpeed(t *testing.T) {
+	latency := measure.Summary{P50: 1000, P99: 2000, P999: 3000, Max: 4000}
+	results := []workload.Result{
+		{Engine: "lsmdb", Section: "rate", Workload: "rate-get", OpsPerSecond: 5, Latency: latency},
+		{Engine: "lsmdb", Section: "fillseq", Workload: "fillseq", OpsPerSecond: 5, Latency: latency},
+	}
+	told := map[string]float64{}
+	for _, r := range Rows(results, []engine.Kind{{Name: "lsmdb"}}) {
+		if strings.HasPrefix(r.Metric, "p") && strings.HasSuffix(r.Metric, "_us") || r.Metric == "max_us" || r.Metric == "ops_per_second" {
+			told[r.Workload+" "+r.Metric] = r.Median["lsmdb"]
+		}
+	}
+	want := map[string]float64{
+		"rate-get p50_us": 1, "rate-get p99_us": 2, "rate-get p99_9_us": 3, "rate-get max_us": 4,
+		"fillseq ops_per_second": 5, "fillseq p99_9_us": 3,
+	}
+	if !maps.Equal(told, want) {
+		t.Errorf("told: %v", told)
+	}
+}

@@ -2,6 +2,7 @@
 package report
 
 import (
+	"cmp"
 	"maps"
 	"math"
 	"slices"
@@ -21,18 +22,22 @@ type Ratios struct {
 
 // Row is one metric of one workload, at one point where cost is followed as it grows.
 type Row struct {
-	Metric   string             `json:"metric"`
-	Section  string             `json:"section"`
-	Workload string             `json:"workload"`
-	About    string             `json:"about"`
-	Group    string             `json:"group"`
-	Axis     workload.Axis      `json:"axis,omitempty"`  // empty: a comparison at one point
-	Point    int64              `json:"point,omitempty"` // on the axis
-	Median   map[string]float64 `json:"median"`          // by engine
-	Least    map[string]float64 `json:"least"`           // of the rounds
-	Most     map[string]float64 `json:"most"`            // of the rounds
-	Capped   []string           `json:"capped,omitempty"`
-	Ratios   Ratios             `json:"ratios"`
+	Metric   string        `json:"metric"`
+	Section  string        `json:"section"`
+	Workload string        `json:"workload"`
+	About    string        `json:"about"`
+	Group    string        `json:"group"`
+	Axis     workload.Axis `json:"axis,omitempty"`  // empty: a comparison at one point
+	Point    int64         `json:"point,omitempty"` // on the axis
+	// Processors is GOMAXPROCS, where results of several values are compared.
+	Processors int `json:"processors,omitempty"`
+	// Survives says, by engine, what its newest writes do; empty for one that only read.
+	Survives map[string]engine.Survival `json:"survives,omitempty"`
+	Median   map[string]float64         `json:"median"` // by engine
+	Least    map[string]float64         `json:"least"`  // of the rounds
+	Most     map[string]float64         `json:"most"`   // of the rounds
+	Capped   []string                   `json:"capped,omitempty"`
+	Ratios   Ratios                     `json:"ratios"`
 }
 
 // Spread is the distance between the extremes of the rounds, as a share of the median.
@@ -71,33 +76,52 @@ func measured(section workload.Section) []workload.Step {
 	return steps
 }
 
-// rowsOf returns a row for each point that has results.
+// place is where a result lies: on the axis, and with how many processors.
+type place struct {
+	point      int64
+	processors int
+}
+
+func (p place) compare(q place) int {
+	return cmp.Or(cmp.Compare(p.point, q.point), cmp.Compare(p.processors, q.processors))
+}
+
+// rowsOf returns a row for each place that has results.
 func rowsOf(m Metric, section workload.Section, step workload.Step, results []workload.Result, kinds []engine.Kind) []Row {
-	points := map[int64][]workload.Result{}
+	places := map[place][]workload.Result{}
 	for _, r := range results {
 		if r.Section == section.Name && r.Workload == step.Name {
-			at := section.Axis.Point(r)
-			points[at] = append(points[at], r)
+			at := place{section.Axis.Point(r), r.Processors}
+			places[at] = append(places[at], r)
 		}
 	}
 	var rows []Row
-	for _, at := range slices.Sorted(maps.Keys(points)) {
+	for _, at := range slices.SortedFunc(maps.Keys(places), place.compare) {
 		row := Row{
 			Metric: m.Name, Section: section.Name, Workload: step.Name, About: step.About,
-			Group: section.Group, Axis: section.Axis, Point: at,
+			Group: section.Group, Axis: section.Axis, Point: at.point,
 		}
-		row.take(m, points[at], kinds)
+		if severalProcessors(results) {
+			row.Processors = at.processors
+		}
+		row.take(m, places[at], kinds)
 		rows = append(rows, row)
 	}
 	return rows
+}
+
+func severalProcessors(results []workload.Result) bool {
+	return slices.ContainsFunc(results, func(r workload.Result) bool { return r.Processors != results[0].Processors })
 }
 
 // take fills in the figures of one point.
 func (row *Row) take(m Metric, results []workload.Result, kinds []engine.Kind) {
 	values := map[string][]float64{}
 	capped := map[string]bool{}
+	row.Survives = map[string]engine.Survival{}
 	for _, r := range results {
 		values[r.Engine] = append(values[r.Engine], m.Of(r))
+		row.Survives[r.Engine] = r.Survives
 		capped[r.Engine] = capped[r.Engine] || r.Capped
 	}
 	row.Median, row.Least, row.Most = map[string]float64{}, map[string]float64{}, map[string]float64{}

@@ -134,11 +134,22 @@ func newTable(header table.Row) table.Writer {
 }
 
 func (r Row) label() string {
-	if r.Axis == "" {
-		return r.Workload
+	label := r.Workload
+	if r.Axis != "" {
+		label = number(float64(r.Point), 0)
 	}
-	return number(float64(r.Point), 0)
+	if r.Processors > 0 {
+		label += fmt.Sprintf(" cpu=%d", r.Processors)
+	}
+	return label
 }
+
+// marks say what the newest writes of a figure survive.
+var marks = map[engine.Survival]string{engine.Nothing: "†", engine.PowerFailure: "‡"}
+
+// MarksLine explains the marks.
+const MarksLine = "† a killed process may lose the newest of these writes; ‡ they survive a power failure; " +
+	"writes without a mark survive a killed process, and a power failure may take the newest"
 
 // largeSpread is the spread of rounds that a table mentions.
 const largeSpread = 0.2
@@ -148,9 +159,9 @@ func cell(r Row, name string, digits int) string {
 	if !ok {
 		return "-"
 	}
-	mark := ""
+	mark := marks[r.Survives[name]]
 	if slices.Contains(r.Capped, name) {
-		mark = "*"
+		mark += "*"
 	}
 	if spread := r.Spread(name); spread > largeSpread {
 		mark += fmt.Sprintf(" ±%.0f%%", spread/2*100)

@@ -3,8 +3,11 @@ package workload
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"runtime/pprof"
 	"slices"
 	"time"
@@ -78,6 +81,9 @@ func EngineOptions(a Act, scale Scale, dir string) engine.Options {
 		Dir: dir, MemtableBytes: memtableBytes, CacheBytes: cacheBytes, FilterBits: filterBits,
 		Sync: a.Sync, Queued: a.Queued, Clients: a.Clients, Small: a.Small, Conflicts: a.Conflicts, Zstd: a.Zstd,
 	}
+	if n := a.databases(scale); n > 0 {
+		o.CacheBytes = max(leastCache, cacheBytes/int64(n))
+	}
 	if len(scale.ClientCounts) > 0 {
 		o.Clients = slices.Max(scale.ClientCounts)
 	}
@@ -109,6 +115,7 @@ func RunAct(q Request, tell func(Event)) error {
 		Scale:   scale,
 		kind:    kind,
 		options: EngineOptions(act, scale, q.Dir),
+		many:    act.databases(scale),
 	}
 	if !act.Closed {
 		if err := r.open(); err != nil {
@@ -156,6 +163,16 @@ func (r *Run) step(s Step, q Request, tell func(Event)) error {
 		return err
 	}
 	result.Engine, result.Section, result.Round = q.Engine, q.Section, q.Round
+	result.Processors = runtime.GOMAXPROCS(0)
+	if limit := debug.SetMemoryLimit(-1); limit != math.MaxInt64 {
+		result.MemoryLimit = limit
+	}
+	if result.UserBytes > 0 {
+		result.Survives = r.kind.Survives(r.options)
+	}
+	if s.Synced {
+		result.Survives = engine.PowerFailure
+	}
 	tell(Event{Result: &result})
 	return nil
 }

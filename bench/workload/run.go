@@ -3,12 +3,9 @@ package workload
 import (
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"runtime"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"lsmdb/bench/engine"
 	"lsmdb/bench/measure"
@@ -22,6 +19,7 @@ type Scale struct {
 	Duration    time.Duration `json:"duration_ns"` // of workloads without a fixed number of operations
 	Cap         time.Duration `json:"cap_ns"`      // at most, of those with one
 	Counter     bool          `json:"counter"`     // see NewDataset
+	Rate        int64         `json:"rate"`        // operations per second of steps at a fixed rate; of synced ones a tenth
 	// ClientCounts are those of steps that are repeated for each (Step.PerCount).
 	ClientCounts []int `json:"client_counts,omitempty"`
 }
@@ -34,6 +32,11 @@ type Result struct {
 	Round    int    `json:"round"`
 	Entries  int64  `json:"entries"` // of the database
 	Clients  int    `json:"clients"` // goroutines that were measured
+	// Processors is GOMAXPROCS, MemoryLimit GOMEMLIMIT in bytes (0: none).
+	Processors  int   `json:"processors"`
+	MemoryLimit int64 `json:"memory_limit_bytes,omitempty"`
+	// Survives says what the newest writes of the workload do; empty: it wrote nothing.
+	Survives engine.Survival `json:"survives,omitempty"`
 
 	Operations    int64              `json:"operations"` // entries written or read
 	Seconds       float64            `json:"seconds"`
@@ -63,6 +66,7 @@ type Run struct {
 	Engine  engine.Engine // nil while closed
 	kind    engine.Kind
 	options engine.Options
+	many    int             // databases to open; 0: one, in the directory itself
 	count   int             // of clients, in a step that is repeated for several counts
 	zipf    *zipf           // of all entries; made at first use
 	flips   []atomic.Uint32 // by entry; see countFlips
@@ -85,17 +89,6 @@ type outcome struct {
 	capped     bool
 }
 
-// Client is one goroutine that works on an engine.
-type Client struct {
-	ID        int
-	rng       *rand.Rand
-	key       []byte
-	value     []byte
-	units     int64 // entries done beyond one per operation
-	userBytes int64
-	latencies *measure.Latencies
-}
-
 // How background work is waited for: until it rests for quietWindow, or for less in
 // runs that are too short to say anything but that the engines work.
 const (
@@ -103,68 +96,6 @@ const (
 	quietWindow = 250 * time.Millisecond
 	leastQuiet  = 50 * time.Millisecond
 )
-
-// clients lets n goroutines call op for their share of the numbers below total, or,
-// when total is 0, for all numbers of their stripe until time is up. op returns
-// whether to go on.
-func (r *Run) clients(n int, total int64, op func(c *Client, i int64) (bool, error)) error {
-	limit := r.Scale.Cap
-	if total == 0 {
-		total, limit = math.MaxInt64, r.Scale.Duration
-	} else {
-		r.total.Store(total)
-	}
-	team := make([]*Client, n)
-	capped := make([]bool, n)
-	var group errgroup.Group
-	start := time.Now()
-	for id := range team {
-		c := &Client{ID: id, rng: newRand(id), latencies: measure.NewLatencies()}
-		team[id] = c
-		group.Go(func() (err error) {
-			capped[id], err = r.client(c, n, total, start, limit, op)
-			return err
-		})
-	}
-	err := group.Wait()
-	r.outcome.elapsed += time.Since(start)
-	r.outcome.clients = n
-	for id, c := range team {
-		r.outcome.operations += c.latencies.Count() + c.units
-		r.outcome.userBytes += c.userBytes
-		r.outcome.latencies.Merge(c.latencies)
-		r.outcome.capped = r.outcome.capped || capped[id] && total != math.MaxInt64
-	}
-	return err
-}
-
-// client is the loop of one goroutine. One reading of the clock per operation ends
-// its time and begins that of the next.
-func (r *Run) client(c *Client, n int, total int64, start time.Time, limit time.Duration,
-	op func(*Client, int64) (bool, error)) (capped bool, err error) {
-	last := time.Since(start)
-	reported := int64(0)
-	for i := int64(c.ID); i < total; i += int64(n) {
-		more, err := op(c, i)
-		if err != nil {
-			return false, fmt.Errorf("client %d, operation %d: %w", c.ID, i, err)
-		}
-		now := time.Since(start)
-		c.latencies.Record(now - last)
-		last = now
-		if c.latencies.Count()&255 == 0 {
-			r.done.Add(c.latencies.Count() + c.units - reported)
-			reported = c.latencies.Count() + c.units
-		}
-		if !more {
-			return false, nil
-		}
-		if now > limit {
-			return true, nil
-		}
-	}
-	return false, nil
-}
 
 // measureStep runs one step and returns what it cost.
 func (r *Run) measureStep(s Step) (Result, error) {
@@ -229,12 +160,19 @@ func (r *Run) note(name string, value float64) {
 }
 
 func (r *Run) open() error {
-	opened, err := r.kind.Open(r.options)
+	opened, err := r.openAll()
 	if err != nil {
 		return fmt.Errorf("open %s: %w", r.kind.Name, err)
 	}
 	r.Engine = opened
 	return nil
+}
+
+func (r *Run) openAll() (engine.Engine, error) {
+	if r.many > 0 {
+		return engine.OpenMany(r.kind, r.options, r.many)
+	}
+	return r.kind.Open(r.options)
 }
 
 func (r *Run) close() error {
@@ -261,5 +199,3 @@ func (r *Run) zipfian() *zipf {
 	}
 	return r.zipf
 }
-
-func newRand(id int) *rand.Rand { return rand.New(rand.NewPCG(uint64(id), 7)) }

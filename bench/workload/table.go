@@ -17,6 +17,10 @@ type Step struct {
 	PerCount bool
 	// Pipelined: the call does not wait for the acknowledgement.
 	Pipelined bool
+	// Paced: operations are due at fixed times.
+	Paced bool
+	// Synced: it ends with an fsync, whatever the act says.
+	Synced bool
 	// Tenths: the rates of its first and its last tenth are reported too.
 	Tenths bool
 	Notes  []string // figures of Result.Extra that are reported too
@@ -35,7 +39,11 @@ type Act struct {
 	// Conflicts: has transactions.
 	Conflicts bool
 	Zstd      bool // instead of Snappy
-	Steps     []Step
+	// Databases: so many are open, or fewer in small runs; 0: one.
+	Databases int
+	// MemoryLimit is the GOMEMLIMIT of the process; empty: none.
+	MemoryLimit string
+	Steps       []Step
 }
 
 // Section starts with an empty directory; its acts follow each other on it.
@@ -92,7 +100,7 @@ func queued(name string, do func(*Run) error, clients int) Section {
 
 // Sections returns everything that is compared, in the order of the report.
 func Sections() []Section {
-	return slices.Concat(basicSections(), vocabularySections())
+	return slices.Concat(basicSections(), vocabularySections(), []Section{rateSection(), oneEachSection(), busySection()})
 }
 
 // basicSections are those of what every engine can do.

@@ -15,7 +15,7 @@ func vocabularySections() []Section {
 		transactionSection(),
 		single("batch-100-sorted", "every entry once, in key order, in batches of 100", 1, false, func(r *Run) error { return r.batches(inOrder) }),
 		{Name: "load-sorted", Group: Writes, Needs: engine.Loads, Acts: []Act{{Clients: 1, Steps: []Step{
-			{Name: "load-sorted", About: "every entry once, in key order, past the log", Settle: true, Do: loadSorted},
+			{Name: "load-sorted", About: "every entry once, in key order, past the log", Settle: true, Synced: true, Do: loadSorted},
 			{Name: "verify", Do: verifyAll},
 		}}}},
 		rangeSection(),

@@ -13,7 +13,7 @@ import (
 
 var smallest = Scale{
 	Entries: 5000, ColdEntries: 5000, ValueBytes: 100,
-	Duration: 15 * time.Millisecond, Cap: 200 * time.Millisecond,
+	Duration: 15 * time.Millisecond, Cap: 200 * time.Millisecond, Rate: 2000,
 }
 
 // TestSections runs the smallest version of everything on every engine of this
