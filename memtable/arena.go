@@ -21,7 +21,7 @@ import (
 type entry uint32
 
 const (
-	noEntry entry = 0 // the filter is there
+	start entry = 0 // before all others: each level begins with it
 
 	unitBytes        = 4
 	cellBytes        = 64
@@ -30,44 +30,51 @@ const (
 	entryHeaderBytes = 4 + 2
 	fixedEntryBytes  = entryHeaderBytes + base.TrailerBytes
 
-	// A full block of entries is split. An even split leaves at most evenEntries on
-	// either side, so slots+1-evenEntries inserts pay for the next one: for two new
-	// blocks and for what upper levels mostly take.
-	evenEntries     = (slots + 2) / 2
-	paying          = slots + 1 - evenEntries
-	blockShareBytes = (2*blockBytes + upperBytes/3 + paying - 1) / paying
+	// A full block is split, and an even split leaves half on either side. So as many
+	// inserts pay for the next one: for two blocks and a place in the level above. There
+	// each place pays its share of a split in the same way.
+	half            = slots / 2
+	upperShareBytes = (2*upperBytes + half - 2) / (half - 1)
+	blockShareBytes = (2*blockBytes + upperShareBytes + half - 1) / half
 
 	// entryOverheadBytes is what an entry is charged on top of its payload.
 	entryOverheadBytes = fixedEntryBytes + unitBytes - 1 + blockShareBytes
 
-	// headBytes pays for the first block of each level, whatever the arena's size.
-	headBytes   = blockBytes + maxHeight*upperBytes
+	// headBytes pays for what is there from the start, whatever the arena's size.
+	headBytes   = blockBytes + upperBytes
 	filterShare = 128 // one byte of filter for so many of the arena
 
 	// On 64 bits an entry is addressed by 32 bits in units; on 32 bits the address
 	// space ends first.
 	maxTotalBytes int64 = 1<<34*(bits.UintSize/64) + 1<<30*(1-bits.UintSize/64)
-	maxArenaBytes int64 = maxTotalBytes/(filterShare+1)*filterShare - headBytes - 3*cellBytes
+	maxArenaBytes int64 = maxTotalBytes/(filterShare+1)*filterShare - headBytes - 4*cellBytes
+)
+
+// What a block of entries and one of an upper level take, and what one of its items pays
+// for splits.
+var (
+	sizesBytes  = [2]int64{blockBytes, upperBytes}
+	sharesBytes = [2]int64{blockShareBytes, upperShareBytes}
 )
 
 // arena is the memory of one memtable: one piece without pointers, which
 // nothing moves in and nothing is freed from before the whole is. Another memtable may
-// get it then: it holds anything, but the filter and new blocks are zero. The filter
-// comes first; entries grow behind it and blocks down from the end, so that each
+// get it then: it holds anything, but the filter and new blocks are zero. Start
+// and the filter come first; entries grow behind it and blocks down from the end, so that each
 // kind is dense. A part that is not used yet was never touched.
 type arena struct {
 	cells         []cell
 	bytes         []byte // the same
-	filter        filter // the first of them
+	filter        filter
 	capacityBytes int64
 
 	_ [cellBytes]byte // see Memtable
 
-	// The writer's own. Used never exceeds charged, because each block of entries has the
-	// shares of what it holds beyond evenEntries put by for its next split, which pays for
-	// an even one. All other shares go to spare. An uneven split takes from there what the
-	// fuller block must have put by, or does not happen; upper levels are built from there,
-	// or not: see splitPoint and drawHeight.
+	// The writer's own. Used never exceeds charged, because each block has the shares of
+	// what it holds beyond half put by for its next split, which pay for an even one. The
+	// highest one has those of all, and a level above it is built from them. The other shares
+	// go to spare, and an uneven split takes from there what it costs more, or does not
+	// happen: see divide.
 	used     int64 // by entries and blocks, except what headBytes paid for
 	charged  int64 // FootprintBytes of all entries
 	spare    int64
@@ -84,19 +91,19 @@ func (a *arena) initialize(arenaBytes int64, take func(count int64) []cell, used
 		panic(fmt.Sprintf("invariant: memtable of %d bytes; at most %d are possible", arenaBytes, maxArenaBytes))
 	}
 	filterCells := 1 + arenaBytes/filterShare/cellBytes
-	count := filterCells + (arenaBytes+headBytes+cellBytes-1)/cellBytes
+	count := 1 + filterCells + (arenaBytes+headBytes+cellBytes-1)/cellBytes
 	a.capacityBytes = arenaBytes
 	a.cells = take(count)
-	start := unsafe.Pointer(&a.cells[0])
-	a.bytes = unsafe.Slice((*byte)(start), count*cellBytes)
-	a.filter = unsafe.Slice((*atomic.Uint64)(start), filterCells*cellBytes/8)
+	a.bytes = unsafe.Slice((*byte)(unsafe.Pointer(&a.cells[0])), count*cellBytes)
+	a.filter = unsafe.Slice((*atomic.Uint64)(unsafe.Pointer(&a.cells[1])), filterCells*cellBytes/8)
 	if base.Invariants && used { // whoever still looks shall notice
 		copy(a.bytes, bytes.Repeat([]byte{0xdd}, len(a.bytes)))
 	}
 	if used {
-		clear(a.cells[:filterCells])
+		clear(a.cells[:1+filterCells])
 	}
-	a.entryEnd = filterCells * cellBytes
+	binary.LittleEndian.PutUint64(a.bytes[entryHeaderBytes:], ^uint64(0)) // the trailer of start
+	a.entryEnd = (1 + filterCells) * cellBytes
 	a.blocks = address(count)
 }
 
@@ -122,16 +129,13 @@ func (a *arena) addEntry(key, value []byte, t base.Trailer) entry {
 
 // addBlock makes a block that nothing leads to yet.
 func (a *arena) addBlock(level int) address {
-	sizeBytes := blockBytes
-	if level > 0 {
-		sizeBytes = upperBytes
-	}
-	a.blocks -= address(sizeBytes / cellBytes)
+	size := sizesBytes[min(level, 1)]
+	a.blocks -= address(size / cellBytes)
 	if int64(a.blocks)*cellBytes < a.entryEnd {
 		panic(fmt.Sprintf("invariant: block in a memtable with %d of %d bytes used", a.used, a.capacityBytes))
 	}
-	clear(a.cells[a.blocks:][:sizeBytes/cellBytes])
-	a.used += sizeBytes
+	clear(a.cells[a.blocks:][:size/cellBytes])
+	a.used += size
 	return a.blocks
 }
 
@@ -166,11 +170,6 @@ func (a *arena) compare(e entry, s *search) int {
 		return c
 	}
 	return cmp.Compare(s.trailer, base.Trailer(binary.LittleEndian.Uint64(a.bytes[end:])))
-}
-
-// shared returns how many leading bytes two user keys share, and so all between.
-func (a *arena) shared(low, high entry) uint32 {
-	return uint32(base.CommonPrefix(a.userKey(low), a.userKey(high)))
 }
 
 // filter is a Bloom filter (B. Bloom, "Space/Time Trade-offs in Hash Coding with

@@ -85,9 +85,9 @@ func TestUnevenSplitsArePaidFor(t *testing.T) {
 	}
 	for seq < count {
 		s := search{binary.BigEndian.AppendUint64(nil, r.Uint64()), 0}
-		p := m.list.find(&s, nil)
+		p := m.list.find(&s)
 		number := func(pos int) uint64 { return binary.BigEndian.Uint64(m.list.userKey(p.block.entryAt(p.word, pos))) }
-		if p.word.count() < 3 || p.block.link() == 0 {
+		if p.word.count() < 3 || p.block.right() == noBlock || p.block.entries[0] == start {
 			insert(r.Uint64())
 			continue
 		}
@@ -108,15 +108,15 @@ func TestUnevenSplitsArePaidFor(t *testing.T) {
 func adversaryKey(r *rand.Rand, m *Memtable, i int) []byte {
 	for n := range 40 {
 		var s search
-		if e := m.list.newest; e != noEntry && r.IntN(3) > 0 {
-			s = m.list.searchFor(e)
+		if p := m.list.newest; p.block != nil && r.IntN(3) > 0 {
+			s = m.list.searchFor(p.entry())
 			s.user = bytes.Clone(s.user)
 			s.user[r.IntN(8)] += byte(r.IntN(3) - 1)
 		} else {
 			s.user = []byte{byte(r.Uint32()), byte(r.Uint32()), byte(i), 0, 0, 0, 0, 0, 0}
 		}
 		s.trailer = base.MakeTrailer(base.Seq(i+1), base.KindSet)
-		if m.list.find(&s, nil).word.count() == slots || n == 39 {
+		if m.list.find(&s).word.count() == slots || n == 39 {
 			return s.user
 		}
 	}

@@ -10,21 +10,20 @@ import (
 type address uint32
 
 const (
-	noBlock address = 0 // the filter is there
+	noBlock address = 0 // start is there
 
-	slots     = 14
-	maxHeight = 12 // of a block of entries; each level is about an eighth of the one below
+	slots = 14
 )
 
 // block holds up to slots entries, in the order in which they came; word tells their
 // sorted order. A slot is written once, before the word that names it. Slot 0 is the
-// first entry for life, except in the head of a list. A block of an upper level begins
-// with one, and its entries are the first ones of blocks one level below.
+// first entry for life. A block of an upper level begins with one, and its entries are the
+// first ones of blocks one level below.
 //
 // Two cache lines hold all that a search needs.
 type block struct {
 	word    atomic.Uint64 // a word
-	next    atomic.Uint32 // a link
+	next    atomic.Uint32 // the block to the right
 	skip    uint32        // leading bytes that the first entries of this and the next block share, or fewer
 	heads   [slots]uint32 // the four bytes of each key behind skip
 	entries [slots]entry
@@ -37,15 +36,6 @@ type upper struct {
 	below [slots]atomic.Uint32
 	_     [8]byte // to a whole number of cells
 }
-
-// link is the address of the block to the right, or noBlock, and whether that is low:
-// there is no way to it from the level above, or there was none when it was made.
-type link uint32
-
-const low link = 1 << 31 // addresses are smaller
-
-func (l link) to() address { return address(l &^ low) }
-func (l link) isLow() bool { return l&low != 0 }
 
 // word is the state of a block, which one store publishes:
 //
@@ -77,8 +67,8 @@ func (w word) insert(pos int) word {
 // entryAt returns the entry that w has at pos.
 func (b *block) entryAt(w word, pos int) entry { return b.entries[w.at(pos)] }
 
-// link returns where the list goes on.
-func (b *block) link() link { return link(b.next.Load()) }
+// right returns where the list goes on, or noBlock.
+func (b *block) right() address { return address(b.next.Load()) }
 
 // below returns where a block of an upper level has the way down from a slot.
 func (b *block) below(slot int) *atomic.Uint32 { return &(*upper)(unsafe.Pointer(b)).below[slot] }

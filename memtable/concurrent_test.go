@@ -117,6 +117,28 @@ func TestReadersBesideTheWriter(t *testing.T) {
 	}
 }
 
+// TestAKeyIsFoundWhileItsBlockIsSplit looks for the last key all the time, while others come
+// before it: every split moves it into the right one of two blocks, behind another key.
+func TestAKeyIsFoundWhileItsBlockIsSplit(t *testing.T) {
+	m, last := New(8<<20), []byte("z")
+	m.Insert(last, nil, 1, base.KindSet)
+	var running sync.WaitGroup
+	var done atomic.Bool
+	running.Go(func() {
+		for !done.Load() {
+			if _, _, ok := m.Get(last, base.Hash(last), base.MaxSeq); !ok {
+				t.Error("a key is missing")
+				return
+			}
+		}
+	})
+	for seq := base.Seq(2); seq < 50_000; seq++ {
+		m.Insert(fmt.Appendf(nil, "%08d", seq), nil, seq, base.KindSet)
+	}
+	done.Store(true)
+	running.Wait()
+}
+
 // TestSwitchingBesideTheWriter turns an iterator around at random while entries
 // appear next to it. Entries older than its snapshot form a fixed sequence; the
 // iterator must stay on it.

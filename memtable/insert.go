@@ -1,197 +1,194 @@
 package memtable
 
 import (
+	"bytes"
+	"fmt"
 	"math/bits"
-	"slices"
-	"sync/atomic"
+
+	"lsmdb/internal/base"
 )
 
-// item is what a slot holds; below only in an upper level.
-type item struct {
-	head  uint32
-	entry entry
-	below address
-}
-
-// add puts an entry where the path leads to. Where that is full, two blocks take the place
-// of one, and the right one gets a height: all levels up to there get its first entry.
-func (l *skiplist) add(e entry) {
-	new, height, side := item{entry: e}, 0, 1
-	var left *block // of what the item leads to
-	for level := 0; ; level++ {
-		if level > 0 && level < height && l.path[level].pos == 0 && l.isFull(level) {
-			height = level // nothing is left of it in the first block
-		}
-		known, below, splits := left, new.below, level < height || l.isFull(level)
-		if splits {
-			count := l.splitPoint(level, height)
-			if level == 0 {
-				height = l.drawHeight()
-			}
-			if level >= height && level < maxHeight && l.spare >= 2*upperBytes { // full
-				height = level + 1
-			}
-			new, left, side = l.split(level, count, side, new)
-		} else {
-			l.put(level, side, new)
-		}
-		if known != nil { // from above now: see find
-			known.next.Store(uint32(below))
-		}
-		if !splits || level >= height {
-			return
-		}
-	}
-}
-
-// isFull reports whether the path leads to a block without room at a level.
-func (l *skiplist) isFull(level int) bool {
-	return word(l.path[level].block.word.Load()).count() == slots
-}
-
 // oddsBits coins must fall one way for one more level.
-const oddsBits = 6
+const oddsBits = 4
 
-// drawHeight returns how high the first entry of a new block reaches: one level, and with
-// odds of one in 64 each one more, of which one at most is new. What was not paid for is
-// not built: a block without a place above is found from its left neighbor.
-func (l *skiplist) drawHeight() int {
-	height := 1 + bits.TrailingZeros64(l.coins.Uint64())/oddsBits
-	return min(height, l.top()+1, maxHeight, int(l.spare/(2*upperBytes)))
+// insert adds an entry for the one writer.
+func (l *skiplist) insert(key, value []byte, trailer base.Trailer) {
+	s := search{key, trailer}
+	run := l.besideNewest(&s)
+	if run == 0 || l.newest.word.count() == slots {
+		l.newest = l.descend(&s, run)
+	}
+	if base.Invariants && !l.belongs(&s, l.newest.pos) {
+		panic(fmt.Sprintf("invariant: %x at %d inserted in a wrong place or twice", key, trailer))
+	}
+	l.put(0, &l.newest, l.addEntry(key, value, trailer), noBlock)
 }
 
-// put adds an item to a block that has room, for readers too. The way goes on from there
-// if side is 1.
-func (l *skiplist) put(level, side int, new item) {
-	at := &l.path[level]
-	w := word(at.block.word.Load())
-	free := w.count()
-	if level == 0 && free < evenEntries {
-		l.spare += blockShareBytes
+// besideNewest returns +1 if s lies directly behind the newest entry, as in an ascending
+// load; -1 if directly before it, as in a descending one or when the same key is written
+// again; 0 elsewhere. Nothing cold is touched to find out the last. Otherwise newest
+// becomes the place of s.
+func (l *skiplist) besideNewest(s *search) int {
+	x, w, pos := l.newest.block, l.newest.word, l.newest.pos
+	if x == nil || !bytes.HasPrefix(s.user, l.userKey(l.newest.entry())[:x.skip]) {
+		return 0
 	}
-	new.head = headOf(l.userKey(new.entry), at.block.skip)
-	at.block.set(level, free, new)
-	at.block.word.Store(uint64(w.insert(at.pos)))
-	at.pos += side
-	if level > l.top() {
-		l.highest.Store(uint32(level))
+	head, newest := headOf(s.user, x.skip), x.heads[w.at(pos)]
+	if head >= newest && (pos+1 == w.count() || head <= x.heads[w.at(pos+1)]) && l.belongs(s, pos+1) {
+		l.newest.pos++
+		return +1
 	}
+	if head <= newest && head >= x.heads[l.newest.way()] && l.belongs(s, pos) {
+		return -1
+	}
+	return 0
 }
 
-// set fills a slot that no word names yet.
-func (b *block) set(level, slot int, i item) {
-	b.heads[slot], b.entries[slot] = i.head, i.entry
-	if level > 0 {
-		b.below(slot).Store(uint32(i.below))
+// belongs reports whether s lies at a position of newest's block, between its neighbors.
+func (l *skiplist) belongs(s *search, pos int) bool {
+	x, w := l.newest.block, l.newest.word
+	if pos == 0 || !l.precedes(x.entryAt(w, pos-1), s) {
+		return false
 	}
+	if pos < w.count() {
+		return l.compare(x.entryAt(w, pos), s) > 0
+	}
+	return x.right() == noBlock || l.compare(l.first(x.right()), s) > 0
 }
 
-// split puts two new blocks in place of the one that the path leads to, with one item
-// more. That stays as it is for readers that are in it; its word leads others on, and so
-// does what led to it. It returns what to add to the level above, what is to the left of
-// that, and its side.
-func (l *skiplist) split(level, count, side int, new item) (item, *block, int) {
-	at := &l.path[level]
-	x := at.block
+// descend returns the place of s in a block of entries that has room. Each full block on
+// the way is split before the way leads into it, so there is room for what that adds to
+// the level above. Blocks below the height that coins give end where s belongs.
+func (l *skiplist) descend(s *search, run int) (at place) {
+	height, top := 0, l.top.Load()
+	if run == 0 {
+		height = bits.TrailingZeros64(l.coins.Uint64()) / oddsBits
+	}
+	if at = l.placeIn(address(top), s); at.word.count() == slots {
+		l.raise(l.height()+1, address(top))
+		at = l.placeIn(l.blocks, s)
+	}
+	for level := l.height() - 1; level >= 0; {
+		below := l.placeIn(address(at.block.below(at.way()).Load()), s)
+		if left := l.divide(&below, level, run, level < height); left > 0 {
+			l.split(&at, &below, level, left)
+			height = min(height, level) // once in each level
+		} else {
+			at, level = below, level-1
+		}
+	}
+	return at
+}
+
+// placeIn returns the place of s in a block.
+func (l *skiplist) placeIn(at address, s *search) place {
+	x := l.block(at)
 	w := word(x.word.Load())
-	items := make([]item, w.count(), slots+1)
-	for pos := range items {
-		slot := w.at(pos)
-		items[pos] = item{head: x.heads[slot], entry: x.entries[slot]}
-		if level > 0 {
-			items[pos].below = address(x.below(slot).Load())
-		}
-	}
-	new.head = headOf(l.userKey(new.entry), x.skip)
-	items = slices.Insert(items, at.pos, new)
-	right := l.build(level, items[count:], x, x.link(), false)
-	left := l.build(level, items[:count], x, low|link(right), l.isHead(level))
-
-	way := l.way(level)
-	way.Store(way.Load()&uint32(low) | uint32(left))
-	if level == 0 && !l.isHead(0) { // in upper levels nobody comes this way
-		before := at.from
-		if before == nil {
-			key, _ := l.entry(x.entries[0])
-			before = l.find(&search{key.UserKey(), key.Trailer()}, nil).block
-		}
-		before.next.Store(before.next.Load()&uint32(low) | uint32(left))
-	}
-	x.word.Store(uint64(wordDead) | uint64(left))
-
-	above := item{entry: items[count].entry, below: right}
-	if at.pos += side; at.pos <= count {
-		at.block = l.block(left)
-		return above, at.block, 0
-	}
-	at.block, at.pos, at.from = l.block(right), at.pos-count, l.block(left)
-	return above, at.from, 1
+	return place{x, w, l.lowerBound(x, w, s)}
 }
 
-// isHead reports whether the path leads to the first block of a level.
-func (l *skiplist) isHead(level int) bool {
-	return l.path[level].from == nil && l.path[level+1].pos == 0
+// raise makes one more level, which leads to the first block of the one below.
+func (l *skiplist) raise(level int, below address) {
+	at := l.addBlock(level)
+	l.put(level, &place{block: l.block(at)}, start, below)
+	l.spare += (half-1)*upperShareBytes - upperBytes // see arena
+	l.top.Store(uint64(level)<<32 | uint64(at))
 }
 
-// way returns what leads to the block of the path.
-func (l *skiplist) way(level int) *atomic.Uint32 {
-	from, above := l.path[level].from, &l.path[level+1]
+// divide returns how many items of a block are to go to the left if it is to be split,
+// otherwise 0. Half of them do, but where keys come in ascending or descending order as
+// many as a run will not come back to stay together, and where coins end the block all
+// before the place: if that is paid for.
+func (l *skiplist) divide(at *place, level, run int, ends bool) int {
+	count, left := at.word.count(), half
+	full, ends := count == slots, ends && at.pos < count
 	switch {
-	case from != nil && from.link().isLow():
-		return &from.next
-	case above.pos == 0:
-		return &l.heads[level]
+	case ends:
+		left = at.pos
+	case !full:
+		return 0
+	case run > 0:
+		left = max(half, at.pos-1)
+	case run < 0:
+		left = min(half, at.pos)
 	}
-	return above.block.below(word(above.block.word.Load()).at(above.pos - 1))
-}
-
-// splitPoint returns how many of the items of a block, one more than w has, go to the left
-// when one is added at pos. In an upper level under the height those before pos do.
-// Otherwise half of them do, but where keys come in ascending or descending order as
-// many as a run will not come back to stay together, if that is paid for.
-func (l *skiplist) splitPoint(level, height int) int {
-	count, x, pos := evenEntries, l.path[level].block, l.path[level].pos
-	w := word(x.word.Load())
-	if level > 0 {
-		l.spare -= 2 * upperBytes
-		if level < height || pos == slots && x.link().to() == noBlock {
-			return pos
-		}
-		return count
-	}
-	switch {
-	case pos > 0 && l.newest == x.entryAt(w, pos-1):
-		count = max(count, pos)
-	case pos < slots && l.newest == x.entryAt(w, pos):
-		count = min(slots+1-count, pos+1)
-	}
-	l.spare += paying*blockShareBytes - 2*blockBytes
-	price := int64(max(count, slots+1-count)-evenEntries) * blockShareBytes
-	if price > l.spare {
-		return evenEntries
+	beyond := func(count int) int64 { return int64(max(0, count-half)) * sharesBytes[min(level, 1)] }
+	price := 2*sizesBytes[min(level, 1)] + upperShareBytes - beyond(count) // of an even split
+	if more := beyond(left) + beyond(count-left); price+more <= l.spare {
+		price += more
+	} else if left = half; !full {
+		return 0
 	}
 	l.spare -= price
-	return count
+	return left
 }
 
-// build makes a block of items in place of a part of x. Its heads skip more bytes than
-// those of x if it has blocks on both sides and that seems worth touching all keys.
-func (l *skiplist) build(level int, items []item, x *block, next link, isHead bool) address {
-	at := l.addBlock(level)
+// split puts two new blocks in place of one, and so many of its items into the left one. It
+// stays as it is for readers that are in it; its word leads others on, and then what led to
+// it does. Above goes on to lead to the place.
+func (l *skiplist) split(above, at *place, level, count int) {
+	x, way := at.block, above.way()
+	right := l.build(level, at, count, at.word.count(), x.right())
+	left := l.build(level, at, 0, count, right)
+	x.word.Store(uint64(wordDead) | uint64(left))
+	if level == 0 && x.entries[0] != start { // in upper levels nobody comes from the left
+		l.before(above, x.entries[0]).next.Store(uint32(left))
+	}
+	l.put(level+1, above, l.first(right), right)
+	above.block.below(way).Store(uint32(left))
+	if at.pos > count {
+		above.pos++
+	}
+}
+
+// before returns the block of entries to the left of the one that begins with e, where the
+// way goes down from above.
+func (l *skiplist) before(above *place, e entry) *block {
+	if above.pos > 1 {
+		return l.block(address(above.block.below(above.word.at(above.pos - 2)).Load()))
+	}
+	key, _ := l.entry(e)
+	return l.find(&search{key.UserKey(), key.Trailer()}).block
+}
+
+// build makes a block of a part of another one. Its heads skip more bytes if there is a
+// block to the right and that seems worth touching all keys.
+func (l *skiplist) build(level int, from *place, start, end int, right address) address {
+	at, x := l.addBlock(level), from.block
 	b := l.block(at)
 	b.skip = x.skip
-	if !isHead && next.to() != noBlock && (items[0].head^items[len(items)-1].head)>>16 == 0 {
-		b.skip = l.shared(items[0].entry, l.first(next.to()))
-	}
-	for slot, i := range items {
-		if b.skip != x.skip {
-			i.head = headOf(l.userKey(i.entry), b.skip)
+	if right != noBlock {
+		b.next.Store(uint32(right))
+		if (x.heads[from.word.at(start)]^x.heads[from.word.at(end-1)])>>16 == 0 {
+			first := x.entryAt(from.word, start)
+			b.skip = uint32(base.CommonPrefix(l.userKey(first), l.userKey(l.first(right))))
 		}
-		b.set(level, slot, i)
 	}
-	if next.to() != noBlock {
-		b.next.Store(uint32(next))
+	for slot := range end - start {
+		was := from.word.at(start + slot)
+		b.heads[slot], b.entries[slot] = x.heads[was], x.entries[was]
+		if b.skip != x.skip {
+			b.heads[slot] = headOf(l.userKey(b.entries[slot]), b.skip)
+		}
+		if level > 0 {
+			b.below(slot).Store(x.below(was).Load())
+		}
 	}
-	l.cells[at][0] = uint64(sortedWord(len(items))) // the word
+	l.cells[at][0] = uint64(sortedWord(end - start)) // the word
 	return at
+}
+
+// put adds an entry to a block that has room, for readers too. In an upper level below is
+// the block that begins with it.
+func (l *skiplist) put(level int, at *place, e entry, below address) {
+	x, slot := at.block, at.word.count()
+	if slot < half && level < l.height() {
+		l.spare += sharesBytes[min(level, 1)]
+	}
+	x.heads[slot], x.entries[slot] = headOf(l.userKey(e), x.skip), e
+	if level > 0 {
+		x.below(slot).Store(uint32(below))
+	}
+	at.word = at.word.insert(at.pos)
+	x.word.Store(uint64(at.word))
 }

@@ -16,7 +16,7 @@ import (
 type Iterator struct {
 	list  *skiplist
 	place place // of entry
-	entry entry // noEntry: not on an entry
+	entry entry // start: not on an entry
 
 	touched byte // what ahead loads, so that it has to
 }
@@ -37,19 +37,19 @@ var (
 
 // SeekGE moves to the first entry at or after key.
 func (it *Iterator) SeekGE(key base.InternalKey) bool {
-	it.place = it.list.find(&search{key.UserKey(), key.Trailer()}, nil)
+	it.place = it.list.find(&search{key.UserKey(), key.Trailer()})
 	return it.stand()
 }
 
 // SeekLT moves to the last entry before key.
 func (it *Iterator) SeekLT(key base.InternalKey) bool {
-	it.place = it.list.find(&search{key.UserKey(), key.Trailer()}, nil)
+	it.place = it.list.find(&search{key.UserKey(), key.Trailer()})
 	return it.back()
 }
 
 // Next moves to the next entry.
 func (it *Iterator) Next() bool {
-	if it.entry == noEntry {
+	if !it.Valid() {
 		return false
 	}
 	x := it.place.block
@@ -73,7 +73,7 @@ func (it *Iterator) ahead() {
 // Prev moves to the previous entry. The list has no links backwards: the block before
 // another one is searched for.
 func (it *Iterator) Prev() bool {
-	if it.entry == noEntry {
+	if !it.Valid() {
 		return false
 	}
 	if it.place.pos > 0 {
@@ -84,36 +84,26 @@ func (it *Iterator) Prev() bool {
 	return ok
 }
 
-// back moves to the entry before place, if there is one in its block.
+// back moves to the entry before place, which is in its block, or is start.
 func (it *Iterator) back() bool {
-	it.entry = noEntry
-	if it.place.pos > 0 {
-		it.place.pos--
-		it.entry = it.place.block.entryAt(it.place.word, it.place.pos)
-	}
-	return it.entry != noEntry
+	it.place.pos--
+	it.entry = it.place.entry()
+	return it.Valid()
 }
 
 // stand takes the entry of place, or the first one of the next block.
 func (it *Iterator) stand() bool {
 	p := &it.place
-	if p.pos == p.word.count() {
-		at := p.block.link().to()
-		if at == noBlock {
-			it.entry = noEntry
-			return false
-		}
-		for p.word = wordDead | word(at); p.word.dead(); p.word = word(p.block.word.Load()) {
-			p.block = it.list.block(p.word.heir())
-		}
-		p.pos = 0
+	if p.pos == p.word.count() && !it.list.settle(p) {
+		it.entry = start
+		return false
 	}
-	it.entry = p.block.entryAt(p.word, p.pos)
+	it.entry = p.entry()
 	return true
 }
 
 // Valid reports whether the iterator stands on an entry.
-func (it *Iterator) Valid() bool { return it.entry != noEntry }
+func (it *Iterator) Valid() bool { return it.entry != start }
 
 // Key returns the internal key of the entry.
 func (it *Iterator) Key() base.InternalKey {
@@ -132,6 +122,6 @@ func (it *Iterator) Err() error { return nil }
 
 // Close leaves the entry. The iterator may be positioned again.
 func (it *Iterator) Close() error {
-	it.entry = noEntry
+	it.entry = start
 	return nil
 }

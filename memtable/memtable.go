@@ -6,23 +6,25 @@
 // As in every skip list there are levels, each a list that is sorted and linked to the
 // right. The lowest has all entries. A level above has some of those one below, and leads
 // down from each, so that a search skips most of what lies before its key: it starts in
-// the highest level, and goes down from the last entry before its key. Coins have a say in
-// how high an entry reaches.
+// the highest level, and goes down from the last entry before its key. Each level begins
+// with start, an entry before all others. Coins have a say in how high an entry reaches.
 //
 // Unlike in Pugh's, which has a node for each entry, up to 14 entries of a level that
 // follow each other share a block. So a search meets six blocks of two or three cache
-// lines where it would meet some twenty nodes. Only entries that begin a block have a
-// place above, and that leads to their block:
+// lines where it would meet some twenty nodes. The entries that begin a block are those
+// that have a place above, and that leads to their block:
 //
-//	level 2   [g                         t]
-//	level 1   [c]-->[g      k       n]-->[t    w]
-//	level 0   [a b]-->[c d f]-->[g h]-->[k l m]-->[n p]-->[t]-->[w x y]
+//	level 2   [start                g                              t]
+//	level 1   [start     c]-->      [g        k           n]-->    [t       w]
+//	level 0   [start a b]-->[c d f]-->[g h]-->[k l m]-->[n p]-->[t]-->[w x y]
 //
-// A full block is replaced by two. The first entry of the right one gets a place in the
-// level above. Of a block of entries it may reach higher: with odds of one in 64 it gets a
-// place in each further level (drawHeight). In all levels under its highest a block ends
-// before it, full or not. If there is no memory put by for that, it gets no place: then the
-// right block is found from the left one, and the link between them is low.
+// An insert goes down once, and nothing climbs back. Before the way leads into a block, that
+// is split if one of two things asks for it. Coins do: the insert draws a height, with odds
+// of one in 16 for each level more, and every block below that height ends where the new entry
+// belongs. What lies behind begins another block, and so gets a place one level higher.
+// Or the block is full: then half of it goes into another one. So there is always room for a
+// place that the level below asks for. Where keys come in ascending or descending order no
+// coins fall, and a full block is split so that the blocks which the run leaves are full.
 //
 // An entry is written once and never moves. A block has the offset of each, four bytes of
 // its key (the head) and one word that tells the sorted order. What the first entries of
@@ -36,17 +38,16 @@
 //
 //   - Entries are only ever added. A slot of a block is complete before the atomic
 //     store of the word that names it, and its entry never changes after that.
-//   - A block that is full, or ends earlier, is replaced by two new ones that are
-//     complete. It stays as it is, for readers that are in it, and the same store that
-//     makes its word lead on to them publishes them. Nothing is reused before Renew, and
-//     a block begins with the same entry for life.
+//   - A block that is split is replaced by two new ones that are complete. It stays as it is,
+//     for readers that are in it, and the same store that makes its word lead on to them
+//     publishes them. Nothing is reused before Renew, and a block begins with the same
+//     entry for life.
 //   - A way through old blocks therefore meets all that was there when it began, and
 //     links to the right lead from any block to all behind it, so a reader needs no
-//     lock. The level above learns of the new blocks after that; until then the word of
-//     the dead block shows the way, and wherever a link still leads to it.
-//   - A block whose left neighbor's link is not low has a place in the level above. The
-//     link is low until it has, and a reader that comes from above looks whether what it
-//     came from has changed after it read the link.
+//     lock. Until the level above knows the new blocks the word of the old one shows the way.
+//   - The level above learns of the right one first and of the left one last, in place of
+//     the old. So a reader whose way down leads to the left one can see that there is more.
+//     Only readers that came through an old block look to the right.
 //   - Blocks of a level are linked in internal order: user key ascending, then sequence
 //     number descending.
 //   - The arena holds offsets instead of Go pointers, so the garbage collector
@@ -65,7 +66,7 @@
 // # Files
 //
 // memory.go is memory, arena.go the filter and the layout of an entry, block.go the layout
-// of blocks, skiplist.go searches, insert.go makes room, iterator.go is what its name says.
+// of blocks, skiplist.go searches, insert.go adds and splits, iterator.go is what its name says.
 // This file is what the engine calls.
 //
 // # Sources
@@ -73,11 +74,12 @@
 // W. Pugh, "Skip Lists: A Probabilistic Alternative to Balanced Trees" (1990). Blocks in
 // them: D. Golovin, "The B-Skip-List: A Simpler Uniquely Represented Alternative to
 // B-Trees" (2010); Y. Luo, S. Hao, B. Wheatman, P. Pandey and H. Xu, "Bridging
-// Cache-Friendliness and Concurrency: A Locality-Optimized In-Memory B-Skiplist" (2025).
-// There every entry draws a height when it comes, and a full block is split without a place
-// above. Here only what begins a new block of entries draws one, and every split gets a
-// place: fuller blocks and fewer steps to the right, at the price of coins that decide less.
-// Links to
+// Cache-Friendliness and Concurrency: A Locality-Optimized In-Memory B-Skiplist" (2025), which
+// also inserts from the top down. There the new entry itself begins a block in all levels
+// under its height, while locks keep others away, and what is split because it is full gets no
+// place above. Here what lies behind the new entry begins the blocks. So each is complete
+// when something leads to it, and readers need no locks. And every split gets a place, for
+// fewer steps to the right. Links to
 // the right, which make splits invisible: P. Lehman and S. Yao, "Efficient Locking for
 // Concurrent Operations on B-Trees" (1981). Blocks whose order is one word: Y. Mao, E.
 // Kohler and R. Morris, "Cache Craftiness for Fast Multicore Key-Value Storage" (2012).
@@ -150,7 +152,7 @@ func FootprintBytes(count int64, payload int64) int64 {
 // all together they never use more than they were charged.
 func (m *Memtable) Fits(footprint int64) bool {
 	l, inserts := &m.list, footprint/entryOverheadBytes+1
-	splits := min(l.charged-l.used, inserts*2*(blockBytes+upperBytes*int64(l.top()+1)))
+	splits := min(l.charged-l.used, inserts*2*(blockBytes+upperBytes*int64(l.height()+1)))
 	return footprint == 0 || footprint+splits <= l.capacityBytes-l.used-m.rangeBytes
 }
 
@@ -210,16 +212,11 @@ func (m *Memtable) Get(key []byte, hash uint64, seq base.Seq) (value []byte, t b
 	if !m.list.filter.mayContain(hash) {
 		return nil, 0, false
 	}
-	at := m.list.find(&search{key, base.MakeTrailer(seq, base.KindSeek)}, nil)
-	var e entry
-	if at.pos < at.word.count() {
-		e = at.block.entryAt(at.word, at.pos)
-	} else if next := at.block.link().to(); next != noBlock {
-		e = m.list.first(next)
-	} else {
+	at := m.list.find(&search{key, base.MakeTrailer(seq, base.KindSeek)})
+	if at.pos == at.word.count() && !m.list.settle(&at) {
 		return nil, 0, false
 	}
-	stored, value := m.list.entry(e)
+	stored, value := m.list.entry(at.entry())
 	if !bytes.Equal(stored.UserKey(), key) {
 		return nil, 0, false
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"lsmdb/internal/base"
@@ -52,9 +53,9 @@ func TestOrders(t *testing.T) {
 				}
 			}
 			checkList(t, m, count)
-			for e := entry(m.list.filterEnd()); int64(e)*unitBytes < m.list.entryEnd; {
+			for e := entry((1 + int64(len(m.list.filter)/8)) * cellBytes / unitBytes); int64(e)*unitBytes < m.list.entryEnd; {
 				s := m.list.searchFor(e)
-				if p := m.list.find(&s, nil); m.list.at(p) != e {
+				if p := m.list.find(&s); m.list.at(p) != e {
 					t.Fatalf("%q at %d is not found", s.user, s.trailer.Seq())
 				}
 				_, value, ok := m.Get(s.user, base.Hash(s.user), s.trailer.Seq())
@@ -67,8 +68,6 @@ func TestOrders(t *testing.T) {
 	}
 }
 
-func (a *arena) filterEnd() int { return len(a.filter) * 8 / unitBytes }
-
 // searchFor returns the position of e itself.
 func (a *arena) searchFor(e entry) search {
 	key, _ := a.entry(e)
@@ -80,24 +79,28 @@ func (a *arena) searchFor(e entry) search {
 func checkList(t *testing.T, m *Memtable, count int) {
 	t.Helper()
 	l := &m.list
-	var above []item // what the level above leads to
-	for level := maxHeight; level >= 0; level-- {
-		above = (&levelChecker{T: t, list: l, level: level, above: above}).check(address(l.heads[level].Load()))
-		if level > l.top() && len(above) > 0 {
-			t.Fatalf("level %d is above the highest", level)
+	reserved, blocks := int64(0), []item{{entry: start, below: address(l.top.Load())}}
+	for level := l.height(); level >= 0; level-- {
+		c := &levelChecker{T: t, list: l, level: level, blocks: blocks}
+		blocks = c.check()
+		if level == l.height() {
+			c.reserved = int64(len(blocks)-1) * sharesBytes[min(level, 1)]
 		}
+		reserved += c.reserved
 	}
-	if len(above) != count {
-		t.Fatalf("%d entries, want %d", len(above), count)
-	}
-	reserved := int64(0)
-	for at := address(l.heads[0].Load()); at != noBlock; at = l.block(at).link().to() {
-		n := word(l.block(at).word.Load()).count()
-		reserved += int64(max(0, n-evenEntries)) * blockShareBytes
+	if len(blocks) != 1+count {
+		t.Fatalf("%d entries, want %d beside start", len(blocks), count)
 	}
 	if l.spare < 0 || l.used+l.spare+reserved > l.charged {
 		t.Fatalf("%d used, %d to spare, %d reserved, %d charged", l.used, l.spare, reserved, l.charged)
 	}
+}
+
+// item is what a slot holds; below only in an upper level.
+type item struct {
+	head  uint32
+	entry entry
+	below address
 }
 
 // alive returns the block that took the place of another one, or that itself.
@@ -113,54 +116,52 @@ func (l *skiplist) at(p place) entry {
 	if p.pos < p.word.count() {
 		return p.block.entryAt(p.word, p.pos)
 	}
-	if next := p.block.link().to(); next != noBlock {
+	if next := p.block.right(); next != noBlock {
 		return l.first(next)
 	}
-	return noEntry
+	return start
 }
 
 type levelChecker struct {
 	*testing.T
-	list  *skiplist
-	level int
-	above []item
+	list     *skiplist
+	level    int
+	blocks   []item // what the level above leads to
+	reserved int64  // for splits
 }
 
-// check walks along a level and returns all its items. Every block but those that are
-// low has a place above.
-func (c *levelChecker) check(at address) (items []item) {
-	previous, known, isHead := noEntry, 0, true
-	for isLow := false; at != noBlock; isHead = false {
-		x := c.list.block(at)
+// check walks along a level and returns all its items. The level above leads to every
+// block, and to nothing else.
+func (c *levelChecker) check() (items []item) {
+	l, previous := c.list, entry(0)
+	for known, above := range c.blocks {
+		at := above.below
+		x := l.block(at)
 		w := word(x.word.Load())
 		if w.dead() {
 			c.Fatalf("level %d: the way leads to a dead block", c.level)
 		}
-		if !isHead && !isLow {
-			if known == len(c.above) || c.above[known].below != at || c.above[known].entry != x.entries[0] {
-				c.Fatalf("level %d: the level above does not lead to block %d", c.level, known)
-			}
-			known++
+		if (above.entry == start) != (known == 0) || x.entries[0] != above.entry {
+			c.Fatalf("level %d: block %d begins with another entry", c.level, known)
 		}
 		for pos := range w.count() {
 			i := c.slot(x, w, pos)
-			if s := c.list.searchFor(i.entry); previous != noEntry && !c.list.precedes(previous, &s) {
+			if s := l.searchFor(i.entry); previous != 0 && !l.precedes(previous, &s) {
 				c.Fatalf("level %d: order", c.level)
 			}
 			previous, items = i.entry, append(items, i)
 		}
-		next := x.link()
-		to := c.list.alive(next.to())
-		if x.skip > 0 && (isHead || to == noBlock || c.list.shared(x.entries[0], c.list.first(to)) < x.skip) {
+		c.reserved += int64(max(0, w.count()-half)) * sharesBytes[min(c.level, 1)]
+		next, want := l.alive(x.right()), noBlock
+		if known+1 < len(c.blocks) {
+			want = c.blocks[known+1].below
+		}
+		if next != want || c.level == 0 && next != x.right() {
+			c.Fatalf("level %d: the link of block %d leads to %d, want %d", c.level, known, x.right(), want)
+		}
+		if x.skip > 0 && (next == noBlock || base.CommonPrefix(l.userKey(x.entries[0]), l.userKey(l.first(next))) < int(x.skip)) {
 			c.Fatalf("level %d: %d bytes skipped", c.level, x.skip)
 		}
-		if c.level == 0 && to != next.to() {
-			c.Fatalf("the link of a block of entries leads to a dead one")
-		}
-		at, isLow = to, next.isLow()
-	}
-	if known != len(c.above) {
-		c.Fatalf("level %d: %d blocks are met, %d known", c.level, known, len(c.above))
 	}
 	return items
 }
@@ -178,43 +179,111 @@ func (c *levelChecker) slot(x *block, w word, pos int) item {
 	return i
 }
 
-// TestReadersInTheMiddleOfASplit stops the writer where the new blocks are linked
-// and the level above does not know of them: everything must be found all the same.
+// TestRunsLeaveFullBlocks: keys in ascending and descending order fill all slots of a block
+// but one or two.
+func TestRunsLeaveFullBlocks(t *testing.T) {
+	const count = 5000
+	for _, name := range []string{"ascending", "descending", "one key"} {
+		key, m := insertOrders(count)[name], New(1<<20)
+		for i := range count {
+			m.Insert(key(i), nil, base.Seq(i+1), base.KindSet)
+		}
+		if blocks := len(m.list.blocksOf(0)); blocks > count/(slots-2) {
+			t.Errorf("%s: %d blocks", name, blocks)
+		}
+	}
+}
+
+// TestCoins: the same inserts make the same list with the same coins, and another one with
+// others.
+func TestCoins(t *testing.T) {
+	const count = 5000
+	fill := func(seed uint64) []entry {
+		key, m := insertOrders(count)["random"], New(1<<20)
+		m.list.coins.Seed(seed, 0)
+		for i := range count {
+			m.Insert(key(i), nil, base.Seq(i+1), base.KindSet)
+		}
+		checkList(t, m, count)
+		return m.list.blocksOf(0)
+	}
+	first := fill(1)
+	if !slices.Equal(first, fill(1)) || slices.Equal(first, fill(2)) {
+		t.Error("blocks do not begin where coins say")
+	}
+}
+
+// blocksOf returns what the blocks of a level begin with.
+func (l *skiplist) blocksOf(level int) (all []entry) {
+	top := l.top.Load()
+	at := address(top)
+	for range int(top>>32) - level {
+		at = address(l.block(at).below(0).Load())
+	}
+	for ; at != noBlock; at = l.alive(l.block(at).right()) {
+		all = append(all, l.first(at))
+	}
+	return all
+}
+
+// TestReadersInTheMiddleOfASplit stops the writer at each step of a split: everything
+// must be found all the same.
 func TestReadersInTheMiddleOfASplit(t *testing.T) {
-	for _, known := range []link{0, low} {
+	for steps := range 4 {
 		m := New(10_000)
-		for i := range slots {
+		l := &m.list
+		for i := range slots - 1 {
 			m.Insert(fmt.Appendf(nil, "key %02d", i), nil, base.Seq(i+1), base.KindSet)
 		}
-		x := m.list.path[0].block
-		var all []item
-		for slot, e := range x.entries {
-			all = append(all, item{entry: e, head: x.heads[slot]})
+		x := l.newest.block
+		all := append([]entry(nil), x.entries[1:]...)
+		right := l.build(0, &l.newest, 5, slots, noBlock)
+		left := l.build(0, &l.newest, 0, 5, right)
+		above := place{block: l.block(address(l.top.Load())), word: sortedWord(1), pos: 1}
+		if steps > 0 {
+			x.word.Store(uint64(wordDead) | uint64(left))
 		}
-		right := m.list.build(0, all[5:], x, 0, false)
-		left := m.list.build(0, all[:5], x, known|link(right), true)
-		x.word.Store(uint64(wordDead) | uint64(left))
+		if steps > 1 {
+			l.put(1, &above, x.entries[5], right)
+		}
+		if steps > 2 {
+			above.block.below(0).Store(uint32(left))
+		}
 		checkWays(t, m, all)
 	}
 }
 
+// TestReadersWhileALevelIsMade stops the writer where a new highest level leads to the
+// one below as it was.
+func TestReadersWhileALevelIsMade(t *testing.T) {
+	m := New(100_000)
+	l := &m.list
+	var all []entry
+	for i := 0; word(l.block(address(l.top.Load())).word.Load()).count() < slots; i++ {
+		m.Insert(fmt.Appendf(nil, "key %03d", i), nil, base.Seq(i+1), base.KindSet)
+		all = append(all, l.newest.entry())
+	}
+	l.raise(l.height()+1, address(l.top.Load()))
+	checkWays(t, m, all)
+}
+
 // checkWays looks for all entries in every way.
-func checkWays(t *testing.T, m *Memtable, all []item) {
+func checkWays(t *testing.T, m *Memtable, all []entry) {
 	t.Helper()
 	it := m.NewIterator()
 	ok := it.First()
-	for _, i := range all {
-		s := m.list.searchFor(i.entry)
-		if p := m.list.find(&s, nil); m.list.at(p) != i.entry {
+	for _, e := range all {
+		s := m.list.searchFor(e)
+		if p := m.list.find(&s); m.list.at(p) != e {
 			t.Fatalf("%q is not found", s.user)
 		}
-		if !ok || it.entry != i.entry {
+		if !ok || it.entry != e {
 			t.Fatalf("the iterator does not come to %q", s.user)
 		}
 		ok = it.Next()
 	}
 	for ok, i := it.Last(), len(all)-1; ok || i >= 0; ok, i = it.Prev(), i-1 {
-		if !ok || i < 0 || it.entry != all[i].entry {
+		if !ok || i < 0 || it.entry != all[i] {
 			t.Fatalf("the iterator does not come back to %d", i)
 		}
 	}
