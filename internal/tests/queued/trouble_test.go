@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -291,7 +292,7 @@ func TestFailureWhileHeld(t *testing.T) {
 		m := fixture.NewMachine(vfstest.NewDisk())
 		d := m.OpenDB(t)
 		fixture.Must(t, d.Put([]byte("first"), []byte("value")))
-		segments := 0
+		var segments atomic.Int64 // the Writer may be at the next one while this is read
 		m.Fail(func(op vfstest.Op) error {
 			switch {
 			case op.Kind != vfstest.OpCreate:
@@ -299,7 +300,7 @@ func TestFailureWhileHeld(t *testing.T) {
 				time.Sleep(time.Minute)
 				return fixture.ErrDisk // which the Flusher gives up on in the end
 			case strings.HasSuffix(op.Name, ".wal"):
-				if segments++; segments > 1 { // the Writer has no room, meanwhile
+				if segments.Add(1) > 1 { // the Writer has no room, meanwhile
 					return syscall.ENOSPC
 				}
 			}
@@ -310,8 +311,8 @@ func TestFailureWhileHeld(t *testing.T) {
 		if !errors.Is(err, db.ErrReadOnly) || !errors.Is(err, fixture.ErrDisk) {
 			t.Errorf("queueing while the database fails: %v", err)
 		}
-		if segments < 3 {
-			t.Errorf("%d segments were tried", segments)
+		if n := segments.Load(); n < 3 {
+			t.Errorf("%d segments were tried", n)
 		}
 		fixture.WantErr(t, "Sync", d.Sync(t.Context()), fixture.ErrDisk)
 		fixture.WantErr(t, "Put", d.Put([]byte("late"), nil, db.Queued), fixture.ErrDisk)
