@@ -29,6 +29,7 @@ func (p *Pipeline) Metrics() Metrics {
 	m := Metrics{
 		Traffic: []Traffic{
 			p.writer.inbox.traffic("writer"),
+			p.preparer.inbox.traffic("preparer"),
 			p.flusher.inbox.traffic("flusher"),
 			p.keeper.inbox.traffic("keeper"),
 			p.compactor.inbox.traffic("compactor"),

@@ -17,6 +17,8 @@ func stageRole(m *db.Metrics, s db.StageMetrics) string {
 	switch strings.ToLower(s.Name) {
 	case "writer":
 		return "logs, fills the memtable"
+	case "preparer":
+		return "prepares what the writer will need"
 	case "flusher":
 		return "writes memtables as tables"
 	case "keeper":
