@@ -126,11 +126,15 @@ func TestNobodyWaitsForWhatIsPrepared(t *testing.T) {
 		mustDo(t, w.Append(noise(uint64(n), 1000)))
 		n++
 	}
-	for len(asked) == 0 {
+	var shown int64
+	for len(asked) == 0 { // until space is allocated that no window shows
 		write()
+		if _, shown = w.window.Bounds(); len(asked) > 0 && w.ReservedBytes()-shown < 100_000 {
+			asked[0].Prepare()
+			asked = nil
+		}
 	}
-	_, shown := w.window.Bounds()
-	for w.Offset() < shown || w.window.Covers(w.Offset(), 1) {
+	for w.Offset() < shown {
 		write()
 	}
 	reserved := w.ReservedBytes()
@@ -142,7 +146,7 @@ func TestNobodyWaitsForWhatIsPrepared(t *testing.T) {
 	}
 	asked[0].Prepare()
 	write()
-	if w.ReservedBytes() <= reserved || asked[0].allocate == 0 {
+	if w.ReservedBytes() <= reserved {
 		t.Errorf("%d bytes reserved, as before", reserved)
 	}
 	for len(asked) == 1 {

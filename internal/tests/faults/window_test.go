@@ -138,18 +138,25 @@ func TestPreparerPanics(t *testing.T) {
 		return nil
 	})
 	want, maybe := fixture.View{}, fixture.View{}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
 	d, err := db.Open(dir, fixture.On(disk, db.Options{Durability: db.NoSync}))
 	fixture.Must(t, err)
 	for i := 0; len(maybe) == 0; i++ {
 		key, value := fmt.Sprintf("key%05d", i), fmt.Sprintf("%0900d", i)
-		if err = d.Put([]byte(key), []byte(value)); err == nil {
+		b := d.NewBatch()
+		fixture.Must(t, b.Put([]byte(key), []byte(value)))
+		if err = d.Apply(ctx, b); err == nil {
 			want[key] = value
 		} else {
 			maybe[key] = value
 		}
 	}
+	if ctx.Err() != nil {
+		t.Fatal("the Writer waits for what nobody prepares")
+	}
 	if !errors.Is(err, db.ErrReadOnly) || !strings.Contains(err.Error(), "panic in stage preparer") {
-		t.Errorf("Put: %v", err)
+		t.Errorf("Apply: %v", err)
 	}
 	if err := d.Close(); err == nil {
 		t.Error("Close says nothing")

@@ -258,9 +258,6 @@ var plantedWithoutCrash = []noticed{
 		{"wal/writer.go", "w.collect(true) && w.Room(payload)", "w.collect(false) && w.Room(payload)"}}}, "./wal", "TestWhoChangesTheFileWaits"},
 	{plantedBug{"records erased by whoever touches memory before its use", []edit{
 		{"internal/vfs/mapping.go", "atomic.OrUint32(", "atomic.StoreUint32("}}}, "./internal/vfs", "TestTouchChangesNothing"},
-	{plantedBug{"nobody answers once the Preparer has panicked", []edit{
-		{"stages/pipeline.go", "p.preparer.run, p.preparer.decline)", "p.preparer.run, func() {})"},
-		{"wal/ahead.go", "	defer func() { a.answer <- p }()\n	start", "	start"}}}, "./internal/tests/faults", "TestPreparerPanics"},
 	{plantedBug{"no mark behind the last synced group", []edit{
 		{"stages/writer.go", "if err := w.mark(); err != nil {", "if err := error(nil); err != nil {"}}}, "./stages", "TestMarkProvesTheLastSyncedGroup"},
 }

@@ -18,7 +18,7 @@ func stageRole(m *db.Metrics, s db.StageMetrics) string {
 	case "writer":
 		return "logs, fills the memtable"
 	case "preparer":
-		return "prepares what the writer will need"
+		return "prepares room in the log"
 	case "flusher":
 		return "writes memtables as tables"
 	case "keeper":
