@@ -44,6 +44,10 @@ const (
 	headBytes   = blockBytes + upperBytes
 	filterShare = 128 // one byte of filter for so many of the arena
 
+	// An arena in which more than that is used is about to be filled. Large pages make that
+	// cheaper, but would cost a database of a few entries 4 MiB.
+	littleBytes = 1 << 20
+
 	// On 64 bits an entry is addressed by 32 bits in units; on 32 bits the address
 	// space ends first.
 	maxTotalBytes int64 = 1<<34*(bits.UintSize/64) + 1<<30*(1-bits.UintSize/64)
@@ -80,6 +84,7 @@ type arena struct {
 	spare    int64
 	entryEnd int64   // in bytes
 	blocks   address // the lowest one
+	busy     bool    // more than littleBytes were used
 }
 
 type cell [cellBytes / 8]uint64
@@ -136,6 +141,10 @@ func (a *arena) addBlock(level int) address {
 	}
 	clear(a.cells[a.blocks:][:size/cellBytes])
 	a.used += size
+	if a.used > littleBytes && !a.busy {
+		a.busy = true
+		enlargePages(a.bytes)
+	}
 	return a.blocks
 }
 

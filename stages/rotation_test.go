@@ -249,7 +249,7 @@ func TestDiskFullAtPreallocation(t *testing.T) {
 		for ; err == nil; written++ {
 			err = r.put(set(fmt.Sprintf("k%03d", written), kilobyte("v")))
 		}
-		if written--; !errors.Is(err, base.ErrDiskFull) || written < 50 {
+		if written--; !errors.Is(err, base.ErrDiskFull) || written < 25 {
 			t.Fatalf("after %d writes: %v", written, err)
 		}
 		records := len(readSegment(t, r.mem, 1))

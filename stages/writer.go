@@ -46,9 +46,10 @@ const timedGroups = 16
 type Writer struct {
 	env       *Environment
 	published *view.Published
-	inbox     *Inbox[*Commit] // capacity: a burst of clients queues without waiting
-	courtesy  courtesy        // of the callers, after they have sent
-	flusher   *Inbox[Sealed]  // the Writer is its only sender
+	inbox     *Inbox[*Commit]    // capacity: a burst of clients queues without waiting
+	courtesy  courtesy           // of the callers, after they have sent
+	preparer  *Inbox[*wal.Ahead] // the Writer is its only sender
+	flusher   *Inbox[Sealed]     // so here
 	keeper    *Inbox[*Proposal]
 	compactor chan<- struct{} // nudges it
 

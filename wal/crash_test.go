@@ -182,7 +182,7 @@ func TestCrashReordersPages(t *testing.T) {
 	end := int64(len(bytes.TrimRight(f.data, "\x00")))
 	pages := int((end + page - 1) / page)
 	for fate := range 1 << pages {
-		image := slices.Clone(synced)
+		image := append(slices.Clone(synced), make([]byte, len(f.data)-len(synced))...)
 		for p := range pages {
 			if fate>>p&1 == 1 {
 				copy(image[p*page:(p+1)*page], f.data[p*page:])

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"testing/synctest"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/vfs"
@@ -33,7 +34,37 @@ func windowed(t *testing.T) (w *Writer, path string) {
 // TestWindowsWriteTheSameBytes writes one history through windows and one through
 // plain writes.
 func TestWindowsWriteTheSameBytes(t *testing.T) {
+	t.Run("made by the writer", func(t *testing.T) { writeTheSameBytes(t, func(*Writer) func() { return func() {} }) })
+	t.Run("prepared", func(t *testing.T) { writeTheSameBytes(t, preparing(nil)) })
+	t.Run("declined", func(t *testing.T) {
+		asked := 0
+		writeTheSameBytes(t, preparing(func(a *Ahead) bool { asked++; return asked%3 != 0 }))
+	})
+}
+
+// preparing serves a writer by a goroutine, which prepares what grant allows, until the end.
+func preparing(grant func(*Ahead) bool) func(*Writer) func() {
+	return func(w *Writer) func() {
+		asked, ended := make(chan *Ahead, 1), make(chan struct{})
+		w.Ask = func(a *Ahead) { asked <- a }
+		go func() {
+			defer close(ended)
+			for a := range asked {
+				if grant == nil || grant(a) {
+					a.Prepare()
+				} else {
+					a.Decline()
+				}
+			}
+		}()
+		return func() { close(asked); <-ended }
+	}
+}
+
+func writeTheSameBytes(t *testing.T, serve func(*Writer) func()) {
 	w, path := windowed(t)
+	end := serve(w)
+	defer end()
 	plain := &memoryFile{}
 	p := mustWriter(t, plain)
 	sawWindow := 0
@@ -80,6 +111,119 @@ func TestOnlyRareSyncsUseWindows(t *testing.T) {
 	}
 	if w.window != nil {
 		t.Error("a window although every 16th record was synced")
+	}
+}
+
+// TestNobodyWaitsForWhatIsPrepared: while the next window is not ready, records go to the
+// file; whoever needs its end waits for the answer, and an answer that comes late is taken.
+func TestNobodyWaitsForWhatIsPrepared(t *testing.T) {
+	w, path := windowed(t)
+	var asked []*Ahead
+	w.Ask = func(a *Ahead) { asked = append(asked, a) }
+	n := 0
+	write := func() {
+		t.Helper()
+		mustDo(t, w.Append(noise(uint64(n), 1000)))
+		n++
+	}
+	var shown int64
+	for len(asked) == 0 { // until space is allocated that no window shows
+		write()
+		if _, shown = w.window.Bounds(); len(asked) > 0 && w.ReservedBytes()-shown < 100_000 {
+			asked[0].Prepare()
+			asked = nil
+		}
+	}
+	for w.Offset() < shown {
+		write()
+	}
+	reserved := w.ReservedBytes()
+	for recordLimit(w.Offset(), 1000) <= reserved { // nobody has answered
+		write()
+	}
+	if len(asked) != 1 || w.window.Covers(w.Offset(), 1) {
+		t.Fatalf("asked %d times, and there is a window", len(asked))
+	}
+	asked[0].Prepare()
+	write()
+	if w.ReservedBytes() <= reserved {
+		t.Errorf("%d bytes reserved, as before", reserved)
+	}
+	for len(asked) == 1 {
+		write()
+	}
+	asked[1].Decline()
+	mustDo(t, w.Sync())
+	mustDo(t, w.Append(nil))
+	mustDo(t, w.Sync()) // closes the windows
+	if w.window != nil || w.next != nil || w.ahead != nil {
+		t.Error("something is left of the windows")
+	}
+	_, err := w.Finish()
+	mustDo(t, err)
+	data, err := os.ReadFile(path)
+	mustDo(t, err)
+	if o := readLog(data); o.err != nil || len(o.records) != n+1 {
+		t.Errorf("%d records of %d: %v", len(o.records), n+1, o.err)
+	}
+}
+
+// TestWhoChangesTheFileWaits: while something is prepared, nobody else extends, cuts or closes
+// the file.
+func TestWhoChangesTheFileWaits(t *testing.T) {
+	for name, act := range map[string]func(w *Writer) error{
+		"extend": func(w *Writer) error { return w.Append(make([]byte, w.ReservedBytes()-w.Offset())) },
+		"cut":    func(w *Writer) error { _, err := w.Finish(); return err },
+		"close":  (*Writer).Close,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, path := windowed(t)
+				var asked *Ahead
+				w.Ask = func(a *Ahead) { asked = a }
+				for asked == nil {
+					mustDo(t, w.Append(noise(1, 130)))
+				}
+				before, err := os.Stat(path)
+				mustDo(t, err)
+				done := make(chan error, 1)
+				go func() { done <- act(w) }()
+				synctest.Wait()
+				now, err := os.Stat(path)
+				mustDo(t, err)
+				if len(done) != 0 || now.Size() != before.Size() {
+					t.Errorf("done: %t, %d bytes before and %d now", len(done) != 0, before.Size(), now.Size())
+				}
+				asked.Prepare()
+				mustDo(t, <-done)
+			})
+		})
+	}
+}
+
+// TestNothingIsPreparedForLittle: a log that has not used a window up asks for nothing.
+func TestNothingIsPreparedForLittle(t *testing.T) {
+	w, _ := windowed(t)
+	w.Ask = func(*Ahead) { t.Fatal("asked") }
+	for w.window == nil || w.window.Covers(w.Offset(), 300) {
+		mustDo(t, w.Append(noise(1, 130)))
+	}
+	mustDo(t, w.Close())
+}
+
+// TestPreparingFails: the writer does for itself what could not be prepared, and the file
+// ends where it did.
+func TestPreparingFails(t *testing.T) {
+	f := &refusing{allocateErr: syscall.ENOSPC, memoryFile: memoryFile{data: make([]byte, 100)}}
+	answer := make(chan prepared, 1)
+	(&Ahead{file: f, start: 0, end: 300, reserved: 100, allocate: 200, answer: answer}).Prepare()
+	if p := <-answer; p.window != nil || p.reserved != 100 || len(f.data) != 100 {
+		t.Errorf("%+v, and a file of %d bytes", p, len(f.data))
+	}
+	f.allocateErr = nil
+	(&Ahead{file: f, start: 0, end: 300, reserved: 100, allocate: 200, answer: answer}).Prepare()
+	if p := <-answer; p.window != nil || p.reserved != 300 || len(f.data) != 300 { // there is no mapping
+		t.Errorf("%+v, and a file of %d bytes", p, len(f.data))
 	}
 }
 

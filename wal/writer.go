@@ -14,7 +14,7 @@ import (
 
 const (
 	// Preallocation doubles what is there, so that it takes little where little is written.
-	firstStepBytes = 64 << 10
+	firstStepBytes = 32 << 10
 	lastStepBytes  = 512 << 10 // the longest step of zeros: the next sync has to wait for them
 	shortStepBytes = 4 << 10   // the next step where the disk was full
 	maxWriteBytes  = 128 << 10 // a longer record takes several writes, so that the buffer stays small
@@ -53,9 +53,15 @@ type Writer struct {
 	reserved  int64 // the file holds records or zeros up to here, all with their place on the disk
 	stepBytes int64 // next step of preallocation
 
-	unsynced int         // records since the last sync
-	log      vfs.LogFile // the file, if it offers windows; nil otherwise
-	window   *vfs.Window // where records go while syncs are rare; may be nil
+	unsynced int             // records since the last sync
+	log      vfs.LogFile     // the file, if it offers windows; nil otherwise
+	window   *vfs.Window     // where records go while syncs are rare; may be nil
+	next     *vfs.Window     // was prepared to come after it; may be nil
+	ahead    <-chan prepared // the answer of whoever was asked (see Ahead); nil: nobody was
+
+	// Ask, if it is set, is called when a window was used up: somebody shall prepare what comes
+	// next. It must not wait. No more than one is under way.
+	Ask func(*Ahead)
 
 	buffer []byte // the chunks of one write
 	err    error  // the first failure but a shortage, or base.ErrClosed; final
@@ -145,7 +151,7 @@ func (w *Writer) ReservedBytes() int64 { return w.reserved }
 // so that appending it cannot run out of any. When it fails the file is as long as before,
 // and after a *base.ShortageError the writer stays usable.
 func (w *Writer) Reserve(payload int64) error {
-	if w.err != nil || w.Room(payload) {
+	if w.err != nil || w.Room(payload) || w.collect(true) && w.Room(payload) {
 		return w.err
 	}
 	need, start := recordLimit(w.offset, payload), w.reserved
@@ -272,28 +278,45 @@ func (w *Writer) write(chunks []byte, offset int64) error {
 
 // way returns what takes the next write: the file, or a window on it.
 func (w *Writer) way(offset int64, length int) io.WriterAt {
-	if !w.syncsAreRare() || length > maxWindowedBytes {
+	switch {
+	case !w.syncsAreRare() || length > maxWindowedBytes:
 		return w.file
-	}
-	if !w.window.Covers(offset, length) && w.moveWindow(offset) != nil {
-		w.log = nil // the file can still be written without
+	case w.window.Covers(offset, length):
+	case !w.collect(false): // the next one is not ready: the file can be written without
+		return w.file
+	case w.moveWindow(offset, length) != nil:
+		w.log = nil
 		return w.file
 	}
 	return w.window
 }
 
-// moveWindow opens a window from offset on. What the one before has shown may go to
-// the disk by now: less is left for the sync at the end of the segment.
-func (w *Writer) moveWindow(offset int64) error {
-	err := w.window.Close()
-	if err == nil {
+// moveWindow goes over to the next window, or opens one from offset on where none was
+// prepared. What the one before has shown may go to the disk by now: less is left for the
+// sync at the end of the segment.
+func (w *Writer) moveWindow(offset int64, length int) error {
+	used := w.window
+	if w.next.Covers(offset, length) {
+		w.window, w.next = w.next, nil
+	} else {
+		err := w.closeWindows()
+		if err != nil {
+			return err
+		}
 		start := offset - offset%vfs.WindowAlignBytes
-		w.window, err = w.log.Map(start, min(w.reserved-start, windowBytes))
+		if w.window, err = w.log.Map(start, min(w.reserved-start, windowBytes)); err != nil {
+			return err
+		}
 		if start >= windowBytes {
 			w.log.StartWriteback(start-windowBytes, windowBytes)
 		}
+		if used == nil { // the first one: perhaps not much is written
+			return nil
+		}
+		used = nil
 	}
-	return err
+	w.askAhead(used)
+	return nil
 }
 
 // Sync makes every record durable that was appended before. It does nothing
@@ -319,7 +342,7 @@ func (w *Writer) Sync() error {
 		return w.err
 	}
 	if !w.syncsAreRare() { // any more: nobody needs the window
-		_ = w.window.Close()
+		_ = w.closeWindows()
 	}
 	w.durable, w.unsynced = w.offset, 0
 	return nil
@@ -344,7 +367,7 @@ func (w *Writer) writeEnd() error {
 		return err
 	}
 	w.offset = at + chunkHeaderBytes
-	if err := errors.Join(w.window.Close(), w.file.Truncate(w.offset)); err != nil {
+	if err := errors.Join(w.closeWindows(), w.file.Truncate(w.offset)); err != nil {
 		w.err = fmt.Errorf("cut log %s to %d bytes: %w", w.name, w.offset, err)
 		return w.err
 	}
@@ -362,7 +385,7 @@ func (w *Writer) Close() error {
 		return nil
 	}
 	w.closed = true
-	err := w.window.Close()
+	err := w.closeWindows()
 	if w.err == nil {
 		if w.offset < w.reserved {
 			w.giveBack(w.offset)

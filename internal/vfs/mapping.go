@@ -3,6 +3,8 @@ package vfs
 import (
 	"fmt"
 	"runtime/debug"
+	"sync/atomic"
+	"unsafe"
 )
 
 // LogFile is what some systems' files offer besides to a log that is written often
@@ -37,6 +39,26 @@ type Window struct {
 // window shows none.
 func (w *Window) Covers(offset int64, length int) bool {
 	return w != nil && offset >= w.offset && offset+int64(length) <= w.offset+int64(len(w.memory))
+}
+
+// Bounds returns which part of the file the window shows. A nil or closed window shows none.
+func (w *Window) Bounds() (start, end int64) {
+	if w == nil {
+		return 0, 0
+	}
+	return w.offset, w.offset + int64(len(w.memory))
+}
+
+// Touch has the system provide the memory behind an offset now, and not when something is
+// first written there. It changes nothing, also where somebody else writes meanwhile, in
+// this window or another or to the file. A fault is left to who writes.
+func (w *Window) Touch(from int64) {
+	const pageBytes = 4 << 10 // or more
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() { _ = recover() }()
+	for at := max(0, from-w.offset) &^ (pageBytes - 1); at < int64(len(w.memory)); at += pageBytes {
+		atomic.OrUint32((*uint32)(unsafe.Pointer(&w.memory[at])), 0)
+	}
 }
 
 // WriteAt copies p into the file; Covers must hold. Where a write would fail the

@@ -15,7 +15,8 @@ import (
 type mirror struct {
 	file  vfs.LogFile
 	owner *diskFile
-	from  int64 // the part that windows showed so far
+	from  int64 // the part that the last two windows show: the next is made while one is written to
+	last  int64 // where the last one begins
 	to    int64
 }
 
@@ -115,7 +116,7 @@ func (f windowedFile) Map(offset, length int64) (*vfs.Window, error) {
 		t.absorb()
 	}
 	m := f.node.mirror
-	m.from, m.to = offset, offset+length
+	m.from, m.last, m.to = m.last, offset, offset+length
 	return m.file.Map(offset, length)
 }
 

@@ -8,6 +8,10 @@ import (
 	"lsmdb/internal/tests/fixture"
 )
 
+// largeBytes is the size of a file of which not every small piece is changed: that of a log
+// or a MANIFEST that holds little.
+const largeBytes = 32 << 10
+
 // blocks zeroes, swaps and repeats pieces of files, as a file system or a disk does that
 // writes to the wrong place or not at all.
 func (v *victim) blocks(mutants chan<- mutant) {
@@ -17,11 +21,11 @@ func (v *victim) blocks(mutants chan<- mutant) {
 		switch {
 		case len(data) >= 4096 && *corruptBits < 8:
 			paired = 4096
-		case len(data) >= 64<<10:
+		case len(data) >= largeBytes:
 			paired = 512
 		}
 		for _, unit := range []int{64, 512, 4096} {
-			if unit == 64 && len(data) >= 64<<10 && *corruptBits < 8 {
+			if unit == 64 && len(data) >= largeBytes && *corruptBits < 8 {
 				continue
 			}
 			send := func(kind, what string, changed []byte) {

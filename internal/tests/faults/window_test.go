@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"syscall"
@@ -118,6 +119,58 @@ func windowRun(t *testing.T, what string, inject func(vfstest.Op) error) {
 	maps.Copy(with, maybe)
 	if err := fixture.Differ(want, found); err != nil && fixture.Differ(with, found) != nil {
 		t.Errorf("%s: after a new open: %v", what, err)
+	}
+	fixture.Must(t, d.Close())
+}
+
+// TestPreparerPanics: the database fails as after any panic of a stage. Nobody waits for ever
+// for what was to be prepared, and nothing is lost.
+func TestPreparerPanics(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("files of this system offer no windows")
+	}
+	dir, panics := t.TempDir(), 0
+	disk := vfstest.NewFault(vfs.OS, func(op vfstest.Op) error {
+		if op.Kind == vfstest.OpMap && strings.Contains(string(debug.Stack()), ".Prepare(") {
+			panics++
+			panic("out of order")
+		}
+		return nil
+	})
+	want, maybe := fixture.View{}, fixture.View{}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	d, err := db.Open(dir, fixture.On(disk, db.Options{Durability: db.NoSync}))
+	fixture.Must(t, err)
+	for i := 0; len(maybe) == 0; i++ {
+		key, value := fmt.Sprintf("key%05d", i), fmt.Sprintf("%0900d", i)
+		b := d.NewBatch()
+		fixture.Must(t, b.Put([]byte(key), []byte(value)))
+		if err = d.Apply(ctx, b); err == nil {
+			want[key] = value
+		} else {
+			maybe[key] = value
+		}
+	}
+	if ctx.Err() != nil {
+		t.Fatal("the Writer waits for what nobody prepares")
+	}
+	if !errors.Is(err, db.ErrReadOnly) || !strings.Contains(err.Error(), "panic in stage preparer") {
+		t.Errorf("Apply: %v", err)
+	}
+	if err := d.Close(); err == nil {
+		t.Error("Close says nothing")
+	}
+	if panics != 1 || disk.OpenFiles() != 0 {
+		t.Errorf("%d panics, %d files are open after Close", panics, disk.OpenFiles())
+	}
+	d, err = db.Open(dir, nil)
+	fixture.Must(t, err)
+	found := fixture.Contents(t, d)
+	with := maps.Clone(want)
+	maps.Copy(with, maybe)
+	if err := fixture.Differ(want, found); err != nil && fixture.Differ(with, found) != nil {
+		t.Error(err)
 	}
 	fixture.Must(t, d.Close())
 }

@@ -252,6 +252,12 @@ var plantedWithoutCrash = []noticed{
 		{"db/batch.go", "if free := b.inUse.CompareAndSwap(false, true); !free", "if free := b.inUse.CompareAndSwap(false, true) || true; !free"}}}, "./db", "TestBatchInUseIsRefused"},
 	{plantedBug{"operations logged that were changed on their way", []edit{
 		{"stages/writer.go", "		err := c.check()\n", "		err := error(nil)\n"}}}, "./stages", "TestWhatWasChangedOnItsWayIsNotLogged"},
+	{plantedBug{"a log closed while its next piece is prepared", []edit{
+		{"wal/writer.go", "	w.closed = true\n	err := w.closeWindows()\n", "	w.closed = true\n	err := w.window.Close()\n"}}}, "./wal", "TestWhoChangesTheFileWaits"},
+	{plantedBug{"a log extended while its next piece is prepared", []edit{
+		{"wal/writer.go", "w.collect(true) && w.Room(payload)", "w.collect(false) && w.Room(payload)"}}}, "./wal", "TestWhoChangesTheFileWaits"},
+	{plantedBug{"records erased by whoever touches memory before its use", []edit{
+		{"internal/vfs/mapping.go", "atomic.OrUint32(", "atomic.StoreUint32("}}}, "./internal/vfs", "TestTouchChangesNothing"},
 	{plantedBug{"no mark behind the last synced group", []edit{
 		{"stages/writer.go", "if err := w.mark(); err != nil {", "if err := error(nil); err != nil {"}}}, "./stages", "TestMarkProvesTheLastSyncedGroup"},
 }

@@ -111,7 +111,7 @@ func fullMetrics() *db.Metrics {
 	m.Levels[0] = db.LevelMetrics{Level: 0, Tables: 3, Bytes: 3e6, Entries: 1000}
 	m.Levels[5] = db.LevelMetrics{Level: 5, Tables: 1, Bytes: 1e6, Entries: 1}
 	m.Levels[6] = db.LevelMetrics{Level: 6, Tables: 12, Bytes: 123e6, Entries: 10_000_000, Deletes: 7}
-	for i, name := range []string{"writer", "flusher", "keeper", "compactor", "sweeper"} {
+	for i, name := range []string{"writer", "flusher", "keeper", "compactor", "sweeper", "preparer"} {
 		m.Stages = append(m.Stages, db.StageMetrics{Name: name, Depth: i, Capacity: 1 << i, Messages: 1234567, Blocked: time.Minute, Busy: 4 * time.Second})
 	}
 	m.Compact.Time = 3 * time.Second
@@ -133,7 +133,7 @@ func TestPipelinePicture(t *testing.T) {
 	m := fullMetrics()
 	lines := PipelineLines(Ink{}, m)
 	picture := strings.Join(lines, "\n")
-	wantInOrder(t, picture, "writer", "flusher", "keeper", "compactor", "70 %", "sweeper", "memtables", "12.0 MB", "2 sealed", "level 0", "3 tables", "level 5", "1 table, 1 entry", "level 6", "123 MB")
+	wantInOrder(t, picture, "writer", "flusher", "keeper", "compactor", "70 %", "sweeper", "preparer", "memtables", "12.0 MB", "2 sealed", "level 0", "3 tables", "level 5", "1 table, 1 entry", "level 6", "123 MB")
 	for _, absent := range []string{"level 1", "level 4"} {
 		if strings.Contains(picture, absent) {
 			t.Errorf("%s is empty and above all data, and in the picture:\n%s", absent, picture)

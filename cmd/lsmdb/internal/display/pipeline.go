@@ -17,6 +17,8 @@ func stageRole(m *db.Metrics, s db.StageMetrics) string {
 	switch strings.ToLower(s.Name) {
 	case "writer":
 		return "logs, fills the memtable"
+	case "preparer":
+		return "prepares room in the log"
 	case "flusher":
 		return "writes memtables as tables"
 	case "keeper":

@@ -1,0 +1,49 @@
+package vfs
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// TestTouchChangesNothing, and is no business of a window that shows nothing.
+func TestTouchChangesNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	f, err := OS.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	data := bytes.Repeat([]byte("touched?"), 5000)
+	if _, err := f.WriteAt(data, 0); err != nil {
+		t.Fatal(err)
+	}
+	w, err := f.(LogFile).Map(0, int64(len(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if start, end := w.Bounds(); start != 0 || end != int64(len(data)) {
+		t.Errorf("the window is from %d to %d", start, end)
+	}
+	w.Touch(5000)
+	w.Touch(1 << 30)
+	if err := os.Truncate(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	w.Touch(0) // nothing is there: a fault, but not the end of the process
+	if _, err := f.WriteAt(data, 0); err != nil {
+		t.Fatal(err)
+	}
+	w.Touch(0)
+	if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, data) {
+		t.Errorf("the file is another now, %v", err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.Touch(0)
+	if start, end := w.Bounds(); start != end {
+		t.Errorf("a closed window from %d to %d", start, end)
+	}
+}
