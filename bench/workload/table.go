@@ -92,7 +92,7 @@ func queued(name string, do func(*Run) error, clients int) Section {
 
 // Sections returns everything that is compared, in the order of the report.
 func Sections() []Section {
-	return slices.Concat(basicSections(), vocabularySections())
+	return slices.Concat(basicSections(), unsettledSections(), vocabularySections())
 }
 
 // basicSections are those of what every engine can do.
