@@ -86,13 +86,18 @@ func (j *Job) borders() (keys [][]byte) {
 	return keys
 }
 
+// Runs are the tables that the job replaces: in each run their keys ascend.
+func (j *Job) Runs() [][]*manifest.TableMeta {
+	runs := [][]*manifest.TableMeta{j.Inputs}
+	if j.Level == 0 {
+		runs = slices.Collect(slices.Chunk(j.Inputs, 1))
+	}
+	return append(runs, j.Overlaps)
+}
+
 // open returns all entries of the inputs in internal order.
 func (j *Job) open() base.Iterator {
-	sorted := [][]*manifest.TableMeta{j.Inputs}
-	if j.Level == 0 {
-		sorted = slices.Collect(slices.Chunk(j.Inputs, 1))
-	}
-	sorted = append(sorted, j.Overlaps)
+	sorted := j.Runs()
 	options := sstable.IteratorOptions{NoCacheFill: true, ReadAheadBytes: min(readAheadBytes, allReadAheadBytes/len(sorted))}
 	var runs []merge.Run
 	for _, tables := range sorted {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 
 	"lsmdb/internal/base"
 )
@@ -46,6 +47,11 @@ func (e *Edit) Add(level int, tables ...*TableMeta) {
 	for _, t := range tables {
 		e.Added = append(e.Added, AddedTable{Level: level, Meta: t})
 	}
+}
+
+// Moves reports whether a table that the edit adds was in the tree before.
+func (e *Edit) Moves(t *TableMeta) bool {
+	return slices.ContainsFunc(e.Removed, func(r RemovedTable) bool { return r.Number == t.Number })
 }
 
 // The tags of the fields. They never change their meaning; a new kind of field

@@ -86,15 +86,22 @@ func (v *Version) Pass(level int, t *TableMeta, entries int64) bool {
 	return reaches(&t.detours, bytes, t.SizeBytes)
 }
 
-// sumMerge finds mergeBytes: level 0, and the level that it goes to.
+// TopRuns are the runs that merging level 0 away would merge: its tables, each by itself, and
+// the level that they go to.
+func (v *Version) TopRuns() [][]*TableMeta {
+	runs := slices.Collect(slices.Chunk(v.Levels[0], 1))
+	for _, tables := range v.Levels[1:] {
+		if len(tables) > 0 {
+			return append(runs, tables)
+		}
+	}
+	return runs
+}
+
+// sumMerge finds mergeBytes.
 func (v *Version) sumMerge() {
-	for level, tables := range v.Levels {
-		for _, t := range tables {
-			v.mergeBytes += t.SizeBytes
-		}
-		if level > 0 && len(tables) > 0 {
-			return
-		}
+	for _, t := range slices.Concat(v.TopRuns()...) {
+		v.mergeBytes += t.SizeBytes
 	}
 }
 

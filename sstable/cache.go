@@ -94,10 +94,37 @@ func (c *Cache) insert(at slot, b *block) *block {
 		return other
 	}
 	c.makeRoom(size)
+	c.put(at, b, size)
+	return b
+}
+
+// hasRoom reports whether a block of so many bytes fits without another one going.
+func (c *Cache) hasRoom(bytes int64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.usedBytes+bytes <= c.capacityBytes
+}
+
+// fill puts b, which nobody asked for yet, into its slot as insert does, but takes nothing
+// out for it. It returns false if there is no room, or the file was closed.
+func (c *Cache) fill(at slot, b *block) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	size := b.memoryBytes()
+	if at.table.handle.closed.Load() || c.usedBytes+size > c.capacityBytes {
+		return false
+	}
+	if at.hook().Load() == nil {
+		c.put(at, b, size)
+	}
+	return true
+}
+
+// put hangs a block into its empty slot. The caller holds the mutex.
+func (c *Cache) put(at slot, b *block, size int64) {
 	c.usedBytes += size
 	b.element = c.order.PushBack(at)
 	at.hook().Store(b)
-	return b
 }
 
 // makeRoom evicts until size more bytes fit. The caller holds the mutex.

@@ -126,14 +126,15 @@ func (f *Flusher) flush(ctx context.Context, s Sealed) (verdict, error) {
 func (f *Flusher) attempt(ctx context.Context, s Sealed) (v verdict, err error) {
 	done, err := f.jobs.run(0, func() (JobStats, error) {
 		readers := f.snapshots.Readers(f.published.Ended)
-		deletes := flusher.RangeDeletes(s.Memtable, f.published.State().Version, readers) // which holds all that was sealed before
+		tree := f.published.State().Version // which holds all that was sealed before
+		deletes := flusher.RangeDeletes(s.Memtable, tree, readers)
 		tables, err := flusher.Run(ctx, f.env.Directory, s.Memtable.NewIterator(), deletes, readers)
 		if err != nil {
 			return JobStats{}, fmt.Errorf("flushing a memtable of WAL segment %d: %w", s.Segment, err)
 		}
 		edit := &manifest.Edit{OldestWAL: s.Next, LastSeq: s.LastSeq}
 		edit.Add(0, tables...)
-		v = f.env.propose(ctx, f.keeper, &Proposal{Edit: edit, Flushed: s.Memtable, Segment: s.Segment})
+		v = f.env.succeed(ctx, f.keeper, tree.TopRuns(), tables, &Proposal{Edit: edit, Flushed: s.Memtable, Segment: s.Segment})
 		done := written(tables)
 		done.EntriesIn = uint64(s.Memtable.Len())
 		return done, v.err

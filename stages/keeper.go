@@ -100,6 +100,30 @@ func (e *Environment) propose(ctx context.Context, keeper *Inbox[*Proposal], p *
 	return v
 }
 
+// succeed proposes new tables, the heirs, which readers then find cached as far as runs are: the
+// tables that they replace or join. As far as the cache has room that is done before anybody
+// can read them, and the rest when replaced tables have made room. A second look finds what
+// was read during the first. If they do not become part of the tree nothing of them stays.
+func (e *Environment) succeed(ctx context.Context, keeper *Inbox[*Proposal], runs [][]*manifest.TableMeta, heirs []*manifest.TableMeta, p *Proposal) verdict {
+	var courtesy base.Courtesy
+	goOn := func() bool {
+		courtesy.Give()
+		return ctx.Err() == nil
+	}
+	e.Succeed(runs, heirs).Fill(goOn)
+	left := e.Succeed(runs, heirs)
+	left.Fill(goOn)
+	v := e.propose(ctx, keeper, p)
+	if v.err == nil {
+		left.Fill(goOn)
+		return v
+	}
+	for _, t := range heirs {
+		t.Handle.Retire()
+	}
+	return v
+}
+
 // run is the stage's loop. It watches ctx too, because after a failure its
 // senders leave without its inbox being closed.
 //

@@ -26,31 +26,36 @@ func (c *Compactor) start(ctx context.Context, job *compactor.Job, manual bool) 
 	}, func() { c.finished <- report })
 }
 
-// work carries a job out. The snapshots are listed after the inputs were chosen, all of
-// which was visible then. So one that is missing here sees nothing older than the inputs'
-// newest versions.
+// work carries a job out.
 func (c *Compactor) work(ctx context.Context, job *compactor.Job, version *manifest.Version) error {
 	done, err := c.jobs.run(job.OutputLevel, func() (done JobStats, err error) {
-		var outputs []*manifest.TableMeta
 		switch {
 		case job.Trivial:
 			done.Moves = 1
 		case job.Drop:
 			done.Drops = 1
 		default:
-			var courtesy base.Courtesy
-			outputs, err = job.Run(ctx, c.env.Directory, c.snapshots.Readers(c.published.Ended), version, func() { courtesy.Give() })
-			if err != nil {
-				return done, fmt.Errorf("compacting (%s): %w", job, err)
-			}
-			done = written(outputs)
-			done.BytesRead, done.EntriesIn = uint64(job.InputBytes()), job.InputEntries()
+			return c.rewrite(ctx, job, version)
 		}
-		return done, c.env.propose(ctx, c.keeper, &Proposal{Edit: job.Edit(outputs)}).err
+		return done, c.env.propose(ctx, c.keeper, &Proposal{Edit: job.Edit(nil)}).err
 	})
 	if err == nil {
 		c.env.Logger.Info().Stringer("job", job).Uint64("read_bytes", done.BytesRead).Uint64("written_bytes", done.BytesWritten).
 			Uint64("entries_in", done.EntriesIn).Uint64("entries_out", done.EntriesOut).Dur("took", done.Time).Msg("compacted")
 	}
 	return err
+}
+
+// rewrite runs a job and proposes its edit. The snapshots are listed after the inputs were
+// chosen, all of which was visible then. So one that is missing here sees nothing older than
+// the inputs' newest versions.
+func (c *Compactor) rewrite(ctx context.Context, job *compactor.Job, version *manifest.Version) (done JobStats, err error) {
+	var courtesy base.Courtesy
+	outputs, err := job.Run(ctx, c.env.Directory, c.snapshots.Readers(c.published.Ended), version, func() { courtesy.Give() })
+	if err != nil {
+		return done, fmt.Errorf("compacting (%s): %w", job, err)
+	}
+	done = written(outputs)
+	done.BytesRead, done.EntriesIn = uint64(job.InputBytes()), job.InputEntries()
+	return done, c.env.succeed(ctx, c.keeper, job.Runs(), outputs, &Proposal{Edit: job.Edit(outputs)}).err
 }

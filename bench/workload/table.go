@@ -100,7 +100,7 @@ func queued(name string, do func(*Run) error, clients int) Section {
 
 // Sections returns everything that is compared, in the order of the report.
 func Sections() []Section {
-	return slices.Concat(basicSections(), vocabularySections(), []Section{rateSection(), oneEachSection(), busySection()})
+	return slices.Concat(basicSections(), unsettledSections(), vocabularySections(), []Section{rateSection(), oneEachSection(), busySection()})
 }
 
 // basicSections are those of what every engine can do.

@@ -85,6 +85,21 @@ func (d *Directory) Attach(t *manifest.TableMeta) {
 	t.Handle = sstable.NewHandle(d.FS, base.TablePath(d.Dir, t.Number), o, d.Files)
 }
 
+// Succeed gives new tables their handles, and finds out what of them belongs into the cache
+// because of what it holds of runs of other tables: see sstable.Succeed.
+func (d *Directory) Succeed(runs [][]*manifest.TableMeta, heirs []*manifest.TableMeta) *sstable.Succession {
+	for _, t := range heirs {
+		d.Attach(t)
+	}
+	handles := make([][]*sstable.Handle, 1+len(runs))
+	for i, tables := range append(runs, heirs) {
+		for _, t := range tables {
+			handles[i] = append(handles[i], t.Handle)
+		}
+	}
+	return sstable.Succeed(handles[:len(runs)], handles[len(runs)])
+}
+
 // NewSegment creates a WAL segment that follows previous, durable in its
 // directory. On an error nothing is left of it.
 func (d *Directory) NewSegment(previous wal.Previous) (*wal.Writer, error) {
@@ -107,8 +122,13 @@ func (d *Directory) CheckPlace() error {
 // next open removes it.
 func (d *Directory) RemoveTables(edit *manifest.Edit) {
 	for _, a := range edit.Added {
-		if a.Meta.Handle != nil {
+		if edit.Moves(a.Meta) {
 			continue // it is in the tree already
+		}
+		if a.Meta.Handle != nil {
+			if err := a.Meta.Handle.Close(); err != nil { // what the cache holds of it goes, too
+				d.Logger.Warn().Uint64("table", a.Meta.Number).Err(err).Msg("closing an unused table")
+			}
 		}
 		path := base.TablePath(d.Dir, a.Meta.Number)
 		if err := d.FS.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {

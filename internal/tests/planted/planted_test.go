@@ -186,6 +186,15 @@ type noticed struct {
 
 // plantedWithoutCrash are those that show while the machine goes on.
 var plantedWithoutCrash = []noticed{
+	{plantedBug{"a merge that empties the cache", []edit{
+		{"stages/keeper.go", "	e.Succeed(runs, heirs).Fill(goOn)\n	left := e.Succeed(runs, heirs)\n", "	left := e.Succeed(nil, heirs)\n"}}}, "./internal/tests/cached", "TestMergesKeepTheCache"},
+	{plantedBug{"what a merge replaced stays in the cache", []edit{
+		{"stages/keeper.go", "			t.Handle.Retire()\n			list =", "			list ="}}}, "./internal/tests/cached", "TestMergesKeepTheCache"},
+	{plantedBug{"what a failed merge wrote stays in the cache", []edit{
+		{"stages/keeper.go", "	for _, t := range heirs {\n		t.Handle.Retire()\n	}\n", ""}}}, "./stages", "TestMergedTablesAreCachedBeforeTheyAreListed"},
+	{plantedBug{"a merge that takes what others read out of the cache", []edit{
+		{"sstable/cache.go", "closed.Load() || c.usedBytes+size > c.capacityBytes {", "closed.Load() {"},
+		{"sstable/cache.go", "return c.usedBytes+bytes <= c.capacityBytes", "return true"}}}, "./sstable", "TestSuccessionTakesNothingElseOut"},
 	{plantedBug{"a bad record left in the MANIFEST by a full disk (rocksdb 6316)", []edit{
 		{"wal/writer.go", `		w.err = fmt.Errorf("write to log %s at offset %d: %w", w.name, offset, err)
 		return w.err
