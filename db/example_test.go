@@ -329,5 +329,5 @@ func ExampleDB_Metrics() {
 	fmt.Println()
 	// Output:
 	// 1000 operations, 1 table, 2 runs
-	// writer flusher keeper compactor sweeper
+	// writer flusher keeper compactor sweeper preparer
 }

@@ -115,8 +115,8 @@ func TestPreallocationGrowsInSteps(t *testing.T) {
 		unsynced int // before each step
 		want     []int64
 	}{
-		{0, []int64{64, 128, 256, 512, 1024, 1536, 2048, 2560}},
-		{rareSyncRecords, []int64{64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 24576, 32768}},
+		{0, []int64{32, 64, 128, 256, 512, 1024, 1536, 2048}},
+		{rareSyncRecords, []int64{32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 24576}},
 	} {
 		w := mustWriter(t, &refusing{})
 		var sizes []int64
