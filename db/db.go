@@ -35,6 +35,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"lsmdb/internal/budget"
 	"lsmdb/internal/output"
 	"lsmdb/internal/recovery"
 	"lsmdb/internal/vfs"
@@ -107,7 +108,11 @@ func open(dir string, options Options) (*DB, error) {
 		MemtableBytes: env.RecoveryBytes, ReadOnly: options.ReadOnly, MustExist: options.MustExist,
 	})
 	if err != nil {
+		env.Account.Close()
 		return nil, err
+	}
+	for _, m := range r.Memtables() {
+		m.Charge(env.Account, budget.Sealed)
 	}
 	d := &DB{dir: dir, options: options, opened: time.Now(), directory: env.Directory, recovery: r, merger: r.State().Merger, loading: make(chan struct{}, options.loads())}
 	if options.ReadOnly {
@@ -186,6 +191,7 @@ func (d *DB) Close() error {
 			d.recovery.TakeBack()
 		}
 		d.published.End()
+		d.directory.Account.Close()
 		d.closeErr = errors.Join(d.closeErr, d.directory.FS.Close())
 		d.options.Logger.Info().Str("dir", d.dir).Err(d.closeErr).Msg("closed")
 	})

@@ -331,3 +331,21 @@ func ExampleDB_Metrics() {
 	// 1000 operations, 1 table, 2 runs
 	// writer flusher keeper compactor sweeper preparer
 }
+
+// Two databases share one bound on their memory.
+func ExampleNewMemoryBudget() {
+	budget := db.NewMemoryBudget(64 << 20)
+	for _, name := range []string{"orders", "events"} {
+		d, err := db.Open(name, &db.Options{InMemory: true, Memory: budget})
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer d.Close()
+		if err := d.Put([]byte("key"), []byte("value")); err != nil {
+			log.Fatal(err)
+		}
+	}
+	m := budget.Metrics()
+	fmt.Println(m.Used == m.Memtables, m.Used <= m.Limit)
+	// Output: true true
+}

@@ -3,6 +3,7 @@ package db
 import (
 	"time"
 
+	"lsmdb/internal/budget"
 	"lsmdb/manifest"
 )
 
@@ -22,6 +23,7 @@ type Metrics struct {
 	Stalls   StallMetrics    `json:"stalls"`
 	Reads    ReadMetrics     `json:"reads"`
 	Cache    CacheMetrics    `json:"cache"`
+	Memory   MemoryMetrics   `json:"memory"` // what this database takes; MemoryBudget.Metrics has all of a budget
 	Filter   FilterMetrics   `json:"filter"`
 	Snapshot SnapshotMetrics `json:"snapshots"`
 	Iterator IteratorMetrics `json:"iterators"`
@@ -128,6 +130,28 @@ type CacheMetrics struct {
 	Hits      uint64 `json:"hits"`
 	Misses    uint64 `json:"misses"`
 	Evictions uint64 `json:"evictions"`
+}
+
+// MemoryMetrics says what memory is taken for, by one database or by all of a MemoryBudget.
+// It is what they count, in bytes, and not what the system says.
+type MemoryMetrics struct {
+	Limit     int64 `json:"limit_bytes"`     // of the budget; 0: there is none
+	Used      int64 `json:"used_bytes"`      // the sum of the others
+	Memtables int64 `json:"memtables_bytes"` // that are being filled
+	Sealed    int64 `json:"sealed_bytes"`    // ... that are full, until they are flushed and no iterator needs them
+	Cache     int64 `json:"cache_bytes"`
+	Tables    int64 `json:"tables_bytes"`    // indexes, filters and range deletes
+	Jobs      int64 `json:"jobs_bytes"`      // what flushes, compactions and loads hold of the tables they write
+	ReadAhead int64 `json:"readahead_bytes"` // of iterators and compactions
+	Collector int64 `json:"collector_bytes"` // garbage that Go's collector may leave beside all of these but memtables (GOGC)
+}
+
+func memoryMetrics(u budget.Usage) MemoryMetrics {
+	return MemoryMetrics{
+		Limit: u.LimitBytes, Used: u.UsedBytes(), Memtables: u.Taken[budget.Active], Sealed: u.Taken[budget.Sealed],
+		Cache: u.Taken[budget.Cache], Tables: u.Taken[budget.Tables], Jobs: u.Taken[budget.Writers],
+		ReadAhead: u.Taken[budget.Readers], Collector: u.CollectorBytes,
+	}
 }
 
 // FilterMetrics tells what the Bloom filters are worth.
@@ -264,6 +288,7 @@ func (d *DB) Metrics() Metrics {
 	if d.directory.Cache != nil {
 		m.Cache = CacheMetrics(d.directory.Cache.Metrics())
 	}
+	m.Memory = memoryMetrics(d.directory.Account.Usage())
 	reads := d.directory.Stats.Metrics()
 	m.Reads = ReadMetrics{BlocksRead: reads.BlocksRead, BytesRead: reads.BytesRead}
 	m.Filter = FilterMetrics{

@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"lsmdb/compactor"
+	"lsmdb/internal/budget"
 	"lsmdb/internal/door"
 	"lsmdb/internal/output"
 	"lsmdb/internal/vfs"
@@ -65,13 +66,18 @@ type Options struct {
 
 	// MemtableBytes is the size at which a memtable is sealed and flushed. Up to
 	// four may exist while writers are held back. The sizes of tables and levels
-	// follow from it. Default: 64 MiB; anything below 16 KiB counts as that.
+	// follow from it. Default: 64 MiB; anything below 16 KiB counts as that. With Memory
+	// it is flushed earlier where the budget asks for it.
 	MemtableBytes int64
 
 	// CacheBytes bounds the block cache, counting blocks as they lie in memory.
-	// Indexes and filters of tables are kept beside it. Default: 64 MiB; negative:
-	// no cache.
+	// Indexes and filters of tables are kept beside it. Default: 64 MiB or, with Memory,
+	// what the budget has left; negative: no cache.
 	CacheBytes int64
+
+	// Memory bounds what this database and all others with the same budget take
+	// together. Default: none; then each has what the other options say.
+	Memory *MemoryBudget
 
 	// MaxOpenFiles bounds the descriptors of the database. Files of tables are closed,
 	// and opened again, as reads need them; an eighth is for loads, of which so many may
@@ -150,6 +156,9 @@ func (o *Options) resolved() (Options, error) {
 		r = *o
 	}
 	r.MemtableBytes = cmp.Or(r.MemtableBytes, DefaultMemtableBytes)
+	if r.Memory != nil {
+		r.CacheBytes = cmp.Or(r.CacheBytes, r.Memory.budget.LimitBytes())
+	}
 	r.CacheBytes = cmp.Or(r.CacheBytes, DefaultCacheBytes)
 	r.FilterBitsPerKey = cmp.Or(r.FilterBitsPerKey, DefaultFilterBitsPerKey)
 	r.MaxOpenFiles = cmp.Or(r.MaxOpenFiles, min(cmp.Or(vfs.DescriptorLimit()/2, maxOpenFiles), maxOpenFiles))
@@ -183,13 +192,19 @@ func (o *Options) resolved() (Options, error) {
 // environment is what the stages share.
 func (o *Options) environment(dir string) *stages.Environment {
 	compressions := [...]sstable.Compression{Snappy: sstable.CompressionSnappy, NoCompression: sstable.CompressionNone, Zstd: sstable.CompressionZstd}
+	account, memtableBytes := o.Memory.open(), o.MemtableBytes
+	if o.Memory != nil { // larger ones would never be filled
+		memtableBytes = min(memtableBytes, max(o.Memory.budget.LimitBytes()/4, minMemtableBytes))
+	}
 	env := &stages.Environment{
 		Directory: &output.Directory{
-			Dir: dir, Stats: &sstable.Stats{}, Merger: o.Merger, Logger: o.Logger,
-			Tables: sstable.WriterOptions{Compression: compressions[o.Compression], FilterBitsPerKey: max(o.FilterBitsPerKey, 0)},
+			Dir: dir, Stats: &sstable.Stats{}, Merger: o.Merger, Logger: o.Logger, Account: account,
+			Tables: sstable.WriterOptions{
+				Compression: compressions[o.Compression], FilterBitsPerKey: max(o.FilterBitsPerKey, 0), Account: account,
+			},
 		},
-		MemtableBytes: o.MemtableBytes,
-		RecoveryBytes: max(o.MemtableBytes, leastRecoveryBytes),
+		MemtableBytes: memtableBytes,
+		RecoveryBytes: max(memtableBytes, leastRecoveryBytes),
 		Policy:        compactor.NewPolicy(o.MemtableBytes),
 		// Half of the processors are left to everybody else, but a long compaction deep in
 		// the tree must not delay level 0.
@@ -198,8 +213,10 @@ func (o *Options) environment(dir string) *stages.Environment {
 	}
 	if o.CacheBytes >= 0 {
 		env.Cache = sstable.NewCache(min(o.CacheBytes, math.MaxInt64/2))
+		env.Cache.Account, account.GiveCache = account, env.Cache.Give
 	}
-	env.Files = &sstable.OpenFiles{Limit: o.MaxOpenFiles - otherFiles - env.Workers - 2*o.loads()}
+	env.Files = &sstable.OpenFiles{Limit: o.MaxOpenFiles - otherFiles - env.Workers - 2*o.loads(), Account: account}
+	account.GiveTables = env.Files.GiveTables
 	if o.tune != nil {
 		o.tune(env)
 	}
@@ -218,3 +235,37 @@ func (o *Options) loads() int { return o.MaxOpenFiles / 16 }
 // leastRecoveryBytes is the smallest memtable that recovery fills: a process before may
 // have left a log that would become thousands of tables with today's MemtableBytes.
 const leastRecoveryBytes = 4 << 20
+
+// MemoryBudget bounds the memory that any number of databases take together: memtables,
+// block caches, indexes and filters of tables, what flushes, compactions and loads hold of
+// the tables they write, and what iterators have read ahead. Give it to the databases as
+// Options.Memory. Its methods may be called concurrently.
+//
+// The budget is not divided. Whoever needs memory takes it, and when the budget is used up,
+// the fullest gives way: cached blocks, or indexes and filters, of the database that has
+// most of them are dropped, and of memtables that together exceed a quarter of the budget
+// the largest is flushed. MemtableBytes and CacheBytes stay bounds of each database. What
+// lies on Go's heap counts with the garbage that the collector may leave beside it (GOGC):
+// so a budget of 1 GiB means 1 GiB of the system's memory, more or less, and about half of
+// that in cached blocks with the default GOGC.
+//
+// A database needs some memory whatever the budget is: a memtable of 64 KiB, a block for
+// each iterator, half a mebibyte for each table that it writes. Below that, and where a
+// batch or a value is larger than the budget, the bound does not hold, but everything works.
+type MemoryBudget struct{ budget *budget.Budget }
+
+// NewMemoryBudget makes a budget of so many bytes. Anything below 1 counts as 1.
+func NewMemoryBudget(bytes int64) *MemoryBudget {
+	return &MemoryBudget{budget.New(bytes)}
+}
+
+// Metrics returns what all databases with this budget take.
+func (m *MemoryBudget) Metrics() MemoryMetrics { return memoryMetrics(m.budget.Usage()) }
+
+// open makes an account of the budget; nil: of none.
+func (m *MemoryBudget) open() *budget.Account {
+	if m == nil {
+		return budget.Open(nil)
+	}
+	return budget.Open(m.budget)
+}

@@ -4,6 +4,8 @@ import (
 	"io"
 	"runtime"
 	"unsafe"
+
+	"lsmdb/internal/budget"
 )
 
 // memory is the cells of an arena. Large ones lie outside of Go's heap where the system
@@ -42,6 +44,40 @@ func (m *Memtable) Free() {
 	if t.mapped {
 		unmapCells(t.cells)
 	}
+}
+
+// charge is what an account pays for a memtable.
+type charge struct {
+	account *budget.Account
+	kind    budget.Kind
+	bytes   int64
+}
+
+// Charge has an account pay for what the memtable takes by now, as memory of a kind, and
+// reports whether that is more than before. Only the writer may call it.
+func (m *Memtable) Charge(a *budget.Account, k budget.Kind) (more bool) {
+	bytes := m.heldBytes()
+	if c := &m.charge; bytes != c.bytes || k != c.kind {
+		more = bytes > c.bytes
+		c.account.Add(c.kind, -c.bytes)
+		*c = charge{a, k, bytes}
+		a.Add(k, bytes)
+	}
+	return more
+}
+
+// Release ends what Charge began: the memory is nobody's, or about to be given back. It is
+// called when nobody writes any more, by one goroutine at a time.
+func (m *Memtable) Release() {
+	m.charge.account.Add(m.charge.kind, -m.charge.bytes)
+	m.charge = charge{}
+}
+
+// heldBytes is what was touched of the memtable's memory, in steps that are worth counting.
+func (m *Memtable) heldBytes() int64 {
+	const stepBytes, pageBytes = 16 << 10, 4 << 10
+	filter := min(m.Len()*pageBytes, m.list.capacityBytes/filterShare) // which is touched anywhere
+	return (m.UsedBytes() + filter + stepBytes - 1) / stepBytes * stepBytes
 }
 
 // A MappableFile can take the place of memory.
@@ -90,5 +126,6 @@ func (m *Memtable) MoveTo(f MappableFile) error {
 		return err
 	}
 	m.inFile.Store(true)
+	m.Release()
 	return nil
 }

@@ -102,6 +102,7 @@ type Memtable struct {
 	RangeDeletes ranges.Set // that were applied so far; beside the list, on Go's heap
 	list         skiplist
 	memory       memory
+	charge       charge
 
 	// The writer changes the rest with every entry. The gap keeps these lines
 	// out of the ones that every read needs.

@@ -413,6 +413,11 @@ func decodeIndex(payload []byte, dataEnd int64) (*index, error) {
 	return x, nil
 }
 
+// memoryBytes is what x takes in memory.
+func (x *index) memoryBytes() int64 {
+	return x.separators.memoryBytes() + 8*int64(len(x.offsets)+len(x.largeBytes))
+}
+
 // count returns the number of data blocks.
 func (x *index) count() int { return len(x.offsets) - 1 }
 

@@ -4,6 +4,8 @@ import (
 	"container/list"
 	"sync"
 	"sync/atomic"
+
+	"lsmdb/internal/budget"
 )
 
 // Cache bounds the memory that the blocks of all tables take together. It may be used
@@ -18,6 +20,8 @@ import (
 // Invariant, under the mutex: a block is in a slot exactly if it is in order, and
 // usedBytes is the sum over these, never more than the capacity.
 type Cache struct {
+	Account *budget.Account // pays for the blocks; set before the first use; nil: nobody does
+
 	capacityBytes int64
 	hits          counter
 	misses        atomic.Uint64
@@ -28,6 +32,7 @@ type Cache struct {
 	order     list.List // of slots, the oldest block first
 	usedBytes int64
 	evictions uint64
+	lookBytes int64 // that have come in since the last look at the memory limit
 }
 
 // slot is where a block hangs: one for each data block of a table.
@@ -85,16 +90,10 @@ func (c *Cache) insert(at slot, b *block) *block {
 	if size > c.capacityBytes {
 		return b
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if at.table.handle.closed.Load() {
-		return b
+	b, look := c.hang(at, b, size)
+	if c.Account.Settle(); look {
+		budget.Look()
 	}
-	if other := at.hook().Load(); other != nil {
-		return other
-	}
-	c.makeRoom(size)
-	c.put(at, b, size)
 	return b
 }
 
@@ -108,10 +107,11 @@ func (c *Cache) hasRoom(bytes int64) bool {
 // fill puts b, which nobody asked for yet, into its slot as insert does, but takes nothing
 // out for it. It returns false if there is no room, or the file was closed.
 func (c *Cache) fill(at slot, b *block) bool {
+	defer c.Account.Settle()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	size := b.memoryBytes()
-	if at.table.handle.closed.Load() || c.usedBytes+size > c.capacityBytes {
+	if at.table.unloaded || c.usedBytes+size > c.capacityBytes {
 		return false
 	}
 	if at.hook().Load() == nil {
@@ -123,13 +123,41 @@ func (c *Cache) fill(at slot, b *block) bool {
 // put hangs a block into its empty slot. The caller holds the mutex.
 func (c *Cache) put(at slot, b *block, size int64) {
 	c.usedBytes += size
+	c.Account.Add(budget.Cache, size)
 	b.element = c.order.PushBack(at)
 	at.hook().Store(b)
 }
 
-// makeRoom evicts until size more bytes fit. The caller holds the mutex.
-func (c *Cache) makeRoom(size int64) {
-	for chances := secondChances; c.usedBytes+size > c.capacityBytes; {
+// hang does what insert says, and tells whether it is time to look at the memory limit.
+func (c *Cache) hang(at slot, b *block, size int64) (hangs *block, look bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if at.table.unloaded {
+		return b, false
+	}
+	if other := at.hook().Load(); other != nil {
+		return other, false
+	}
+	c.makeRoom(c.capacityBytes - size)
+	c.put(at, b, size)
+	if c.lookBytes += size; c.lookBytes >= budget.LookBytes {
+		c.lookBytes, look = 0, true
+	}
+	return b, look
+}
+
+// Give evicts so many bytes, or all that there are, and returns how many.
+func (c *Cache) Give(bytes int64) (given int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before := c.usedBytes
+	c.makeRoom(max(0, before-bytes))
+	return before - c.usedBytes
+}
+
+// makeRoom evicts until no more than so many bytes are used. The caller holds the mutex.
+func (c *Cache) makeRoom(mostBytes int64) {
+	for chances := secondChances; c.usedBytes > mostBytes; {
 		oldest := c.order.Front()
 		at := oldest.Value.(slot)
 		if b := at.hook().Load(); chances > 0 && b.referenced.Load() {
@@ -148,13 +176,16 @@ func (c *Cache) drop(at slot) {
 	b := at.hook().Swap(nil)
 	c.order.Remove(b.element)
 	c.usedBytes -= b.memoryBytes()
+	c.Account.Add(budget.Cache, -b.memoryBytes())
 }
 
 // forget takes every block of a table out. None comes in again if its file was closed
-// before.
-func (c *Cache) forget(t *Table) {
+// before, or the table is unloaded: who has come to its blocks before reads them from the
+// file.
+func (c *Cache) forget(t *Table, unloaded bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	t.unloaded = t.unloaded || unloaded
 	for i := range t.slots {
 		if t.slots[i].Load() != nil {
 			c.drop(slot{t, i})

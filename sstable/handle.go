@@ -9,12 +9,14 @@ import (
 	"sync/atomic"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/budget"
 	"lsmdb/internal/vfs"
 )
 
 // Handle is a table that a version of the tree lists. Its index, filter and properties
-// are read at the first use and stay in memory. Its file is opened when a read needs it,
-// and closed when another table needs the place. All methods may be called concurrently.
+// are read at the first use and stay in memory, unless that is short. Its file is opened when
+// a read needs it, and closed when another table needs the place. All methods may be called
+// concurrently.
 type Handle struct {
 	fs      vfs.Files // opens the file by its name, as often as it was closed to make room
 	name    string
@@ -23,6 +25,7 @@ type Handle struct {
 	closed  atomic.Bool
 
 	table   atomic.Pointer[Table] // nil until loaded
+	used    atomic.Bool           // since OpenFiles looked for a table to unload
 	loading sync.Mutex            // concurrent first readers load the table once; others do not touch it
 
 	file    atomic.Pointer[openFile] // nil while it is not open
@@ -40,8 +43,18 @@ func NewHandle(fs vfs.Files, path string, o ReaderOptions, files *OpenFiles) *Ha
 // remembered: the next call tries again.
 func (h *Handle) Table() (*Table, error) {
 	if t := h.table.Load(); t != nil {
+		if !h.used.Load() {
+			h.used.Store(true)
+		}
 		return t, nil
 	}
+	t, err := h.load()
+	h.files.Account.Settle()
+	return t, err
+}
+
+// load loads the table, unless somebody was faster.
+func (h *Handle) load() (*Table, error) {
 	h.loading.Lock()
 	defer h.loading.Unlock()
 	if t := h.table.Load(); t != nil {
@@ -52,8 +65,25 @@ func (h *Handle) Table() (*Table, error) {
 		h.files.remove(h) // the file was only read: err says more than an error of closing it
 		return nil, err
 	}
+	h.used.Store(true)
+	h.files.Account.Add(budget.Tables, t.memoryBytes())
 	h.table.Store(t)
+	if h.closed.Load() {
+		h.unload() // who closed it may have come too early
+	}
 	return t, nil
+}
+
+// unload lets go of the table, and returns how much memory that gives back. It is loaded
+// again when a read comes; who reads it now, reads on.
+func (h *Handle) unload() (bytes int64) {
+	t := h.table.Swap(nil)
+	if t == nil {
+		return 0
+	}
+	h.options.Cache.forget(t, true)
+	h.files.Account.Add(budget.Tables, -t.memoryBytes())
+	return t.memoryBytes()
 }
 
 // Close is for whoever knows that nobody will read the table any more. It drops the
@@ -61,7 +91,7 @@ func (h *Handle) Table() (*Table, error) {
 // all the same fails with base.ErrClosed. It is idempotent.
 func (h *Handle) Close() error {
 	h.closed.Store(true)
-	h.Retire()
+	h.unload()
 	return h.files.remove(h)
 }
 
@@ -69,7 +99,7 @@ func (h *Handle) Close() error {
 // is still read of it, through an older version, is cached again until Close.
 func (h *Handle) Retire() {
 	if t := h.table.Load(); t != nil {
-		h.options.Cache.forget(t)
+		h.options.Cache.forget(t, false)
 	}
 }
 

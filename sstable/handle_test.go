@@ -7,8 +7,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/budget"
 	"lsmdb/internal/vfs"
 )
 
@@ -268,7 +270,8 @@ func TestHandleClose(t *testing.T) {
 		"cached get":     getError(table, 3),
 		"uncached get":   getError(table, 4),
 		"first":          func() error { it.First(); return it.Err() }(),
-		"table":          func() error { table, _ := h.Table(); return table.Verify(nil) }(),
+		"verify":         table.Verify(nil),
+		"table":          func() error { _, err := h.Table(); return err }(),
 		"unopened table": func() error { _, err := unopened.Table(); return err }(),
 	} {
 		if !errors.Is(err, base.ErrClosed) {
@@ -322,4 +325,72 @@ func TestCloseAndCloseAllMeet(t *testing.T) {
 		t.Fatalf("%d files and %d tables are listed", open.Len(), len(open.handles))
 	}
 	checkCache(t, cache)
+}
+
+// TestUnload: a table that is unloaded to make room is loaded again when it is read; who
+// reads it meanwhile reads on, and puts nothing into the cache that nobody would find.
+func TestUnload(t *testing.T) {
+	files := tableFS(t, 10, "a", "b")
+	shared := budget.New(1 << 30)
+	open := OpenFiles{Account: budget.Open(shared)}
+	defer open.Account.Close()
+	cache := NewCache(1 << 20)
+	cache.Account = open.Account
+	h := NewHandle(files, "a", ReaderOptions{Cache: cache}, &open)
+	before := must(h.Table())(t)
+	it := before.NewIterator(IteratorOptions{})
+	if read(t, before, 3); !it.First() {
+		t.Fatal(it.Err())
+	}
+	taken := func() (tables, blocks int64) {
+		u := shared.Usage()
+		return u.Taken[budget.Tables], u.Taken[budget.Cache]
+	}
+	if tables, blocks := taken(); tables < 1000 || blocks != cache.Metrics().Used || blocks == 0 {
+		t.Fatalf("%d and %d bytes", tables, blocks)
+	}
+	if given, want := open.GiveTables(1<<30), before.memoryBytes(); given != want {
+		t.Fatalf("%d instead of %d bytes given", given, want)
+	}
+	if tables, blocks := taken(); tables+blocks != 0 {
+		t.Fatalf("%d and %d bytes left", tables, blocks)
+	}
+	for it.Next() {
+	}
+	if it.Err() != nil {
+		t.Fatal(it.Err())
+	}
+	if read(t, before, 4); cache.Metrics().Blocks != 0 {
+		t.Fatal("blocks of a table that was unloaded are cached")
+	}
+	after := must(h.Table())(t)
+	if read(t, after, 4); after == before || cache.Metrics().Blocks == 0 {
+		t.Fatal("not loaded again")
+	}
+	// Among readers, until it is closed.
+	var users sync.WaitGroup
+	for range 4 {
+		users.Go(func() {
+			for i := range 2000 {
+				table, err := h.Table()
+				if err == nil {
+					err = getError(table, i%10)
+				}
+				if err != nil && !errors.Is(err, base.ErrClosed) {
+					t.Error(err)
+				}
+				if i%16 == 0 {
+					open.GiveTables(1)
+				}
+			}
+		})
+	}
+	time.Sleep(time.Millisecond)
+	if err := h.Close(); err != nil {
+		t.Error(err)
+	}
+	users.Wait()
+	if tables, blocks := taken(); tables+blocks != 0 || cache.Metrics().Blocks != 0 {
+		t.Errorf("%d and %d bytes left", tables, blocks)
+	}
 }

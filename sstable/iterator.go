@@ -76,7 +76,8 @@ func (it *Iterator) Reset(t *Table, o *IteratorOptions) {
 		it.reader = new(blockReader)
 	}
 	if it.reader != nil {
-		it.reader.restart(int64(o.ReadAheadBytes))
+		it.reader.rest()
+		it.reader.restart(int64(o.ReadAheadBytes), t.handle.files.Account)
 		it.reader.keysOnly = o.KeysOnly
 	}
 	if o.Lower != nil {
@@ -171,6 +172,7 @@ func (it *Iterator) Err() error { return it.err }
 // readable until Reset. It is idempotent; a later seek fails with base.ErrClosed.
 func (it *Iterator) Close() error {
 	it.table, it.block, it.large, it.valid = nil, nil, nil, false
+	it.reader.rest()
 	return it.err
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/budget"
 	"lsmdb/internal/vfs"
 )
 
@@ -20,7 +21,9 @@ import (
 // long as one of these reads takes. The same happens when the system is out of descriptors:
 // reads get by with as few as there are, and fail only if there is not a single one.
 type OpenFiles struct {
-	Limit int // how many may be open at once, set before the first use; 0: any number
+	// These are set before the first use.
+	Limit   int             // how many may be open at once; 0: any number
+	Account *budget.Account // pays for tables that are loaded, and for what is read ahead; nil: nobody does
 
 	waiting atomic.Int32 // for a read to end: it says so only if somebody wants to hear it
 
@@ -81,7 +84,7 @@ func (o *OpenFiles) CloseAll() error {
 	var errs []error
 	for h := range o.handles {
 		h.closed.Store(true)
-		h.Retire()
+		h.unload()
 		if err := o.shut(h); err != nil {
 			errs = append(errs, fmt.Errorf("close table %s: %w", h.name, err))
 		}
@@ -92,6 +95,24 @@ func (o *OpenFiles) CloseAll() error {
 		o.wait()
 	}
 	return errors.Join(errs...)
+}
+
+// GiveTables unloads tables, first those that were not read since it was called last, until
+// so many bytes are given back, or all are. It returns how many.
+func (o *OpenFiles) GiveTables(bytes int64) (given int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for range 2 {
+		for h := range o.handles {
+			if given >= bytes {
+				return given
+			}
+			if !h.used.Swap(false) {
+				given += h.unload()
+			}
+		}
+	}
+	return given
 }
 
 // reopen opens the file of h, which the caller has locked for that, and begins a read.

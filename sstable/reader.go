@@ -1,6 +1,10 @@
 package sstable
 
-import "sync"
+import (
+	"sync"
+
+	"lsmdb/internal/budget"
+)
 
 // blockReader reads data blocks into buffers that it uses again and again. It may read
 // ahead: the blocks after the one that was asked for come along. Such reads start
@@ -14,6 +18,9 @@ type blockReader struct {
 	keysOnly      bool // blocks with large values are not asked for
 	aheadBytes    int64
 	maxAheadBytes int64
+
+	account      *budget.Account // pays for the buffers; nil: nobody does
+	chargedBytes int64
 }
 
 const (
@@ -41,7 +48,19 @@ func (r *blockReader) read(t *Table, i int, b *block) error {
 	if err != nil {
 		r.stored = r.stored[:0]
 	}
+	if r.account != nil {
+		r.charge(int64(cap(r.stored) + cap(r.decoded)))
+	}
 	return err
+}
+
+// charge has the account pay for so many bytes from now on.
+func (r *blockReader) charge(bytes int64) {
+	if bytes != r.chargedBytes {
+		r.account.Add(budget.Readers, bytes-r.chargedBytes)
+		r.chargedBytes = bytes
+		r.account.Settle()
+	}
 }
 
 // decode decodes a block that lies in stored.
@@ -71,7 +90,7 @@ func (r *blockReader) fetch(t *Table, i int) error {
 		return nil
 	}
 	r.aheadBytes = min(max(2*r.aheadBytes, firstReadAheadBytes), r.maxAheadBytes)
-	if !sequential {
+	if !sequential || !r.account.MayReadAhead() {
 		r.aheadBytes = 0
 	}
 	last := i
@@ -109,12 +128,19 @@ func (r *blockReader) fill(h *Handle, e extent) error {
 var readers = sync.Pool{New: func() any { return new(blockReader) }}
 
 // restart forgets what was read, and gives up long buffers.
-func (r *blockReader) restart(maxAheadBytes int64) {
-	*r = blockReader{stored: resize(r.stored, 0), decoded: resize(r.decoded, 0), maxAheadBytes: maxAheadBytes}
+func (r *blockReader) restart(maxAheadBytes int64, account *budget.Account) {
+	*r = blockReader{stored: resize(r.stored, 0), decoded: resize(r.decoded, 0), maxAheadBytes: maxAheadBytes, account: account}
+}
+
+// rest tells that the buffers are nobody's for now.
+func (r *blockReader) rest() {
+	if r != nil && r.account != nil {
+		r.charge(0)
+	}
 }
 
 // release gives a reader back.
 func (r *blockReader) release() {
-	r.restart(0)
+	r.restart(0, nil)
 	readers.Put(r)
 }

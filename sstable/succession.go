@@ -23,7 +23,7 @@ const fillAheadBytes = 256 << 10
 // cannot be opened nothing is wanted: whoever reads it will hear of that.
 func Succeed(runs [][]*Handle, heirs []*Handle) *Succession {
 	s := new(Succession)
-	s.reader.restart(fillAheadBytes)
+	s.reader.restart(fillAheadBytes, nil)
 	var cursors []*cursor
 	for _, run := range runs {
 		c := &cursor{}

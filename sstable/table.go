@@ -19,6 +19,14 @@ type Table struct {
 	properties Properties
 	slots      []atomic.Pointer[block] // one for each data block; empty where nothing is cached
 	tail       []BlockInfo             // type and place of the blocks behind the data, in order
+	unloaded   bool                    // no block comes into the cache any more; under its mutex
+}
+
+// memoryBytes is what stays in memory as long as the table is loaded.
+func (t *Table) memoryBytes() int64 {
+	const overheadBytes, spanBytes = 1 << 10, 96
+	slots := 8 * int64(len(t.slots))
+	return overheadBytes + slots + t.index.memoryBytes() + int64(len(t.filter.lines)) + spanBytes*int64(len(t.ranges)) + t.properties.RangeBytes
 }
 
 // ReaderOptions says what a table works with.

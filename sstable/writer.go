@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/budget"
 	"lsmdb/internal/ranges"
 	"lsmdb/internal/vfs"
 )
@@ -28,6 +29,7 @@ type Writer struct {
 	properties Properties // Largest is the entry added last
 	closed     bool
 	err        error
+	charged    int64 // what the account pays for
 
 	// Blocks that were handed over are under way until settle.
 	underWay    func() error // waits until they are stored
@@ -63,6 +65,8 @@ type WriterOptions struct {
 	// of times. It is given blocks to store while the next are made. Nil: they are stored in
 	// between.
 	Aside func(job func() error) (wait func() error)
+
+	Account *budget.Account // pays for what is held until the table is complete; nil: nobody does
 }
 
 const (
@@ -186,6 +190,7 @@ func (w *Writer) close() error {
 		return nil
 	}
 	w.closed = true
+	w.charge(0)
 	return w.file.Close()
 }
 
@@ -219,6 +224,17 @@ func (w *Writer) handOver() {
 func (w *Writer) settle() {
 	w.fail("write", cmp.Or(w.underWay(), w.storeErr))
 	w.handedBytes = w.offset + w.index.sizeBytes()
+	buffers := cap(w.block.buffer) + cap(w.spare) + cap(w.index.buffer) + cap(w.encoded) + cap(w.unwritten)
+	w.charge(int64(buffers + 8*pieceHashes*len(w.hashes)))
+}
+
+// charge has the account pay for so many bytes from now on.
+func (w *Writer) charge(bytes int64) {
+	if bytes != w.charged && (bytes == 0 || !w.closed) {
+		w.options.Account.Add(budget.Writers, bytes-w.charged)
+		w.charged = bytes
+		w.options.Account.Settle()
+	}
 }
 
 // store stores data blocks and adds their entries to the index.

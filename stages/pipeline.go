@@ -154,7 +154,10 @@ func assemble(env *Environment, start Start) *Pipeline {
 	p.compactor = newCompactor(env, &p.Published, &p.Snapshots, proposals)
 	p.compactor.launch, p.compactor.seal = p.launch, p.requestFlush
 	p.writer.compactor = p.compactor.inbox.ch
-	p.Merger, p.Clock = env.Merger, env.Clock
+	p.Merger, p.Clock, p.Frugal = env.Merger, env.Clock, env.Account.Bounded()
+	if p.Frugal {
+		env.Account.Wake = p.wake
+	}
 	p.NotBefore(start.State.Now)
 	p.Publish(&view.State{Active: active, Sealed: start.Sealed, Version: start.State.Version}, start.State.LastSeq)
 	p.flusher = &Flusher{
@@ -297,6 +300,14 @@ func (p *Pipeline) requestFlush() <-chan error {
 		c.answer(err)
 	}
 	return c.reply
+}
+
+// wake sends the Writer an empty commit if there is room in its inbox: where there is none,
+// it will look anyway.
+func (p *Pipeline) wake() {
+	now, cancel := context.WithCancel(p.ctx)
+	cancel()
+	_ = p.enter(now, NewCommit())
 }
 
 // Compact merges everything whose user key lies between lower and upper

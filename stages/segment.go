@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/budget"
 	"lsmdb/manifest"
 	"lsmdb/memtable"
 	"lsmdb/wal"
@@ -49,6 +50,9 @@ func (w *Writer) makeRoom(ctx context.Context) error {
 	if err := w.begin(ctx); err != nil {
 		return fmt.Errorf("taking the database over: %w", err)
 	}
+	if err := w.giveWay(ctx); err != nil {
+		return err
+	}
 	var count, payload, logBytes int64
 	for _, c := range w.group {
 		count += int64(c.count)
@@ -68,6 +72,50 @@ func (w *Writer) makeRoom(ctx context.Context) error {
 		return fmt.Errorf("preparing the WAL: %w", err)
 	}
 	return nil
+}
+
+// giveWay does what the memory budget asks for. Where memtables take more than their half,
+// it waits for the Flusher to be done with those of this database. A memtable that is to be
+// flushed before its time is; a shortage of anything else is no reason to refuse what still
+// fits into it.
+func (w *Writer) giveWay(ctx context.Context) error {
+	account := w.env.Account
+	if account.Pressed() && len(w.published.State().Sealed) > 0 {
+		if err := w.awaitFlush(ctx); err != nil {
+			return err
+		}
+	}
+	if !account.MustFlush() {
+		return nil
+	}
+	err := w.rotate(ctx, 0, nil)
+	if base.IsShortage(err) {
+		account.Flushing() // it is asked again when the memtable has grown
+		return nil
+	}
+	return err
+}
+
+// awaitFlush waits until all memtables that were sealed are flushed. It fails only with the
+// cause of ctx.
+func (w *Writer) awaitFlush(ctx context.Context) error {
+	start, before := time.Now(), w.waited
+	w.count(func(s *WriterStats) { s.Stalls++; s.Stalled = true })
+	defer func() {
+		waited := time.Since(start)
+		w.waited = before + waited
+		w.count(func(s *WriterStats) { s.Stalled = false; s.StallTime += waited })
+	}()
+	flushed := NewCommit()
+	if err := w.flusher.send(ctx, Sealed{waiter: flushed}); err != nil {
+		return err
+	}
+	select {
+	case <-flushed.reply: // where the Flusher has given up, this is the end anyway
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // replaceActive puts a memtable with room for footprint bytes in the place of
@@ -144,6 +192,8 @@ func (w *Writer) rotate(ctx context.Context, footprint int64, waiter *Commit) er
 	}
 	sealed := Sealed{Memtable: w.active, Segment: w.log.Segment(), Next: next.Segment(), LastSeq: w.next - 1, waiter: waiter}
 	w.goOnIn(next)
+	w.active.Charge(w.env.Account, budget.Sealed)
+	w.env.Account.Flushing()
 	w.active = w.published.NewMemtable(max(w.env.MemtableBytes, footprint))
 	w.published.Rotate(w.active)
 	w.count(func(s *WriterStats) { s.Rotations++ })

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/budget"
 	"lsmdb/internal/view"
 	"lsmdb/manifest"
 	"lsmdb/memtable"
@@ -384,6 +385,9 @@ func (w *Writer) insert() {
 	}
 	w.published.Show(w.next - 1)
 	w.stored.Store(queued)
+	if w.active.Charge(w.env.Account, budget.Active) {
+		w.env.Account.Settle()
+	}
 	w.stir()
 }
 

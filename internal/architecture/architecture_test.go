@@ -19,7 +19,7 @@ import (
 // packages of lower floors.
 var floors = [][]string{
 	{"lsmdb/internal/base"},
-	{"lsmdb/internal/vfs", "lsmdb/internal/ranges"},
+	{"lsmdb/internal/vfs", "lsmdb/internal/ranges", "lsmdb/internal/budget"},
 	{"lsmdb/wal", "lsmdb/memtable", "lsmdb/sstable"},
 	{"lsmdb/internal/merge"},
 	{"lsmdb/manifest"},

@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/budget"
 	"lsmdb/internal/vfs"
 	"lsmdb/manifest"
 	"lsmdb/sstable"
@@ -26,6 +27,7 @@ type Directory struct {
 	Cache      *sstable.Cache        // nil: none
 	Stats      *sstable.Stats
 	Files      *sstable.OpenFiles
+	Account    *budget.Account // pays for the memory that all of it takes; nil: nobody does
 	Numbers    *FileNumbers
 	Logger     zerolog.Logger
 

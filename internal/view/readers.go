@@ -118,7 +118,8 @@ func (p *Published) End() {
 // discard lets the arena of a memtable that nobody needs be used again, instead of that of
 // an older one.
 func (p *Published) discard(m *memtable.Memtable) {
-	if m.InFile() {
+	m.Release()
+	if m.InFile() || p.Frugal {
 		m.Free()
 		return
 	}

@@ -67,6 +67,10 @@ type Published struct {
 	Merger *base.Merger
 	Clock  func() time.Time
 
+	// Frugal says that memory of memtables is given back at once when nobody needs it, and
+	// not kept for later ones. It is set before the first reader comes.
+	Frugal bool
+
 	// changing makes those who publish, the Writer and the Keeper, apply their change
 	// to each other's latest result. Readers do not take it.
 	changing sync.Mutex

@@ -110,6 +110,7 @@ func (r *linearRun) open(crash crashKind) (*linearEpoch, error) {
 	e.db, err = db.Open(fixture.Dir, fixture.On(vfstest.NewFault(r.disk, e.onFile), linearOptions(db.Options{
 		MemtableBytes: r.shape.memtableBytes,
 		CacheBytes:    []int64{-1, 20 << 10, 0}[r.rng.IntN(3)],
+		Memory:        []*db.MemoryBudget{nil, db.NewMemoryBudget(100 << 10)}[r.rng.IntN(2)],
 	})))
 	if err == nil {
 		e.sequence = e.db.Metrics().Sequence

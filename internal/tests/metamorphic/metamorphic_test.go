@@ -110,6 +110,8 @@ func optionSets() []metamorphic.Subject {
 		fixed("unsynced", onDisk, db.Options{MemtableBytes: 40 << 10, Durability: db.NoSync}),
 		fixed("in memory", inMemory, db.Options{InMemory: true, MemtableBytes: 1}),
 		fixed("in memory, large", inMemory, db.Options{InMemory: true, MemtableBytes: 4 << 20, Compression: db.NoCompression}),
+		fixed("tiny budget", onDisk, db.Options{Memory: db.NewMemoryBudget(1)}),
+		fixed("one budget for all", onDisk, db.Options{Memory: shared, MemtableBytes: 200 << 10}),
 		fixed("real directory", inDirectory, db.Options{MemtableBytes: 64 << 10, Durability: db.NoSync}),
 		fixed("real directory, tiny cache", inDirectory, db.Options{MemtableBytes: 256 << 10, CacheBytes: 4 << 10}),
 	}
@@ -121,11 +123,15 @@ func optionSets() []metamorphic.Subject {
 	return sets
 }
 
+// shared is the budget of several databases at a time.
+var shared = db.NewMemoryBudget(300 << 10)
+
 func drawOptions(rng *rand.Rand) db.Options {
 	return db.Options{
 		Durability:       db.Durability(rng.IntN(3)),
 		MemtableBytes:    []int64{1, 16 << 10, 40 << 10, 150 << 10, 4 << 20}[rng.IntN(5)],
 		CacheBytes:       []int64{-1, 1, 20 << 10, 300 << 10, 0}[rng.IntN(5)],
+		Memory:           []*db.MemoryBudget{nil, nil, shared, db.NewMemoryBudget(rng.Int64N(1 << 20))}[rng.IntN(4)],
 		FilterBitsPerKey: []int{-1, 0, 1, 3, 10, 64}[rng.IntN(6)],
 		Compression:      db.Compression(rng.IntN(2)),
 	}

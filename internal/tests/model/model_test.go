@@ -166,6 +166,7 @@ func (r *modelRun) options() *db.Options {
 		Durability:       r.durable,
 		MemtableBytes:    []int64{1, 16 << 10, 40 << 10}[r.rng.IntN(3)],
 		CacheBytes:       []int64{-1, 20 << 10, 0}[r.rng.IntN(3)],
+		Memory:           []*db.MemoryBudget{nil, nil, db.NewMemoryBudget(r.rng.Int64N(600 << 10))}[r.rng.IntN(3)],
 		FilterBitsPerKey: []int{-1, 0, 3}[r.rng.IntN(3)],
 		Compression:      db.Compression(r.rng.IntN(2)),
 	}, r.clock))
