@@ -23,6 +23,7 @@ const (
 	rareSyncRecords     = 16
 	lastAllocationBytes = 8 << 20  // the longest step of what the file system fills with zeros
 	windowBytes         = 1 << 20  // counts as the process's memory while it is open
+	aheadBytes          = 1 << 20  // so much may be on its way to the disk
 	maxWindowedBytes    = 16 << 10 // a longer write is as fast by a system call
 )
 
@@ -56,6 +57,9 @@ type Writer struct {
 	unsynced int         // records since the last sync
 	log      vfs.LogFile // the file, if it offers windows; nil otherwise
 	window   *vfs.Window // where records go while syncs are rare; may be nil
+	// While syncs are rare, the disk works on what was written meanwhile: less is left for
+	// the sync at the end of the segment, and whoever writes feels a disk that is slower.
+	writeback vfs.Writeback
 
 	buffer []byte // the chunks of one write
 	err    error  // the first failure but a shortage, or base.ErrClosed; final
@@ -111,6 +115,7 @@ func NewWriter(f vfs.File, name string, segment uint64, previous Previous) (*Wri
 		buffer:    make([]byte, 0, BlockBytes),
 	}
 	w.log, _ = f.(vfs.LogFile)
+	w.writeback = vfs.NewWriteback(f, aheadBytes)
 	if err := w.Reserve(logHeaderBytes); err != nil {
 		return nil, err
 	}
@@ -267,7 +272,12 @@ func (w *Writer) write(chunks []byte, offset int64) error {
 		w.err = fmt.Errorf("write to log %s at offset %d: %w", w.name, offset, err)
 		return w.err
 	}
-	return nil
+	if w.unsynced >= rareSyncRecords {
+		if err := w.writeback.Wrote(offset + int64(len(chunks))); err != nil {
+			w.err = fmt.Errorf("sync log %s: %w", w.name, err)
+		}
+	}
+	return w.err
 }
 
 // way returns what takes the next write: the file, or a window on it.
@@ -282,16 +292,12 @@ func (w *Writer) way(offset int64, length int) io.WriterAt {
 	return w.window
 }
 
-// moveWindow opens a window from offset on. What the one before has shown may go to
-// the disk by now: less is left for the sync at the end of the segment.
+// moveWindow opens a window from offset on.
 func (w *Writer) moveWindow(offset int64) error {
 	err := w.window.Close()
 	if err == nil {
 		start := offset - offset%vfs.WindowAlignBytes
 		w.window, err = w.log.Map(start, min(w.reserved-start, windowBytes))
-		if start >= windowBytes {
-			w.log.StartWriteback(start-windowBytes, windowBytes)
-		}
 	}
 	return err
 }
