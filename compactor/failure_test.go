@@ -37,7 +37,7 @@ func TestCancelledRunLeavesNothing(t *testing.T) {
 			cancel(cause)
 		}
 		pauses = 0
-		_, err := job.Run(ctx, s.environment(), output.Readers{}, s.version, func() {
+		_, err := job.Run(ctx, s.environment(), output.Readers{}, s.version, func(_, _ int64) {
 			if pauses++; pauses == at {
 				cancel(cause)
 			}

@@ -73,6 +73,11 @@ func (p Policy) Targets(v *manifest.Version) Targets {
 	return t
 }
 
+// MergeEntries is what it takes to empty level 0.
+func (p Policy) MergeEntries(v *manifest.Version) int64 {
+	return int64(totalEntries(v.Levels[0]) + totalEntries(v.Levels[p.Targets(v).Base]))
+}
+
 // outputBytes is the size at which tables written to level are cut. The doubling
 // counts from the topmost level that holds the base at this tree size.
 func (p Policy) outputBytes(t Targets, level int) int64 {

@@ -25,13 +25,14 @@ const (
 // Run merges the inputs and returns the tables that replace them, durable but not
 // yet part of any Version: apply Edit(outputs) next. readers are those of now; newer ones
 // may appear meanwhile. v is a Version that holds the
-// job's tables. yield is called every few microseconds, so that others get the processor.
+// job's tables. yield is called every few microseconds with what was read since: see
+// output.Tables.Copy.
 //
 // It ends early with the cause of ctx. On any error no output is left behind and
 // the inputs are untouched: the same tables may be tried again, except after
 // output.ErrDirectorySync, or when Damaged names some. Its calls, for different jobs, may
 // run concurrently.
-func (j *Job) Run(ctx context.Context, dir *output.Directory, readers output.Readers, v *manifest.Version, yield func()) ([]*manifest.TableMeta, error) {
+func (j *Job) Run(ctx context.Context, dir *output.Directory, readers output.Readers, v *manifest.Version, yield func(entries, bytes int64)) ([]*manifest.TableMeta, error) {
 	if j.Unread() {
 		panic("invariant: a compaction that reads nothing is run")
 	}

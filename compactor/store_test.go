@@ -110,7 +110,7 @@ func (s *store) apply(e *manifest.Edit) {
 }
 
 func (s *store) run(ctx context.Context, job *Job, snapshots ...base.Seq) ([]*manifest.TableMeta, error) {
-	return job.Run(ctx, s.environment(), output.Readers{Snapshots: snapshots}, s.version, func() {})
+	return job.Run(ctx, s.environment(), output.Readers{Snapshots: snapshots}, s.version, func(_, _ int64) {})
 }
 
 // situation is the tree with nobody reading.

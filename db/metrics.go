@@ -109,11 +109,18 @@ type JobMetrics struct {
 	SetAside     int           `json:"set_aside"` // damaged tables that compaction leaves alone
 }
 
-// StallMetrics says how long writers were held back, and by which stage.
+// StallMetrics says how long writers were held back, and by which stage. They are slowed
+// down first, to the pace of flushes, which are slowed down to the pace of compactions where
+// level 0 is nearly full. They are stopped only if that was not enough.
 type StallMetrics struct {
 	Count  uint64        `json:"count"`
 	Time   time.Duration `json:"time_ns"`
-	Behind string        `json:"behind,omitempty"` // the stage that writers wait for now: flusher, or compactor where level 0 is full
+	Behind string        `json:"behind,omitempty"` // the stage that writers wait for now: flusher, or compactor where level 0 is (nearly) full
+
+	Slowed          uint64        `json:"slowed"` // groups of writes that had to wait for a flush to go on
+	SlowedTime      time.Duration `json:"slowed_time_ns"`
+	FlushSlowedTime time.Duration `json:"flush_slowed_time_ns"` // flushes waited for compactions to go on
+	RotationTime    time.Duration `json:"rotation_time_ns"`     // syncs when one log segment followed another
 }
 
 // ReadMetrics counts what reading cost. Cache hits cost nothing here.
@@ -313,10 +320,13 @@ func (d *DB) addPipeline(m *Metrics) {
 		BytesWritten: w.LogBytes, Syncs: w.Syncs, SyncTime: w.SyncTime, Rotations: w.Rotations,
 	}
 	m.Flush, m.Compact = JobMetrics(p.Flush), JobMetrics(p.Compact)
-	m.Stalls = StallMetrics{Count: w.Stalls, Time: w.StallTime}
-	if w.Stalled {
+	m.Stalls = StallMetrics{
+		Count: w.Stalls, Time: w.StallTime, RotationTime: w.RotationTime,
+		Slowed: p.Slowed.Times, SlowedTime: p.Slowed.Time, FlushSlowedTime: p.FlushSlowed.Time,
+	}
+	if w.Stalled || p.Slowed.Now {
 		m.Stalls.Behind = "flusher"
-		if p.Level0Full {
+		if p.Level0Full || p.FlushSlowed.Now {
 			m.Stalls.Behind = "compactor"
 		}
 	}

@@ -19,15 +19,15 @@ import (
 // durable table. Versions that no reader can see are left out; deletes stay, because older
 // versions may lie in the tree. There is no table when there is nothing to write.
 //
+// yield is called every few microseconds with what was read since: see output.Tables.Copy.
 // It ends early with the cause of ctx. On any error no file is left behind and the
 // same entries may be tried again, except after output.ErrDirectorySync. The
 // iterator stays the caller's to close.
-func Run(ctx context.Context, dir *output.Directory, entries base.Iterator, deletes ranges.List, readers output.Readers) ([]*manifest.TableMeta, error) {
-	var courtesy base.Courtesy
+func Run(ctx context.Context, dir *output.Directory, entries base.Iterator, deletes ranges.List, readers output.Readers, yield func(entries, bytes int64)) ([]*manifest.TableMeta, error) {
 	tables := output.NewTables(dir, 0, nil)
 	retention := dir.NewRetention(output.Scope{Readers: readers, Ranges: deletes})
 	tables.Ranges(retention.Keep(), nil)
-	if _, err := tables.Copy(ctx, entries, retention, func() { courtesy.Give() }); err != nil {
+	if _, err := tables.Copy(ctx, entries, retention, yield); err != nil {
 		return nil, errors.Join(err, tables.Abort())
 	}
 	return tables.Finish()

@@ -53,7 +53,7 @@ func fill(n int) *memtable.Memtable {
 func flush(ctx context.Context, env *output.Directory, m *memtable.Memtable, snapshots ...base.Seq) ([]*manifest.TableMeta, error) {
 	it := m.NewIterator()
 	defer it.Close()
-	return Run(ctx, env, it, nil, output.Readers{Snapshots: snapshots})
+	return Run(ctx, env, it, nil, output.Readers{Snapshots: snapshots}, func(_, _ int64) {})
 }
 
 func files(t *testing.T, mem *vfstest.Disk) []string {
@@ -142,7 +142,7 @@ func TestFlushIsCancelledMidway(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	env, mem := newEnvironment(t, direct)
 	entries := &cancelling{Iterator: fill(1000).NewIterator(), left: 100, cancel: cancel, cause: cause}
-	if _, err := Run(ctx, env, entries, nil, output.Readers{Snapshots: []base.Seq{500}}); !errors.Is(err, cause) || len(files(t, mem)) != 0 {
+	if _, err := Run(ctx, env, entries, nil, output.Readers{Snapshots: []base.Seq{500}}, func(_, _ int64) {}); !errors.Is(err, cause) || len(files(t, mem)) != 0 {
 		t.Error(err, files(t, mem))
 	}
 	if entries.left < -500 {
@@ -168,7 +168,7 @@ func TestFlushOfABrokenIterator(t *testing.T) {
 	broken := errors.New("broken")
 	env, mem := newEnvironment(t, direct)
 	entries := &failing{Iterator: fill(1000).NewIterator(), left: 50, err: broken}
-	if _, err := Run(t.Context(), env, entries, nil, output.Readers{}); !errors.Is(err, broken) || len(files(t, mem)) != 0 {
+	if _, err := Run(t.Context(), env, entries, nil, output.Readers{}, func(_, _ int64) {}); !errors.Is(err, broken) || len(files(t, mem)) != 0 {
 		t.Error(err, files(t, mem))
 	}
 }

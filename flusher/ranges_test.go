@@ -62,7 +62,7 @@ func TestRangeDeletesReachTheLastKey(t *testing.T) {
 			t.Errorf("%s: from %.10q to %.10q", c.name, start, end)
 		}
 		env, mem := newEnvironment(t, direct)
-		metas, err := Run(t.Context(), env, m.NewIterator(), l, output.Readers{})
+		metas, err := Run(t.Context(), env, m.NewIterator(), l, output.Readers{}, func(_, _ int64) {})
 		if err != nil || len(metas) != 1 || metas[0].RangeDeletes != 1 || fmt.Sprint(files(t, mem)) != "[000001.sst]" {
 			t.Errorf("%s: %v, %v", c.name, metas, err)
 		}

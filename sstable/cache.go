@@ -25,6 +25,7 @@ type Cache struct {
 	capacityBytes int64
 	hits          counter
 	misses        atomic.Uint64
+	unlooked      atomic.Int64 // bytes that have come in since the last look at the memory limit
 
 	// The mutex serializes misses, each of which has just read a block from a file and
 	// takes far longer than what happens in here.
@@ -32,7 +33,6 @@ type Cache struct {
 	order     list.List // of slots, the oldest block first
 	usedBytes int64
 	evictions uint64
-	lookBytes int64 // that have come in since the last look at the memory limit
 }
 
 // slot is where a block hangs: one for each data block of a table.
@@ -90,11 +90,27 @@ func (c *Cache) insert(at slot, b *block) *block {
 	if size > c.capacityBytes {
 		return b
 	}
-	b, look := c.hang(at, b, size)
-	if c.Account.Settle(); look {
+	defer c.settle(size)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if at.table.unloaded {
+		return b
+	}
+	if other := at.hook().Load(); other != nil {
+		return other
+	}
+	c.makeRoom(c.capacityBytes - size)
+	c.put(at, b, size)
+	return b
+}
+
+// settle makes others give way, here or elsewhere, if memory is short. The caller holds no lock.
+func (c *Cache) settle(cameBytes int64) {
+	c.Account.Settle()
+	if c.unlooked.Add(cameBytes) >= budget.LookBytes {
+		c.unlooked.Store(0)
 		budget.Look()
 	}
-	return b
 }
 
 // hasRoom reports whether a block of so many bytes fits without another one going.
@@ -107,10 +123,10 @@ func (c *Cache) hasRoom(bytes int64) bool {
 // fill puts b, which nobody asked for yet, into its slot as insert does, but takes nothing
 // out for it. It returns false if there is no room, or the file was closed.
 func (c *Cache) fill(at slot, b *block) bool {
-	defer c.Account.Settle()
+	size := b.memoryBytes()
+	defer c.settle(size)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	size := b.memoryBytes()
 	if at.table.unloaded || c.usedBytes+size > c.capacityBytes {
 		return false
 	}
@@ -126,24 +142,6 @@ func (c *Cache) put(at slot, b *block, size int64) {
 	c.Account.Add(budget.Cache, size)
 	b.element = c.order.PushBack(at)
 	at.hook().Store(b)
-}
-
-// hang does what insert says, and tells whether it is time to look at the memory limit.
-func (c *Cache) hang(at slot, b *block, size int64) (hangs *block, look bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if at.table.unloaded {
-		return b, false
-	}
-	if other := at.hook().Load(); other != nil {
-		return other, false
-	}
-	c.makeRoom(c.capacityBytes - size)
-	c.put(at, b, size)
-	if c.lookBytes += size; c.lookBytes >= budget.LookBytes {
-		c.lookBytes, look = 0, true
-	}
-	return b, look
 }
 
 // Give evicts so many bytes, or all that there are, and returns how many.

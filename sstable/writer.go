@@ -43,6 +43,7 @@ type Writer struct {
 	encoded   []byte           // scratch for compression
 	unwritten []byte           // blocks on their way to the file
 	offset    int64            // where the next block goes, unwritten ones counted
+	writeback vfs.Writeback
 	storeErr  error
 }
 
@@ -75,6 +76,7 @@ const (
 	minLargeBytes     = 2 << 10   // see Writer.largeBytes
 	writeBytes        = 256 << 10 // blocks go to the file in pieces of about this size
 	asideBytes        = 256 << 10 // blocks are handed over in pieces of about this size
+	aheadBytes        = 1 << 20   // so much may be on its way to the disk
 )
 
 // NewWriter starts a table in the empty file f, which belongs to the Writer from now
@@ -87,7 +89,10 @@ func NewWriter(f vfs.File, name string, o WriterOptions) *Writer {
 	// Two values of half a block do not share one anyway: this way their index entries also
 	// tell how long they are. In larger blocks values up to that length share the cost.
 	largeBytes := max(minLargeBytes, o.BlockBytes/2)
-	return &Writer{file: f, name: name, options: o, largeBytes: largeBytes, underWay: func() error { return nil }}
+	return &Writer{
+		file: f, name: name, options: o, largeBytes: largeBytes, underWay: func() error { return nil },
+		writeback: vfs.NewWriteback(f, aheadBytes),
+	}
 }
 
 // Add appends an entry. Keys must ascend; one that does not is a bug of the caller
@@ -315,8 +320,11 @@ func (w *Writer) writeBlock(t BlockType, payload []byte, c Compression) (lengthB
 // flush writes the waiting blocks to the file, unless something failed before.
 func (w *Writer) flush() {
 	if w.storeErr == nil {
-		_, w.storeErr = w.file.WriteAt(w.unwritten, w.offset-int64(len(w.unwritten)))
-		w.unwritten = resize(w.unwritten, 0)
+		_, err := w.file.WriteAt(w.unwritten, w.offset-int64(len(w.unwritten)))
+		if err == nil {
+			err = w.writeback.Wrote(w.offset)
+		}
+		w.storeErr, w.unwritten = err, resize(w.unwritten, 0)
 	}
 }
 

@@ -43,6 +43,7 @@ type Compactor struct {
 	stuck     chan struct{}       // the loop closes it when a table was set aside: level 0 may never shrink again
 	isStuck   sync.Once
 	jobs      jobCounter
+	toil      *progress // of the workers, for the Flusher
 
 	newest   *manifest.Version  // as of the last look
 	deletes  *compactor.Deletes // in it
@@ -84,6 +85,7 @@ func newCompactor(env *Environment, published *view.Published, snapshots *Snapsh
 		finished: make(chan finishedJob, env.Workers),
 		stopping: make(chan struct{}),
 		stuck:    make(chan struct{}),
+		toil:     newProgress(),
 		setAside: make(map[uint64]error),
 		failing:  make(map[uint64]backOff),
 	}

@@ -33,6 +33,8 @@ type Flusher struct {
 	closing   <-chan struct{}   // closed by Close before it waits for anything
 	stuck     <-chan struct{}   // closed by the Compactor when level 0 cannot shrink any more
 	jobs      jobCounter
+	work      *progress // of the flush under way, for the Writer
+	pace      pace      // by which it goes while level 0 is nearly full
 
 	waiter *Commit // of the memtable in hand, not answered yet; nil: none
 	left   error   // why a memtable, and so all after it, was left to the WAL; nil: none was
@@ -128,7 +130,12 @@ func (f *Flusher) attempt(ctx context.Context, s Sealed) (v verdict, err error) 
 		readers := f.snapshots.Readers(f.published.Ended)
 		tree := f.published.State().Version // which holds all that was sealed before
 		deletes := flusher.RangeDeletes(s.Memtable, tree, readers)
-		tables, err := flusher.Run(ctx, f.env.Directory, s.Memtable.NewIterator(), deletes, readers)
+		job := f.work.begin(uint64(s.Memtable.Len()))
+		defer job.end()
+		tables, err := flusher.Run(ctx, f.env.Directory, s.Memtable.NewIterator(), deletes, readers, func(entries, bytes int64) {
+			job.read(entries, bytes)
+			f.keepPace(ctx, entries, job.unread, s.Memtable.Len())
+		})
 		if err != nil {
 			return JobStats{}, fmt.Errorf("flushing a memtable of WAL segment %d: %w", s.Segment, err)
 		}
@@ -144,6 +151,23 @@ func (f *Flusher) attempt(ctx context.Context, s Sealed) (v verdict, err error) 
 			Uint64("table_bytes", done.BytesWritten).Dur("took", done.Time).Msg("memtable flushed")
 	}
 	return v, err
+}
+
+// keepPace slows a flush down that has read some entries, and has some of all to go, while
+// level 0 is nearly full: once it is, the next flush could not begin before a compaction is
+// done. Of the room, half is left for what comes after the work that is known.
+func (f *Flusher) keepPace(ctx context.Context, read, unread, all int64) {
+	_, _ = f.pace.keep(ctx, read, func() (room, work int64) { // the flush looks at ctx itself
+		tree, policy := f.published.State().Version, &f.env.Policy
+		left := policy.L0Limit - len(tree.Levels[0])
+		if work = f.pace.work.left.Load(); work == 0 || left > policy.L0Limit/4 {
+			return 0, 0
+		}
+		if f.pace.work.relieving.Load() == 0 { // that comes behind what is running
+			work += policy.MergeEntries(tree)
+		}
+		return (int64(left-1)*all + unread) / 2, work
+	}, f.stuck, f.closing)
 }
 
 // refuse answers the waiters of what is in hand and of what is still queued

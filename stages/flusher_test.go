@@ -24,7 +24,7 @@ func (r *rig) newFlusher() (f *Flusher, closing, stuck chan struct{}) {
 	closing, stuck = make(chan struct{}), make(chan struct{})
 	return &Flusher{
 		env: r.env, published: &r.published, snapshots: &r.snapshots, inbox: newInbox[Sealed](flusherCapacity), keeper: newInbox[*Proposal](keeperCapacity),
-		closing: closing, stuck: stuck,
+		closing: closing, stuck: stuck, work: newProgress(), pace: pace{work: newProgress()},
 	}, closing, stuck
 }
 

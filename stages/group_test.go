@@ -19,7 +19,7 @@ import (
 func (r *rig) newWriter() *Writer {
 	return &Writer{
 		env: r.env, published: &r.published, inbox: newInbox[*Commit](64), flusher: newInbox[Sealed](flusherCapacity),
-		log: r.start.Log, proven: r.start.Log.Offset(), active: r.active, next: 1,
+		log: r.start.Log, proven: r.start.Log.Offset(), active: r.active, next: 1, pace: pace{work: newProgress()},
 	}
 }
 

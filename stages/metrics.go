@@ -13,7 +13,9 @@ type Metrics struct {
 	Writer         WriterStats
 	Flush, Compact JobStats
 	Levels         [manifest.NumLevels]JobStats
-	Level0Full     bool // flushes wait for compaction
+	Level0Full     bool   // flushes wait for compaction
+	Slowed         Slowed // the Writer, to the pace of flushes
+	FlushSlowed    Slowed // flushes, to the pace of compactions
 	ManifestBytes  int64
 	Deleted        uint64 // obsolete files
 	Pending        int    // obsolete files that could not be deleted yet
@@ -37,6 +39,8 @@ func (p *Pipeline) Metrics() Metrics {
 		},
 		Writer:        p.writer.snapshotStats(),
 		Level0Full:    len(p.State().Version.Levels[0]) >= p.env.Policy.L0Limit,
+		Slowed:        p.writer.pace.slowed(),
+		FlushSlowed:   p.flusher.pace.slowed(),
 		ManifestBytes: p.keeper.logBytes.Load(),
 		Deleted:       uint64(p.sweeper.deleted.Load()),
 		Pending:       int(p.sweeper.pending.Load()),
@@ -58,7 +62,8 @@ type WriterStats struct {
 	LogBytes                    uint64 // written to all segments, without preallocation
 	Syncs, Rotations, Stalls    uint64
 	SyncTime, StallTime         time.Duration
-	Stalled                     bool // waiting for the Flusher right now
+	RotationTime                time.Duration // without the waits for the Flusher
+	Stalled                     bool          // waiting for the Flusher right now
 	Segment                     uint64
 	Offset, Durable, Reserved   int64 // in the segment
 }

@@ -149,7 +149,7 @@ func assemble(env *Environment, start Start) *Pipeline {
 
 	p.writer = &Writer{
 		env: env, published: &p.Published, inbox: commits, preparer: p.preparer.inbox, flusher: sealed, keeper: proposals,
-		active: active, next: start.State.LastSeq + 1, closing: p.closing,
+		active: active, next: start.State.LastSeq + 1, closing: p.closing, pace: pace{work: newProgress()},
 	}
 	p.compactor = newCompactor(env, &p.Published, &p.Snapshots, proposals)
 	p.compactor.launch, p.compactor.seal = p.launch, p.requestFlush
@@ -162,7 +162,7 @@ func assemble(env *Environment, start Start) *Pipeline {
 	p.Publish(&view.State{Active: active, Sealed: start.Sealed, Version: start.State.Version}, start.State.LastSeq)
 	p.flusher = &Flusher{
 		env: env, published: &p.Published, snapshots: &p.Snapshots, inbox: sealed, keeper: proposals,
-		closing: p.closing, stuck: p.compactor.stuck,
+		closing: p.closing, stuck: p.compactor.stuck, work: p.writer.pace.work, pace: pace{work: p.compactor.toil},
 	}
 	p.keeper = &Keeper{
 		env: env, published: &p.Published, inbox: proposals, compactor: p.compactor.inbox.ch, sweeper: obsolete,

@@ -68,6 +68,9 @@ func (w *Writer) makeRoom(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := w.keepPace(ctx, footprint); err != nil {
+		return err
+	}
 	if err := w.log.Reserve(base.GroupHeaderBytes + logBytes + maxMarkBytes); err != nil {
 		return fmt.Errorf("preparing the WAL: %w", err)
 	}
@@ -116,6 +119,23 @@ func (w *Writer) awaitFlush(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// keepPace slows the Writer down when the Flusher's inbox is full: once the memtable is full
+// too, it could not be handed on before the flush under way is done.
+func (w *Writer) keepPace(ctx context.Context, footprint int64) error {
+	if len(w.flusher.ch) < cap(w.flusher.ch) {
+		w.pace.bound = false
+		return nil
+	}
+	waited, err := w.pace.keep(ctx, footprint, func() (room, work int64) {
+		if len(w.flusher.ch) < cap(w.flusher.ch) {
+			return 0, 0
+		}
+		return w.active.CapacityBytes() - w.active.UsedBytes(), w.pace.work.left.Load()
+	}, nil, nil)
+	w.waited += waited
+	return err
 }
 
 // replaceActive puts a memtable with room for footprint bytes in the place of
@@ -196,7 +216,8 @@ func (w *Writer) rotate(ctx context.Context, footprint int64, waiter *Commit) er
 	w.env.Account.Flushing()
 	w.active = w.published.NewMemtable(max(w.env.MemtableBytes, footprint))
 	w.published.Rotate(w.active)
-	w.count(func(s *WriterStats) { s.Rotations++ })
+	took := time.Since(start)
+	w.count(func(s *WriterStats) { s.Rotations++; s.RotationTime += took })
 	return w.handOn(ctx, sealed)
 }
 

@@ -58,7 +58,7 @@ func (c *takenOver) begin() (recovery.Begun, error) {
 	if r.begun.Add(1); c.sealed == nil {
 		return r.start, nil
 	}
-	tables, err := flusher.Run(context.Background(), r.env.Directory, c.sealed.NewIterator(), nil, output.Readers{})
+	tables, err := flusher.Run(context.Background(), r.env.Directory, c.sealed.NewIterator(), nil, output.Readers{}, func(_, _ int64) {})
 	if err != nil {
 		return recovery.Begun{}, err
 	}

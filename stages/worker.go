@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"lsmdb/compactor"
-	"lsmdb/internal/base"
 	"lsmdb/manifest"
 )
 
@@ -50,8 +49,13 @@ func (c *Compactor) work(ctx context.Context, job *compactor.Job, version *manif
 // chosen, all of which was visible then. So one that is missing here sees nothing older than
 // the inputs' newest versions.
 func (c *Compactor) rewrite(ctx context.Context, job *compactor.Job, version *manifest.Version) (done JobStats, err error) {
-	var courtesy base.Courtesy
-	outputs, err := job.Run(ctx, c.env.Directory, c.snapshots.Readers(c.published.Ended), version, func() { courtesy.Give() })
+	toil := c.toil.begin(job.InputEntries())
+	defer toil.end()
+	if job.Level == 0 {
+		c.toil.relieving.Add(1)
+		defer c.toil.relieving.Add(-1)
+	}
+	outputs, err := job.Run(ctx, c.env.Directory, c.snapshots.Readers(c.published.Ended), version, toil.read)
 	if err != nil {
 		return done, fmt.Errorf("compacting (%s): %w", job, err)
 	}

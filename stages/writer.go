@@ -64,6 +64,7 @@ type Writer struct {
 	active *memtable.Memtable
 	next   base.Seq
 
+	pace      pace          // by which it goes while flushes are behind
 	courteous base.Courtesy // of the Writer itself
 	proven    int64         // where the log proves by itself that all before was durable: behind a mark or the header
 

@@ -316,6 +316,7 @@ func TestCutUnderAWindow(t *testing.T) {
 type refusing struct {
 	memoryFile
 	allocateErr error
+	awaitErr    error
 	asked       int
 }
 
@@ -331,6 +332,7 @@ func (f *refusing) Allocate(offset, length int64) error {
 
 func (f *refusing) Map(int64, int64) (*vfs.Window, error) { return nil, errors.ErrUnsupported }
 func (f *refusing) StartWriteback(int64, int64)           {}
+func (f *refusing) AwaitWriteback(int64, int64) error     { return f.awaitErr }
 
 // TestWithoutWindows writes to files that promise windows and do not keep it.
 func TestWithoutWindows(t *testing.T) {
@@ -481,4 +483,23 @@ func BenchmarkAppendOnDisk(b *testing.B) {
 		}
 	}
 	mustDo(b, w.Close())
+}
+
+// TestWritebackFails: the error of a mebibyte that did not reach the disk is final like that
+// of a sync, as the sync may not tell it again.
+func TestWritebackFails(t *testing.T) {
+	f := &refusing{awaitErr: errors.New("the disk is broken")}
+	w, err := NewWriter(f, "log", 1, Previous{})
+	mustDo(t, err)
+	for w.Offset() < 4*aheadBytes && err == nil {
+		err = w.Append(noise(1, 100<<10))
+	}
+	if !errors.Is(err, f.awaitErr) || w.Offset() < aheadBytes {
+		t.Fatalf("at offset %d: %v", w.Offset(), err)
+	}
+	for _, again := range []error{w.Append(nil), w.Sync(), w.Reserve(1)} {
+		if again != err {
+			t.Errorf("after %v: %v", err, again)
+		}
+	}
 }

@@ -23,6 +23,7 @@ const (
 	rareSyncRecords     = 16
 	lastAllocationBytes = 8 << 20  // the longest step of what the file system fills with zeros
 	windowBytes         = 1 << 20  // counts as the process's memory while it is open
+	aheadBytes          = 8 << 20  // so much may be on its way to the disk
 	maxWindowedBytes    = 16 << 10 // a longer write is as fast by a system call
 )
 
@@ -62,6 +63,10 @@ type Writer struct {
 	// Ask, if it is set, is called when a window was used up: somebody shall prepare what comes
 	// next. It must not wait. No more than one is under way.
 	Ask func(*Ahead)
+
+	// While syncs are rare, the disk works on what was written meanwhile: less is left for the
+	// sync at the end of the segment, and whoever writes feels a disk that is slower.
+	writeback vfs.Writeback
 
 	buffer []byte // the chunks of one write
 	err    error  // the first failure but a shortage, or base.ErrClosed; final
@@ -117,6 +122,7 @@ func NewWriter(f vfs.File, name string, segment uint64, previous Previous) (*Wri
 		buffer:    make([]byte, 0, BlockBytes),
 	}
 	w.log, _ = f.(vfs.LogFile)
+	w.writeback = vfs.NewWriteback(f, aheadBytes)
 	if err := w.Reserve(logHeaderBytes); err != nil {
 		return nil, err
 	}
@@ -273,7 +279,12 @@ func (w *Writer) write(chunks []byte, offset int64) error {
 		w.err = fmt.Errorf("write to log %s at offset %d: %w", w.name, offset, err)
 		return w.err
 	}
-	return nil
+	if w.unsynced >= rareSyncRecords { // whoever has prepared a window has begun what lies before the last
+		if err := w.writeback.Wrote(offset + int64(len(chunks)) - windowBytes); err != nil {
+			w.err = fmt.Errorf("sync log %s: %w", w.name, err)
+		}
+	}
+	return w.err
 }
 
 // way returns what takes the next write: the file, or a window on it.
@@ -292,8 +303,7 @@ func (w *Writer) way(offset int64, length int) io.WriterAt {
 }
 
 // moveWindow goes over to the next window, or opens one from offset on where none was
-// prepared. What the one before has shown may go to the disk by now: less is left for the
-// sync at the end of the segment.
+// prepared.
 func (w *Writer) moveWindow(offset int64, length int) error {
 	used := w.window
 	if w.next.Covers(offset, length) {
@@ -306,9 +316,6 @@ func (w *Writer) moveWindow(offset int64, length int) error {
 		start := offset - offset%vfs.WindowAlignBytes
 		if w.window, err = w.log.Map(start, min(w.reserved-start, windowBytes)); err != nil {
 			return err
-		}
-		if start >= windowBytes {
-			w.log.StartWriteback(start-windowBytes, windowBytes)
 		}
 		if used == nil { // the first one: perhaps not much is written
 			return nil

@@ -99,20 +99,25 @@ var maxRangeBytes int64 = 64 << 20
 const pauseBytes = 1024
 
 // Copy adds what retention keeps of the entries and returns how many there were in all.
-// yield is called every few microseconds. It ends early with the cause of ctx.
-func (t *Tables) Copy(ctx context.Context, entries base.Iterator, retention *Retention, yield func()) (count uint64, err error) {
+// yield is called every few microseconds, with what was read since the last call, so that
+// others get the processor and know how far this is. It ends early with the cause of ctx.
+func (t *Tables) Copy(ctx context.Context, entries base.Iterator, retention *Retention, yield func(entries, bytes int64)) (count uint64, err error) {
 	write := t.Add
-	unpausedBytes := pauseBytes // look at ctx before the first entry
+	if ctx.Err() != nil {
+		return 0, context.Cause(ctx)
+	}
+	var unpaused, unpausedBytes int64
 	for ok := entries.First(); ok; ok = entries.Next() {
 		if unpausedBytes >= pauseBytes {
+			yield(unpaused, unpausedBytes)
 			if ctx.Err() != nil {
 				return count, context.Cause(ctx)
 			}
-			yield()
-			unpausedBytes = 0
+			unpaused, unpausedBytes = 0, 0
 		}
 		key, value := entries.Key(), entries.Value()
-		unpausedBytes += len(key) + len(value)
+		unpausedBytes += int64(len(key) + len(value))
+		unpaused++
 		count++
 		if err := retention.Take(key, value, write); err != nil {
 			return count, err

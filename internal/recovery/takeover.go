@@ -49,10 +49,11 @@ func (o *Opening) sweepLeft() {
 // flushReplayed writes the memtable that replay has filled to tables of level 0. Only the
 // state in memory lists them, until commit.
 func (o *Opening) flushReplayed() error {
+	var courtesy base.Courtesy
 	o.sweepLeft()
 	for _, m := range o.replay.memtables {
 		deletes := flusher.RangeDeletes(m, o.state.Version, output.Readers{})
-		tables, err := flusher.Run(context.Background(), o.directory, m.NewIterator(), deletes, output.Readers{})
+		tables, err := flusher.Run(context.Background(), o.directory, m.NewIterator(), deletes, output.Readers{}, func(_, _ int64) { courtesy.Give() })
 		if err != nil {
 			return fmt.Errorf("lsmdb: writing what was recovered: %w", err)
 		}

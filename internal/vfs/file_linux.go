@@ -30,9 +30,21 @@ func (f osFile) Map(offset, length int64) (w *Window, err error) {
 // StartWriteback is sync_file_range(2), which neither waits for the disk nor takes
 // errors away from the sync that must report them.
 func (f osFile) StartWriteback(offset, length int64) {
-	_ = f.call("sync_file_range", func(fd int) error {
-		return syscall.SyncFileRange(fd, offset, length, 2) // SYNC_FILE_RANGE_WRITE
-	})
+	_ = f.syncRange(offset, length, unix.SYNC_FILE_RANGE_WRITE)
+}
+
+// AwaitWriteback is sync_file_range(2) as well. What it returns is what fdatasync would
+// have returned, and will not return any more.
+func (f osFile) AwaitWriteback(offset, length int64) error {
+	err := f.syncRange(offset, length, unix.SYNC_FILE_RANGE_WAIT_BEFORE)
+	if errors.Is(err, errors.ErrUnsupported) {
+		err = nil
+	}
+	return err
+}
+
+func (f osFile) syncRange(offset, length int64, flags int) error {
+	return f.call("sync_file_range", func(fd int) error { return syscall.SyncFileRange(fd, offset, length, flags) })
 }
 
 // Close ends the window, which then covers nothing. It is idempotent.

@@ -12,15 +12,13 @@ import (
 // second write of its bytes.
 type LogFile interface {
 	File
+	WritebackFile
 	// Allocate grows the file, which ends at offset, by length bytes that are zero and
 	// have their place on the disk, without writing them.
 	Allocate(offset, length int64) error
 	// Map opens a window on a part of the file, which must exist. offset is a multiple
 	// of WindowAlignBytes.
 	Map(offset, length int64) (*Window, error)
-	// StartWriteback lets the system begin to write a part of the file to the disk, so
-	// that less is left for the next Sync. It promises nothing.
-	StartWriteback(offset, length int64)
 }
 
 // WindowAlignBytes divides the offset of every window: no page is longer.

@@ -12,6 +12,7 @@ import (
 const (
 	OpAllocate OpKind = "allocate"
 	OpMap      OpKind = "map"
+	OpAwait    OpKind = "await" // AwaitWriteback
 )
 
 // OpenFiles returns how many files were opened or created and not closed since.
@@ -114,5 +115,11 @@ func (f *faultLogFile) goneWindow(offset, length int64) (*vfs.Window, error) {
 	return w, errors.Join(err, empty.Close(), f.fault.under.Remove(name))
 }
 
-// StartWriteback implements vfs.LogFile. It promises nothing, so it cannot fail.
+// StartWriteback implements vfs.WritebackFile. It promises nothing, so it cannot fail.
 func (f *faultLogFile) StartWriteback(offset, length int64) { f.log.StartWriteback(offset, length) }
+
+// AwaitWriteback implements vfs.WritebackFile.
+func (f *faultLogFile) AwaitWriteback(offset, length int64) error {
+	op := Op{Kind: OpAwait, Name: f.name, Offset: offset, Length: int(length)}
+	return f.fault.do(op, func() error { return f.log.AwaitWriteback(offset, length) })
+}

@@ -200,7 +200,7 @@ func (w *world) readers() (r output.Readers) {
 func (w *world) flush() {
 	w.t.Helper()
 	it := w.memtable.NewIterator()
-	tables, err := flusher.Run(w.t.Context(), w.directory, it, flusher.RangeDeletes(w.memtable, w.version, w.readers()), w.readers())
+	tables, err := flusher.Run(w.t.Context(), w.directory, it, flusher.RangeDeletes(w.memtable, w.version, w.readers()), w.readers(), func(_, _ int64) {})
 	if err = errors.Join(err, it.Close()); err != nil {
 		w.t.Fatal(err)
 	}
@@ -258,7 +258,7 @@ func (w *world) launch(job *compactor.Job) {
 	}
 	if !job.Unread() {
 		var err error
-		if f.outputs, err = job.Run(w.t.Context(), w.directory, w.readers(), w.version, func() {}); err != nil {
+		if f.outputs, err = job.Run(w.t.Context(), w.directory, w.readers(), w.version, func(_, _ int64) {}); err != nil {
 			w.t.Fatal(job, err)
 		}
 	}

@@ -78,6 +78,7 @@ func TrafficTable(i Ink, m *db.Metrics) string {
 		units.Size(m.Compact.BytesRead), units.Size(m.Compact.BytesWritten), units.Span(m.Compact.Time))
 	add("write amplification", "%.2f bytes written for each byte put", m.WriteAmplification())
 	add("writers held back", "%s, %s in all%s", units.Plural(m.Stalls.Count, "time", "times"), units.Span(m.Stalls.Time), behind(m.Stalls.Behind))
+	add("writers slowed", "%s, %s in all; %s by rotations", units.Plural(m.Stalls.Slowed, "time", "times"), units.Span(m.Stalls.SlowedTime), units.Span(m.Stalls.RotationTime))
 	add("block cache", "%s of %s in %s, %s hits, %s misses (%s)", units.Size(m.Cache.Used), units.Size(m.Cache.Capacity), units.Plural(m.Cache.Blocks, "block", "blocks"),
 		units.Count(m.Cache.Hits), units.Count(m.Cache.Misses), hitShare(m.Cache.Hits, m.Cache.Misses))
 	add("filters", "%s checks, %s tables not read, %s read in vain", units.Count(m.Filter.Checks), units.Count(m.Filter.Negatives), units.Count(m.Filter.FalsePositives))

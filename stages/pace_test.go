@@ -1,0 +1,100 @@
+package stages
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+)
+
+// TestPace: who keeps pace with a job has used up a quarter of its room at once and the rest
+// as the job goes on, and is free when the job is done, whatever becomes of it.
+func TestPace(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		work := newProgress()
+		p := pace{work: work}
+		j := work.begin(1600) // 1,700 with its end
+		room, used := int64(1000), 0
+		look := func() (int64, int64) { return room, work.left.Load() }
+		go func() {
+			for used < 1000 {
+				if _, err := p.keep(context.Background(), 1, look, nil, nil); err != nil {
+					t.Error("it failed")
+				}
+				used++
+				room--
+			}
+		}()
+		check := func(when string, least, most int) {
+			t.Helper()
+			synctest.Wait()
+			if used < least || used > most {
+				t.Errorf("%s, %d of 1000 are used, not %d to %d", when, used, least, most)
+			}
+		}
+		check("before the first notice", 1000, 1000)
+
+		j.read(0, noticeBytes)
+		room, used = 1000, 0
+		go func() {
+			for used < 1000 {
+				_, _ = p.keep(context.Background(), 1, look, nil, nil)
+				used++
+				room--
+			}
+		}()
+		check("at first", 250, 260)
+		j.read(800, noticeBytes/2)
+		check("before a notice", 250, 260)
+		j.read(50, noticeBytes/2)
+		check("in the middle", 550, 660)
+		if s := p.slowed(); !s.Now || s.Times == 0 {
+			t.Errorf("%+v", s)
+		}
+		for range 75 {
+			j.read(10, noticeBytes)
+		}
+		check("near the end", 850, 999)
+		j.end()
+		check("after it", 1000, 1000)
+		if s := p.slowed(); s.Now || work.left.Load() != 0 || work.done.Load() < 1600 {
+			t.Errorf("%+v, %d left of %d", s, work.left.Load(), work.done.Load())
+		}
+	})
+}
+
+// TestPaceEnds: a closed channel and a failure let go who waits.
+func TestPaceEnds(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		work := newProgress()
+		j := work.begin(1000)
+		j.read(10, noticeBytes)
+		look := func() (int64, int64) { return 100, work.left.Load() }
+		ctx, cancel := context.WithCancelCause(context.Background())
+		enough, closing := make(chan struct{}), make(chan struct{})
+		results := make(chan error, 3)
+		for _, end := range []func(*pace){
+			func(p *pace) { results <- second(p.keep(ctx, 1, look, enough, nil)) },
+			func(p *pace) { results <- second(p.keep(ctx, 1, look, nil, closing)) },
+			func(p *pace) { results <- second(p.keep(ctx, 1, look, nil, nil)) },
+		} {
+			p := &pace{work: work}
+			must(t, second(p.keep(ctx, 1000, look, nil, nil)))
+			go end(p)
+			synctest.Wait()
+		}
+		if len(results) != 0 {
+			t.Error("somebody did not wait")
+		}
+		close(enough)
+		must(t, <-results)
+		close(closing)
+		must(t, <-results)
+		cancel(errBroken)
+		if err := <-results; !errors.Is(err, errBroken) {
+			t.Errorf("after a failure: %v", err)
+		}
+	})
+}
+
+func second[T any](_ T, err error) error { return err }
