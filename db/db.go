@@ -113,6 +113,9 @@ func open(dir string, options Options) (*DB, error) {
 	}
 	for _, m := range r.Memtables() {
 		m.Charge(env.Account, budget.Sealed)
+		if options.ReadOnly {
+			m.Keep()
+		}
 	}
 	d := &DB{dir: dir, options: options, opened: time.Now(), directory: env.Directory, recovery: r, merger: r.State().Merger, loading: make(chan struct{}, options.loads())}
 	if options.ReadOnly {

@@ -145,7 +145,7 @@ type MemoryMetrics struct {
 	Limit     int64 `json:"limit_bytes"`     // of the budget; 0: there is none
 	Used      int64 `json:"used_bytes"`      // the sum of the others
 	Memtables int64 `json:"memtables_bytes"` // that are being filled
-	Sealed    int64 `json:"sealed_bytes"`    // ... that are full, until they are flushed and no iterator needs them
+	Sealed    int64 `json:"sealed_bytes"`    // ... that are full, until they are flushed and no iterator needs them; the log of a read-only open
 	Cache     int64 `json:"cache_bytes"`
 	Tables    int64 `json:"tables_bytes"`    // indexes, filters and range deletes
 	Jobs      int64 `json:"jobs_bytes"`      // what flushes, compactions and loads hold of the tables they write
@@ -155,7 +155,7 @@ type MemoryMetrics struct {
 
 func memoryMetrics(u budget.Usage) MemoryMetrics {
 	return MemoryMetrics{
-		Limit: u.LimitBytes, Used: u.UsedBytes(), Memtables: u.Taken[budget.Active], Sealed: u.Taken[budget.Sealed],
+		Limit: u.LimitBytes, Used: u.UsedBytes(), Memtables: u.Taken[budget.Active], Sealed: u.Taken[budget.Sealed] + u.Taken[budget.Kept],
 		Cache: u.Taken[budget.Cache], Tables: u.Taken[budget.Tables], Jobs: u.Taken[budget.Writers],
 		ReadAhead: u.Taken[budget.Readers], Collector: u.CollectorBytes,
 	}

@@ -66,6 +66,14 @@ func (m *Memtable) Charge(a *budget.Account, k budget.Kind) (more bool) {
 	return more
 }
 
+// Keep has who pays for the memtable know that it takes memory for its readers only. It is
+// called when nobody writes any more.
+func (m *Memtable) Keep() {
+	if m.charge.account != nil {
+		m.Charge(m.charge.account, budget.Kept)
+	}
+}
+
 // Release ends what Charge began: the memory is nobody's, or about to be given back. It is
 // called when nobody writes any more, by one goroutine at a time.
 func (m *Memtable) Release() {

@@ -113,11 +113,16 @@ func (c *Cache) settle(cameBytes int64) {
 	}
 }
 
-// hasRoom reports whether a block of so many bytes fits without another one going.
+// hasRoom reports whether a block of so many bytes fits without another one going, here or
+// elsewhere.
 func (c *Cache) hasRoom(bytes int64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.usedBytes+bytes <= c.capacityBytes
+	return c.fits(bytes)
+}
+
+func (c *Cache) fits(bytes int64) bool {
+	return c.usedBytes+bytes <= c.capacityBytes && c.Account.HasRoom(bytes)
 }
 
 // fill puts b, which nobody asked for yet, into its slot as insert does, but takes nothing
@@ -127,7 +132,7 @@ func (c *Cache) fill(at slot, b *block) bool {
 	defer c.settle(size)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if at.table.unloaded || c.usedBytes+size > c.capacityBytes {
+	if at.table.unloaded || !c.fits(size) {
 		return false
 	}
 	if at.hook().Load() == nil {

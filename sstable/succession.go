@@ -77,9 +77,10 @@ func (s *Succession) Fill(yield func() bool) {
 		if !cache.hasRoom(at.table.index.extent(at.number, at.number).length) || s.reader.read(at.table, at.number, b) != nil {
 			return
 		}
-		if s.leftBytes -= b.memoryBytes(); s.leftBytes < 0 || !cache.fill(at, b) {
+		if s.leftBytes < b.memoryBytes() || !cache.fill(at, b) {
 			return
 		}
+		s.leftBytes -= b.memoryBytes()
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/budget"
 )
 
 // someNumbered is a table of some of the numbers below n, with about as many in a block as
@@ -248,5 +249,41 @@ func TestSuccessionBesideReaders(t *testing.T) {
 	}
 	if m := cache.Metrics(); m.Blocks != 0 || m.Used != 0 {
 		t.Errorf("%+v", m)
+	}
+}
+
+// TestSuccessionKeepsToTheBudget: where the budget is used up, and not the cache's own bound,
+// heirs take nothing else out either, here or in another database.
+func TestSuccessionKeepsToTheBudget(t *testing.T) {
+	shared := budget.New(100_000)
+	databases := make([]*Cache, 2)
+	for i := range databases {
+		account := budget.Open(shared)
+		t.Cleanup(account.Close)
+		databases[i] = NewCache(1 << 20)
+		databases[i].Account, account.GiveCache = account, databases[i].Give
+	}
+	old, heir := numberedTable(t, 20, ReaderOptions{Cache: databases[0]}), numberedTable(t, 20, ReaderOptions{Cache: databases[0]})
+	other := numberedTable(t, 100, ReaderOptions{Cache: databases[1]})
+	for i := range 20 {
+		read(t, old, i)
+	}
+	for i := range 100 {
+		if shared.Usage().UsedBytes() < 96_000 {
+			read(t, other, i)
+		}
+	}
+	before := []CacheMetrics{databases[0].Metrics(), databases[1].Metrics()}
+	s := Succeed([][]*Handle{handlesOf(old)}, handlesOf(heir))
+	s.Fill(always)
+	if len(s.wanted) < 18 {
+		t.Errorf("only %d are still wanted", len(s.wanted))
+	}
+	old.handle.Retire()
+	s.Fill(always)
+	for i, c := range databases {
+		if m := c.Metrics(); m.Evictions != 0 || m.Blocks != before[i].Blocks {
+			t.Errorf("%+v after %+v", m, before[i])
+		}
 	}
 }

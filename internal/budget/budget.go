@@ -27,7 +27,8 @@ type Kind int
 // The kinds. Memtables lie outside of Go's heap.
 const (
 	Active  Kind = iota // memtables that are being filled
-	Sealed              // ... that are full, until they are flushed and nobody looks at them
+	Sealed              // ... that are full, until they are flushed
+	Kept                // ... that no flush makes fewer: flushed, but still looked at, or open read-only
 	Cache               // blocks
 	Tables              // indexes, filters and range deletes of tables
 	Writers             // what flushes, compactions and loads hold of the tables they write
@@ -181,6 +182,11 @@ func (a *Account) Settle() {
 
 func (b *Budget) overBytes() int64 { return b.Usage().UsedBytes() - b.limitBytes }
 
+// HasRoom reports whether so much more on the heap would exceed nothing.
+func (a *Account) HasRoom(bytes int64) bool {
+	return !a.Bounded() || a.budget.overBytes() <= -bytes*(100+a.budget.percent.Load())/100
+}
+
 // relieve makes room. The caller holds the mutex.
 func (b *Budget) relieve() {
 	b.percent.Store(collectorPercent())
@@ -202,9 +208,10 @@ func (b *Budget) give(bytes int64) bool {
 }
 
 // ask has memtables flushed until those that are being filled, and that nobody has asked
-// for, fit into their share; and the largest in any case if nothing else is left to give.
+// for, fit into their share; and the largest in any case if nothing else is left to give. It
+// asks no more often than there are databases: one whose disk is full may give up at once.
 func (b *Budget) ask(more bool) {
-	for {
+	for range accounts.len() {
 		largest, sum := accounts.fullest(b, Active)
 		if largest == nil || largest.taken[Active].Load() < b.leastFlushBytes() || !more && sum <= b.limitBytes/activeShare {
 			return
@@ -232,8 +239,8 @@ func (a *Account) Flushing() {
 	}
 }
 
-// Pressed reports whether memtables take more than their half: then nobody should fill one
-// while another of his waits to be flushed.
+// Pressed reports whether memtables that are not flushed take more than their half: then
+// nobody should fill one while another of his waits to be flushed.
 func (a *Account) Pressed() bool {
 	if !a.Bounded() {
 		return false
@@ -268,6 +275,12 @@ func (r *register) remove(a *Account) {
 			return
 		}
 	}
+}
+
+func (r *register) len() int {
+	r.Lock()
+	defer r.Unlock()
+	return len(r.open)
 }
 
 // fullest returns the account of a budget, or of all if that is nil, that has taken most of

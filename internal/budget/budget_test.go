@@ -96,6 +96,26 @@ func TestLargestMemtableIsAskedFor(t *testing.T) {
 	}
 }
 
+// TestWhoCannotFlushIsNotAskedForEver: where disks are full, Writers give up at once, and may
+// be faster than who asks the next.
+func TestWhoCannotFlushIsNotAskedForEver(t *testing.T) {
+	b := New(4 << 20)
+	asked := 0
+	last := open(t, b)
+	for range 3 {
+		a := open(t, b)
+		a.Wake = func() {
+			if asked++; asked < 100 {
+				a.Flushing()
+			}
+		}
+		a.Add(Active, 1<<20)
+	}
+	if last.Settle(); asked > 4 {
+		t.Errorf("asked %d times", asked)
+	}
+}
+
 // TestMemtableIsTheLast: where nothing else is left, it gives way, however small its share.
 func TestMemtableIsTheLast(t *testing.T) {
 	b := New(4 << 20)
@@ -154,7 +174,7 @@ func TestCollectorCounts(t *testing.T) {
 		for k := range Kinds {
 			a.Add(k, 1000)
 		}
-		if got := b.Usage(); got.CollectorBytes != test.want || got.UsedBytes() != 6000+test.want {
+		if got := b.Usage(); got.CollectorBytes != test.want || got.UsedBytes() != 1000*int64(Kinds)+test.want {
 			t.Errorf("GOGC=%d: %+v", test.gogc, got)
 		}
 	}

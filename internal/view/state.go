@@ -135,6 +135,7 @@ func (p *Published) Advance(v *manifest.Version, flushed ...*memtable.Memtable) 
 	sealed := slices.DeleteFunc(slices.Clone(s.Sealed), func(m *memtable.Memtable) bool {
 		drop := slices.Contains(flushed, m)
 		if drop {
+			m.Keep()
 			p.flushed = append(p.flushed, m)
 		}
 		return drop

@@ -551,3 +551,45 @@ func TestMemoryLimit(t *testing.T) {
 		t.Errorf("of %d bytes %d are left", full, left)
 	}
 }
+
+// TestWhatIsOnlyReadPressesNobody: memtables that no flush makes fewer, those of a log that is
+// open read-only and those that an iterator keeps, do not have others flush crumbs.
+func TestWhatIsOnlyReadPressesNobody(t *testing.T) {
+	const limit, length, writes = 4 << 20, 1000, 1500
+	disk := vfstest.NewDisk()
+	log, err := db.Open(fixture.Dir, fixture.On(disk, db.Options{Durability: db.NoSync}))
+	fixture.Must(t, err)
+	fill(t, log, 0, 2500, length)
+	fixture.Must(t, log.Close())
+	budget := db.NewMemoryBudget(limit)
+	reader, err := db.Open(fixture.Dir, fixture.On(disk, db.Options{Memory: budget, ReadOnly: true}))
+	fixture.Must(t, err)
+	if m := budget.Metrics(); m.Sealed < limit/2 {
+		t.Fatalf("%+v", m)
+	}
+	busy := openInMemory(t, db.Options{Memory: budget})
+	flushes := func() uint64 {
+		fill(t, busy, 0, writes, length)
+		fixture.Must(t, busy.Flush(t.Context()))
+		return busy.Metrics().Flush.Jobs
+	}
+	if n := flushes(); n > 4 {
+		t.Errorf("%d flushes of %d bytes beside a log", n, writes*length)
+	}
+	fixture.Must(t, reader.Close())
+	for range 3 {
+		d := openInMemory(t, db.Options{Memory: budget})
+		fill(t, d, 0, 750, length)
+		it, err := d.NewIterator(nil)
+		fixture.Must(t, err)
+		defer it.Close()
+		fixture.Must(t, d.Flush(t.Context()))
+	}
+	if m := budget.Metrics(); m.Sealed < limit/2 {
+		t.Fatalf("%+v", m)
+	}
+	before := busy.Metrics().Flush.Jobs
+	if n := flushes() - before; n > 4 {
+		t.Errorf("%d flushes of %d bytes beside iterators", n, writes*length)
+	}
+}

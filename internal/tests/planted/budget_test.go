@@ -8,6 +8,14 @@ var plantedBudget = []noticed{
 		{"sstable/cache.go", "	c.Account.Add(budget.Cache, size)\n", ""}}}, "./internal/tests/budget", "TestBoundHolds"},
 	{plantedBug{"memtables that are not pressed", []edit{
 		{"stages/segment.go", "	if account.Pressed() && len(w.published.State().Sealed) > 0 {\n", "	if false {\n"}}}, "./internal/tests/budget", "TestWritersWait"},
+	{plantedBug{"readers' memtables that press writers", []edit{
+		{"internal/view/state.go", "			m.Keep()\n", ""}}}, "./internal/tests/budget", "TestWhatIsOnlyReadPressesNobody"},
+	{plantedBug{"a log that is only read and presses writers", []edit{
+		{"db/db.go", "			m.Keep()\n", "			_ = m\n"}}}, "./internal/tests/budget", "TestWhatIsOnlyReadPressesNobody"},
+	{plantedBug{"Writers that are asked without end", []edit{
+		{"internal/budget/budget.go", "	for range accounts.len() {\n", "	for {\n"}}}, "./internal/budget", "TestWhoCannotFlushIsNotAskedForEver"},
+	{plantedBug{"heirs that take the budget from others", []edit{
+		{"sstable/cache.go", " && c.Account.HasRoom(bytes)\n", "\n"}}}, "./sstable", "TestSuccessionKeepsToTheBudget"},
 	{plantedBug{"a flush that nobody is asked for", []edit{
 		{"internal/budget/budget.go", "		largest.asked.Store(true)\n", "		return\n"}}}, "./internal/tests/budget", "TestLargestMemtableIsFlushed"},
 	{plantedBug{"an idle Writer that is not woken", []edit{
