@@ -235,7 +235,7 @@ func TestMetricsMakeSense(t *testing.T) {
 		"cache":      got.Cache.Capacity == db.DefaultCacheBytes && got.Cache.Used > 0 && got.Cache.Blocks > 0 && got.Cache.Misses > 0,
 		"snapshot":   got.Snapshot.Open == 1 && got.Snapshot.Oldest == 500,
 		"recovery":   got.Recovery.Created && got.Recovery.Time > 0,
-		"stages":     len(got.Stages) == 5 && got.Stages[0].Name == "writer" && got.Stages[0].Messages >= 500 && got.Stages[0].Busy > 0,
+		"stages":     len(got.Stages) == 6 && got.Stages[0].Name == "writer" && got.Stages[0].Messages >= 500 && got.Stages[0].Busy > 0,
 		"manifest":   got.Files.ManifestBytes > 0,
 		"amplified":  got.WriteAmplification() > 1 && got.ReadAmplification() >= 2,
 		"levels":     len(got.Levels) == db.NumLevels,

@@ -84,7 +84,7 @@ func BenchmarkGetMissByFilter(b *testing.B) {
 func BenchmarkGetUncached(b *testing.B) {
 	table, searches := benchTable(b), benchSearches(0)
 	clear(table.slots)
-	table.handle.options.Cache = &noCache
+	table.handle.options.Cache = noCache
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		search := searches[i&(len(searches)-1)]

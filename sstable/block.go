@@ -3,7 +3,6 @@ package sstable
 import (
 	"bytes"
 	"cmp"
-	"container/list"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -28,7 +27,6 @@ type block struct {
 	// block once for it. It is written only when it changes, so that hits by several
 	// processors do not contend for the line.
 	referenced atomic.Bool
-	element    *list.Element // of Cache.order; the cache's own
 }
 
 // count returns the number of entries.

@@ -1,9 +1,11 @@
 package sstable
 
 import (
-	"container/list"
+	"math"
 	"sync"
 	"sync/atomic"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"lsmdb/internal/budget"
 )
@@ -13,7 +15,7 @@ import (
 //
 // A cached block hangs in a slot of its table, so a hit asks nobody: it loads the slot
 // and sets the block's reference bit. The cache itself sees only what comes and goes.
-// It keeps blocks in the order of their coming and, where room is needed, drops the
+// An LRU list keeps blocks in the order of their coming and, where room is needed, drops the
 // oldest one whose reference bit is clear; one whose bit is set goes back to the
 // young end for it, with the bit taken back.
 //
@@ -30,7 +32,7 @@ type Cache struct {
 	// The mutex serializes misses, each of which has just read a block from a file and
 	// takes far longer than what happens in here.
 	mu        sync.Mutex
-	order     list.List // of slots, the oldest block first
+	order     *simplelru.LRU[slot, *block]
 	usedBytes int64
 	evictions uint64
 }
@@ -54,10 +56,16 @@ type CacheMetrics struct {
 const secondChances = 32
 
 // noCache is for those who want none.
-var noCache Cache
+var noCache = NewCache(0)
 
 // NewCache makes an empty cache. With a capacity of 0 it never holds anything.
-func NewCache(capacityBytes int64) *Cache { return &Cache{capacityBytes: capacityBytes} }
+func NewCache(capacityBytes int64) *Cache {
+	order, err := simplelru.NewLRU[slot, *block](math.MaxInt, nil) // bounded by bytes, not by count
+	if err != nil {
+		panic("invariant: " + err.Error())
+	}
+	return &Cache{capacityBytes: capacityBytes, order: order}
+}
 
 // Metrics returns a consistent picture of the contents; hits and misses may be a
 // moment behind.
@@ -145,7 +153,7 @@ func (c *Cache) fill(at slot, b *block) bool {
 func (c *Cache) put(at slot, b *block, size int64) {
 	c.usedBytes += size
 	c.Account.Add(budget.Cache, size)
-	b.element = c.order.PushBack(at)
+	c.order.Add(at, b)
 	at.hook().Store(b)
 }
 
@@ -161,12 +169,14 @@ func (c *Cache) Give(bytes int64) (given int64) {
 // makeRoom evicts until no more than so many bytes are used. The caller holds the mutex.
 func (c *Cache) makeRoom(mostBytes int64) {
 	for chances := secondChances; c.usedBytes > mostBytes; {
-		oldest := c.order.Front()
-		at := oldest.Value.(slot)
-		if b := at.hook().Load(); chances > 0 && b.referenced.Load() {
+		at, b, ok := c.order.GetOldest()
+		if !ok {
+			panic("invariant: an empty block cache counts bytes")
+		}
+		if chances > 0 && b.referenced.Load() {
 			chances--
 			b.referenced.Store(false)
-			c.order.MoveToBack(oldest)
+			c.order.Get(at) // to the young end
 			continue
 		}
 		c.drop(at)
@@ -177,7 +187,7 @@ func (c *Cache) makeRoom(mostBytes int64) {
 // drop takes a block out. The caller holds the mutex.
 func (c *Cache) drop(at slot) {
 	b := at.hook().Swap(nil)
-	c.order.Remove(b.element)
+	c.order.Remove(at)
 	c.usedBytes -= b.memoryBytes()
 	c.Account.Add(budget.Cache, -b.memoryBytes())
 }

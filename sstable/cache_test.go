@@ -16,10 +16,9 @@ func checkCache(t *testing.T, c *Cache) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	sum, tables, filled := int64(0), map[*Table]bool{}, 0
-	for e := c.order.Front(); e != nil; e = e.Next() {
-		at := e.Value.(slot)
-		b := at.hook().Load()
-		if b == nil || b.element != e {
+	for _, at := range c.order.Keys() {
+		b, _ := c.order.Peek(at)
+		if b == nil || at.hook().Load() != b {
 			t.Fatalf("block %d in order is not in its slot", at.number)
 		}
 		sum += b.memoryBytes()

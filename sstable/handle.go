@@ -35,7 +35,7 @@ type Handle struct {
 // NewHandle makes a Handle; nothing is opened yet. The file counts as one of files while
 // it is open, and must keep its name until Close.
 func NewHandle(fs vfs.Files, path string, o ReaderOptions, files *OpenFiles) *Handle {
-	o.Stats, o.Cache = cmp.Or(o.Stats, &noStats), cmp.Or(o.Cache, &noCache)
+	o.Stats, o.Cache = cmp.Or(o.Stats, &noStats), cmp.Or(o.Cache, noCache)
 	return &Handle{fs: fs, name: path, options: o, files: files}
 }
 

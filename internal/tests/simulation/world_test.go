@@ -191,12 +191,16 @@ func (w *world) Write(line []byte) (int, error) {
 // much to do, and without a cache: a compaction that needs to read nothing would
 // not park.
 func (w *world) open() (*db.DB, error) {
+	var budget *db.MemoryBudget
+	if w.s.memtableBytes == 4<<10 {
+		budget = db.NewMemoryBudget(16 << 10) // memtables always take more than their half
+	}
 	return db.Open(fixture.Dir, fixture.Tuned(vfstest.NewFault(w.s.disk, w.inject), func(e *stages.Environment) {
 		e.MemtableBytes = w.s.memtableBytes
 		e.Workers = 2
 		e.Policy.L0Trigger, e.Policy.L0Limit = 3, 5
 	}, fixture.Speaking(db.Options{
-		MemtableBytes: 1, CacheBytes: -1, Compression: db.NoCompression, Logger: zerolog.New(w).Level(zerolog.InfoLevel),
+		MemtableBytes: 1, CacheBytes: -1, Memory: budget, Compression: db.NoCompression, Logger: zerolog.New(w).Level(zerolog.InfoLevel),
 	}, w.s.clock)))
 }
 
