@@ -139,7 +139,7 @@ func (p *pace) tooFast(room, work int64) bool {
 		p.bound = false
 		return false
 	case !p.bound:
-		p.bound, p.credit = true, float64(room)/4
+		p.bound, p.credit, done = true, float64(room)/4, 0 // what was done before earns nothing
 	}
 	p.credit = min(p.credit+float64(done)*float64(room)/float64(done+work), float64(room))
 	return p.credit < 0

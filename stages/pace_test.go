@@ -63,6 +63,19 @@ func TestPace(t *testing.T) {
 	})
 }
 
+// TestPaceBegins: what was done while there was no need to wait earns nothing.
+func TestPaceBegins(t *testing.T) {
+	work := newProgress()
+	p := pace{work: work}
+	before := work.begin(100_000)
+	before.read(100_000, noticeBytes)
+	before.end()
+	work.begin(1000).read(0, noticeBytes)
+	if p.tooFast(1000, work.left.Load()); p.credit != 250 {
+		t.Errorf("at first %v of 1000 may be used", p.credit)
+	}
+}
+
 // TestPaceEnds: a closed channel and a failure let go who waits.
 func TestPaceEnds(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -17,9 +17,21 @@ func (f osFile) Allocate(offset, length int64) error {
 	return f.call("fallocate", func(fd int) error { return syscall.Fallocate(fd, 0, offset, length) })
 }
 
-// Map is mmap(2).
+// fstatfs is a variable for tests.
+var fstatfs = unix.Fstatfs
+
+// Map is mmap(2). The error matches errors.ErrUnsupported on file systems that may send writes
+// past mapped memory: a page of that, when it goes to the disk, undoes what was written.
 func (f osFile) Map(offset, length int64) (w *Window, err error) {
 	err = f.call("mmap", func(fd int) error {
+		var system unix.Statfs_t
+		if err := fstatfs(fd, &system); err != nil {
+			return err
+		}
+		switch uint32(system.Type) {
+		case unix.V9FS_MAGIC, unix.CIFS_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC:
+			return errors.ErrUnsupported
+		}
 		memory, err := syscall.Mmap(fd, offset, int(length), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
 		w = &Window{offset: offset, memory: memory}
 		return err
@@ -44,7 +56,7 @@ func (f osFile) AwaitWriteback(offset, length int64) error {
 }
 
 func (f osFile) syncRange(offset, length int64, flags int) error {
-	return f.call("sync_file_range", func(fd int) error { return syscall.SyncFileRange(fd, offset, length, flags) })
+	return f.call("sync_file_range", func(fd int) error { return unix.SyncFileRange(fd, offset, length, flags) })
 }
 
 // Close ends the window, which then covers nothing. It is idempotent.

@@ -2,9 +2,13 @@ package vfs
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestTouchChangesNothing, and is no business of a window that shows nothing.
@@ -45,5 +49,35 @@ func TestTouchChangesNothing(t *testing.T) {
 	w.Touch(0)
 	if start, end := w.Bounds(); start != end {
 		t.Errorf("a closed window from %d to %d", start, end)
+	}
+}
+
+// TestNoWindowsWhereWritesPassThem: of some file systems nobody can say that writes and mapped
+// memory see each other.
+func TestNoWindowsWhereWritesPassThem(t *testing.T) {
+	defer func() { fstatfs = unix.Fstatfs }()
+	f, err := OS.Create(filepath.Join(t.TempDir(), "log"))
+	if err == nil {
+		err = f.Truncate(WindowAlignBytes)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for kind, want := range map[uint32]error{
+		unix.EXT4_SUPER_MAGIC: nil,
+		unix.V9FS_MAGIC:       errors.ErrUnsupported,
+		unix.CIFS_SUPER_MAGIC: errors.ErrUnsupported,
+		unix.SMB2_SUPER_MAGIC: errors.ErrUnsupported,
+	} {
+		fstatfs = func(fd int, s *unix.Statfs_t) error {
+			*(*uint32)(unsafe.Pointer(&s.Type)) = kind // as wide as the system has it
+			return nil
+		}
+		w, err := f.(LogFile).Map(0, WindowAlignBytes)
+		if !errors.Is(err, want) || (err == nil) != w.Covers(0, 1) {
+			t.Errorf("file system %#x: %v", kind, err)
+		}
+		_ = w.Close()
 	}
 }
