@@ -83,7 +83,7 @@ func empty(t *testing.T, m *db.MemoryBudget) {
 // together what they may. What they need in any case comes on top.
 func TestBoundHolds(t *testing.T) {
 	const limit, databases, length = 16 << 20, 4, 400
-	keys := 8_000 / slow
+	keys := 24_000 / slow
 	const each = 1 << 20 // a few tables under way, with their garbage, and a memtable
 	budget := db.NewMemoryBudget(limit)
 	var most atomic.Int64
