@@ -160,6 +160,9 @@ func (h *Handle) readBlock(r *blockReader, t BlockType, e extent) ([]byte, Compr
 	if e.length > maxPayloadBytes+blockTrailerBytes {
 		return nil, 0, base.Corruptf(h.name, e.offset, "%s block of %d bytes is longer than any", t, e.length)
 	}
+	if t == BlockIndex && r.holds(e) { // decoding copies it
+		return h.openBlock(&r.decoded, r.stored[e.offset-r.offset:][:e.length], t, e.offset)
+	}
 	raw, err := r.piece(h, e)
 	if err != nil {
 		return nil, 0, err
