@@ -84,7 +84,7 @@ type arena struct {
 	spare    int64
 	entryEnd int64   // in bytes
 	blocks   address // the lowest one
-	busy     bool    // more than littleBytes were used
+	busy     bool    // has large pages if there are any, or shall have none
 }
 
 type cell [cellBytes / 8]uint64

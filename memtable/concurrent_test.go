@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -114,6 +115,43 @@ func TestReadersBesideTheWriter(t *testing.T) {
 			h.write()
 			running.Wait()
 		})
+	}
+}
+
+// TestGetsBesideManySplits: coins split blocks at every level for each entry, which happens
+// seldom otherwise. So readers come by while a level learns of new blocks.
+func TestGetsBesideManySplits(t *testing.T) {
+	key := func(seq base.Seq) []byte { return fmt.Appendf(nil, "a common prefix %07d", seq*7919%100_003) }
+	coins := rand.New(rand.NewPCG(3, 4))
+	for round := range uint64(120) { // the fewer keys, the more of them are in what is split
+		h := &history{table: New(1 << 20), count: 300, key: key}
+		var running sync.WaitGroup
+		for reader := range uint64(2) {
+			running.Go(func() {
+				random := rand.New(rand.NewPCG(round, reader))
+				if err := h.readUntilDone(func(seq base.Seq) error { return h.checkGets(seq, random) }); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		h.table.list.spare = 900_000 // as if all of that were paid for
+		for seq := base.Seq(1); seq <= h.count; seq++ {
+			h.table.list.fall(coins, int(seq%4))
+			h.table.Insert(h.key(seq), historyValue(seq), seq, base.KindSet)
+			h.published.Store(uint64(seq))
+		}
+		running.Wait()
+	}
+}
+
+// fall makes the coins fall so that the next entry which they are asked for is at least that
+// high.
+func (l *skiplist) fall(r *rand.Rand, height int) {
+	for seed := r.Uint64(); ; seed++ {
+		l.coins.Seed(seed, seed)
+		if next := l.coins; bits.TrailingZeros64(next.Uint64()) >= height*oddsBits {
+			return
+		}
 	}
 }
 

@@ -57,6 +57,7 @@ type charge struct {
 // reports whether that is more than before. Only the writer may call it.
 func (m *Memtable) Charge(a *budget.Account, k budget.Kind) (more bool) {
 	bytes := m.heldBytes()
+	m.list.busy = m.list.busy || a.Bounded() // no large pages: they would take more than is counted
 	if c := &m.charge; bytes != c.bytes || k != c.kind {
 		more = bytes > c.bytes
 		c.account.Add(c.kind, -c.bytes)

@@ -94,6 +94,31 @@ func BenchmarkGetUncached(b *testing.B) {
 	}
 }
 
+func BenchmarkSeekCached(b *testing.B) {
+	table, searches := benchTable(b), benchSearches(1)
+	it := table.NewIterator(IteratorOptions{})
+	for ok := it.First(); ok; ok = it.Next() { // fills the cache
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if it.SeekGE(searches[i&(len(searches)-1)]); it.Err() != nil {
+			b.Fatal(it.Err())
+		}
+	}
+}
+
+// BenchmarkOpen opens a table of 8,000 blocks whose file is in memory.
+func BenchmarkOpen(b *testing.B) {
+	data, _ := write(b, benchItems(benchEntries), WriterOptions{Compression: CompressionSnappy, FilterBitsPerKey: 10})
+	f := &bytesFile{data: data}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := openOn(f, "t.sst", ReaderOptions{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func benchmarkIterate(b *testing.B, o IteratorOptions, start, move func(*Iterator) bool) {
 	it := benchTable(b).NewIterator(o)
 	for ok := start(it); ok; ok = move(it) {

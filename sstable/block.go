@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"lsmdb/internal/base"
@@ -385,7 +386,7 @@ func decodeIndex(payload []byte, dataEnd int64) (*index, error) {
 		return nil, err
 	}
 	count := x.separators.count()
-	x.offsets, x.largeBytes = make([]int64, count+1), make([]int, count)
+	x.offsets = make([]int64, count+1)
 	for i := range count {
 		blockBytes, valueBytes, err := parseLocation(x.separators.rest(i).Kind(), x.separators.value(i))
 		if err != nil {
@@ -394,8 +395,11 @@ func decodeIndex(payload []byte, dataEnd int64) (*index, error) {
 		if blockBytes < blockTrailerBytes || blockBytes > uint64(dataEnd-x.offsets[i]) {
 			return nil, fmt.Errorf("index entry %d: the length of its block, %d, is too short or exceeds the %d bytes of data that remain", i, blockBytes, dataEnd-x.offsets[i])
 		}
-		if x.largeBytes[i] = valueBytes; valueBytes != noValue {
-			x.largeValues++
+		if valueBytes != noValue {
+			if x.largeValues++; x.largeBytes == nil {
+				x.largeBytes = slices.Repeat([]int{noValue}, count)
+			}
+			x.largeBytes[i] = valueBytes
 		}
 		if i > 0 && base.Compare(x.separators.rest(i-1), x.separators.rest(i)) >= 0 {
 			return nil, fmt.Errorf("index entry %d: its separator is not after the one before", i)
@@ -404,9 +408,6 @@ func decodeIndex(payload []byte, dataEnd int64) (*index, error) {
 	}
 	if x.offsets[count] != dataEnd {
 		return nil, fmt.Errorf("index covers %d of %d bytes", x.offsets[count], dataEnd)
-	}
-	if x.largeValues == 0 {
-		x.largeBytes = nil
 	}
 	return x, nil
 }

@@ -262,8 +262,13 @@ func (f sparseFile) Size() (int64, error) { return f.sizeBytes, nil }
 
 func (f sparseFile) ReadAt(p []byte, offset int64) (int, error) {
 	clear(p)
-	if end := f.sizeBytes - int64(len(f.data)); offset >= end {
+	end := f.sizeBytes - int64(len(f.data))
+	if offset >= end {
 		return f.bytesFile.ReadAt(p, offset-end)
+	}
+	if zeros := end - offset; zeros < int64(len(p)) {
+		n, err := f.bytesFile.ReadAt(p[zeros:], 0)
+		return n + int(zeros), err
 	}
 	return len(p), nil
 }

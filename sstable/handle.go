@@ -155,13 +155,16 @@ func (h *Handle) ReadAt(p []byte, offset int64) error {
 	return fmt.Errorf("read table %s at offset %d: %w", h.name, offset, err)
 }
 
-// readBlock reads and checks a block into memory of its own.
-func (h *Handle) readBlock(t BlockType, e extent) ([]byte, Compression, error) {
+// readBlock reads and checks a block into memory of its own. A reader may hold it already.
+func (h *Handle) readBlock(r *blockReader, t BlockType, e extent) ([]byte, Compression, error) {
 	if e.length > maxPayloadBytes+blockTrailerBytes {
 		return nil, 0, base.Corruptf(h.name, e.offset, "%s block of %d bytes is longer than any", t, e.length)
 	}
-	raw := make([]byte, e.length)
-	if err := h.ReadAt(raw, e.offset); err != nil {
+	if t == BlockIndex && r.holds(e) { // decoding copies it
+		return h.openBlock(&r.decoded, r.stored[e.offset-r.offset:][:e.length], t, e.offset)
+	}
+	raw, err := r.piece(h, e)
+	if err != nil {
 		return nil, 0, err
 	}
 	return h.openBlock(new([]byte), raw, t, e.offset)

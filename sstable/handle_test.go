@@ -3,6 +3,7 @@ package sstable
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"sync"
 	"sync/atomic"
@@ -392,5 +393,50 @@ func TestUnload(t *testing.T) {
 	users.Wait()
 	if tables, blocks := taken(); tables+blocks != 0 || cache.Metrics().Blocks != 0 {
 		t.Errorf("%d and %d bytes left", tables, blocks)
+	}
+}
+
+// TestOpeningReadsOnce: where it is known how long a table is and how much is in it, all
+// that stays in memory comes with one read. Where each entry has a block of its own the index
+// grows longer than expected: it and the filter before it take a read each.
+func TestOpeningReadsOnce(t *testing.T) {
+	for entries, want := range map[int]int64{1: 1, 100: 1, 1000: 3} {
+		files := tableFS(t, entries, "a")
+		sizeBytes := must(vfs.SizeOf(files, "a"))(t)
+		h := NewHandle(files, "a", ReaderOptions{SizeBytes: sizeBytes, Entries: uint64(entries)}, new(OpenFiles))
+		must(h.Table())(t)
+		if n := files.files[len(files.files)-1].reads.Load(); n != want {
+			t.Errorf("%d entries: %d reads, want %d", entries, n, want)
+		}
+	}
+}
+
+// shortReads fails each read that begins before a place.
+type shortReads struct {
+	bytesFile
+	from int64
+}
+
+func (f shortReads) ReadAt(p []byte, offset int64) (int, error) {
+	if offset < f.from {
+		return 0, io.ErrNoProgress
+	}
+	return f.bytesFile.ReadAt(p, offset)
+}
+
+// TestOpeningNeedsNoData: that data blocks cannot be read does not matter to who opens the
+// table, although the read of its end may take some of them along.
+func TestOpeningNeedsNoData(t *testing.T) {
+	data, p := write(t, numbered(100), WriterOptions{BlockBytes: 1000, FilterBitsPerKey: 10})
+	for _, entries := range []uint64{0, 100, 1 << 63} {
+		f := shortReads{bytesFile{data: data}, p.DataBytes}
+		table := must(openOn(f, "t.sst", ReaderOptions{SizeBytes: int64(len(data)), Entries: entries}))(t)
+		if table.Properties().Entries != 100 {
+			t.Error(table.Properties())
+		}
+		f.from = int64(len(data)) - footerBytes + 1
+		if _, err := openOn(f, "t.sst", ReaderOptions{SizeBytes: int64(len(data)), Entries: entries}); !errors.Is(err, io.ErrNoProgress) || damaged(err) {
+			t.Error(err)
+		}
 	}
 }

@@ -86,8 +86,13 @@ func TestCloseDuringOpen(t *testing.T) {
 	if _, err := openOn(f, "t.sst", ReaderOptions{}); !errors.Is(err, errInjected) || damaged(err) {
 		t.Fatal(err)
 	}
-	files := tableFS(t, 10, "a")
-	for at := range int64(4) {
+	files := tableFS(t, 10_000, "a")
+	must(NewHandle(files, "a", ReaderOptions{}, new(OpenFiles)).Table())(t)
+	reads := files.files[0].reads.Load()
+	if reads < 2 { // the end, and a filter that is longer than what is read of it
+		t.Fatalf("%d reads", reads)
+	}
+	for at := range reads {
 		var open OpenFiles
 		h := NewHandle(closingFS{files, func(f *countingFile) {
 			if f.reads.Load() == at+1 {

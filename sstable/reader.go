@@ -86,7 +86,7 @@ func (r *blockReader) fetch(t *Table, i int) error {
 	e := x.extent(i, i)
 	sequential := i == r.next && i > 0
 	r.next = i + 1
-	if e.offset >= r.offset && e.end() <= r.offset+int64(len(r.stored)) {
+	if r.holds(e) {
 		return nil
 	}
 	r.aheadBytes = min(max(2*r.aheadBytes, firstReadAheadBytes), r.maxAheadBytes)
@@ -113,6 +113,22 @@ func (r *blockReader) pass(i int) {
 	if i == r.next {
 		r.next++
 	}
+}
+
+// piece returns a piece of the file in memory of its own. It is read only where r, which may
+// be nil, does not hold it.
+func (r *blockReader) piece(h *Handle, e extent) ([]byte, error) {
+	p := make([]byte, e.length)
+	if r.holds(e) {
+		copy(p, r.stored[e.offset-r.offset:])
+		return p, nil
+	}
+	return p, h.ReadAt(p, e.offset)
+}
+
+// holds reports whether a piece of the file lies in stored.
+func (r *blockReader) holds(e extent) bool {
+	return r != nil && e.offset >= r.offset && e.end() <= r.offset+int64(len(r.stored))
 }
 
 func (r *blockReader) fill(h *Handle, e extent) error {

@@ -32,6 +32,7 @@ func (t *Table) memoryBytes() int64 {
 // ReaderOptions says what a table works with.
 type ReaderOptions struct {
 	SizeBytes int64  // of the file, where it is known; 0: the file is asked
+	Entries   uint64 // in it, where that is known: so much longer is its filter
 	Identity  uint64 // what the table must be bound to; 0: whatever it says
 	Cache     *Cache // nil: every read goes to the file
 	Stats     *Stats // nil: nobody is interested
@@ -54,12 +55,14 @@ func (t *Table) load(sizeBytes int64) (err error) {
 			return err
 		}
 	}
-	f, err := t.loadFooter(sizeBytes)
+	end := newTail(h, sizeBytes)
+	defer end.release()
+	f, err := t.loadFooter(end, sizeBytes)
 	if err != nil {
 		return err
 	}
 	p := &t.properties
-	*p, err = readPart(h, BlockProperties, f.properties, func(payload []byte) (Properties, error) {
+	*p, err = readPart(h, end, BlockProperties, f.properties, func(payload []byte) (Properties, error) {
 		return decodeProperties(payload, f.properties.offset)
 	})
 	if err != nil {
@@ -71,11 +74,11 @@ func (t *Table) load(sizeBytes int64) (err error) {
 		e := extent{info.Offset, info.SizeBytes}
 		switch info.Type {
 		case BlockFilter:
-			t.filter, err = readPart(h, BlockFilter, e, decodeFilter)
+			t.filter, err = readPart(h, end, BlockFilter, e, decodeFilter)
 		case BlockRangeDelete:
-			t.ranges, err = readPart(h, BlockRangeDelete, e, p.decodeRanges)
+			t.ranges, err = readPart(h, end, BlockRangeDelete, e, p.decodeRanges)
 		case BlockIndex:
-			t.index, err = readPart(h, BlockIndex, e, p.decodeIndex)
+			t.index, err = readPart(h, end, BlockIndex, e, p.decodeIndex)
 		}
 		if err != nil {
 			return err
@@ -102,16 +105,16 @@ func (t *Table) renumber(seq base.Seq) error {
 }
 
 // loadFooter reads the footer, and learns from it to what the table is bound.
-func (t *Table) loadFooter(sizeBytes int64) (f footer, err error) {
+func (t *Table) loadFooter(end *blockReader, sizeBytes int64) (f footer, err error) {
 	h, at := t.handle, sizeBytes-footerBytes
 	if at < 0 {
 		return f, base.Corruptf(h.name, 0, "a file of %d bytes is too short for a table", sizeBytes)
 	}
-	var p [footerBytes]byte
-	if err := h.ReadAt(p[:], at); err != nil {
+	p, err := end.piece(h, extent{at, footerBytes})
+	if err != nil {
 		return f, err
 	}
-	if f, err = decodeFooter(p[:], at); err != nil {
+	if f, err = decodeFooter(p, at); err != nil {
 		return f, base.DamageAt(h.name, at, err)
 	}
 	if h.options.Identity == 0 {
@@ -123,9 +126,22 @@ func (t *Table) loadFooter(sizeBytes int64) (f footer, err error) {
 	return f, nil
 }
 
+// newTail returns a reader that holds as much of the end of a file as what stays in memory
+// is likely to take: who opens a table then waits for one read.
+func newTail(h *Handle, sizeBytes int64) *blockReader {
+	const filterBitsPerKey, indexShare, leastBytes = 10, 256, 4 << 10
+	likely := int64(min(h.options.Entries, maxReusedBytes))*filterBitsPerKey/8 + sizeBytes/indexShare + leastBytes
+	r := readers.Get().(*blockReader)
+	r.stored = resize(r.stored, min(likely, sizeBytes, maxReusedBytes))
+	if r.offset = sizeBytes - int64(len(r.stored)); h.ReadAt(r.stored, r.offset) != nil {
+		r.stored, r.offset = r.stored[:0], sizeBytes // what is needed of it is read by itself
+	}
+	return r
+}
+
 // readPart reads a block and decodes it.
-func readPart[T any](h *Handle, t BlockType, e extent, decode func([]byte) (T, error)) (part T, err error) {
-	payload, _, err := h.readBlock(t, e)
+func readPart[T any](h *Handle, end *blockReader, t BlockType, e extent, decode func([]byte) (T, error)) (part T, err error) {
+	payload, _, err := h.readBlock(end, t, e)
 	if err != nil {
 		return part, err
 	}

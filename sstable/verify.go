@@ -131,7 +131,7 @@ func (t *Table) Blocks() iter.Seq2[BlockInfo, error] {
 
 // describe completes what is known of a block by what it holds.
 func (t *Table) describe(info BlockInfo) (BlockInfo, error) {
-	payload, c, err := t.handle.readBlock(info.Type, extent{info.Offset, info.SizeBytes})
+	payload, c, err := t.handle.readBlock(nil, info.Type, extent{info.Offset, info.SizeBytes})
 	if err != nil {
 		return info, err
 	}

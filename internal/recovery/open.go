@@ -276,19 +276,12 @@ func (o *Opening) loadManifest() (edits int, err error) {
 // checkTable refuses a table that is missing, cannot be read, or is of the wrong size.
 func checkTable(fsys vfs.Files, dir string, level int, t *manifest.TableMeta) error {
 	path := base.TablePath(dir, t.Number)
-	file, err := fsys.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch sizeBytes, err := vfs.SizeOf(fsys, path); {
+	case errors.Is(err, fs.ErrNotExist):
 		return base.Corruptf(path, -1, "missing, but the MANIFEST lists it in level %d", level)
-	}
-	var sizeBytes int64
-	if err == nil {
-		defer file.Close()
-		sizeBytes, err = file.Size()
-	}
-	if err != nil {
+	case err != nil:
 		return fmt.Errorf("lsmdb: opening a table: %w", err)
-	}
-	if sizeBytes != t.SizeBytes {
+	case sizeBytes != t.SizeBytes:
 		return base.Corruptf(path, -1, "has %d bytes, the MANIFEST says %d", sizeBytes, t.SizeBytes)
 	}
 	return nil

@@ -115,3 +115,32 @@ func TestLinksAreNotFollowed(t *testing.T) {
 		wantFiles(t, dir, map[string]string{"target": "text"})
 	}
 }
+
+// TestSizeOf: it tells the size of what Open would open, and refuses the rest in the same
+// words, within a directory and by path.
+func TestSizeOf(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	must(t, os.WriteFile(at("file"), make([]byte, 4321), 0o600))
+	must(t, os.WriteFile(at("target"), make([]byte, 4321), 0o600))
+	must(t, os.Symlink("target", at("link")))
+	must(t, os.Mkdir(at("directory"), 0o700))
+	must(t, syscall.Mkfifo(at("pipe"), 0o600))
+	directory, err := OS.OpenDirectory(dir)
+	must(t, err)
+	defer directory.Close()
+	if _, ok := directory.(interface{ measure(string) (int64, bool) }); !ok {
+		t.Error("the quick way is not taken")
+	}
+	for _, files := range []Files{OS, directory} {
+		if n, err := SizeOf(files, at("file")); n != 4321 || err != nil {
+			t.Error(n, err)
+		}
+		for _, name := range []string{"missing", "link", "directory", "pipe"} {
+			_, want := files.Open(at(name))
+			if n, err := SizeOf(files, at(name)); n != 0 || err == nil || err.Error() != want.Error() {
+				t.Errorf("%s: %d, %v, want %v", name, n, err, want)
+			}
+		}
+	}
+}

@@ -49,6 +49,23 @@ func retryInterrupted(call func() error) error {
 	}
 }
 
+// measure is for SizeOf. Package os takes five times as long to open a file and to close it.
+func (d *osDirectory) measure(name string) (sizeBytes int64, ok bool) {
+	var about unix.Stat_t
+	fd, err := -1, error(nil)
+	directory := int(d.handle.Fd())
+	err = retryInterrupted(func() error {
+		fd, err = unix.Openat(directory, d.file(name), unix.O_RDONLY|unix.O_CLOEXEC|guardFlags, 0)
+		return err
+	})
+	if err != nil {
+		return 0, false
+	}
+	err = unix.Fstat(fd, &about)
+	_ = unix.Close(fd) // it was only looked at
+	return about.Size, err == nil && about.Mode&unix.S_IFMT == unix.S_IFREG
+}
+
 // DescriptorLimit returns how many descriptors this process may have, 0 where the system
 // does not tell.
 func DescriptorLimit() int {

@@ -37,6 +37,23 @@ type Files interface {
 	SyncDir(dir string) error
 }
 
+// SizeOf returns the size of a file that Open would open.
+func SizeOf(files Files, name string) (int64, error) {
+	if quick, ok := files.(interface {
+		measure(name string) (int64, bool)
+	}); ok {
+		if sizeBytes, ok := quick.measure(name); ok {
+			return sizeBytes, nil
+		}
+	}
+	f, err := files.Open(name) // which also finds the words for what is wrong
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	return f.Size()
+}
+
 // FS is a file system.
 type FS interface {
 	Files
