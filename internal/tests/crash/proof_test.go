@@ -208,6 +208,7 @@ func mustBeAllSyncs(t *testing.T, sites []string) {
 // depends on them another sync of the same file or directory follows.
 var coveredSyncs = []struct{ point, caller, why string }{
 	{"(*Opening).takeLock", "", "SyncAbove follows, unless it fails"},
+	{" newDirectory", "", "it syncs the directory above twice: as it makes one, and for one that was there"},
 	{" NewWriter", "", "sync of zeros: for file systems that find a full disk late"},
 	{"wal/writer.go", "manifest/log.go", "CreateLog syncs the snapshot too before CURRENT names the file"},
 	{"(*Tables).Finish", "(*Opening).flush", "CreateLog syncs the directory too before CURRENT names the MANIFEST"},
