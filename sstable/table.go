@@ -32,7 +32,7 @@ func (t *Table) memoryBytes() int64 {
 // ReaderOptions says what a table works with.
 type ReaderOptions struct {
 	SizeBytes int64  // of the file, where it is known; 0: the file is asked
-	Entries   uint64 // in it, where that is known: so much longer is its filter
+	Entries   uint64 // in it, where that is known: the length of its filter follows
 	Identity  uint64 // what the table must be bound to; 0: whatever it says
 	Cache     *Cache // nil: every read goes to the file
 	Stats     *Stats // nil: nobody is interested

@@ -10,8 +10,8 @@
 // database over. While it fills a piece of the log, the Preparer makes the next.
 //
 // Blocking sends go down one order only: Writer, Flusher, compaction worker,
-// Keeper, Sweeper. The Preparer waits for nobody. The Sweeper never waits for a stage, so it always comes back to its
-// inbox. Nor does the Compactor's loop, which looks at what is published when it is
+// Keeper, Sweeper. The Preparer waits for nobody. The Sweeper never waits for a stage, so
+// it always comes back to its inbox. Nor does the Compactor's loop, which looks at what is published when it is
 // nudged, and asks the Writer for a flush only if there is room in its inbox. So no cycle
 // of waiting can form.
 // What flows upward is a reply on a message's own channel of capacity 1, a

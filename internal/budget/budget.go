@@ -160,8 +160,8 @@ const (
 	overShare     = 32
 )
 
-// leastFlushBytes is the size from which on a memtable is flushed before its time: smaller
-// ones would cost more than they give.
+// leastFlushBytes is the size of the smallest memtable that is flushed before its time. To
+// flush a smaller one would cost more than it gives.
 func (b *Budget) leastFlushBytes() int64 { return max(16<<10, min(64<<10, b.limitBytes/16)) }
 
 // Settle makes the fullest give way if the budget is exceeded. The caller holds no lock.

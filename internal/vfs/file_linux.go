@@ -17,8 +17,8 @@ func (f osFile) Allocate(offset, length int64) error {
 	return f.call("fallocate", func(fd int) error { return syscall.Fallocate(fd, 0, offset, length) })
 }
 
-// fstatfs is a variable for tests.
-var fstatfs = unix.Fstatfs
+// These are variables for tests.
+var fstatfs, syncFileRange = unix.Fstatfs, unix.SyncFileRange
 
 // Map is mmap(2). The error matches errors.ErrUnsupported on file systems that may send writes
 // past mapped memory: a page of that, when it goes to the disk, undoes what was written.
@@ -45,18 +45,19 @@ func (f osFile) StartWriteback(offset, length int64) {
 	_ = f.syncRange(offset, length, unix.SYNC_FILE_RANGE_WRITE)
 }
 
-// AwaitWriteback is sync_file_range(2) as well. What it returns is what fdatasync would
-// have returned, and will not return any more.
+// AwaitWriteback is sync_file_range(2) as well. The errors of the disk are those that
+// fdatasync would have returned, and will not return any more. With any other the system
+// says that it does not do that here, and has waited for nothing.
 func (f osFile) AwaitWriteback(offset, length int64) error {
 	err := f.syncRange(offset, length, unix.SYNC_FILE_RANGE_WAIT_BEFORE)
-	if errors.Is(err, errors.ErrUnsupported) {
-		err = nil
+	if errors.Is(err, unix.EIO) || errors.Is(err, unix.ENOSPC) {
+		return err
 	}
-	return err
+	return nil
 }
 
 func (f osFile) syncRange(offset, length int64, flags int) error {
-	return f.call("sync_file_range", func(fd int) error { return unix.SyncFileRange(fd, offset, length, flags) })
+	return f.call("sync_file_range", func(fd int) error { return syncFileRange(fd, offset, length, flags) })
 }
 
 // Close ends the window, which then covers nothing. It is idempotent.
