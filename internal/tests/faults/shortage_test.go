@@ -98,7 +98,12 @@ func TestNoShortageStopsReads(t *testing.T) {
 		m, d, want := running(t)
 		s := vfstest.NewShortage(errno)
 		fixture.Must(t, d.Close())
-		d = m.OpenDB(t) // no table is open
+		d = m.OpenDB(t)                // no table is open
+		for key, value := range want { // those of the log may lie in one by now
+			if strings.HasPrefix(key, "memory") {
+				fixture.Must(t, d.Put([]byte(key), []byte(value)))
+			}
+		}
 		m.Fail(s.Inject)
 		s.Begin()
 		refused := 0

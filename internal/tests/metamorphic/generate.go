@@ -14,7 +14,9 @@ func Generate(seed uint64, operations, keys int) History {
 
 // GenerateWhole draws a history for a Vocabulary.
 func GenerateWhole(seed uint64, operations, keys int) History {
-	return generate(&generator{rng: rand.New(rand.NewPCG(seed, 1)), keys: keys, whole: true}, operations)
+	g := &generator{rng: rand.New(rand.NewPCG(seed, 1)), keys: keys, whole: true}
+	g.fill()
+	return generate(g, operations)
 }
 
 // action is something to do, and how often.

@@ -2,6 +2,7 @@ package metamorphic
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 
 	"lsmdb/internal/base"
@@ -74,6 +75,17 @@ func (g *generator) load() {
 	}
 	slices.SortStableFunc(list, func(a, b Write) int { return bytes.Compare(a.Key, b.Key) })
 	g.add(Operation{Kind: Load, Writes: slices.CompactFunc(list, func(a, b Write) bool { return bytes.Equal(a.Key, b.Key) })})
+}
+
+// fill loads so much that the smallest memtables make a tree of several levels above it. Their
+// keys lie among those that are drawn.
+func (g *generator) fill() {
+	var list []Write
+	for i := range 300 {
+		g.values++
+		list = append(list, Write{Key: fmt.Appendf(nil, "k%04d", i), Value: Value{Number: g.values, Size: 3000 + i*997%3000}})
+	}
+	g.add(Operation{Kind: Load, Writes: list})
 }
 
 func (g *generator) checkpoint() {

@@ -69,6 +69,11 @@ func (c *tally) add(m db.Metrics) {
 	c.compactions += m.Compact.Jobs
 	c.moves += m.Compact.Moves
 	c.replayed += m.Recovery.Operations
+	c.see(m)
+}
+
+// see notes the levels of a database, or of a checkpoint of it.
+func (c *tally) see(m db.Metrics) {
 	used := 0
 	for _, l := range m.Levels {
 		used += min(l.Tables, 1)
@@ -216,6 +221,9 @@ func (p *files) OpenCopy(c *db.Checkpoint, n int, o *db.Options) (*db.DB, func()
 		return nil, nil, errors.Join(err, remove())
 	}
 	d, err := db.Open(dir, fixture.On(fsys, *o))
+	if err == nil {
+		did.see(d.Metrics())
+	}
 	return d, remove, err
 }
 
