@@ -92,25 +92,18 @@ func FlushPays(s Situation, m *memtable.Memtable) bool {
 	return treeBytes > 0 && (large || freed >= max(flushedForBytes, treeBytes/256))
 }
 
-// Awaited returns the oldest snapshot at which a table can be rid of garbage that
-// snapshots of today hold: when no older one is open, it is time to look for jobs
-// again. It is 0 if there is no such table.
+// Awaited returns the number of which no snapshot that is open may be older before it is time to
+// look for jobs again, 0 if none can make a difference: the oldest one sees less than all that a
+// table holds, or what has ended for others.
 func Awaited(s Situation) (awaited base.Seq) {
-	if len(s.Readers.Snapshots) == 0 {
-		return 0
+	oldest := s.Readers.Oldest()
+	if ended := NextExpiry(s.Version, s.Readers.Now(0)); ended != 0 && ended <= s.Readers.Now(base.MaxSeq) {
+		return oldest + 1
 	}
-	alone := s
-	alone.Readers = s.Readers.Later()
 	for _, t := range slices.Concat(s.Version.Levels[:]...) {
-		at := max(t.LargestSeq, s.Readers.Oldest()+1)
-		if (awaited == 0 || at < awaited) && alone.useless(t) && !s.useless(t) {
-			awaited = at
+		if t.LargestSeq > oldest && (awaited == 0 || t.LargestSeq < awaited) {
+			awaited = t.LargestSeq
 		}
 	}
 	return awaited
-}
-
-// useless reports whether some of a table may go.
-func (s *Situation) useless(t *manifest.TableMeta) bool {
-	return s.hasGarbage(t) || s.ended(t) || s.Deletes != nil && s.Deletes.covers(t, &s.Readers)
 }

@@ -104,21 +104,17 @@ func (k *picker) cheapest(level int) *Job {
 	if k.targets.Bytes[level] == 0 {
 		reason = ReasonDrain
 	}
-	var best *Job
-	var bestRatio float64
+	var jobs []*Job
 	for _, t := range k.Version.Levels[level] {
-		job := k.start(level, level+1, reason, t)
-		if job == nil {
-			continue
-		}
-		if ratio := float64(totalBytes(job.Overlaps)) / float64(t.SizeBytes); best == nil || ratio < bestRatio {
-			best, bestRatio = job, ratio
+		if job := k.start(level, level+1, reason, t); job != nil {
+			jobs = append(jobs, job)
 		}
 	}
-	if best == nil {
+	if len(jobs) == 0 {
 		return nil
 	}
-	return k.grow(best)
+	ratio := func(j *Job) float64 { return float64(totalBytes(j.Overlaps)) / float64(totalBytes(j.Inputs)) }
+	return k.grow(slices.MinFunc(jobs, func(a, b *Job) int { return cmp.Compare(ratio(a), ratio(b)) }))
 }
 
 // first returns the first job, from the deepest level up, that takes a table to the next

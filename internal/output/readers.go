@@ -65,9 +65,6 @@ func (r *Readers) Now(seq base.Seq) int64 {
 	return r.Nows[r.stripe(seq)]
 }
 
-// Later returns those who come later alone.
-func (r *Readers) Later() Readers { return Readers{Nows: r.Nows[max(0, len(r.Nows)-1):]} }
-
 // check panics where the promises of the fields are broken.
 func (r *Readers) check() {
 	if !slices.IsSorted(r.Snapshots) || !slices.IsSorted(r.Nows) || len(r.Nows) > 0 && len(r.Nows) != len(r.Snapshots)+1 {
