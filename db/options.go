@@ -192,10 +192,13 @@ func (o *Options) resolved() (Options, error) {
 // environment is what the stages share.
 func (o *Options) environment(dir string) *stages.Environment {
 	compressions := [...]sstable.Compression{Snappy: sstable.CompressionSnappy, NoCompression: sstable.CompressionNone, Zstd: sstable.CompressionZstd}
-	account, memtableBytes := o.Memory.open(), o.MemtableBytes
-	if o.Memory != nil { // larger ones would never be filled
-		memtableBytes = min(memtableBytes, max(o.Memory.budget.LimitBytes()/4, minMemtableBytes))
+	var shared *budget.Budget
+	memtableBytes := o.MemtableBytes
+	if o.Memory != nil { // larger memtables would never be filled
+		shared = o.Memory.budget
+		memtableBytes = min(memtableBytes, max(shared.LimitBytes()/4, minMemtableBytes))
 	}
+	account := budget.Open(shared)
 	env := &stages.Environment{
 		Directory: &output.Directory{
 			Dir: dir, Stats: &sstable.Stats{}, Merger: o.Merger, Logger: o.Logger, Account: account,
@@ -213,10 +216,10 @@ func (o *Options) environment(dir string) *stages.Environment {
 	}
 	if o.CacheBytes >= 0 {
 		env.Cache = sstable.NewCache(min(o.CacheBytes, math.MaxInt64/2))
-		env.Cache.Account, account.GiveCache = account, env.Cache.Give
+		env.Cache.Account, account.Give[budget.Cache] = account, env.Cache.Give
 	}
 	env.Files = &sstable.OpenFiles{Limit: o.MaxOpenFiles - otherFiles - env.Workers - 2*o.loads(), Account: account}
-	account.GiveTables = env.Files.GiveTables
+	account.Give[budget.Tables] = env.Files.GiveTables
 	if o.tune != nil {
 		o.tune(env)
 	}
@@ -261,11 +264,3 @@ func NewMemoryBudget(bytes int64) *MemoryBudget {
 
 // Metrics returns what all databases with this budget take.
 func (m *MemoryBudget) Metrics() MemoryMetrics { return memoryMetrics(m.budget.Usage()) }
-
-// open makes an account of the budget; nil: of none.
-func (m *MemoryBudget) open() *budget.Account {
-	if m == nil {
-		return budget.Open(nil)
-	}
-	return budget.Open(m.budget)
-}

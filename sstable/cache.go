@@ -60,10 +60,7 @@ var noCache = NewCache(0)
 
 // NewCache makes an empty cache. With a capacity of 0 it never holds anything.
 func NewCache(capacityBytes int64) *Cache {
-	order, err := simplelru.NewLRU[slot, *block](math.MaxInt, nil) // bounded by bytes, not by count
-	if err != nil {
-		panic("invariant: " + err.Error())
-	}
+	order := sound(simplelru.NewLRU[slot, *block](math.MaxInt, nil)) // bounded by bytes, not by count
 	return &Cache{capacityBytes: capacityBytes, order: order}
 }
 
@@ -121,26 +118,14 @@ func (c *Cache) settle(cameBytes int64) {
 	}
 }
 
-// hasRoom reports whether a block of so many bytes fits without another one going, here or
-// elsewhere.
-func (c *Cache) hasRoom(bytes int64) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.fits(bytes)
-}
-
-func (c *Cache) fits(bytes int64) bool {
-	return c.usedBytes+bytes <= c.capacityBytes && c.Account.HasRoom(bytes)
-}
-
 // fill puts b, which nobody asked for yet, into its slot as insert does, but takes nothing
-// out for it. It returns false if there is no room, or the file was closed.
+// out for it, here or elsewhere. It returns false if there is no room, or the file was closed.
 func (c *Cache) fill(at slot, b *block) bool {
 	size := b.memoryBytes()
 	defer c.settle(size)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if at.table.unloaded || !c.fits(size) {
+	if at.table.unloaded || c.usedBytes+size > c.capacityBytes || !c.Account.HasRoom(size) {
 		return false
 	}
 	if at.hook().Load() == nil {

@@ -24,24 +24,20 @@ const fillAheadBytes = 256 << 10
 func Succeed(runs [][]*Handle, heirs []*Handle) *Succession {
 	s := new(Succession)
 	s.reader.restart(fillAheadBytes, nil)
-	var cursors []*cursor
-	for _, run := range runs {
-		c := &cursor{}
+	origins := make([]origin, len(runs))
+	for i, run := range runs {
 		for _, h := range run {
-			if t := h.table.Load(); t != nil && len(t.slots) > 0 {
-				c.tables = append(c.tables, t)
+			if t := h.table.Load(); t != nil {
+				origins[i] = append(origins[i], t)
 				s.leftBytes += t.cachedBytes()
 			}
-		}
-		if len(c.tables) > 0 {
-			c.begin()
-			cursors = append(cursors, c)
 		}
 	}
 	if s.leftBytes == 0 {
 		return s
 	}
 	var last base.InternalKey
+	first := base.AppendSearchKey(nil, nil, base.MaxSeq)
 	for _, h := range heirs {
 		t, err := h.Table()
 		if err != nil {
@@ -51,10 +47,11 @@ func Succeed(runs [][]*Handle, heirs []*Handle) *Succession {
 		for i := range t.slots {
 			last = t.index.separators.appendKey(last[:0], i)
 			blocks, cached := 0, 0
-			for _, c := range cursors {
-				b, n := c.pass(last)
+			for j := range origins {
+				b, n := origins[j].count(first, last)
 				blocks, cached = blocks+b, cached+n
 			}
+			first = behind(first[:0], last)
 			if cached > 0 && 2*cached >= blocks {
 				s.wanted = append(s.wanted, slot{t, i})
 			}
@@ -69,15 +66,11 @@ func Succeed(runs [][]*Handle, heirs []*Handle) *Succession {
 func (s *Succession) Fill(yield func() bool) {
 	for ; len(s.wanted) > 0 && yield(); s.wanted = s.wanted[1:] {
 		at := s.wanted[0]
-		cache := at.table.handle.options.Cache
 		if at.hook().Load() != nil {
 			continue // somebody has read it meanwhile
 		}
 		b := new(block)
-		if !cache.hasRoom(at.table.index.extent(at.number, at.number).length) || s.reader.read(at.table, at.number, b) != nil {
-			return
-		}
-		if s.leftBytes < b.memoryBytes() || !cache.fill(at, b) {
+		if s.reader.read(at.table, at.number, b) != nil || s.leftBytes < b.memoryBytes() || !at.table.handle.options.Cache.fill(at, b) {
 			return
 		}
 		s.leftBytes -= b.memoryBytes()
@@ -94,47 +87,34 @@ func (t *Table) cachedBytes() (sum int64) {
 	return sum
 }
 
-// cursor walks the data blocks of a run of tables. It stands on one of the first, until none
-// is left.
-type cursor struct {
-	tables     []*Table
-	number     int
-	start, end base.InternalKey // the block's keys lie between these, which may be among them
-}
+// origin is a run of tables, but for those that lie before what is asked for.
+type origin []*Table
 
-// begin stands on the first block of the first table.
-func (c *cursor) begin() {
-	t := c.tables[0]
-	c.number, c.start = 0, append(c.start[:0], t.properties.Smallest...)
-	c.end = t.index.separators.appendKey(c.end[:0], 0)
-}
-
-// pass goes past the blocks that end at or before last, or before the keys behind it. It
-// returns how many it met of those that may hold keys up to last, and how many were cached.
-func (c *cursor) pass(last base.InternalKey) (blocks, cached int) {
-	for len(c.tables) > 0 && base.Compare(c.start, last) <= 0 {
-		t := c.tables[0]
-		blocks++
-		if t.slots[c.number].Load() != nil {
-			cached++
+// count returns how many blocks may hold keys from first to last, and how many of these are
+// cached. It is asked with ascending keys.
+func (o *origin) count(first, last base.InternalKey) (blocks, cached int) {
+	for len(*o) > 0 && (*o)[0].index.find(first) == (*o)[0].index.count() {
+		*o = (*o)[1:]
+	}
+	for _, t := range *o {
+		if base.Compare(t.properties.Smallest, last) > 0 {
+			break
 		}
-		order := base.Compare(c.end, last)
-		if order > 0 {
-			return blocks, cached // it goes on behind last
-		}
-		c.number++
-		switch {
-		case c.number < len(t.slots):
-			c.start, c.end = c.end, t.index.separators.appendKey(c.start[:0], c.number)
-		case len(c.tables) == 1:
-			c.tables = nil
-		default:
-			c.tables = c.tables[1:]
-			c.begin()
-		}
-		if order == 0 {
-			return blocks, cached
+		end := min(t.index.find(last)+1, t.index.count())
+		for i := t.index.find(first); i < end; i++ {
+			blocks++
+			if t.slots[i].Load() != nil {
+				cached++
+			}
 		}
 	}
 	return blocks, cached
+}
+
+// behind appends to dst the first key behind another one.
+func behind(dst, key base.InternalKey) base.InternalKey {
+	if trailer := key.Trailer(); trailer > 0 {
+		return base.AppendInternalKey(dst, key.UserKey(), trailer-1)
+	}
+	return base.AppendInternalKey(append(dst, key.UserKey()...), []byte{0}, ^base.Trailer(0))
 }

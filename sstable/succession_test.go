@@ -261,7 +261,7 @@ func TestSuccessionKeepsToTheBudget(t *testing.T) {
 		account := budget.Open(shared)
 		t.Cleanup(account.Close)
 		databases[i] = NewCache(1 << 20)
-		databases[i].Account, account.GiveCache = account, databases[i].Give
+		databases[i].Account, account.Give[budget.Cache] = account, databases[i].Give
 	}
 	old, heir := numberedTable(t, 20, ReaderOptions{Cache: databases[0]}), numberedTable(t, 20, ReaderOptions{Cache: databases[0]})
 	other := numberedTable(t, 100, ReaderOptions{Cache: databases[1]})

@@ -17,6 +17,7 @@ package budget
 import (
 	"math"
 	"runtime/metrics"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -100,11 +101,12 @@ func collectorPercent() int64 {
 // Account is what one database takes. A nil one pays for nothing. All methods may be called
 // concurrently.
 type Account struct {
-	// These are set before the first use; nil: there is nothing to give. The first two give
-	// back at least so many bytes of what was added for the kind, if there are as many, and
-	// return how many. Wake sends the Writer a message, if that can be done without waiting.
-	GiveCache, GiveTables func(bytes int64) (given int64)
-	Wake                  func()
+	// These are set before the first use; nil: there is nothing to give. Give, of caches and
+	// tables, gives back at least so many bytes of what was added for the kind, if there are as
+	// many, and returns how many. Wake sends the Writer a message, if that can be done without
+	// waiting.
+	Give [Kinds]func(bytes int64) (given int64)
+	Wake func()
 
 	budget *Budget // nil: only the process has a limit
 	taken  [Kinds]atomic.Int64
@@ -209,9 +211,10 @@ func (b *Budget) give(bytes int64) bool {
 
 // ask has memtables flushed until those that are being filled, and that nobody has asked
 // for, fit into their share; and the largest in any case if nothing else is left to give. It
-// asks no more often than there are databases: one whose disk is full may give up at once.
+// asks a few at a time: one whose disk is full may give up at once, and be asked again.
 func (b *Budget) ask(more bool) {
-	for range accounts.len() {
+	const few = 4
+	for range few {
 		largest, sum := accounts.fullest(b, Active)
 		if largest == nil || largest.taken[Active].Load() < b.leastFlushBytes() || !more && sum <= b.limitBytes/activeShare {
 			return
@@ -267,20 +270,7 @@ type register struct {
 func (r *register) remove(a *Account) {
 	r.Lock()
 	defer r.Unlock()
-	for i, other := range r.open {
-		if other == a {
-			last := len(r.open) - 1
-			r.open[i], r.open[last] = r.open[last], nil
-			r.open = r.open[:last]
-			return
-		}
-	}
-}
-
-func (r *register) len() int {
-	r.Lock()
-	defer r.Unlock()
-	return len(r.open)
+	r.open = slices.DeleteFunc(r.open, func(other *Account) bool { return other == a })
 }
 
 // fullest returns the account of a budget, or of all if that is nil, that has taken most of
@@ -307,15 +297,8 @@ func (r *register) fullest(b *Budget, k Kind) (fullest *Account, sum int64) {
 // the fullest any more. It returns how much.
 func (r *register) give(b *Budget, k Kind, bytes int64) (given int64) {
 	a, _ := r.fullest(b, k)
-	if a == nil {
+	if a == nil || a.Give[k] == nil {
 		return 0
 	}
-	bytes = min(bytes, a.taken[k].Load()/8+1)
-	if k == Cache && a.GiveCache != nil {
-		return a.GiveCache(bytes)
-	}
-	if k == Tables && a.GiveTables != nil {
-		return a.GiveTables(bytes)
-	}
-	return 0
+	return a.Give[k](min(bytes, a.taken[k].Load()/8+1))
 }

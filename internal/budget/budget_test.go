@@ -19,7 +19,7 @@ func open(t *testing.T, b *Budget) *Account {
 			return given
 		}
 	}
-	a.GiveCache, a.GiveTables = give(Cache), give(Tables)
+	a.Give[Cache], a.Give[Tables] = give(Cache), give(Tables)
 	t.Cleanup(a.Close)
 	return a
 }
