@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -215,6 +217,61 @@ func (c *Compactor) damageWithin(r compactor.Range) error {
 	return errors.Join(slices.Collect(maps.Values(c.setAside))...)
 }
 
+// start hands a job to a worker of its own: a goroutine that runs the job,
+// proposes its edit to the Keeper and reports. Whatever happens to it, a panic
+// included, it reports exactly once.
+func (c *Compactor) start(ctx context.Context, job *compactor.Job, manual bool) {
+	c.running = append(c.running, job)
+	if manual {
+		c.serving++
+	}
+	version := c.newest
+	report := finishedJob{job: job, manual: manual, err: errors.New("the worker ended without a result")}
+	c.launch("compaction worker", func(context.Context) error {
+		report.err = c.work(ctx, job, version)
+		return nil
+	}, func() { c.finished <- report })
+}
+
+// work carries a job out.
+func (c *Compactor) work(ctx context.Context, job *compactor.Job, version *manifest.Version) error {
+	done, err := c.jobs.run(job.OutputLevel, func() (done JobStats, err error) {
+		switch {
+		case job.Trivial:
+			done.Moves = 1
+		case job.Drop:
+			done.Drops = 1
+		default:
+			return c.rewrite(ctx, job, version)
+		}
+		return done, c.env.propose(ctx, c.keeper, &Proposal{Edit: job.Edit(nil)}).err
+	})
+	if err == nil {
+		c.env.Logger.Info().Stringer("job", job).Uint64("read_bytes", done.BytesRead).Uint64("written_bytes", done.BytesWritten).
+			Uint64("entries_in", done.EntriesIn).Uint64("entries_out", done.EntriesOut).Dur("took", done.Time).Msg("compacted")
+	}
+	return err
+}
+
+// rewrite runs a job and proposes its edit. The snapshots are listed after the inputs were
+// chosen, all of which was visible then. So one that is missing here sees nothing older than
+// the inputs' newest versions.
+func (c *Compactor) rewrite(ctx context.Context, job *compactor.Job, version *manifest.Version) (done JobStats, err error) {
+	toil := c.toil.begin(job.InputEntries())
+	defer toil.end()
+	if job.Level == 0 {
+		c.toil.relieving.Add(1)
+		defer c.toil.relieving.Add(-1)
+	}
+	outputs, err := job.Run(ctx, c.env.Directory, c.snapshots.Readers(c.published.Ended), version, toil.read)
+	if err != nil {
+		return done, fmt.Errorf("compacting (%s): %w", job, err)
+	}
+	done = written(outputs)
+	done.BytesRead, done.EntriesIn = uint64(job.InputBytes()), job.InputEntries()
+	return done, c.env.succeed(ctx, c.keeper, job.Runs(), outputs, &Proposal{Edit: job.Edit(outputs)}).err
+}
+
 // settle notes the end of a job. An error means that the database must stop.
 func (c *Compactor) settle(ctx context.Context, f finishedJob) error {
 	c.running = slices.DeleteFunc(c.running, func(j *compactor.Job) bool { return j == f.job })
@@ -262,6 +319,59 @@ func (c *Compactor) putAside(tables []uint64, f finishedJob) {
 	}
 	c.jobs.count(func(s *JobStats) { s.SetAside = len(c.setAside) })
 	c.env.Logger.Error().Err(f.err).Uints64("tables", tables).Msg("damaged tables are set aside, compaction goes on without them")
+}
+
+// tidy starts what there is to do only while nobody writes: one job at a time, or a flush.
+// Whether anybody does, it looks at twice, with a timer in between. The timer runs only
+// while there is something to do: an idle database comes to rest.
+func (c *Compactor) tidy(ctx context.Context) {
+	state := c.published.State()
+	if c.sealing == nil && !c.refused && state.Active.PassesPay() {
+		c.sealing = c.seal()
+	}
+	if c.sealing != nil || c.quiet != nil || len(c.running) > 0 || len(c.pending) > 0 {
+		return
+	}
+	situation := c.look()
+	// The flush comes first: what it brings takes part in the merges.
+	flush := len(state.Sealed) == 0 && compactor.FlushPays(situation, state.Active)
+	var job *compactor.Job
+	if !flush {
+		job = compactor.PickIdle(situation)
+	}
+	switch {
+	case job == nil && !flush:
+	case !c.calm || c.published.Visible() != c.seen:
+		c.wait()
+	case flush:
+		c.sealing = c.seal()
+	default:
+		c.start(ctx, job, false)
+	}
+}
+
+// awaitExpiry has the loop look again when more values have ended than at a time, but not
+// all the time where the clock stands still.
+func (c *Compactor) awaitExpiry(now int64) {
+	c.ending = nil
+	if next := compactor.NextExpiry(c.newest, now); next != 0 {
+		c.ending = time.After(max(c.env.idleDelay(), time.Duration(min(uint64(next)-uint64(now), math.MaxInt64))))
+	}
+}
+
+// wait sets the timer after which the house may be idle.
+func (c *Compactor) wait() {
+	c.calm, c.seen = false, c.published.Visible()
+	c.quiet = time.After(c.env.idleDelay())
+}
+
+// endFlush notes the answer. If there is no room for a flush it is asked for again later.
+func (c *Compactor) endFlush(err error) {
+	c.sealing = nil
+	if err != nil {
+		c.refused = true
+		c.wait()
+	}
 }
 
 // refuse answers the requests that were not finished.

@@ -203,7 +203,7 @@ var plantedWithoutCrash = []noticed{
 	{plantedBug{"a snapshot taken before it is registered (leveldb 320)", []edit{
 		{"stages/snapshots.go", "	r.mu.Lock()\n	defer r.mu.Unlock()\n	s.at = now()\n", "	s.at = now()\n	r.mu.Lock()\n	defer r.mu.Unlock()\n"}}}, "./stages", "TestSnapshotIsNumberedAndRegisteredAtOnce"},
 	{plantedBug{"a compaction that does not know the snapshots (pebble 6085)", []edit{
-		{"stages/worker.go", "c.snapshots.Readers(", "new(Snapshots).Readers("}}}, "./stages", "TestSnapshotDuringAJob"},
+		{"stages/compactor.go", "c.env.Directory, c.snapshots.Readers(", "c.env.Directory, new(Snapshots).Readers("}}}, "./stages", "TestSnapshotDuringAJob"},
 	{plantedBug{"a database open in two processes (badger 424)", []edit{
 		{"internal/vfs/lock.go", `pathError("lock", name, lock(file, shared))`, "nil"}}}, "./internal/tests/kill", "TestTwoProcesses"},
 	{plantedBug{"a database open twice in one process (leveldb 126)", []edit{
