@@ -103,7 +103,8 @@ func (e *Environment) propose(ctx context.Context, keeper *Inbox[*Proposal], p *
 // succeed proposes new tables, the heirs, which readers then find cached as far as runs are: the
 // tables that they replace or join. As far as the cache has room that is done before anybody
 // can read them, and the rest when replaced tables have made room. A second look finds what
-// was read during the first. If they do not become part of the tree nothing of them stays.
+// was read during the first. If they certainly do not become part of the tree nothing of them
+// stays.
 func (e *Environment) succeed(ctx context.Context, keeper *Inbox[*Proposal], runs [][]*manifest.TableMeta, heirs []*manifest.TableMeta, p *Proposal) verdict {
 	var courtesy base.Courtesy
 	goOn := func() bool {
@@ -116,10 +117,6 @@ func (e *Environment) succeed(ctx context.Context, keeper *Inbox[*Proposal], run
 	v := e.propose(ctx, keeper, p)
 	if v.err == nil {
 		left.Fill(goOn)
-		return v
-	}
-	for _, t := range heirs {
-		t.Handle.Retire()
 	}
 	return v
 }
@@ -214,7 +211,7 @@ func (k *Keeper) apply(p *Proposal) (verdict, []Obsolete, error) {
 		edit.LastSeq = max(edit.LastSeq, a.Meta.LargestSeq)
 	}
 	edit.LastSeq = max(edit.LastSeq, k.state.LastSeq)
-	edit.Now = k.now()
+	edit.Now = k.published.NotBefore(0)
 	previous := k.state.Version
 	if p.Load != nil {
 		level := compactor.LoadLevel(previous, p.Load.lower, p.Load.upper)
@@ -241,14 +238,6 @@ func (k *Keeper) apply(p *Proposal) (verdict, []Obsolete, error) {
 	k.logBytes.Store(k.log.Offset())
 	k.published.Advance(next.Version, p.Flushed)
 	return verdict{}, k.obsolete(p, previous), nil
-}
-
-// now returns the latest time by which a value has ended, 0 where the MANIFEST tells it.
-func (k *Keeper) now() int64 {
-	if now := k.published.NotBefore(0); now > k.state.Now {
-		return now
-	}
-	return 0
 }
 
 // obsolete lists the files that p made superfluous: tables it removed without
@@ -366,7 +355,7 @@ func (k *Keeper) mark(ctx context.Context) error {
 		}
 		clean = &manifest.CleanMark{WAL: k.first.Segment(), WALEnd: walEnd}
 	}
-	if now := k.now(); now != 0 {
+	if now := k.published.NotBefore(0); now > k.state.Now {
 		if err := k.log.Append(&manifest.Edit{Now: now}); err != nil {
 			return fmt.Errorf("writing the MANIFEST: %w", err)
 		}

@@ -191,7 +191,7 @@ var plantedWithoutCrash = []noticed{
 	{plantedBug{"what a merge replaced stays in the cache", []edit{
 		{"stages/keeper.go", "			t.Handle.Retire()\n			list =", "			list ="}}}, "./internal/tests/cached", "TestMergesKeepTheCache"},
 	{plantedBug{"what a failed merge wrote stays in the cache", []edit{
-		{"stages/keeper.go", "	for _, t := range heirs {\n		t.Handle.Retire()\n	}\n", ""}}}, "./stages", "TestMergedTablesAreCachedBeforeTheyAreListed"},
+		{"internal/output/directory.go", "if err := a.Meta.Handle.Close(); err != nil {", "if err := error(nil); err != nil {"}}}, "./stages", "TestMergedTablesAreCachedBeforeTheyAreListed"},
 	{plantedBug{"a merge that takes what others read out of the cache", []edit{
 		{"sstable/cache.go", " || c.usedBytes+size > c.capacityBytes", ""}}}, "./sstable", "TestSuccessionTakesNothingElseOut"},
 	{plantedBug{"a bad record left in the MANIFEST by a full disk (rocksdb 6316)", []edit{
