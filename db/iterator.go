@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"lsmdb/internal/view"
+	"lsmdb/sstable"
 )
 
 // IterOptions says what an iterator shows. The zero value, like a nil pointer, means
@@ -26,7 +27,7 @@ type IterOptions struct {
 
 // forView returns the options with the range [Lower, Upper) that they amount to, as copies;
 // nil means unbounded. An impossible range comes back as an empty one.
-func (o *IterOptions) forView() (v view.IteratorOptions) {
+func (o *IterOptions) forView() (v sstable.IteratorOptions) {
 	if o == nil {
 		return v
 	}
@@ -129,7 +130,7 @@ func newIterator(d *DB, r view.Reading, at view.At, prefix []byte, o *IterOption
 		v.Lower, v.Upper = rangeIn(prefix, v.Lower, v.Upper)
 		it.part, it.skip = &part{prefix: prefix}, len(prefix)
 	}
-	r.Iterate(&it.walk, at, &v, &d.closed)
+	r.Iterate(&it.walk, at, v, &d.closed)
 	return it, nil
 }
 

@@ -41,7 +41,9 @@ func (v *Version) Apply(e *Edit) (*Version, error) {
 			}
 		}
 	}
-	next.sumMerge()
+	for _, t := range slices.Concat(next.TopRuns()...) {
+		next.mergeBytes += t.SizeBytes
+	}
 	if !changed[0] {
 		next.detours.Store(v.detours.Load())
 	}

@@ -23,7 +23,6 @@ type LevelIterator struct {
 	open    sstable.Iterator // over tables[at], if at is not -1
 	at      int
 	valid   bool
-	closed  bool
 	err     error
 }
 
@@ -65,7 +64,7 @@ func (v *Version) appendRun(dst []LevelIterator, level int, tables []*TableMeta,
 		dst = slices.Grow(dst, 1)[:n+1]
 		it := &dst[n] // whose open stays: to copy it would take longer than all else
 		it.tables, it.ends, it.version, it.level, it.options = tables[from:to], ends[from:to], v, level, *o
-		it.at, it.valid, it.closed, it.err = -1, false, false, nil
+		it.at, it.valid, it.err = -1, false, nil
 	}
 	return dst
 }
@@ -78,13 +77,16 @@ func (it *LevelIterator) Pass(entries int64) bool {
 	return it.at >= 0 && it.version.Pass(it.level, it.tables[it.at], entries)
 }
 
-// Deleting returns tables that hold range deletes, nil if there are none, among them all
-// that do of those that the iterator walks. They share no keys.
+// Deleting returns tables that hold range deletes, among them all that do of those that the
+// iterator walks. They share no keys.
 func (it *LevelIterator) Deleting() []*TableMeta {
-	if it.level == 0 {
-		return deleting(it.tables)
+	switch {
+	case it.level > 0:
+		return it.version.Deleting[it.level]
+	case it.tables[0].RangeDeletes > 0: // there is one in a run of level 0
+		return it.tables
 	}
-	return it.version.Deleting[it.level]
+	return nil
 }
 
 // First moves to the first entry of the level.
@@ -118,31 +120,20 @@ func (it *LevelIterator) Prev() bool { return it.valid && (it.open.Prev() || it.
 // Valid reports whether the iterator stands on an entry.
 func (it *LevelIterator) Valid() bool { return it.valid }
 
-// Key returns the current internal key, nil when there is none.
-func (it *LevelIterator) Key() base.InternalKey {
-	if !it.valid {
-		return nil
-	}
-	return it.open.Key()
-}
+// Key returns the current internal key.
+func (it *LevelIterator) Key() base.InternalKey { return it.open.Key() }
 
-// Value returns the current value, nil when there is none.
-func (it *LevelIterator) Value() []byte {
-	if !it.valid {
-		return nil
-	}
-	return it.open.Value()
-}
+// Value returns the current value.
+func (it *LevelIterator) Value() []byte { return it.open.Value() }
 
 // Err returns the error that ended the walk, nil at a plain end.
 func (it *LevelIterator) Err() error { return it.err }
 
-// Close closes the open table's iterator and returns Err. It is idempotent; a
-// later seek fails with base.ErrClosed.
+// Close closes the open table's iterator, leaves no table to walk, and returns Err. It is
+// idempotent.
 func (it *LevelIterator) Close() error {
 	it.leave()
 	it.tables, it.ends, it.version, it.options = nil, nil, nil, sstable.IteratorOptions{}
-	it.closed = true
 	return it.err
 }
 
@@ -171,10 +162,6 @@ func (it *LevelIterator) onward(stands bool, by int) bool {
 // the one that is open if it is the same.
 func (it *LevelIterator) enter(at int) bool {
 	it.valid, it.err = false, nil
-	if it.closed {
-		it.err = base.ErrClosed
-		return false
-	}
 	if at < 0 || at >= len(it.tables) {
 		return false
 	}

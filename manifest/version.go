@@ -98,13 +98,6 @@ func (v *Version) TopRuns() [][]*TableMeta {
 	return runs
 }
 
-// sumMerge finds mergeBytes.
-func (v *Version) sumMerge() {
-	for _, t := range slices.Concat(v.TopRuns()...) {
-		v.mergeBytes += t.SizeBytes
-	}
-}
-
 // Find returns the table of a level other than 0 whose bounds enclose userKey,
 // nil when there is none. It does not allocate.
 func (v *Version) Find(level int, userKey []byte) *TableMeta {
@@ -152,14 +145,9 @@ func firstNotBefore(tables []*TableMeta, ends []uint64, userKey []byte) int {
 	return low
 }
 
-// deleting returns the tables that hold range deletes, nil if there are none.
-func deleting(tables []*TableMeta) (some []*TableMeta) {
-	for _, t := range tables {
-		if t.RangeDeletes > 0 {
-			some = append(some, t)
-		}
-	}
-	return some
+// deleting returns the tables that hold range deletes.
+func deleting(tables []*TableMeta) []*TableMeta {
+	return slices.DeleteFunc(slices.Clone(tables), func(t *TableMeta) bool { return t.RangeDeletes == 0 })
 }
 
 // Window says what the range deletes of some tables, which ascend and share no keys, tell

@@ -69,11 +69,7 @@ func (m *Memtable) Charge(a *budget.Account, k budget.Kind) (more bool) {
 
 // Keep has who pays for the memtable know that it takes memory for its readers only. It is
 // called when nobody writes any more.
-func (m *Memtable) Keep() {
-	if m.charge.account != nil {
-		m.Charge(m.charge.account, budget.Kept)
-	}
-}
+func (m *Memtable) Keep() { m.Charge(m.charge.account, budget.Kept) }
 
 // Release ends what Charge began: the memory is nobody's, or about to be given back. It is
 // called when nobody writes any more, by one goroutine at a time.
@@ -118,18 +114,11 @@ func (m *Memtable) MoveTo(f MappableFile) error {
 		return err
 	}
 	blocks := int64(m.list.blocks) * cellBytes // nothing was touched between entries and blocks
-	for at := int64(0); at < int64(len(all)); {
-		const most = 1 << 20
-		end := min(at+most, int64(len(all)))
-		if at < m.list.entryEnd {
-			end = min(end, m.list.entryEnd)
-		}
-		if _, err := f.WriteAt(all[at:end], at); err != nil {
-			return err
-		}
-		if at = end; at == m.list.entryEnd {
-			at = max(at, blocks)
-		}
+	if _, err := f.WriteAt(all[:m.list.entryEnd], 0); err != nil {
+		return err
+	}
+	if _, err := f.WriteAt(all[blocks:], blocks); err != nil {
+		return err
 	}
 	if err := f.MapOver(all); err != nil {
 		return err

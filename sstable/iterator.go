@@ -142,10 +142,7 @@ func (it *Iterator) Key() base.InternalKey { return it.key }
 // own, is empty but for the time at which it ends, if it does. With Lazy it is read now:
 // nil means that this failed, and Err tells why.
 func (it *Iterator) Value() []byte {
-	switch {
-	case it.block == nil:
-		return nil
-	case it.stubs && it.block == it.stub && !it.keysOnly:
+	if it.stubs && it.block == it.stub && !it.keysOnly {
 		return it.largeValue()
 	}
 	return it.block.value(it.entry)
@@ -197,12 +194,7 @@ func (it *Iterator) enter(i int) bool {
 		return false
 	}
 	if i != it.i {
-		b, err := (*block)(nil), error(nil)
-		if !it.stubs {
-			b, err = it.table.block(i, it.reader, it.into)
-		} else {
-			b, err = it.loadStub(i)
-		}
+		b, err := it.load(i)
 		if err != nil {
 			it.err, it.i = err, -1 // what was decoded here before may be gone
 			return false
@@ -215,9 +207,9 @@ func (it *Iterator) enter(i int) bool {
 	return true
 }
 
-// loadStub returns block i, or what stands for it.
-func (it *Iterator) loadStub(i int) (*block, error) {
-	if _, large := it.table.index.large(i); large {
+// load returns block i, or what stands for it.
+func (it *Iterator) load(i int) (*block, error) {
+	if _, large := it.table.index.large(i); large && it.stubs {
 		it.table.index.stub(i, it.stub)
 		if it.reader != nil && it.keysOnly {
 			it.reader.pass(i)

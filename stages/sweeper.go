@@ -98,16 +98,10 @@ func (s *Sweeper) next() (o Obsolete, open, unread bool) {
 // sweep deletes what is left, but for tables that somebody may still read. With again it
 // tries also what could not be deleted before.
 func (s *Sweeper) sweep(again bool) {
-	var tables []*manifest.TableMeta
-	for _, o := range s.left {
-		if o.Table != nil {
-			tables = append(tables, o.Table)
-		}
-	}
-	unneeded := s.published.Unneeded(tables)
+	needed := s.published.Needed()
 	s.left = slices.DeleteFunc(s.left, func(o *Obsolete) bool {
 		switch {
-		case slices.Contains(unneeded, o.Table):
+		case o.Table != nil && !needed(o.Table):
 			if err := o.Table.Handle.Close(); err != nil {
 				s.env.Logger.Warn().Uint64("table", o.Table.Number).Err(err).Msg("closing an obsolete table")
 			}

@@ -10,6 +10,7 @@ import (
 	"lsmdb/internal/base"
 	"lsmdb/internal/vfstest"
 	"lsmdb/internal/view"
+	"lsmdb/sstable"
 )
 
 // sweeping makes a Sweeper whose inbox names three files that exist.
@@ -81,7 +82,7 @@ func TestSweeperWaitsForReaders(t *testing.T) {
 				switch how {
 				case "iterator":
 					var it view.Iterator
-					reading.Iterate(&it, view.At{Seq: r.p.Visible()}, &view.IteratorOptions{}, new(atomic.Bool))
+					reading.Iterate(&it, view.At{Seq: r.p.Visible()}, sstable.IteratorOptions{}, new(atomic.Bool))
 					leave = func() { it.Close() }
 				case "nobody":
 					leave()

@@ -12,7 +12,6 @@ package merge
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -128,23 +127,15 @@ func (it *Iterator) Child() int { return it.heap[0].index }
 // Valid reports whether the iterator stands on an entry.
 func (it *Iterator) Valid() bool { return it.current != nil }
 
-// Key returns the current internal key, nil when there is none.
-func (it *Iterator) Key() base.InternalKey {
-	if it.current == nil {
-		return nil
-	}
-	return it.current.key()
-}
+// Key returns the internal key of the entry that the iterator stands on.
+func (it *Iterator) Key() base.InternalKey { return it.current.key() }
 
 // Again reports whether Next or Prev came here from an entry of the same user key.
 func (it *Iterator) Again() bool { return it.again }
 
-// Value returns the current value, nil when there is none.
+// Value returns the value of the entry that the iterator stands on.
 func (it *Iterator) Value() []byte {
-	switch {
-	case it.current == nil:
-		return nil
-	case it.current.Table != nil:
+	if it.current.Table != nil {
 		return it.current.Table.Value()
 	}
 	return it.current.Iterator.Value()
@@ -152,7 +143,7 @@ func (it *Iterator) Value() []byte {
 
 // ValueErr says why Value, of a lazy child, has just returned nil: nil if that is the value.
 func (it *Iterator) ValueErr() error {
-	if it.current == nil || it.current.Table == nil {
+	if it.current.Table == nil {
 		return nil
 	}
 	return it.current.Table.Err()
@@ -169,17 +160,14 @@ func (it *Iterator) Expiry() int64 {
 // Err returns the error that ended the walk, nil at a plain end.
 func (it *Iterator) Err() error { return it.err }
 
-// Close closes every child and returns Err, joined with what closing found. The
-// iterator is then without children; Reset gives it new ones.
+// Close closes every child and returns Err. The iterator is then without children; Reset gives
+// it new ones.
 func (it *Iterator) Close() error {
 	if it.current != nil && it.current.Table != nil {
 		it.current.Table.GiveUpKey() // whoever was shown it may still look at it
 	}
 	for i := range it.children {
-		// Most children return at Close the error that they already reported.
-		if err := it.children[i].Close(); err != nil && !errors.Is(it.err, err) {
-			it.err = errors.Join(it.err, err)
-		}
+		_ = it.children[i].Close() // repeats what its Err has told
 	}
 	clear(it.children)
 	it.children, it.heap, it.current, it.again = it.children[:0], it.heap[:0], nil, false

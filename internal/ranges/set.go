@@ -60,16 +60,8 @@ func (s *Set) Empty() bool { return s.lists.Load() == nil }
 
 // Newest returns the number of the newest range delete that covers key and is not newer
 // than seq, 0 if there is none.
-func (s *Set) Newest(key []byte, seq base.Seq) base.Seq {
-	now := s.lists.Load()
-	if now == nil {
-		return 0
-	}
-	return newest(now.all, key, seq)
-}
-
-func newest(lists []List, key []byte, seq base.Seq) (newest base.Seq) {
-	for _, l := range lists {
+func (s *Set) Newest(key []byte, seq base.Seq) (newest base.Seq) {
+	for _, l := range s.Lists() {
 		newest = max(newest, l.Newest(key, seq))
 	}
 	return newest

@@ -9,6 +9,7 @@ import (
 	"lsmdb/internal/base"
 	"lsmdb/manifest"
 	"lsmdb/memtable"
+	"lsmdb/sstable"
 )
 
 // expiringWorld has one value that ends at 1010.
@@ -57,7 +58,7 @@ func TestTimeIsFixedAndNeverRunsBack(t *testing.T) {
 	if !before.First() || before.Until() != 1010 {
 		t.Error("an iterator's time goes on")
 	}
-	if it := w.Enter().NewIterator(instant, IteratorOptions{}, new(atomic.Bool)); !it.Last() || string(it.Value()) != "v" {
+	if it := w.Enter().NewIterator(instant, sstable.IteratorOptions{}, new(atomic.Bool)); !it.Last() || string(it.Value()) != "v" {
 		t.Error("an instant's time goes on")
 	}
 	if after := w.iterator(nil, nil); after.First() {
@@ -84,7 +85,7 @@ func TestClockIsAskedInNeedOnly(t *testing.T) {
 	}
 	own := memtable.New(1 << 12)
 	own.Apply(base.Op{Kind: base.KindSetExpiring, Key: []byte("o"), Value: little(1000)}, OwnBase)
-	it := r.Over(&[]*memtable.Memtable{own}).NewIterator(At{Seq: 1, Own: OwnBase}, IteratorOptions{}, new(atomic.Bool))
+	it := r.Over(&[]*memtable.Memtable{own}).NewIterator(At{Seq: 1, Own: OwnBase}, sstable.IteratorOptions{}, new(atomic.Bool))
 	if !it.First() || string(it.Key()) != "a" || it.Next() || asked == 0 {
 		t.Errorf("an own value that has ended is shown; asked %d times", asked)
 	}
@@ -134,7 +135,7 @@ func TestGapsOfEndedValues(t *testing.T) {
 	}
 	w.Fill([]byte(number(150)), []byte(number(150))) // as if it was put there
 	for _, backward := range []bool{false, true} {
-		it := w.Enter().NewIterator(early, IteratorOptions{}, new(atomic.Bool))
+		it := w.Enter().NewIterator(early, sstable.IteratorOptions{}, new(atomic.Bool))
 		ok, next, n := it.First(), it.Next, 0
 		if backward {
 			ok, next = it.Last(), it.Prev

@@ -95,17 +95,11 @@ func (c *covers) leaps(run int) bool {
 	return c.passed >= worthLeaping
 }
 
-// windowEnd returns where the window ends, for entries to seek; nil: behind all keys.
-func (in *inside) windowEnd() base.InternalKey {
-	if in.covers.window.Until == nil {
-		return nil
+// leap has the run that was just found in go on at a bound of the window; nil: behind all keys.
+func (in *inside) leap(bound []byte) bool {
+	if bound == nil {
+		return in.entries.Leap(nil)
 	}
-	in.search = base.AppendSearchKey(in.search[:0], in.covers.window.Until, base.MaxSeq)
-	return in.search
-}
-
-// windowStart returns where the window begins, for entries to seek.
-func (in *inside) windowStart() base.InternalKey {
-	in.search = base.AppendSearchKey(in.search[:0], in.covers.window.From, base.MaxSeq)
-	return in.search
+	in.search = base.AppendSearchKey(in.search[:0], bound, base.MaxSeq)
+	return in.entries.Leap(in.search)
 }

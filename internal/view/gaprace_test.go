@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"lsmdb/internal/base"
+	"lsmdb/sstable"
 )
 
 // TestGapIsNotProvenBesideAPut: a put that is on its way, and could not know of a gap that
@@ -172,7 +173,7 @@ func (p *played) open() {
 		seq -= base.Seq(p.rng.IntN(min(30, int(seq))))
 	}
 	lower, upper := p.bound(), p.bound()
-	it := r.NewIterator(At{Seq: seq}, IteratorOptions{Lower: lower, Upper: upper}, new(atomic.Bool))
+	it := r.NewIterator(At{Seq: seq}, sstable.IteratorOptions{Lower: lower, Upper: upper}, new(atomic.Bool))
 	p.walkers = append(p.walkers, &walker{it: &it, lower: lower, upper: upper, nowhere: true})
 }
 

@@ -11,6 +11,7 @@ import (
 	"lsmdb/internal/base"
 	"lsmdb/manifest"
 	"lsmdb/memtable"
+	"lsmdb/sstable"
 )
 
 // writer writes to a Published as the Writer does.
@@ -47,7 +48,7 @@ func (w *writer) write(kind base.Kind, keys ...string) {
 
 func (w *writer) iterator(lower, upper []byte) *Iterator {
 	r := w.Enter()
-	it := r.NewIterator(At{Seq: w.Visible()}, IteratorOptions{Lower: lower, Upper: upper}, new(atomic.Bool))
+	it := r.NewIterator(At{Seq: w.Visible()}, sstable.IteratorOptions{Lower: lower, Upper: upper}, new(atomic.Bool))
 	return &it
 }
 

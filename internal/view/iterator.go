@@ -78,16 +78,10 @@ const (
 	maxPooledBytes = 64 << 10 // longer buffers are not kept for the next Iterator
 )
 
-// IteratorOptions says what an Iterator shows, and how it reads.
-type IteratorOptions struct {
-	Lower, Upper []byte // keys of [Lower, Upper); nil: no bound
-	KeysOnly     bool   // Value is empty
-	NoCacheFill  bool   // what is read does not go into the cache
-}
-
 // Iterate makes it, which is zero, an iterator over what an instant shows within bounds that
-// the caller does not change any more, and leaves. Once closed is true it shows nothing.
-func (r Reading) Iterate(it *Iterator, at At, o *IteratorOptions, closed *atomic.Bool) {
+// the caller does not change any more, and leaves. Once closed is true it shows nothing. With
+// KeysOnly its Value is empty; tables are always read lazily, and ahead.
+func (r Reading) Iterate(it *Iterator, at At, o sstable.IteratorOptions, closed *atomic.Bool) {
 	defer r.Leave()
 	if at.Now == 0 && slices.ContainsFunc(*r.own, (*memtable.Memtable).Expiring) {
 		at.Now = r.published.Now()
@@ -97,7 +91,8 @@ func (r Reading) Iterate(it *Iterator, at At, o *IteratorOptions, closed *atomic
 	if r.own == &nothingOwn { // otherwise they do not tell all
 		it.inside.barren.gaps = &r.published.gaps
 	}
-	it.inside.open(&r, &at, sstable.IteratorOptions{NoCacheFill: o.NoCacheFill, KeysOnly: o.KeysOnly, Lazy: true, ReadAheadBytes: ReadAheadBytes, Lower: o.Lower, Upper: o.Upper})
+	o.Lazy, o.ReadAheadBytes = true, ReadAheadBytes
+	it.inside.open(&r, &at, o)
 	it.odd = it.keysOnly || it.noFill || len(it.inside.covers.sources) > 0
 }
 
@@ -121,7 +116,7 @@ func (in *inside) open(r *Reading, at *At, o sstable.IteratorOptions) {
 	in.tables = state.Version.AppendRuns(in.tables, o)
 	for i := range in.tables {
 		in.runs = append(in.runs, in.tables[i].Run())
-		if tables := in.tables[i].Deleting(); tables != nil {
+		if tables := in.tables[i].Deleting(); len(tables) > 0 {
 			in.covers.sources = append(in.covers.sources, source{run: len(in.memtables) + i, seq: at.Seq, tables: tables})
 		}
 	}
@@ -226,15 +221,13 @@ func (it *Iterator) Next() bool {
 	if !it.ready() {
 		return it.again(func() bool { it.err = failure; return it.Next() })
 	}
+	it.inside.barren.reset()
 	switch it.position {
 	case forward, aside:
-		it.inside.barren.reset()
 		return it.goForward(it.inside.entries.Next(), true)
 	case backward:
-		it.inside.barren.reset()
-		return it.showNext(it.seekBehind(it.key), false)
+		return it.showNext(it.seekGE(it.key, 0), false)
 	case behind:
-		it.inside.barren.reset()
 		return it.showNext(it.inside.entries.Valid(), false)
 	case nowhere, atStart:
 		return it.First()
@@ -310,15 +303,9 @@ func (it *Iterator) payDetour() {
 	}
 }
 
-// seekGE moves entries to the newest version of user that seq sees, or behind.
+// seekGE moves entries to the newest version of user that seq sees, or behind them all, as with 0.
 func (it *Iterator) seekGE(user []byte, seq base.Seq) bool {
 	it.inside.search = base.AppendSearchKey(it.inside.search[:0], user, seq)
-	return it.inside.entries.SeekGE(it.inside.search)
-}
-
-// seekBehind moves entries behind the oldest version of user.
-func (it *Iterator) seekBehind(user []byte) bool {
-	it.inside.search = base.AppendInternalKey(it.inside.search[:0], user, 0)
 	return it.inside.entries.SeekGE(it.inside.search)
 }
 
@@ -388,7 +375,7 @@ func (it *Iterator) showNext(stands, pass bool) bool {
 		user, trailer := entries.Key().UserKey(), entries.Key().Trailer()
 		switch {
 		case versions == manyVersions && pass && entries.InMemtable():
-			stands = it.seekBehind(user)
+			stands = it.seekGE(user, 0)
 			continue
 		case versions == manyVersions && !pass && entries.InMemtable():
 			stands = it.seekGE(user, it.at.below(trailer.Seq()))
@@ -398,9 +385,7 @@ func (it *Iterator) showNext(stands, pass bool) bool {
 			return it.stop(atEnd)
 		case !it.at.sees(trailer.Seq()):
 		case !it.odd && trailer.Kind() == base.KindSet, !it.gone(user, trailer):
-			if barren.walked >= worthNoting {
-				it.note(barren.start, user, false, user)
-			}
+			it.note(barren.start, user, false, user)
 			it.position = forward
 			return !it.odd && trailer.Kind() == base.KindSet || it.showOdd(trailer)
 		case it.err != nil:
@@ -414,7 +399,7 @@ func (it *Iterator) showNext(stands, pass bool) bool {
 				continue
 			}
 			if it.inside.covers.leaps(barren.run) {
-				stands, pass = entries.Leap(it.inside.windowEnd()), false
+				stands, pass = it.inside.leap(it.inside.covers.window.Until), false
 				continue
 			}
 		}
@@ -459,7 +444,7 @@ func (it *Iterator) showPrevious(stands, found bool) bool {
 				break
 			}
 			if deleted, run = !found, entries.Child(); deleted && it.inside.covers.leaps(run) {
-				stands = entries.Leap(it.inside.windowStart())
+				stands = it.inside.leap(it.inside.covers.window.From)
 				continue
 			}
 		}

@@ -67,12 +67,12 @@ func TestOldSnapshotsDoNotLeap(t *testing.T) {
 	const keys = 3000
 	d := deleted(t, keys)
 	at := At{Seq: d.w.Visible() - 1}
-	it, n := d.w.Enter().NewIterator(at, IteratorOptions{}, new(atomic.Bool)), 0
+	it, n := d.w.Enter().NewIterator(at, sstable.IteratorOptions{}, new(atomic.Bool)), 0
 	for ok := it.First(); ok; ok = it.Next() {
 		n++
 	}
 	must(t, it.Close())
-	it = d.w.Enter().NewIterator(at, IteratorOptions{}, new(atomic.Bool))
+	it = d.w.Enter().NewIterator(at, sstable.IteratorOptions{}, new(atomic.Bool))
 	for ok := it.Last(); ok; ok = it.Prev() {
 		n--
 	}

@@ -136,18 +136,15 @@ func free(spare weak.Pointer[memtable.Memtable]) {
 	}
 }
 
-// Unneeded returns those of some tables, which left the tree, that no reader can come
-// to any more.
-func (p *Published) Unneeded(tables []*manifest.TableMeta) (unneeded []*manifest.TableMeta) {
+// Needed returns what tells of tables that left the tree whether a reader may still come to them.
+func (p *Published) Needed() func(*manifest.TableMeta) bool {
 	p.changing.Lock()
 	defer p.changing.Unlock()
 	p.reap()
-	for _, t := range tables {
-		if !slices.ContainsFunc(p.past, func(s *State) bool { return s.Version.Lists(t) }) {
-			unneeded = append(unneeded, t)
-		}
+	past := slices.Clone(p.past)
+	return func(t *manifest.TableMeta) bool {
+		return slices.ContainsFunc(past, func(s *State) bool { return s.Version.Lists(t) })
 	}
-	return unneeded
 }
 
 // Pin keeps the tables of the current tree until Unpin. What it returns is a state that
@@ -215,12 +212,9 @@ func (p *Published) toMove(most int64) (*memtable.Memtable, *State) {
 			most -= m.UsedBytes()
 		}
 	}
-	if most >= 0 {
-		return nil, nil
-	}
-	for _, s := range p.past {
-		for _, m := range slices.Backward(s.Memtables()) {
-			if slices.Contains(p.flushed, m) && m.CanMove() && p.moving(m) {
+	for _, m := range p.flushed {
+		if most < 0 && m.CanMove() {
+			if s := p.moving(m); s != nil {
 				s.hold()
 				return m, s
 			}
@@ -229,24 +223,23 @@ func (p *Published) toMove(most int64) (*memtable.Memtable, *State) {
 	return nil, nil
 }
 
-// moving tells those who hold a memtable that it will be moved. It returns false while
-// somebody else may look at it.
-func (p *Published) moving(m *memtable.Memtable) bool {
+// moving tells those who hold a memtable that it will be moved, and returns one of their states;
+// nil while somebody else may look at it.
+func (p *Published) moving(m *memtable.Memtable) *State {
 	with := slices.DeleteFunc(slices.Clone(p.past), func(s *State) bool { return !s.has(m) })
 	if slices.ContainsFunc(with, (*State).entered) {
-		return false
+		return nil
 	}
 	for _, s := range with {
 		s.moved.Store(true)
 	}
-	return true
+	return with[0]
 }
 
-// Pinned describes what only readers and pins keep: memtables that are in tables already,
-// replaced states, and tables that left the tree.
+// Pinned describes what only readers and pins keep: memtables that are in tables already, and
+// tables that left the tree.
 type Pinned struct {
 	Iterators     int64 // open ones
-	States        int   // replaced, but still looked at
 	MemtableBytes int64
 	FileBytes     int64 // of memtables that were moved into files
 	Pins          int
@@ -262,7 +255,6 @@ func (p *Published) Pinned() Pinned {
 	current, only := p.state.Load().Version, make(map[*manifest.TableMeta]struct{})
 	for _, s := range p.past {
 		if s.Active != nil {
-			pinned.States++
 			pinned.Iterators += s.held.Load()
 			continue
 		}

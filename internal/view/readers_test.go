@@ -9,6 +9,7 @@ import (
 	"lsmdb/internal/base"
 	"lsmdb/manifest"
 	"lsmdb/memtable"
+	"lsmdb/sstable"
 )
 
 // arenas drives rotations and flushes of a Published by hand.
@@ -91,7 +92,7 @@ func TestReadersKeepArenas(t *testing.T) {
 
 	a = newArenas(t)
 	reading = a.Enter()
-	it := reading.NewIterator(At{Seq: a.seq}, IteratorOptions{}, new(atomic.Bool))
+	it := reading.NewIterator(At{Seq: a.seq}, sstable.IteratorOptions{}, new(atomic.Bool))
 	at = a.cycle()
 	a.check("an iterator", at, false)
 	must(t, it.Close())
@@ -102,7 +103,7 @@ func TestReadersKeepArenas(t *testing.T) {
 	at = a.write()
 	a.Announce(a.seq)
 	a.Show(a.seq)
-	it = reading.NewIterator(At{Seq: a.seq}, IteratorOptions{}, new(atomic.Bool))
+	it = reading.NewIterator(At{Seq: a.seq}, sstable.IteratorOptions{}, new(atomic.Bool))
 	it.First()
 	shown := it.Value()
 	must(t, it.Close()) // and what it showed stays readable
@@ -165,17 +166,17 @@ func TestIteratorsOfManyStates(t *testing.T) {
 	var open []Iterator
 	for range 5 {
 		a.write()
-		open = append(open, a.Enter().NewIterator(At{Seq: a.seq}, IteratorOptions{}, new(atomic.Bool)))
+		open = append(open, a.Enter().NewIterator(At{Seq: a.seq}, sstable.IteratorOptions{}, new(atomic.Bool)))
 		a.rotate()
 		a.flushAll()
 	}
 	a.write()
-	if got := a.Pinned(); got.Iterators != 5 || got.States != 5 || got.MemtableBytes != 5*a.State().Active.UsedBytes() {
+	if got := a.Pinned(); got.Iterators != 5 || len(a.past) != 5 || got.MemtableBytes != 5*a.State().Active.UsedBytes() {
 		t.Errorf("%+v", got)
 	}
 	for i := range open {
 		must(t, open[i].Close())
-		if got := a.Pinned(); got.States != 4-i || len(a.flushed) != 4-i {
+		if got := a.Pinned(); len(a.past) != 4-i || len(a.flushed) != 4-i {
 			t.Errorf("%d closed: %+v", i+1, got)
 		}
 	}
@@ -253,23 +254,23 @@ func TestPin(t *testing.T) {
 	if first.Version != with {
 		t.Error("another version is pinned")
 	}
-	check := func(what string, unneeded, pins int, tableBytes int64) {
+	check := func(what string, needed bool, pins int, tableBytes int64) {
 		t.Helper()
-		got := len(a.Unneeded([]*manifest.TableMeta{table}))
-		if pinned := a.Pinned(); got != unneeded || pinned != (Pinned{Pins: pins, TableBytes: tableBytes}) || len(a.past) != pins {
-			t.Errorf("%s: %d tables are not needed, pinned %+v; want %d, %d pins of %d bytes", what, got, pinned, unneeded, pins, tableBytes)
+		got := a.Needed()(table)
+		if pinned := a.Pinned(); got != needed || pinned != (Pinned{Pins: pins, TableBytes: tableBytes}) || len(a.past) != pins {
+			t.Errorf("%s: needed %v, pinned %+v; want %v, %d pins of %d bytes", what, got, pinned, needed, pins, tableBytes)
 		}
 	}
-	check("two pins of the current tree", 0, 2, 0)
+	check("two pins of the current tree", true, 2, 0)
 	at := a.cycle()
 	a.Advance(&manifest.Version{})
-	check("two pins", 0, 2, 100)
+	check("two pins", true, 2, 100)
 	a.check("with pins", at, true)
 	before := told.Load()
 	a.Unpin(second)
-	check("one pin", 0, 1, 100)
+	check("one pin", true, 1, 100)
 	a.Unpin(first)
-	check("no pin", 1, 0, 0)
+	check("no pin", false, 0, 0)
 	if told.Load() != before+2 {
 		t.Errorf("the Sweeper heard of %d ends", told.Load()-before)
 	}
@@ -282,7 +283,7 @@ func TestEnd(t *testing.T) {
 	a.write()
 	a.Announce(a.seq)
 	a.Show(a.seq)
-	it := a.Enter().NewIterator(At{Seq: a.seq}, IteratorOptions{}, new(atomic.Bool))
+	it := a.Enter().NewIterator(At{Seq: a.seq}, sstable.IteratorOptions{}, new(atomic.Bool))
 	a.End()
 	if !it.First() || string(it.Value()) != "value" || m.Len() != 1 {
 		t.Errorf("%v, %q", it.Err(), it.Value())

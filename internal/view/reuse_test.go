@@ -12,6 +12,7 @@ import (
 
 	"lsmdb/internal/base"
 	"lsmdb/memtable"
+	"lsmdb/sstable"
 )
 
 var (
@@ -83,7 +84,7 @@ func TestNobodyMeetsAnotherMemtable(t *testing.T) {
 func (a *arenas) readGenerations(rng *rand.Rand) error {
 	reading := a.Enter()
 	if rng.IntN(2) == 0 {
-		it := reading.NewIterator(At{}, IteratorOptions{}, new(atomic.Bool))
+		it := reading.NewIterator(At{}, sstable.IteratorOptions{}, new(atomic.Bool))
 		defer it.Close()
 	} else {
 		defer reading.Leave()

@@ -76,7 +76,7 @@ type Published struct {
 	changing sync.Mutex
 	past     []*State                          // replaced, and perhaps still looked at; oldest first
 	spare    []weak.Pointer[memtable.Memtable] // flushed, in no state any more: their arenas can be used again
-	flushed  []*memtable.Memtable              // not in the current state any more, but in a past one
+	flushed  []*memtable.Memtable              // not in the current state any more, but in a past one; oldest first
 }
 
 // Publish starts with a state in which everything up to visible can be read.

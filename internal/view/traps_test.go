@@ -7,6 +7,7 @@ import (
 
 	"lsmdb/internal/base"
 	"lsmdb/memtable"
+	"lsmdb/sstable"
 )
 
 // TestTraps are bugs that other stores had: each is a short history of one or two keys,
@@ -59,7 +60,7 @@ func TestTraps(t *testing.T) {
 			}
 			d.checkGets(at)
 			d.checkAll(at)
-			it := d.w.Enter().NewIterator(at, IteratorOptions{}, new(atomic.Bool))
+			it := d.w.Enter().NewIterator(at, sstable.IteratorOptions{}, new(atomic.Bool))
 			for range 3 { // to and fro
 				if ok := it.SeekGE([]byte("b")); ok != (c.want != "") || ok && string(it.Value()) != c.want {
 					t.Fatalf("%s, split %b: %v %q", name, split, ok, it.Value())

@@ -165,7 +165,7 @@ func (it *Iterator) collect() (older []byte) {
 			return older
 		}
 		if complete && versions >= manyVersions && entries.InMemtable() {
-			it.seekBehind(it.key)
+			it.seekGE(it.key, 0)
 			return older
 		}
 	}

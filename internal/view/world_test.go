@@ -312,7 +312,7 @@ func (d *world) checkGets(at At) {
 // checkWalk makes random moves of an iterator, or goes all the way in one direction.
 func (d *world) checkWalk(at At, moves int) {
 	d.t.Helper()
-	o := IteratorOptions{KeysOnly: d.rng.IntN(4) == 0, NoCacheFill: d.rng.IntN(4) == 0}
+	o := sstable.IteratorOptions{KeysOnly: d.rng.IntN(4) == 0, NoCacheFill: d.rng.IntN(4) == 0}
 	for _, bound := range []*[]byte{&o.Lower, &o.Upper} {
 		if d.rng.IntN(3) == 0 {
 			*bound = []byte(d.key())
@@ -389,7 +389,7 @@ func (d *world) checkAll(at At) {
 	d.t.Helper()
 	list := d.present(at, nil, nil)
 	for _, backward := range []bool{false, true} {
-		it := d.enter(at).NewIterator(at, IteratorOptions{}, new(atomic.Bool))
+		it := d.enter(at).NewIterator(at, sstable.IteratorOptions{}, new(atomic.Bool))
 		first, next, seek := it.First, it.Next, func(key string) bool { return it.SeekGE([]byte(key + "\x00")) }
 		if backward {
 			first, next, seek = it.Last, it.Prev, func(key string) bool { return it.SeekLT([]byte(key)) }
@@ -417,7 +417,7 @@ func (d *world) checkAll(at At) {
 }
 
 // NewIterator returns an iterator over what an instant shows.
-func (r Reading) NewIterator(at At, o IteratorOptions, closed *atomic.Bool) (it Iterator) {
-	r.Iterate(&it, at, &o, closed)
+func (r Reading) NewIterator(at At, o sstable.IteratorOptions, closed *atomic.Bool) (it Iterator) {
+	r.Iterate(&it, at, o, closed)
 	return it
 }
