@@ -296,11 +296,7 @@ func (d *DB) Metrics() Metrics {
 		m.Cache = CacheMetrics(d.directory.Cache.Metrics())
 	}
 	m.Memory = memoryMetrics(d.directory.Account.Usage())
-	reads := d.directory.Stats.Metrics()
-	m.Reads = ReadMetrics{BlocksRead: reads.BlocksRead, BytesRead: reads.BytesRead}
-	m.Filter = FilterMetrics{
-		Checks: reads.FilterChecks, Negatives: reads.FilterNegatives, FalsePositives: reads.FilterFalsePositives,
-	}
+	m.Reads, m.Filter = ReadMetrics(d.directory.Stats.Reads()), FilterMetrics(d.directory.Stats.Filters())
 	if d.pipeline != nil {
 		d.addPipeline(&m)
 	}

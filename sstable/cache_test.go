@@ -168,9 +168,9 @@ func TestIteratorFillsTheCacheOnlyIfAsked(t *testing.T) {
 	if m := cache.Metrics(); m.Blocks != 30 || m.Misses != 30 || m.Hits != 29 {
 		t.Fatalf("%+v", m)
 	}
-	before := stats.Metrics()
+	before := stats.Reads()
 	scan(t, table.NewIterator(IteratorOptions{}), numbered(30))
-	if after := stats.Metrics(); after != before || before.BlocksRead == 0 || before.BytesRead == 0 {
+	if after := stats.Reads(); after != before || before.BlocksRead == 0 || before.BytesRead == 0 {
 		t.Fatalf("a cached scan read from the file: %+v, before %+v", after, before)
 	}
 }
@@ -215,8 +215,8 @@ func TestCacheUnderConcurrentMisses(t *testing.T) {
 	group.Wait()
 	checkCache(t, cache)
 	m := cache.Metrics()
-	if m.Hits+m.Misses != readers*(reads+40) || m.Misses != stats.Metrics().BlocksRead {
-		t.Fatalf("%+v, %+v", m, stats.Metrics())
+	if m.Hits+m.Misses != readers*(reads+40) || m.Misses != stats.Reads().BlocksRead {
+		t.Fatalf("%+v, %+v", m, stats.Reads())
 	}
 	for _, table := range tables {
 		table.Close()
@@ -238,8 +238,8 @@ func TestStatsCountFilters(t *testing.T) {
 			t.Fatal(found, err)
 		}
 	}
-	m := stats.Metrics()
-	if m.FilterChecks != 1100 || m.FilterNegatives+m.FilterFalsePositives != 1000 || m.FilterFalsePositives > 40 {
+	m := stats.Filters()
+	if m.Checks != 1100 || m.Negatives+m.FalsePositives != 1000 || m.FalsePositives > 40 {
 		t.Fatalf("%+v", m)
 	}
 }

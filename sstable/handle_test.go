@@ -227,10 +227,10 @@ func TestRetire(t *testing.T) {
 		t.Fatalf("a retired table keeps its blocks: %+v", m)
 	}
 	scan(t, table.NewIterator(IteratorOptions{}), numbered(10))
-	before := stats.Metrics().BlocksRead
+	before := stats.Reads().BlocksRead
 	scan(t, table.NewIterator(IteratorOptions{}), numbered(10))
 	read(t, table, 3)
-	if after := stats.Metrics().BlocksRead; after != before {
+	if after := stats.Reads().BlocksRead; after != before {
 		t.Errorf("%d blocks read once more", after-before)
 	}
 	checkCache(t, cache)

@@ -51,7 +51,7 @@ func TestLargeValuesAreNotRead(t *testing.T) {
 				t.Fatalf("find %s: %d bytes, %d of them, %v, %v", it.key, valueBytes, len(value), found, err)
 			}
 		}
-		if m := stats.Metrics(); m.BlocksRead > 0 || m.FilterChecks != 100 || m.FilterFalsePositives != 0 {
+		if m := stats.Filters(); stats.Reads().BlocksRead > 0 || m.Checks != 100 || m.FalsePositives != 0 {
 			t.Errorf("%+v", m)
 		}
 		for _, it := range items {
@@ -66,10 +66,10 @@ func TestLargeValuesAreNotRead(t *testing.T) {
 			}
 		}
 		for _, o := range []IteratorOptions{{KeysOnly: true}, {KeysOnly: true, ReadAheadBytes: 1 << 20}, {KeysOnly: true, NoCacheFill: true}} {
-			before := stats.Metrics()
+			before := stats.Reads()
 			it := table.NewIterator(o)
 			scan(t, it, keysOf(items, 2048))
-			m := stats.Metrics()
+			m := stats.Reads()
 			if blocks, bytes := m.BlocksRead-before.BlocksRead, int64(m.BytesRead-before.BytesRead); blocks > 2*(p.DataBlocks-100) || bytes > 2*small {
 				t.Errorf("%+v: both ways %d blocks were read, %d bytes; %d blocks of %d bytes hold small values", o, blocks, bytes, p.DataBlocks-100, small)
 			}
@@ -183,7 +183,7 @@ func TestUpperBoundBeforeALargeValue(t *testing.T) {
 		it := open(t, data, ReaderOptions{Stats: stats}).NewIterator(IteratorOptions{Upper: []byte(upper)})
 		for ok := it.First(); ok; ok = it.Next() {
 		}
-		if m := stats.Metrics(); m.BlocksRead != want || it.Err() != nil {
+		if m := stats.Reads(); m.BlocksRead != want || it.Err() != nil {
 			t.Errorf("up to %q: %d blocks were read, want %d", upper, m.BlocksRead, want)
 		}
 	}

@@ -262,25 +262,24 @@ func (s *Stats) passed(found bool) {
 // noStats is for those who are not interested.
 var noStats Stats
 
-// ReadMetrics is what Stats has counted.
+// ReadMetrics counts data blocks that were read from files and not from the cache.
 type ReadMetrics struct {
-	FilterChecks         uint64 // filters asked
-	FilterNegatives      uint64 // ... that spared the search
-	FilterFalsePositives uint64 // ... that let pass a key of which no version was found
-	BlocksRead           uint64 // data blocks read from files, not from the cache
-	BytesRead            uint64 // bytes of data blocks read from files, read-ahead included
+	BlocksRead, BytesRead uint64 // read-ahead included in the bytes
 }
 
-// Metrics returns the counts.
-func (s *Stats) Metrics() ReadMetrics {
-	m := ReadMetrics{
-		FilterNegatives:      s.negatives.load(),
-		FilterFalsePositives: s.falsePositives.load(),
-		BlocksRead:           s.blocksRead.Load(),
-		BytesRead:            s.bytesRead.Load(),
-	}
-	m.FilterChecks = m.FilterNegatives + s.passes.load()
-	return m
+// Reads returns what was read from files.
+func (s *Stats) Reads() ReadMetrics { return ReadMetrics{s.blocksRead.Load(), s.bytesRead.Load()} }
+
+// FilterMetrics counts filters that were asked, those that spared the search, and those that
+// let pass a key of which no version was found.
+type FilterMetrics struct {
+	Checks, Negatives, FalsePositives uint64
+}
+
+// Filters returns what filters were worth.
+func (s *Stats) Filters() FilterMetrics {
+	negatives := s.negatives.load()
+	return FilterMetrics{negatives + s.passes.load(), negatives, s.falsePositives.load()}
 }
 
 // counter counts in paths so hot that processors must not share a cache line.

@@ -170,7 +170,7 @@ func (t *Tables) mayCut(at stop) error {
 	sizeBytes := int64(0)
 	if t.writer != nil {
 		sizeBytes = t.writer.SizeBytes()
-	} else if !t.rangesStart(at.key) {
+	} else if len(t.ranges) == 0 || bytes.Compare(t.ranges[0].Start, at.key) >= 0 {
 		return nil
 	}
 	if !at.must && (t.cut == nil || !t.cut(sizeBytes, at.key)) {
@@ -192,11 +192,6 @@ func (t *Tables) Finish() ([]*manifest.TableMeta, error) {
 	}
 	t.made = nil
 	return t.done, nil
-}
-
-// rangesStart reports whether range deletes are left that begin before a user key.
-func (t *Tables) rangesStart(before []byte) bool {
-	return len(t.ranges) > 0 && bytes.Compare(t.ranges[0].Start, before) < 0
 }
 
 // finishLast completes what there is after the last entry.

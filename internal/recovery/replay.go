@@ -57,15 +57,12 @@ func (o *Opening) newReplay() *replay {
 
 // run replays the segments that the MANIFEST needs, in order.
 func (r *replay) run() error {
-	defer func() {
-		for _, s := range r.segments {
-			if s.file != nil {
-				s.file.Close()
-			}
-		}
-	}()
 	for _, s := range r.segments {
-		if err := r.open(s); err != nil {
+		err := r.open(s)
+		if s.file != nil {
+			defer s.file.Close()
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -112,17 +112,15 @@ func (o *Opening) remove(needed func(name string) bool) {
 	for _, t := range slices.Concat(o.state.Version.Levels[:]...) {
 		listed[base.TableName(t.Number)] = true
 	}
-	var left []string
-	for _, name := range o.files.all {
+	o.files.all = slices.DeleteFunc(o.files.all, func(name string) bool {
 		if listed[name] || needed(name) {
-			left = append(left, name)
-			continue
+			return false
 		}
 		if err := o.directory.FS.Remove(filepath.Join(o.directory.Dir, name)); err != nil {
 			o.directory.Logger.Warn().Str("file", name).Err(err).Msg("an unlisted file could not be removed")
-			continue
+		} else {
+			o.facts.FilesRemoved++
 		}
-		o.facts.FilesRemoved++
-	}
-	o.files.all = left
+		return true
+	})
 }

@@ -151,7 +151,7 @@ var plantedBugs = []plantedBug{
 	{"deleted keys coming back (leveldb 184)", []edit{
 		{"flusher/flusher.go", "output.Scope{Readers: readers,", "output.Scope{Elide: func([]byte) bool { return true }, Readers: readers,"}}},
 	{"a creation that was interrupted taken for damage (etcd 16596)", []edit{
-		{"internal/recovery/files.go", "if len(names) == 1 && names[0]", "if false && names[0]"}}},
+		{"internal/recovery/open.go", "if len(names) == 1 && names[0]", "if false && names[0]"}}},
 	{"files removed before CURRENT is switched", []edit{
 		{"internal/recovery/takeover.go", "	if err := o.commit(); err != nil {\n", "	o.remove(func(string) bool { return false })\n	if err := o.commit(); err != nil {\n"}}},
 	{"the mark of a clean close not taken back", []edit{
