@@ -6,5 +6,3 @@ package memtable
 func mapCells(int64) []cell { return nil }
 
 func unmapCells([]cell) {}
-
-func enlargePages([]byte) {}

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package base
+
+// EnlargePages does nothing.
+func EnlargePages(at, lengthBytes uintptr) {}
