@@ -10,7 +10,7 @@ import (
 
 // Metrics is a picture of the pipeline. Each part is consistent in itself.
 type Metrics struct {
-	Traffic        []Traffic // in the order of the pipeline, the preparer last
+	Traffic        []Traffic // in the order of the pipeline, the Preparer last
 	Writer         WriterStats
 	Flush, Compact JobStats
 	Levels         [manifest.NumLevels]JobStats
@@ -36,7 +36,7 @@ func (p *Pipeline) Metrics() Metrics {
 			p.keeper.inbox.traffic("keeper"),
 			p.compactor.inbox.traffic("compactor"),
 			p.sweeper.inbox.traffic("sweeper"),
-			p.preparer.traffic("preparer"),
+			p.preparer.inbox.traffic("preparer"),
 		},
 		Writer:        p.writer.snapshotStats(),
 		Level0Full:    len(p.State().Version.Levels[0]) >= p.env.Policy.L0Limit,

@@ -7,11 +7,10 @@
 //	                 Compactor ──▶ compaction worker ──┘
 //
 // Before its first group the Writer, too, sends the Keeper a proposal: to take the
-// database over. While it fills a piece of the log, a worker of its own, the preparer, makes the
-// next.
+// database over. While it fills a piece of the log, the Preparer makes the next.
 //
 // Blocking sends go down one order only: Writer, Flusher, compaction worker,
-// Keeper, Sweeper. The preparer waits for nobody. The Sweeper never waits for a stage, so
+// Keeper, Sweeper. The Preparer waits for nobody. The Sweeper never waits for a stage, so
 // it always comes back to its inbox. Nor does the Compactor's loop, which looks at what is published when it is
 // nudged, and asks the Writer for a flush only if there is room in its inbox. So no cycle
 // of waiting can form.
@@ -52,6 +51,8 @@ const (
 	// back-pressure, hold more memory, and make who submits without waiting wait
 	// longer, if more rarely.
 	writerCapacity = 64
+	// The Writer asks for one piece of the log at a time.
+	preparerCapacity = 1
 	// One memtable may wait while one is being flushed and one is being filled:
 	// enough to hide a slow flush, and a bound on memory.
 	flusherCapacity = 1
@@ -86,7 +87,7 @@ type Pipeline struct {
 
 	env       *Environment
 	writer    *Writer
-	preparer  Inbox[*wal.Ahead] // only counts: each message has a goroutine of its own
+	preparer  *Preparer
 	flusher   *Flusher
 	keeper    *Keeper
 	compactor *Compactor
@@ -114,8 +115,10 @@ func New(env *Environment, start Start) *Pipeline {
 	p.writerDone = p.launch("writer", p.writer.run, func() {
 		p.writer.release()
 		p.writer.answer(p.Refusal())
+		close(p.preparer.inbox.ch)
 		close(p.flusher.inbox.ch)
 	})
+	p.launch("preparer", p.preparer.run, p.preparer.decline)
 	p.flusherDone = p.launch("flusher", p.flusher.run, func() { p.flusher.refuse(p.Refusal()) })
 	p.launch("keeper", p.keeper.run, func() {
 		p.keeper.release()
@@ -139,12 +142,13 @@ func assemble(env *Environment, start Start) *Pipeline {
 	p.cancel = cancel
 	active := memtable.New(0) // the first write brings a larger one
 	commits := newInbox[*Commit](writerCapacity)
+	p.preparer = &Preparer{inbox: newInbox[*wal.Ahead](preparerCapacity)}
 	sealed := newInbox[Sealed](flusherCapacity)
 	proposals := newInbox[*Proposal](keeperCapacity)
 	obsolete := newInbox[Obsolete](sweeperCapacity)
 
 	p.writer = &Writer{
-		env: env, published: &p.Published, inbox: commits, prepare: p.prepare, flusher: sealed, keeper: proposals,
+		env: env, published: &p.Published, inbox: commits, preparer: p.preparer.inbox, flusher: sealed, keeper: proposals,
 		active: active, next: start.State.LastSeq + 1, closing: p.closing, pace: pace{work: newProgress()},
 	}
 	p.compactor = newCompactor(env, &p.Published, &p.Snapshots, proposals)
@@ -185,18 +189,6 @@ func (p *Pipeline) launch(stage string, body func(context.Context) error, after 
 		return err
 	})
 	return ended
-}
-
-// prepare has a worker make what the Writer's log will need soon. The answer is in the
-// message, also after a panic: so the Writer may wait for it, and ends after the worker. Where
-// anything fails nothing is made; the Writer then does it for itself, and says why it cannot.
-func (p *Pipeline) prepare(a *wal.Ahead) {
-	p.launch("preparer", func(context.Context) error {
-		start := time.Now()
-		a.Prepare()
-		p.preparer.worked(1, time.Since(start))
-		return nil
-	}, func() {})
 }
 
 // Aside runs a job of a caller beside him, who must wait for its end. A panic becomes an

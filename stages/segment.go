@@ -15,7 +15,8 @@ import (
 )
 
 // What the Writer does with its log as a whole: the first segment, room for a
-// group, the change to the next segment, syncs, marks and the end.
+// group, the change to the next segment, syncs, marks and the end. The Preparer, who works
+// for it alone, comes last.
 
 // maxMarkBytes is more than a mark takes in the log: a chunk, at worst in the next block.
 const maxMarkBytes = 128
@@ -38,7 +39,7 @@ func (w *Writer) begin(ctx context.Context) error {
 // goOnIn makes an empty segment the Writer's log.
 func (w *Writer) goOnIn(log *wal.Writer) {
 	w.log, w.proven = log, log.Offset()
-	log.Ask = w.prepare
+	log.Ask = func(a *wal.Ahead) { w.preparer.ch <- a } // there is room: see Preparer
 }
 
 // makeRoom ensures that memtable and WAL have room for the group, rotating if
@@ -288,5 +289,35 @@ func (w *Writer) release() {
 	if w.log != nil {
 		_ = w.log.Sync()
 		_ = w.log.Close()
+	}
+}
+
+// Preparer is the stage that makes what the Writer will need soon, so that nobody's write
+// waits for it: the next piece of the log, allocated, mapped and touched.
+//
+//   - Owns: nothing but what it makes, until that is answered.
+//   - Sends to it: the Writer, which also closes its inbox. There is room for the one that
+//     can be under way. The answer is in the message.
+//   - Blocks it: the file system.
+//   - On an error: makes nothing. The Writer then does it for itself, and says why it cannot.
+//   - Drains by making what is queued. After a panic it declines the rest.
+type Preparer struct {
+	inbox *Inbox[*wal.Ahead]
+}
+
+// run is the stage's loop. It ends after the Writer, which may wait for answers till then.
+func (p *Preparer) run(context.Context) error {
+	for a := range p.inbox.ch {
+		start := time.Now()
+		a.Prepare()
+		p.inbox.worked(1, time.Since(start))
+	}
+	return nil
+}
+
+// decline answers what nobody will make any more.
+func (p *Preparer) decline() {
+	for a := range p.inbox.ch {
+		a.Decline()
 	}
 }

@@ -47,10 +47,10 @@ const timedGroups = 16
 type Writer struct {
 	env       *Environment
 	published *view.Published
-	inbox     *Inbox[*Commit]  // capacity: a burst of clients queues without waiting
-	courtesy  courtesy         // of the callers, after they have sent
-	prepare   func(*wal.Ahead) // has the next piece of the log made, and does not wait for that
-	flusher   *Inbox[Sealed]   // the Writer is its only sender
+	inbox     *Inbox[*Commit]    // capacity: a burst of clients queues without waiting
+	courtesy  courtesy           // of the callers, after they have sent
+	preparer  *Inbox[*wal.Ahead] // the Writer is its only sender
+	flusher   *Inbox[Sealed]     // so here
 	keeper    *Inbox[*Proposal]
 	compactor chan<- struct{} // nudges it
 

@@ -8,8 +8,8 @@ import (
 
 // Ahead is what a Writer will need soon: allocated space, and a window on it whose pages
 // were touched. Making it takes as long as hundreds of records. So somebody else may do that
-// meanwhile: whoever was asked (see Writer.Ask) calls Prepare, once. Until then the Writer writes
-// and syncs, but does not close, cut or extend the file.
+// meanwhile: whoever was asked (see Writer.Ask) calls Prepare or Decline, once. Until then
+// the Writer writes and syncs, but does not close, cut or extend the file.
 type Ahead struct {
 	file       vfs.LogFile
 	used       *vfs.Window // nobody needs it any more
@@ -52,6 +52,12 @@ func (a *Ahead) Prepare() {
 		p.window = window
 		window.Touch(a.shown)
 	}
+}
+
+// Decline answers that nobody will make it.
+func (a *Ahead) Decline() {
+	_ = a.used.Close()
+	a.answer <- prepared{reserved: a.reserved}
 }
 
 // askAhead asks for what comes behind the present window, unless nobody would make it. The

@@ -42,12 +42,6 @@ func TestWindowsWriteTheSameBytes(t *testing.T) {
 	})
 }
 
-// decline is Prepare where nothing can be made.
-func (a *Ahead) decline() {
-	_ = a.used.Close()
-	a.answer <- prepared{reserved: a.reserved}
-}
-
 // preparing serves a writer by a goroutine, which prepares what grant allows, until the end.
 func preparing(grant func(*Ahead) bool) func(*Writer) func() {
 	return func(w *Writer) func() {
@@ -59,7 +53,7 @@ func preparing(grant func(*Ahead) bool) func(*Writer) func() {
 				if grant == nil || grant(a) {
 					a.Prepare()
 				} else {
-					a.decline()
+					a.Decline()
 				}
 			}
 		}()
@@ -158,7 +152,7 @@ func TestNobodyWaitsForWhatIsPrepared(t *testing.T) {
 	for len(asked) == 1 {
 		write()
 	}
-	asked[1].decline()
+	asked[1].Decline()
 	mustDo(t, w.Sync())
 	mustDo(t, w.Append(nil))
 	mustDo(t, w.Sync()) // closes the windows

@@ -123,7 +123,7 @@ func windowRun(t *testing.T, what string, inject func(vfstest.Op) error) {
 	fixture.Must(t, d.Close())
 }
 
-// TestPreparerPanics: the database fails as after a panic of a stage. Nobody waits for ever
+// TestPreparerPanics: the database fails as after any panic of a stage. Nobody waits for ever
 // for what was to be prepared, and nothing is lost.
 func TestPreparerPanics(t *testing.T) {
 	if runtime.GOOS != "linux" {

@@ -39,7 +39,7 @@ func PipelineLines(i Ink, m *db.Metrics) []string {
 	lines := []string{"", i.Faint(fmt.Sprintf("  %-9s %-13s %9s %5s %7s", "stage", "mailbox", "messages", "busy", "held up"))}
 	for _, s := range m.Stages {
 		depth := fmt.Sprintf("%d/%d", s.Depth, s.Capacity)
-		box := i.Bar(units.Fraction(int64(s.Depth), int64(max(s.Capacity, 1))), 6) // the preparer has no mailbox
+		box := i.Bar(units.Fraction(int64(s.Depth), int64(s.Capacity)), 6)
 		if s.Capacity > 0 && s.Depth >= s.Capacity {
 			box = i.Warm(strings.Repeat("█", 6))
 		}
