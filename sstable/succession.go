@@ -25,12 +25,14 @@ func Succeed(runs [][]*Handle, heirs []*Handle) *Succession {
 	s := new(Succession)
 	s.reader.restart(fillAheadBytes, nil)
 	var cursors []*cursor
+	filtered := false // a filter was needed
 	for _, run := range runs {
 		c := &cursor{}
 		for _, h := range run {
 			if t := h.table.Load(); t != nil && len(t.slots) > 0 {
 				c.tables = append(c.tables, t)
 				s.leftBytes += t.cachedBytes()
+				filtered = filtered || t.filter.Load().count > 0
 			}
 		}
 		if len(c.tables) > 0 {
@@ -46,6 +48,9 @@ func Succeed(runs [][]*Handle, heirs []*Handle) *Succession {
 		t, err := h.Table()
 		if err != nil {
 			return s
+		}
+		if filtered && t.filter.CompareAndSwap(later, due) {
+			_, _ = h.loadFilter(t) // a reader who needs it hears of an error
 		}
 		s.leftBytes -= t.cachedBytes()
 		for i := range t.slots {
