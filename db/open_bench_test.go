@@ -2,9 +2,11 @@ package db_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"lsmdb/db"
 	"lsmdb/internal/tests/fixture"
@@ -45,5 +47,54 @@ func benchmarkOpenAndGet(b *testing.B, logged int) {
 		b.StopTimer()
 		fixture.Must(b, d.Close())
 		b.StartTimer()
+	}
+}
+
+// BenchmarkOpenManyTables opens a database of 10,000 tables of 16 KiB, and reads 1,000 keys of
+// it, nearly each the first of its table: those that are there, or their neighbours.
+func BenchmarkOpenManyTables(b *testing.B) {
+	const keys, tableKeys = 1_300_000, 130
+	options := &db.Options{MemtableBytes: 16 << 10, Compression: db.NoCompression}
+	dir := filepath.Join(b.TempDir(), "db")
+	d, err := db.Open(dir, options)
+	fixture.Must(b, err)
+	fixture.Must(b, d.Load(b.Context(), func(yield func(key, value []byte) bool) {
+		var key []byte
+		for i := range keys {
+			key = benchmarkKey(key, i)
+			if !yield(key, make([]byte, 100)) {
+				return
+			}
+		}
+	}))
+	m := d.Metrics()
+	tables, _ := m.Tables()
+	if tables < keys/tableKeys*9/10 {
+		b.Fatalf("%d tables", tables)
+	}
+	fixture.Must(b, d.Close())
+	for what, suffix := range map[string]string{"present": "", "absent": "x"} {
+		b.Run(what, func(b *testing.B) {
+			opening, gets := time.Duration(0), 0
+			rng := rand.New(rand.NewPCG(1, 2))
+			for b.Loop() {
+				start := time.Now()
+				d, err := db.Open(dir, options)
+				fixture.Must(b, err)
+				opening += time.Since(start)
+				for range 1000 {
+					key := append(benchmarkKey(nil, rng.IntN(keys)), suffix...)
+					if _, err := d.Get(key); (err == nil) != (suffix == "") {
+						b.Fatal(err)
+					}
+				}
+				gets += 1000
+				b.StopTimer()
+				fixture.Must(b, d.Close())
+				b.StartTimer()
+			}
+			b.ReportMetric(float64(opening.Milliseconds())/float64(b.N), "ms/open")
+			b.ReportMetric(float64((b.Elapsed()-opening).Microseconds())/float64(gets), "µs/get")
+		})
 	}
 }

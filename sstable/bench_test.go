@@ -72,6 +72,7 @@ func BenchmarkGetHitCachedParallel(b *testing.B) {
 
 func BenchmarkGetMissByFilter(b *testing.B) {
 	table, searches := benchTable(b), benchSearches(1)
+	table.filter.Store(due)
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		search := searches[i&(len(searches)-1)]

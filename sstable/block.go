@@ -288,12 +288,14 @@ func (b *block) fill(s shape) {
 			data = append(data, s.entries[e.body+s.prefix:e.end]...)
 		}
 		value := len(data) - (e.end - e.value)
-		b.table[i] = base.InternalKey(data[start:value]).Head()
 		b.table[s.count+i] = uint64(start)<<32 | uint64(value)
 		before, at = start, e.end
 	}
 	b.table[2*s.count] = uint64(len(data)) << 32
 	b.data = data
+	for i := range s.count { // not above: what was only just written is slow to read
+		b.table[i] = b.rest(i).Head()
+	}
 }
 
 // renumber puts seq in place of the placeholder in every trailer but those that have no
@@ -348,6 +350,11 @@ func appendLocation(dst []byte, blockBytes int64, separator base.InternalKey, la
 // parseLocation decodes p, which belongs to a separator of the given kind. A mere length
 // is too short to be taken for one with an expiry.
 func parseLocation(kind base.Kind, p []byte) (blockBytes uint64, valueBytes int, err error) {
+	if len(p) <= 3 { // a mere length, in nearly every entry
+		if n, width := binary.Uvarint(p); width == len(p) && n >= blockTrailerBytes && p[width-1] != 0 {
+			return n, noValue, nil
+		}
+	}
 	f := base.Fields{Rest: p}
 	ends := kind == base.KindSetExpiring && len(p) >= base.ExpiryBytes+2
 	if ends {
@@ -401,7 +408,7 @@ func decodeIndex(payload []byte, dataEnd int64) (*index, error) {
 			}
 			x.largeBytes[i] = valueBytes
 		}
-		if i > 0 && base.Compare(x.separators.rest(i-1), x.separators.rest(i)) >= 0 {
+		if heads := x.separators.table; i > 0 && heads[i-1] >= heads[i] && base.Compare(x.separators.rest(i-1), x.separators.rest(i)) >= 0 {
 			return nil, fmt.Errorf("index entry %d: its separator is not after the one before", i)
 		}
 		x.offsets[i+1] = x.offsets[i] + int64(blockBytes)

@@ -229,6 +229,7 @@ func TestCacheUnderConcurrentMisses(t *testing.T) {
 func TestStatsCountFilters(t *testing.T) {
 	stats := new(Stats)
 	table := numberedTable(t, 100, ReaderOptions{Stats: stats, Cache: NewCache(1 << 20)})
+	table.filter.Store(due)
 	for i := range 100 {
 		read(t, table, i)
 	}

@@ -76,7 +76,10 @@ func exercise(t testing.TB, data []byte, o ReaderOptions, m model) error {
 		}
 		return err
 	}
-	for _, it := range m {
+	for i, it := range m {
+		if i == len(m)/2 {
+			table.filter.Store(due)
+		}
 		value, trailer, found, err := table.Get(it.key, base.Hash(it.key.UserKey()))
 		if err == nil && (!found || trailer != it.key.Trailer() || !bytes.Equal(value, it.value)) {
 			t.Fatalf("get %s: %q %v", it.key, value, found)

@@ -286,12 +286,17 @@ func TestHugeClaimsAllocateNothing(t *testing.T) {
 	for name, data := range map[string][]byte{
 		"properties": footer{extent{0, sizeBytes - footerBytes}, 5}.appendTo(nil),
 		"index":      seal(Properties{IndexBytes: 1 << 59}),
-		"filter":     seal(Properties{IndexBytes: 100, FilterBytes: 1 << 59}),
 	} {
 		_, err := openOn(sparseFile{bytesFile{data: data}, sizeBytes}, "t.sst", ReaderOptions{})
 		if !errors.Is(err, base.ErrCorrupt) || !strings.Contains(err.Error(), "longer than any") {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	small, _ := smallTable(t)
+	table := open(t, small, ReaderOptions{})
+	table.properties.FilterBytes = 1 << 59
+	if _, err := table.readFilter(); !errors.Is(err, base.ErrCorrupt) || !strings.Contains(err.Error(), "longer than any") {
+		t.Error(err)
 	}
 }
 

@@ -94,6 +94,15 @@ func (f *filter) locate(hash uint64) (line []byte, position, step uint32) {
 	return f.lines[at : at+filterLineBytes], uint32(mixed), uint32(mixed>>32) | 1
 }
 
+// These stand for the filter of a table, and hold every key. A present key needs no filter,
+// and a filter takes about as long to load as all else of a table. So it waits for a search
+// without it that is in vain: it is later before and due from then on, and the next search
+// loads it. A table has none if it was written so, or is unloaded.
+var later, due, none = new(filter), new(filter), new(filter)
+
+// memoryBytes is what f takes in memory.
+func (f *filter) memoryBytes() int64 { return int64(len(f.lines)) }
+
 // mayContain reports whether the key with that hash may be in the table.
 func (f *filter) mayContain(hash uint64) bool {
 	if f.count == 0 {

@@ -13,10 +13,10 @@ import (
 	"lsmdb/internal/vfs"
 )
 
-// Handle is a table that a version of the tree lists. Its index, filter and properties
-// are read at the first use and stay in memory, unless that is short. Its file is opened when
-// a read needs it, and closed when another table needs the place. All methods may be called
-// concurrently.
+// Handle is a table that a version of the tree lists. Its index and properties are read at
+// the first use and stay in memory, unless that is short, and so does its filter once it is
+// needed. Its file is opened when a read needs it, and closed when another table needs the
+// place. All methods may be called concurrently.
 type Handle struct {
 	fs      vfs.Files // opens the file by its name, as often as it was closed to make room
 	name    string
@@ -74,6 +74,25 @@ func (h *Handle) load() (*Table, error) {
 	return t, nil
 }
 
+// loadFilter loads the filter of a table that it is due in, unless somebody was faster.
+func (h *Handle) loadFilter(t *Table) (*filter, error) {
+	defer h.files.Account.Settle()
+	h.loading.Lock()
+	defer h.loading.Unlock()
+	if f := t.filter.Load(); f != due {
+		return f, nil
+	}
+	f, err := t.readFilter()
+	if err != nil {
+		return nil, err
+	}
+	h.files.Account.Add(budget.Tables, f.memoryBytes())
+	if !t.filter.CompareAndSwap(due, f) { // the table was unloaded meanwhile
+		h.files.Account.Add(budget.Tables, -f.memoryBytes())
+	}
+	return f, nil
+}
+
 // unload lets go of the table, and returns how much memory that gives back. It is loaded
 // again when a read comes; who reads it now, reads on.
 func (h *Handle) unload() (bytes int64) {
@@ -82,8 +101,9 @@ func (h *Handle) unload() (bytes int64) {
 		return 0
 	}
 	h.options.Cache.forget(t, true)
-	h.files.Account.Add(budget.Tables, -t.memoryBytes())
-	return t.memoryBytes()
+	bytes = t.memoryBytes() + t.filter.Swap(none).memoryBytes()
+	h.files.Account.Add(budget.Tables, -bytes)
+	return bytes
 }
 
 // Close is for whoever knows that nobody will read the table any more. It drops the

@@ -42,6 +42,7 @@ func TestLargeValuesAreNotRead(t *testing.T) {
 		}
 		stats := new(Stats)
 		table := open(t, data, ReaderOptions{Stats: stats})
+		table.filter.Store(due)
 		for _, it := range items {
 			if len(it.value) < 2048 {
 				continue

@@ -89,7 +89,7 @@ func TestCloseDuringOpen(t *testing.T) {
 	files := tableFS(t, 10_000, "a")
 	must(NewHandle(files, "a", ReaderOptions{}, new(OpenFiles)).Table())(t)
 	reads := files.files[0].reads.Load()
-	if reads < 2 { // the end, and a filter that is longer than what is read of it
+	if reads < 2 { // the end, and an index that is longer than what is read of it
 		t.Fatalf("%d reads", reads)
 	}
 	for at := range reads {

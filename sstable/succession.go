@@ -25,11 +25,13 @@ func Succeed(runs [][]*Handle, heirs []*Handle) *Succession {
 	s := new(Succession)
 	s.reader.restart(fillAheadBytes, nil)
 	origins := make([]origin, len(runs))
+	filtered := false // a filter was needed
 	for i, run := range runs {
 		for _, h := range run {
 			if t := h.table.Load(); t != nil {
 				origins[i] = append(origins[i], t)
 				s.leftBytes += t.cachedBytes()
+				filtered = filtered || t.filter.Load().count > 0
 			}
 		}
 	}
@@ -42,6 +44,9 @@ func Succeed(runs [][]*Handle, heirs []*Handle) *Succession {
 		t, err := h.Table()
 		if err != nil {
 			return s
+		}
+		if filtered && t.filter.CompareAndSwap(later, due) {
+			_, _ = h.loadFilter(t) // a reader who needs it hears of an error
 		}
 		s.leftBytes -= t.cachedBytes()
 		for i := range t.slots {

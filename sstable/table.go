@@ -9,12 +9,12 @@ import (
 )
 
 // Table is a table file that is ready to be read. All methods may be called concurrently.
-// Index and filter are held in memory, decoded; data blocks come and go with the
-// cache.
+// The index is held in memory, decoded, and so is the filter once a search without it was in
+// vain; data blocks come and go with the cache.
 type Table struct {
 	handle     *Handle
 	index      *index
-	filter     filter
+	filter     atomic.Pointer[filter] // one of those of filter.go until it is loaded
 	ranges     ranges.List
 	properties Properties
 	slots      []atomic.Pointer[block] // one for each data block; empty where nothing is cached
@@ -22,17 +22,16 @@ type Table struct {
 	unloaded   bool                    // no block comes into the cache any more; under its mutex
 }
 
-// memoryBytes is what stays in memory as long as the table is loaded.
+// memoryBytes is what stays in memory as long as the table is loaded, without the filter.
 func (t *Table) memoryBytes() int64 {
 	const overheadBytes, spanBytes = 1 << 10, 96
 	slots := 8 * int64(len(t.slots))
-	return overheadBytes + slots + t.index.memoryBytes() + int64(len(t.filter.lines)) + spanBytes*int64(len(t.ranges)) + t.properties.RangeBytes
+	return overheadBytes + slots + t.index.memoryBytes() + spanBytes*int64(len(t.ranges)) + t.properties.RangeBytes
 }
 
 // ReaderOptions says what a table works with.
 type ReaderOptions struct {
 	SizeBytes int64  // of the file, where it is known; 0: the file is asked
-	Entries   uint64 // in it, where that is known: the length of its filter follows
 	Identity  uint64 // what the table must be bound to; 0: whatever it says
 	Cache     *Cache // nil: every read goes to the file
 	Stats     *Stats // nil: nobody is interested
@@ -73,8 +72,6 @@ func (t *Table) load(sizeBytes int64) (err error) {
 	for _, info := range t.tail {
 		e := extent{info.Offset, info.SizeBytes}
 		switch info.Type {
-		case BlockFilter:
-			t.filter, err = readPart(h, end, BlockFilter, e, decodeFilter)
 		case BlockRangeDelete:
 			t.ranges, err = readPart(h, end, BlockRangeDelete, e, p.decodeRanges)
 		case BlockIndex:
@@ -84,6 +81,7 @@ func (t *Table) load(sizeBytes int64) (err error) {
 			return err
 		}
 	}
+	t.filter.Store(later)
 	t.slots = make([]atomic.Pointer[block], t.index.count())
 	if h.options.Seq != 0 {
 		return t.renumber(h.options.Seq)
@@ -129,14 +127,23 @@ func (t *Table) loadFooter(end *blockReader, sizeBytes int64) (f footer, err err
 // newTail returns a reader that holds as much of the end of a file as what stays in memory
 // is likely to take: who opens a table then waits for one read.
 func newTail(h *Handle, sizeBytes int64) *blockReader {
-	const filterBitsPerKey, indexShare, leastBytes = 10, 256, 4 << 10
-	likely := int64(min(h.options.Entries, maxReusedBytes))*filterBitsPerKey/8 + sizeBytes/indexShare + leastBytes
+	const indexShare, leastBytes = 128, 4 << 10
 	r := readers.Get().(*blockReader)
-	r.stored = resize(r.stored, min(likely, sizeBytes, maxReusedBytes))
+	r.stored = resize(r.stored, min(sizeBytes/indexShare+leastBytes, sizeBytes, maxReusedBytes))
 	if r.offset = sizeBytes - int64(len(r.stored)); h.ReadAt(r.stored, r.offset) != nil {
 		r.stored, r.offset = r.stored[:0], sizeBytes // what is needed of it is read by itself
 	}
 	return r
+}
+
+// readFilter reads the filter from the file.
+func (t *Table) readFilter() (*filter, error) {
+	p := &t.properties
+	if p.FilterBytes == 0 {
+		return none, nil
+	}
+	f, err := readPart(t.handle, nil, BlockFilter, extent{p.DataBytes, p.FilterBytes}, decodeFilter)
+	return &f, err
 }
 
 // readPart reads a block and decodes it.
@@ -162,7 +169,13 @@ func (t *Table) Find(search base.InternalKey, hash uint64, whole bool) (value []
 	if t.handle.closed.Load() {
 		return nil, 0, 0, false, base.ErrClosed
 	}
-	if !t.filter.mayContain(hash) {
+	f := t.filter.Load()
+	if f == due {
+		if f, err = t.handle.loadFilter(t); err != nil {
+			return nil, 0, 0, false, err
+		}
+	}
+	if !f.mayContain(hash) {
 		t.handle.options.Stats.negatives.add()
 		return nil, 0, 0, false, nil
 	}
@@ -183,8 +196,11 @@ func (t *Table) Find(search base.InternalKey, hash uint64, whole bool) (value []
 			valueBytes = largeBytes
 		}
 	}
-	if t.filter.count > 0 {
+	switch {
+	case f.count > 0:
 		t.handle.options.Stats.passed(found)
+	case f == later && !found:
+		t.filter.CompareAndSwap(later, due)
 	}
 	return value, valueBytes, trailer, found, nil
 }

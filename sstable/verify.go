@@ -12,6 +12,7 @@ import (
 // other.
 type verifier struct {
 	table   *Table
+	filter  *filter
 	counted Properties
 }
 
@@ -24,7 +25,11 @@ func (t *Table) Verify(progress func(bytes int64)) error {
 		progress = func(int64) {}
 	}
 	v := verifier{table: &Table{handle: t.handle}}
-	if err := v.table.load(0); err != nil { // the size too: no other one has a footer that verifies
+	err := v.table.load(0) // the size too: no other one has a footer that verifies
+	if err == nil {
+		v.filter, err = v.table.readFilter()
+	}
+	if err != nil {
 		return err
 	}
 	progress(v.table.properties.SizeBytes - v.table.properties.DataBytes)
@@ -77,7 +82,7 @@ func (v *verifier) verifyEntry(key base.InternalKey, value []byte, i int) error 
 		return fmt.Errorf("key %s does not lie between the separators of its block", key)
 	case key.Kind() == base.KindDelete && len(value) > 0:
 		return fmt.Errorf("tombstone %s has a value", key)
-	case !v.table.filter.mayContain(base.Hash(key.UserKey())):
+	case !v.filter.mayContain(base.Hash(key.UserKey())):
 		return fmt.Errorf("key %s is missing from the filter", key)
 	}
 	v.counted.count(key, value, shadowed)

@@ -80,7 +80,7 @@ func (d *Directory) Attach(t *manifest.TableMeta) {
 	if t.Handle != nil {
 		return
 	}
-	o := sstable.ReaderOptions{SizeBytes: t.SizeBytes, Entries: t.Entries, Identity: t.Identity, Cache: d.Cache, Stats: d.Stats}
+	o := sstable.ReaderOptions{SizeBytes: t.SizeBytes, Identity: t.Identity, Cache: d.Cache, Stats: d.Stats}
 	if t.Placeholder != 0 {
 		o.Seq = t.LargestSeq
 	}

@@ -208,6 +208,9 @@ func TestTablesGiveWay(t *testing.T) {
 	most := int64(0)
 	for range 2000 / slow {
 		check(t, d, rng.IntN(keys), 0)
+		if _, err := d.Get(append(key(rng.IntN(keys)), 'x')); !errors.Is(err, db.ErrNotFound) { // for this filters are loaded
+			t.Fatal(err)
+		}
 		m := budget.Metrics()
 		most = max(most, m.Tables)
 		if m.Used > limit {

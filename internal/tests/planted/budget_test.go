@@ -26,6 +26,8 @@ var plantedBudget = []noticed{
 		{"sstable/openfiles.go", "			if !h.used.Swap(false) {\n", "			if false {\n"}}}, "./internal/tests/budget", "TestTablesGiveWay"},
 	{plantedBug{"blocks of unloaded tables that come in again", []edit{
 		{"sstable/cache.go", "	t.unloaded = t.unloaded || unloaded\n", ""}}}, "./sstable", "TestUnload"},
+	{plantedBug{"filters of unloaded tables that are paid for", []edit{
+		{"sstable/handle.go", "t.memoryBytes() + t.filter.Swap(none).memoryBytes()", "t.memoryBytes()"}}}, "./sstable", "TestUnload"},
 	{plantedBug{"a closed table that is paid for", []edit{
 		{"sstable/handle.go", "	h.closed.Store(true)\n	h.unload()\n", "	h.closed.Store(true)\n	h.Retire()\n"}}}, "./internal/tests/budget", "TestAllIsGivenBack"},
 	{plantedBug{"closed iterators that are paid for", []edit{

@@ -213,6 +213,10 @@ var plantedWithoutCrash = []noticed{
 		{"internal/base/ops.go", "case keyBytes > MaxKeyBytes:", "case keyBytes > 100*MaxKeyBytes:"}}}, "./db", "TestKeyLimits"},
 	{plantedBug{"lengths believed before they are checked (rocksdb 14993)", []edit{
 		{"sstable/handle.go", "if e.length > maxPayloadBytes+blockTrailerBytes {", "if false {"}}}, "./sstable", "TestHugeClaimsAllocateNothing"},
+	{plantedBug{"filters that are never loaded", []edit{
+		{"sstable/table.go", "	case f == later && !found:\n", "	case false:\n"}}}, "./sstable", "TestFilterIsLoadedAfterASearchInVain"},
+	{plantedBug{"heirs without the filters that were needed", []edit{
+		{"sstable/succession.go", "if filtered && ", "if false && "}}}, "./sstable", "TestHeirsHaveTheirFilter"},
 	{plantedBug{"a read-only open that writes (rocksdb 10433)", []edit{
 		{"internal/recovery/open.go", "directory.FS.Lock(o.options.ReadOnly)", "directory.FS.Lock(false)"}}}, "./db", "TestReadOnly"},
 	{plantedBug{"an error of close ignored (leveldb 1081)", []edit{
