@@ -146,3 +146,61 @@ func pairs(work time.Duration) func(*sync.WaitGroup, *atomic.Bool) {
 		}
 	}
 }
+
+// BenchmarkPutBesideLargeBatches is what a client feels of another one who applies batches of
+// 256 MiB, with values of 100 bytes: the longest of its puts, and the 99.9th percentile. It puts
+// a thousand a second, or without a pause. An iteration is a batch.
+//
+//	go test ./db -run '^$' -bench PutBesideLargeBatches -benchtime 5x
+func BenchmarkPutBesideLargeBatches(b *testing.B) {
+	for _, put := range []struct {
+		name  string
+		w     db.Durability
+		pause time.Duration
+	}{
+		{"synced", db.Sync, time.Millisecond},
+		{"unsynced", db.NoSync, time.Millisecond},
+		{"without-pause", db.NoSync, 0},
+	} {
+		b.Run(put.name, func(b *testing.B) {
+			d := benchmarkDB(b)
+			large, value := d.NewBatch(), make([]byte, 100)
+			var key []byte
+			for i := 0; large.Bytes() < 256<<20; i++ {
+				key = benchmarkKey(key, rand.IntN(1<<30))
+				if err := large.Put(key, value); err != nil {
+					b.Fatal(err)
+				}
+			}
+			var wg sync.WaitGroup
+			var done atomic.Bool
+			var took []time.Duration
+			wg.Go(func() {
+				var key []byte
+				for !done.Load() {
+					key = benchmarkKey(key, rand.IntN(1<<30))
+					start := time.Now()
+					if err := d.Put(key, value, put.w); err != nil {
+						b.Error(err)
+						return
+					}
+					took = append(took, time.Since(start))
+					time.Sleep(put.pause)
+				}
+			})
+			b.ResetTimer()
+			for range b.N {
+				if err := d.Apply(b.Context(), large, db.NoSync); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.StopTimer()
+			done.Store(true)
+			wg.Wait()
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)-1].Microseconds())/1000, "longest-ms")
+			b.ReportMetric(float64(took[len(took)-1-len(took)/1000].Microseconds())/1000, "p99.9-ms")
+			b.ReportMetric(float64(len(took))/b.Elapsed().Seconds(), "puts/s")
+		})
+	}
+}

@@ -77,6 +77,7 @@ type MemtableMetrics struct {
 type WriteMetrics struct {
 	Commits    uint64 `json:"commits"` // Put, Delete, Apply, Submit, Sync and Flush calls, and reads that waited for what was Queued
 	Queued     uint64 `json:"queued"`  // calls that were acknowledged when they were queued
+	Large      uint64 `json:"large"`   // commits that their callers prepared, as they are too large for the Writer to hold others up with
 	Groups     uint64 `json:"groups"`  // they were merged into, each one WAL record at most
 	Operations uint64 `json:"operations"`
 	UserBytes  uint64 `json:"user_bytes"` // keys and values
@@ -310,7 +311,7 @@ func (d *DB) addPipeline(m *Metrics) {
 		m.Stages = append(m.Stages, StageMetrics(t))
 	}
 	w := p.Writer
-	m.Writes = WriteMetrics{Commits: w.Commits, Queued: uint64(p.Queued), Groups: w.Groups, Operations: w.Operations, UserBytes: w.UserBytes}
+	m.Writes = WriteMetrics{Commits: w.Commits, Queued: uint64(p.Queued), Large: w.Large, Groups: w.Groups, Operations: w.Operations, UserBytes: w.UserBytes}
 	m.WAL = WALMetrics{
 		Segment: w.Segment, OffsetBytes: w.Offset, DurableBytes: w.Durable, ReservedBytes: w.Reserved,
 		BytesWritten: w.LogBytes, Syncs: w.Syncs, SyncTime: w.SyncTime, Rotations: w.Rotations,

@@ -227,9 +227,9 @@ func (o *Options) environment(dir string) *stages.Environment {
 }
 
 // otherFiles is how many descriptors are none of tables that are read, nor of those that
-// compactions and loads write: the directory (2), LOCK, two logs, two MANIFESTs, CURRENT, the table
-// of a flush, and one to look at a file.
-const otherFiles = 10
+// compactions and loads write: the directory (2), LOCK, two logs and one that is prepared, two
+// MANIFESTs, CURRENT, the table of a flush, and one to look at a file.
+const otherFiles = 11
 
 // loads is how many loads may write tables at a time. Each has two open: one that is
 // written, and the one before, while that becomes durable.

@@ -92,9 +92,11 @@ func TestRefusedSegmentStaysRefused(t *testing.T) {
 		})
 		d, err := db.Open("/d", fixture.On(fs, db.Options{MemtableBytes: 1}))
 		fixture.Must(t, err)
-		fixture.Must(t, d.Put([]byte("a"), make([]byte, 10000)))
+		for range 2 {
+			fixture.Must(t, d.Put([]byte("a"), make([]byte, 7000)))
+		}
 		full.Store(true)
-		fixture.WantErr(t, "a write that needs a segment", d.Put([]byte("b"), make([]byte, 10000)), db.ErrDiskFull)
+		fixture.WantErr(t, "a write that needs a segment", d.Put([]byte("b"), make([]byte, 7000)), db.ErrDiskFull)
 		fixture.Must(t, d.Put([]byte("c"), []byte("fits the old segment")))
 		clone := disk.CrashClone(rand.New(rand.NewPCG(seed, 0)))
 		d.Close()

@@ -253,6 +253,7 @@ func (tx *Tx) Commit(ctx context.Context, w ...Durability) (err error) {
 	}
 	d, c := o.db, o.own
 	defer func() {
+		c.Drop()
 		o.Discard()
 		switch {
 		case err == nil:
@@ -277,6 +278,9 @@ func (tx *Tx) Commit(ctx context.Context, w ...Durability) (err error) {
 		return d.commit(ctx, c.Commit, w)
 	}
 	c.Reads, c.Through = &o.reads, o.base.at.Seq
+	if err := d.pipeline.Prepare(ctx, c.Commit); err != nil { // which may take long, so that Look comes behind it
+		return err
+	}
 	for {
 		err := d.pipeline.Look(c.Commit)
 		if err == nil {

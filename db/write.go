@@ -199,7 +199,8 @@ func (d *DB) Sync(ctx context.Context) error { return d.Apply(ctx, d.NewBatch(),
 // of the calls of one goroutine. What is submitted is what the batch holds now. The batch
 // may be reset, changed or applied again at once, but Reset keeps its memory only if the
 // Pending has resolved by then. Ctx bounds the wait for a place in the queue only: an
-// error of Submit means that nothing was or will be written.
+// error of Submit means that nothing was or will be written. A batch that needs half a
+// memtable or more is prepared here, which takes its time, and may be refused for it.
 func (d *DB) Submit(ctx context.Context, b *Batch, w ...Durability) (*Pending, error) {
 	b, err := b.claimFor(ctx)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 // Iterator walks a memtable in internal order, forwards and backwards, every
 // version of every key. It implements base.Iterator and never fails. Key and
 // Value share the arena: they stay unchanged even after the iterator moved on,
-// until Renew.
+// until Renew. But after Follow, a key stays only until the next but one is asked for.
 //
 // An iterator of a table that is being written meets every entry that was there
 // when it was positioned, and may meet later ones.
@@ -17,6 +17,11 @@ type Iterator struct {
 	list  *skiplist
 	place place // of entry
 	entry entry // start: not on an entry
+
+	// Where numbers lack an offset: the key of an entry, and that of the one before, which
+	// whoever merges still looks at.
+	key, previous base.InternalKey
+	keyOf         entry
 
 	touched byte // what ahead loads, so that it has to
 }
@@ -37,13 +42,13 @@ var (
 
 // SeekGE moves to the first entry at or after key.
 func (it *Iterator) SeekGE(key base.InternalKey) bool {
-	it.place = it.list.find(&search{key.UserKey(), key.Trailer()})
+	it.place = it.list.find(it.list.sought(key.UserKey(), key.Trailer()))
 	return it.stand()
 }
 
 // SeekLT moves to the last entry before key.
 func (it *Iterator) SeekLT(key base.InternalKey) bool {
-	it.place = it.list.find(&search{key.UserKey(), key.Trailer()})
+	it.place = it.list.find(it.list.sought(key.UserKey(), key.Trailer()))
 	return it.back()
 }
 
@@ -108,7 +113,19 @@ func (it *Iterator) Valid() bool { return it.entry != start }
 // Key returns the internal key of the entry.
 func (it *Iterator) Key() base.InternalKey {
 	key, _ := it.list.arena.entry(it.entry)
+	if it.list.offset != 0 {
+		return it.numbered(key)
+	}
 	return key
+}
+
+// numbered returns a copy of the entry's key with its whole number.
+func (it *Iterator) numbered(key base.InternalKey) base.InternalKey {
+	if it.keyOf != it.entry {
+		it.key, it.previous, it.keyOf = it.previous, it.key, it.entry
+		it.key = base.AppendInternalKey(it.key[:0], key.UserKey(), key.Trailer()+it.list.offset)
+	}
+	return it.key
 }
 
 // Value returns the value of the entry; it is empty for a delete.

@@ -114,6 +114,7 @@ type Memtable struct {
 	passed     atomic.Int64 // see Pass
 	expiring   atomic.Bool
 	rangeBytes int64 // what RangeDeletes take counts as used
+	whole      bool  // see Follow
 }
 
 // countBits is enough for the smallest entries in the largest arena.
@@ -154,7 +155,15 @@ func FootprintBytes(count int64, payload int64) int64 {
 func (m *Memtable) Fits(footprint int64) bool {
 	l, inserts := &m.list, footprint/entryOverheadBytes+1
 	splits := min(l.charged-l.used, inserts*2*(blockBytes+upperBytes*int64(l.height()+1)))
-	return footprint == 0 || footprint+splits <= l.capacityBytes-l.used-m.rangeBytes
+	return footprint == 0 || !m.whole && footprint+splits <= l.capacityBytes-l.used-m.rangeBytes
+}
+
+// Follow gives all that was inserted its place in the history, behind a number that was not
+// known yet: each number grows by that. Nothing fits in any more. The writer calls it before
+// anybody else knows the memtable.
+func (m *Memtable) Follow(last base.Seq) {
+	m.list.offset, m.whole = base.MakeTrailer(last, 0), true
+	m.RangeDeletes.Follow(last)
 }
 
 // Apply makes an operation part of the memtable. Otherwise it is like Insert.
@@ -213,7 +222,7 @@ func (m *Memtable) Get(key []byte, hash uint64, seq base.Seq) (value []byte, t b
 	if !m.list.filter.mayContain(hash) {
 		return nil, 0, false
 	}
-	at := m.list.find(&search{key, base.MakeTrailer(seq, base.KindSeek)})
+	at := m.list.find(m.list.sought(key, base.MakeTrailer(seq, base.KindSeek)))
 	if at.pos == at.word.count() && !m.list.settle(&at) {
 		return nil, 0, false
 	}
@@ -221,7 +230,7 @@ func (m *Memtable) Get(key []byte, hash uint64, seq base.Seq) (value []byte, t b
 	if !bytes.Equal(stored.UserKey(), key) {
 		return nil, 0, false
 	}
-	return value, stored.Trailer(), true
+	return value, stored.Trailer() + m.list.offset, true
 }
 
 // NewIterator returns an unpositioned iterator over all versions. It keeps the memtable's

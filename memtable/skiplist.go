@@ -9,8 +9,9 @@ import (
 
 // skiplist keeps the entries of an arena in internal order.
 type skiplist struct {
-	top   atomic.Uint64 // the highest level << 32 | its first block
-	arena               // ends with what the writer changes all the time, as does the rest
+	top    atomic.Uint64 // the highest level << 32 | its first block
+	offset base.Trailer  // is missing in all entries: see Follow
+	arena                // ends with what the writer changes all the time, as does the rest
 
 	newest place    // of the newest entry
 	coins  rand.PCG // they fall in the same way in each memtable
@@ -35,6 +36,11 @@ func (m *Memtable) initialize(arenaBytes int64, from *memory) {
 	l.raise(0, noBlock)
 	l.raise(1, l.blocks)
 	l.used, l.spare = 0, 0 // see headBytes
+}
+
+// sought returns the search for a position.
+func (l *skiplist) sought(user []byte, t base.Trailer) *search {
+	return &search{user, t - min(t, l.offset)} // at or before the offset: behind all versions
 }
 
 func (l *skiplist) height() int { return int(l.top.Load() >> 32) }

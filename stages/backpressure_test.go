@@ -38,7 +38,7 @@ func TestFullFlusherHoldsTheWriter(t *testing.T) {
 		release := r.hold(on(vfstest.OpCreate, base.FileTable))
 		acknowledged, inHand := r.stalled()
 		m := r.p.Metrics()
-		if !m.Writer.Stalled || m.Writer.Stalls != 1 || m.Flush.Running != 1 || m.Traffic[1].Depth != 1 || m.Traffic[1].Capacity != 1 {
+		if !m.Writer.Stalled || m.Writer.Stalls != 1 || m.Flush.Running != 1 || m.Traffic[1].Depth != 1 || m.Traffic[1].Capacity != flusherCapacity+largeSeals {
 			t.Errorf("%+v", m)
 		}
 		if n := len(r.p.State().Sealed); n != 3 {

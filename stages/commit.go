@@ -72,14 +72,14 @@ func (o *Operations) admit(keyBytes, valueBytes int) error {
 // opened.
 func (o *Operations) check() error {
 	count, payload, err := base.CountOps(o.encoded)
-	if err != nil {
-		return err
-	}
-	if count != o.count || payload != o.payloadBytes {
-		return fmt.Errorf("%d operations with %d bytes of keys and values are encoded, but %d with %d were added",
+	if err == nil && (count != o.count || payload != o.payloadBytes) {
+		err = fmt.Errorf("%d operations with %d bytes of keys and values are encoded, but %d with %d were added",
 			count, payload, o.count, o.payloadBytes)
 	}
-	return nil
+	if err != nil {
+		err = fmt.Errorf("lsmdb: operations were changed on their way to the log, and are not stored: %w", err)
+	}
+	return err
 }
 
 // all walks the operations, which check has found in order.
@@ -130,7 +130,8 @@ type Commit struct {
 	// commit, once everything before it lies in tables.
 	seal bool
 
-	load *load // of tables; nil for all others
+	load  *load  // of tables; nil for all others
+	large *large // what was prepared of it; nil: nothing
 
 	phase atomic.Uint32
 
@@ -171,12 +172,20 @@ func NewPendingCommit() *Commit { return &Commit{} }
 func (c *Commit) Reset() {
 	c.Clear()
 	c.Reading = Reading{}
-	c.Sync, c.seal, c.Queued = false, false, false
+	c.Sync, c.seal, c.Queued, c.large = false, false, false, nil
 	c.phase.Store(commitQueued)
 }
 
 // Wait returns the answer. It must be called at most once per Enqueue.
-func (c *Commit) Wait() error { return <-c.reply }
+func (c *Commit) Wait() error { return c.heard(<-c.reply) }
+
+// heard drops what was prepared if the answer is that it is not needed any more.
+func (c *Commit) heard(answer error) error {
+	if answer != nil && answer != errLate {
+		c.Drop()
+	}
+	return answer
+}
 
 // WaitOrAbandon is Wait, but takes the commit back, and returns the context's error, if
 // ctx ends before the Writer has begun to write.
@@ -187,10 +196,10 @@ func (c *Commit) WaitOrAbandon(ctx context.Context) error {
 	}
 	select {
 	case err := <-c.reply:
-		return err
+		return c.heard(err)
 	case <-done:
 		if c.Abandon() {
-			return ctx.Err()
+			return c.heard(ctx.Err())
 		}
 		return c.Wait()
 	}
@@ -228,6 +237,9 @@ func (c *Commit) take() bool { return c.phase.CompareAndSwap(commitQueued, commi
 // answer sends the answer. Only the first one counts: after a panic, what was in
 // hand is answered again, to be sure.
 func (c *Commit) answer(err error) {
+	if err != nil && (c.Queued || c.reply == nil) { // nobody else would
+		c.Drop()
+	}
 	if c.Queued && c.Recycle != nil {
 		if err == nil { // otherwise it may be answered again
 			c.Recycle()
@@ -316,7 +328,7 @@ func (w *Writer) admit(c *Commit, last base.Seq) error {
 	case c.load != nil: // its keys are in tables
 		w.recent.Forget(last + 1)
 		return nil
-	case groupSize(c) > maxGroupBytes: // the group ends with it
+	case c.large != nil || groupSize(c) > maxGroupBytes: // the group ends with it
 		w.recent.Forget(last + base.Seq(c.count))
 		return nil
 	}

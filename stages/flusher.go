@@ -58,6 +58,8 @@ func (f *Flusher) run(ctx context.Context) error {
 func (f *Flusher) handle(ctx context.Context, s Sealed) error {
 	var verdict verdict
 	var err error
+	giveBack(s.room)
+	f.work.ahead.Add(-s.ahead)
 	f.waiter = s.waiter
 	if s.Memtable != nil && f.left == nil {
 		verdict, err = f.flush(ctx, s)
@@ -65,6 +67,7 @@ func (f *Flusher) handle(ctx context.Context, s Sealed) error {
 	if err != nil {
 		return err // the waiter is answered by refuse, when no stage goes on any more
 	}
+	giveBack(s.place)
 	if s.waiter != nil && s.waiter.load != nil {
 		if verdict, err = f.load(ctx, s.waiter.load); err != nil {
 			return err
@@ -85,6 +88,14 @@ func (f *Flusher) handle(ctx context.Context, s Sealed) error {
 	}
 	f.env.Logger.Info().Dur("waited", time.Since(start)).Msg("level 0 was full: flushing waited for compaction")
 	return nil
+}
+
+// giveBack gives back a place, unless it is nobody's.
+func giveBack(place <-chan struct{}) {
+	select {
+	case <-place:
+	default:
+	}
 }
 
 // answer tells the waiter of the memtable in hand, if there is one, the outcome.

@@ -18,9 +18,17 @@ import (
 // newWriter makes a Writer of its own; the test plays callers, steward and Flusher.
 func (r *rig) newWriter() *Writer {
 	return &Writer{
-		env: r.env, published: &r.published, inbox: newInbox[*Commit](64), flusher: newInbox[Sealed](flusherCapacity),
+		env: r.env, published: &r.published, inbox: newInbox[*Commit](64), flusher: newInbox[Sealed](flusherCapacity + largeSeals),
 		log: r.start.Log, proven: r.start.Log.Offset(), active: r.active, next: 1, pace: pace{work: newProgress()},
+		room: make(chan struct{}, flusherCapacity),
 	}
+}
+
+// takeSealed receives a message as the Flusher does.
+func (w *Writer) takeSealed() Sealed {
+	s := <-w.flusher.ch
+	giveBack(s.room)
+	return s
 }
 
 // runWriter lets the Writer handle commits that all wait already, then ends it.
@@ -392,7 +400,8 @@ func TestGroupBoundCountsMemory(t *testing.T) {
 	}
 	drained := make(chan struct{})
 	go func() {
-		for range w.flusher.ch {
+		for s := range w.flusher.ch {
+			giveBack(s.room)
 		}
 		close(drained)
 	}()
@@ -485,7 +494,7 @@ func TestCrowdThatEndsWithASeal(t *testing.T) {
 	for _, c := range commits {
 		must(t, c.Wait())
 	}
-	sealed := <-w.flusher.ch
+	sealed := w.takeSealed()
 	if sealed.waiter != last || sealed.Memtable.Len() != crowd || len(last.reply) != 0 {
 		t.Errorf("the seal's waiter %p, want %p; %d entries", sealed.waiter, last, sealed.Memtable.Len())
 	}

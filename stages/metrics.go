@@ -59,6 +59,7 @@ func (p *Pipeline) Metrics() Metrics {
 // WriterStats counts the Writer's work.
 type WriterStats struct {
 	Commits, Groups, Operations uint64
+	Large                       uint64 // commits that their callers have prepared
 	UserBytes                   uint64 // keys and values
 	LogBytes                    uint64 // written to all segments, without preallocation
 	Syncs, Rotations, Stalls    uint64

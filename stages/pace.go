@@ -21,6 +21,7 @@ const noticeBytes = 64 << 10
 type progress struct {
 	done      atomic.Int64 // in all
 	left      atomic.Int64 // to be done by the jobs that are running
+	ahead     atomic.Int64 // to be done behind these before there is room: see handOnLarge
 	relieving atomic.Int64 // jobs among them that take tables out of level 0
 
 	// moved is sent to by whoever works, without waiting, and received from by the stage above.

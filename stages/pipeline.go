@@ -94,7 +94,8 @@ type Pipeline struct {
 	sweeper   *Sweeper
 	door      *door
 
-	queued atomic.Int64 // Queued commits that were sent
+	queued    atomic.Int64   // Queued commits that were sent
+	preparing sync.WaitGroup // callers of large commits, until these are stored or dropped
 
 	group  *errgroup.Group
 	ctx    context.Context // ends with the cause when a stage fails
@@ -143,13 +144,14 @@ func assemble(env *Environment, start Start) *Pipeline {
 	active := memtable.New(0) // the first write brings a larger one
 	commits := newInbox[*Commit](writerCapacity)
 	p.preparer = &Preparer{inbox: newInbox[*wal.Ahead](preparerCapacity)}
-	sealed := newInbox[Sealed](flusherCapacity)
+	sealed := newInbox[Sealed](flusherCapacity + largeSeals)
 	proposals := newInbox[*Proposal](keeperCapacity)
 	obsolete := newInbox[Obsolete](sweeperCapacity)
 
 	p.writer = &Writer{
 		env: env, published: &p.Published, inbox: commits, preparer: p.preparer.inbox, flusher: sealed, keeper: proposals,
 		active: active, next: start.State.LastSeq + 1, closing: p.closing, pace: pace{work: newProgress()},
+		room: make(chan struct{}, flusherCapacity), place: make(chan struct{}, 1),
 	}
 	p.compactor = newCompactor(env, &p.Published, &p.Snapshots, proposals)
 	p.compactor.launch, p.compactor.seal = p.launch, p.requestFlush
@@ -252,18 +254,23 @@ func (p *Pipeline) steward(ctx context.Context) error {
 //
 // A Queued commit is the Writer's once Enqueue returned nil: nobody waits for it.
 func (p *Pipeline) Enqueue(ctx context.Context, c *Commit) error {
-	if c.Queued {
-		p.queued.Add(1) // before it can be stored
-		err := p.enter(ctx, c)
-		if err != nil {
-			p.queued.Add(-1)
-		}
+	err := p.Prepare(ctx, c)
+	if err != nil {
 		return err
 	}
-	p.writer.courtesy.arrive()
-	err := p.enter(ctx, c)
-	if err == nil {
-		p.writer.courtesy.giveWay(c)
+	if c.Queued {
+		p.queued.Add(1) // before it can be stored
+		if err = p.enter(ctx, c); err != nil {
+			p.queued.Add(-1)
+		}
+	} else {
+		p.writer.courtesy.arrive()
+		if err = p.enter(ctx, c); err == nil {
+			p.writer.courtesy.giveWay(c)
+		}
+	}
+	if err != nil {
+		c.Drop()
 	}
 	return err
 }
@@ -396,6 +403,7 @@ func refused(cause error) error {
 func (p *Pipeline) Close() error {
 	p.closeOnce.Do(func() { close(p.closing) })
 	err := p.group.Wait()
+	p.preparing.Wait()
 	p.cancel(context.Canceled)
 	return cmp.Or(p.Failed(), err)
 }

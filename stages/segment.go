@@ -50,7 +50,7 @@ func (w *Writer) makeRoom(ctx context.Context) error {
 	if err := w.begin(ctx); err != nil {
 		return fmt.Errorf("taking the database over: %w", err)
 	}
-	if err := w.giveWay(ctx); err != nil {
+	if err := w.giveWay(ctx); err != nil || w.group[0].large != nil {
 		return err
 	}
 	var count, payload, logBytes int64
@@ -110,7 +110,7 @@ func (w *Writer) awaitFlush(ctx context.Context) error {
 		w.count(func(s *WriterStats) { s.Stalled = false; s.StallTime += waited })
 	}()
 	flushed := NewCommit()
-	if err := w.flusher.send(ctx, Sealed{waiter: flushed}); err != nil {
+	if err := w.sendOn(ctx, Sealed{waiter: flushed}); err != nil {
 		return err
 	}
 	select {
@@ -124,15 +124,18 @@ func (w *Writer) awaitFlush(ctx context.Context) error {
 // keepPace slows the Writer down when the Flusher's inbox is full: once the memtable is full
 // too, it could not be handed on before the flush under way is done.
 func (w *Writer) keepPace(ctx context.Context, footprint int64) error {
-	if len(w.flusher.ch) < cap(w.flusher.ch) {
+	if !w.flusherFull() {
 		w.pace.bound = false
 		return nil
 	}
 	waited, err := w.pace.keep(ctx, footprint, func() (room, work int64) {
-		if len(w.flusher.ch) < cap(w.flusher.ch) {
+		if !w.flusherFull() {
 			return 0, 0
 		}
-		return w.active.CapacityBytes() - w.active.UsedBytes(), w.pace.work.left.Load()
+		if work = w.pace.work.left.Load(); work > 0 {
+			work += w.pace.work.ahead.Load()
+		}
+		return w.active.CapacityBytes() - w.active.UsedBytes(), work
 	}, nil, nil)
 	w.waited += waited
 	return err
@@ -154,10 +157,10 @@ func (w *Writer) hasQueued() bool {
 }
 
 // hold keeps the members that were acknowledged when they were queued until there is room
-// for them. Meanwhile callers feel that the inbox is full. Others who write are refused, as
+// for them, as again finds out. Meanwhile callers feel that the inbox is full. Others who write are refused, as
 // without them; who only wants a sync or a flush wants theirs, too. It gives up when the
 // database is closed.
-func (w *Writer) hold(ctx context.Context, shortage error) error {
+func (w *Writer) hold(ctx context.Context, shortage error, again func(context.Context) error) error {
 	w.refuse(shortage)
 	start, before := time.Now(), w.waited
 	defer func() { w.waited = before + time.Since(start) }()
@@ -172,7 +175,7 @@ func (w *Writer) hold(ctx context.Context, shortage error) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		shortage = w.makeRoom(ctx)
+		shortage = again(ctx)
 	}
 	if base.IsShortage(shortage) {
 		// It does not pass by itself any more.
@@ -192,33 +195,48 @@ func (w *Writer) refuse(shortage error) {
 	})
 }
 
-// rotate seals the active memtable: it makes the segment durable, opens the
-// next, publishes the new read state and only then sends the sealed memtable on.
-//
-// The old segment is synced before the next one exists, so a segment that has a
-// successor has no torn tail: recovery may take any damage in it for what it is.
+// rotate seals the active memtable: it changes to a new one, with room for footprint bytes, and
+// only then sends the sealed one on.
 func (w *Writer) rotate(ctx context.Context, footprint int64, waiter *Commit) error {
 	start, before := time.Now(), w.waited
 	defer func() { w.waited = before + time.Since(start) }()
-	if err := w.syncAll(); err != nil {
+	sealed, err := w.change(w.env.NewSegment, func() *memtable.Memtable {
+		return w.published.NewMemtable(max(w.env.MemtableBytes, footprint))
+	})
+	if err != nil {
 		return err
 	}
-	next, err := w.env.NewSegment(wal.Previous{Segment: w.log.Segment(), End: w.log.Offset()})
+	sealed.waiter = waiter
+	return w.handOn(ctx, sealed)
+}
+
+// change makes the segment durable, opens the next, and publishes the new read state. It
+// returns what it has sealed.
+//
+// The old segment is synced before the next one exists, so a segment that has a
+// successor has no torn tail: recovery may take any damage in it for what it is.
+func (w *Writer) change(open func(wal.Previous) (*wal.Writer, error), active func() *memtable.Memtable) (sealed Sealed, err error) {
+	start, before := time.Now(), w.waited
+	defer func() { w.waited = before + time.Since(start) }()
+	if err := w.syncAll(); err != nil {
+		return sealed, err
+	}
+	next, err := open(wal.Previous{Segment: w.log.Segment(), End: w.log.Offset()})
 	if err != nil {
-		return fmt.Errorf("opening a WAL segment: %w", err)
+		return sealed, fmt.Errorf("opening a WAL segment: %w", err)
 	}
 	if err := w.log.Close(); err != nil {
-		return errors.Join(fmt.Errorf("closing WAL segment %d: %w", w.log.Segment(), err), next.Close())
+		return sealed, errors.Join(fmt.Errorf("closing WAL segment %d: %w", w.log.Segment(), err), next.Close())
 	}
-	sealed := Sealed{Memtable: w.active, Segment: w.log.Segment(), Next: next.Segment(), LastSeq: w.next - 1, waiter: waiter}
+	sealed = Sealed{Memtable: w.active, Segment: w.log.Segment(), Next: next.Segment(), LastSeq: w.next - 1}
 	w.goOnIn(next)
 	w.active.Charge(w.env.Account, budget.Sealed)
 	w.env.Account.Flushing()
-	w.active = w.published.NewMemtable(max(w.env.MemtableBytes, footprint))
+	w.active = active()
 	w.published.Rotate(w.active)
 	took := time.Since(start)
 	w.count(func(s *WriterStats) { s.Rotations++; s.RotationTime += took })
-	return w.handOn(ctx, sealed)
+	return sealed, nil
 }
 
 // syncLog makes every group in the segment durable. A mark behind the last one says that
@@ -271,7 +289,7 @@ func (w *Writer) mark() error {
 
 // finish ends the WAL of an orderly shutdown with its clean-close mark.
 func (w *Writer) finish(ctx context.Context) error {
-	if ctx.Err() != nil || w.log == nil {
+	if ctx.Err() != nil || w.log == nil || w.log.Closed() { // no room for a log behind a large commit: there is no mark
 		return nil
 	}
 	end, err := w.log.Finish()

@@ -50,11 +50,18 @@ type Writer struct {
 	inbox     *Inbox[*Commit]    // capacity: a burst of clients queues without waiting
 	courtesy  courtesy           // of the callers, after they have sent
 	preparer  *Inbox[*wal.Ahead] // the Writer is its only sender
-	flusher   *Inbox[Sealed]     // so here
+	flusher   *Inbox[Sealed]     // so here; see room
 	keeper    *Inbox[*Proposal]
 	compactor chan<- struct{} // nudges it
 
 	closing <-chan struct{} // closed by Close before it waits for anything
+
+	// Room has a place for each message in the Flusher's inbox, but those that a large commit
+	// sends: the Writer takes it, waiting, and the Flusher gives it back when it has the
+	// message. Place is that of a large commit: who prepares one takes it, waiting, and gives it
+	// back if that is dropped, the Writer if there is a shortage, and otherwise the Flusher when
+	// it lies in tables. Nobody closes them. Capacities: flusherCapacity, 1.
+	room, place chan struct{}
 
 	transactions atomic.Int64 // open ones, counted by those who begin and end them
 	recent       view.Recent  // what they have to be compared with
@@ -95,6 +102,10 @@ type Sealed struct {
 	Next     uint64             // the segment of the next memtable
 	LastSeq  base.Seq           // of the newest operation before Next, which need not be in any table
 	waiter   *Commit            // answered when this memtable and all before it are in tables; may be nil
+
+	room  <-chan struct{} // has a place for the message; nil: it needs none
+	ahead int64           // entries that the Writer's pace counts as work until the Flusher has the message
+	place <-chan struct{} // has one for the memtable until it is in tables; nil: it needs none
 }
 
 // run is the stage's loop.
@@ -118,7 +129,7 @@ func (w *Writer) run(ctx context.Context) error {
 		w.waited = 0
 		w.collect(first)
 		n := len(w.group)
-		if err := w.write(ctx); err != nil {
+		if err := w.writeGroup(ctx); err != nil {
 			return err
 		}
 		w.answered = n
@@ -215,7 +226,7 @@ func (w *Writer) write(ctx context.Context) error {
 	}
 	shortage := w.makeRoom(ctx)
 	if base.IsShortage(shortage) && w.hasQueued() {
-		shortage = w.hold(ctx, shortage)
+		shortage = w.hold(ctx, shortage, w.makeRoom)
 	}
 	switch {
 	case ctx.Err() != nil: // it failed meanwhile: no member may hear that all before it is stored
@@ -229,6 +240,9 @@ func (w *Writer) write(ctx context.Context) error {
 	}
 	if err := w.takeMembers(shortage); err != nil || len(w.group) == 0 {
 		return err
+	}
+	if c := w.group[0]; c.large != nil {
+		return w.writeLarge(ctx, c)
 	}
 	if err := w.commit(); err != nil {
 		return err
@@ -251,17 +265,34 @@ func (w *Writer) answer(err error) {
 // handOn sends a sealed memtable to the Flusher. While that has to wait, writers
 // are stalled, and everybody can see it. It fails only with the cause of ctx.
 func (w *Writer) handOn(ctx context.Context, s Sealed) error {
-	if w.flusher.trySend(s) {
-		return nil
+	if !w.flusherFull() {
+		return w.sendOn(ctx, s)
 	}
 	start := time.Now()
 	w.count(func(s *WriterStats) { s.Stalls++; s.Stalled = true })
 	w.env.Logger.Info().Int("queued", len(w.flusher.ch)).Msg("writers are held back until a memtable is flushed")
-	err := w.flusher.send(ctx, s)
+	err := w.sendOn(ctx, s)
 	waited := time.Since(start)
 	w.count(func(s *WriterStats) { s.Stalled = false; s.StallTime += waited })
 	w.env.Logger.Info().Dur("waited", waited).Msg("writers go on")
 	return err
+}
+
+// flusherFull reports whether sendOn would have to wait.
+func (w *Writer) flusherFull() bool { return len(w.room) == cap(w.room) }
+
+// sendOn sends a message to the Flusher when it has room for that. It fails only with the
+// cause of ctx.
+func (w *Writer) sendOn(ctx context.Context, s Sealed) error {
+	start := time.Now()
+	defer func() { w.flusher.blocked.Add(int64(time.Since(start))) }()
+	select {
+	case w.room <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	s.room = w.room
+	return w.flusher.send(ctx, s)
 }
 
 // takeMembers claims the members that were not abandoned. After a shortage it refuses
@@ -279,10 +310,11 @@ func (w *Writer) takeMembers(shortage error) (failure error) {
 		if !c.take() {
 			continue
 		}
-		err := c.check()
-		if err != nil {
-			err = fmt.Errorf("lsmdb: operations were changed on their way to the log, and are not stored: %w", err)
-		} else if remember {
+		var err error
+		if c.large == nil {
+			err = c.check()
+		}
+		if err == nil && remember {
 			err = w.admit(c, last)
 		}
 		if err != nil {
@@ -340,8 +372,7 @@ func (w *Writer) commit() error {
 
 // append writes a record that consists of a header and the parts behind the first.
 func (w *Writer) append(header base.GroupHeader) error {
-	w.header = header.AppendTo(w.header[:0])
-	if _, _, err := base.DecodeGroup(w.header); err != nil { // the numbers have run out
+	if err := w.number(header); err != nil {
 		return err
 	}
 	w.parts[0] = w.header
@@ -349,6 +380,13 @@ func (w *Writer) append(header base.GroupHeader) error {
 		return fmt.Errorf("writing WAL segment %d: %w", w.log.Segment(), err)
 	}
 	return nil
+}
+
+// number encodes the header of a record, and fails where the numbers have run out.
+func (w *Writer) number(header base.GroupHeader) error {
+	w.header = header.AppendTo(w.header[:0])
+	_, _, err := base.DecodeGroup(w.header)
+	return err
 }
 
 // insert puts the group's operations into the memtable and makes them visible. Members

@@ -116,3 +116,13 @@ func (b *binding) seal(chunk []byte, t ChunkType, offset int64) {
 	chunk[typeAt] = byte(t)
 	binary.LittleEndian.PutUint32(chunk, b.checksum(offset, chunk[lengthAt:]))
 }
+
+// appendHeader appends the Header chunk to nothing.
+func (b *binding) appendHeader(chunk []byte, previous Previous) []byte {
+	chunk = append(chunk, zeros[:chunkHeaderBytes]...)
+	chunk = binary.LittleEndian.AppendUint32(chunk, formatVersion)
+	chunk = binary.LittleEndian.AppendUint64(chunk, previous.Segment)
+	chunk = binary.LittleEndian.AppendUint64(chunk, uint64(previous.End))
+	b.seal(chunk, TypeHeader, 0)
+	return chunk
+}

@@ -64,6 +64,8 @@ type Writer struct {
 	// next. It must not wait. No more than one is under way.
 	Ask func(*Ahead)
 
+	interrupted func() error // says why a record under way is to be given up; nil: never, see Prepare
+
 	// While syncs are rare, the disk works on what was written meanwhile: less is left for the
 	// sync at the end of the segment, and whoever writes feels a disk that is slower.
 	writeback vfs.Writeback
@@ -129,12 +131,7 @@ func NewWriter(f vfs.File, name string, segment uint64, previous Previous) (*Wri
 	if err := f.Sync(); err != nil {
 		return nil, fmt.Errorf("sync preallocated log %s: %w", name, vfs.Shortage(err))
 	}
-	chunk := w.buffer[:chunkHeaderBytes]
-	chunk = binary.LittleEndian.AppendUint32(chunk, formatVersion)
-	chunk = binary.LittleEndian.AppendUint64(chunk, previous.Segment)
-	chunk = binary.LittleEndian.AppendUint64(chunk, uint64(previous.End))
-	w.binding.seal(chunk, TypeHeader, 0)
-	if err := w.write(chunk, 0); err != nil {
+	if err := w.write(w.binding.appendHeader(w.buffer[:0], previous), 0); err != nil {
 		return nil, err
 	}
 	w.offset = logStart
@@ -146,6 +143,9 @@ func (w *Writer) Segment() uint64 { return w.segment }
 
 // Offset returns the logical end of the log: the offset behind the last record.
 func (w *Writer) Offset() int64 { return w.offset }
+
+// Closed reports whether Close was called, or Finish.
+func (w *Writer) Closed() bool { return w.closed }
 
 // Durable returns the offset up to which the log has been synced.
 func (w *Writer) Durable() int64 { return w.durable }
@@ -275,6 +275,11 @@ func (w *Writer) write(chunks []byte, offset int64) error {
 		panic(fmt.Sprintf("invariant: write to log %s from %d to %d, outside %d to %d", w.name, offset, end, w.offset, w.reserved))
 	}
 	w.buffer = chunks[:0] // it may have grown
+	if w.interrupted != nil {
+		if w.err = w.interrupted(); w.err != nil {
+			return w.err
+		}
+	}
 	if _, err := w.way(offset, len(chunks)).WriteAt(chunks, offset); err != nil {
 		w.err = fmt.Errorf("write to log %s at offset %d: %w", w.name, offset, err)
 		return w.err

@@ -50,7 +50,10 @@ func (d *Directory) NewRetention(s Scope) *Retention {
 
 // FileNumbers hands out the numbers of files. One counter serves all types of
 // files, and a number is never handed out twice.
-type FileNumbers struct{ next atomic.Uint64 }
+type FileNumbers struct {
+	next  atomic.Uint64
+	ahead atomic.Uint64 // was handed out by Ahead
+}
 
 // NewFileNumbers returns a counter whose first number is next.
 func NewFileNumbers(next uint64) *FileNumbers {
@@ -60,7 +63,34 @@ func NewFileNumbers(next uint64) *FileNumbers {
 }
 
 // Next hands out a number.
-func (n *FileNumbers) Next() uint64 { return n.next.Add(1) - 1 }
+func (n *FileNumbers) Next() uint64 {
+	for {
+		if number := n.next.Add(1) - 1; number != n.ahead.Load() {
+			return number
+		}
+	}
+}
+
+// aheadNumbers is more than how many files are made while a large batch is prepared.
+const aheadNumbers = 1 << 10
+
+// Ahead hands out a number that lies so far ahead that Next will hardly come to it while
+// somebody prepares a file that is to be the latest then. If Next does, it goes past.
+func (n *FileNumbers) Ahead() uint64 {
+	for {
+		number := max(n.next.Load()+aheadNumbers, n.ahead.Load()+1)
+		n.ahead.Store(number)
+		if n.next.Load() <= number {
+			return number
+		}
+	}
+}
+
+// Pass has Next hand out only larger numbers from now on.
+func (n *FileNumbers) Pass(number uint64) {
+	for next := n.next.Load(); next <= number && !n.next.CompareAndSwap(next, number+1); next = n.next.Load() {
+	}
+}
 
 // Peek returns the number that Next would hand out.
 func (n *FileNumbers) Peek() uint64 { return n.next.Load() }
@@ -107,6 +137,18 @@ func (d *Directory) Succeed(runs [][]*manifest.TableMeta, heirs []*manifest.Tabl
 func (d *Directory) NewSegment(previous wal.Previous) (*wal.Writer, error) {
 	number := d.Numbers.Next()
 	return wal.Create(d.FS, base.WALPath(d.Dir, number), number, previous)
+}
+
+// PrepareSegment prepares a WAL segment of one record for PlaceSegment: see wal.Prepare.
+func (d *Directory) PrepareSegment(interrupted func() error, parts ...[]byte) (*wal.Writer, error) {
+	number := d.Numbers.Ahead()
+	return wal.Prepare(d.FS, base.WALPath(d.Dir, number), number, interrupted, parts...)
+}
+
+// PlaceSegment makes a prepared segment the one that follows previous: see wal.Writer.Place.
+func (d *Directory) PlaceSegment(w *wal.Writer, previous wal.Previous, start []byte) error {
+	d.Numbers.Pass(w.Segment())
+	return w.Place(d.FS, base.WALPath(d.Dir, w.Segment()), previous, start)
 }
 
 // CheckPlace fails with vfs.ErrDisplaced if the directory is not where it was opened, or

@@ -154,6 +154,19 @@ func (l List) Reduce(keep func(Span) []base.Seq) (reduced List) {
 	return reduced
 }
 
+// raised returns the list with numbers that are larger.
+func (l List) raised(by base.Seq) List {
+	raised, numbers := slices.Clone(l), make([]base.Seq, 0, l.Count())
+	for i, s := range raised {
+		start := len(numbers)
+		for _, seq := range s.Seqs {
+			numbers = append(numbers, seq+by)
+		}
+		raised[i].Seqs = numbers[start:len(numbers):len(numbers)]
+	}
+	return raised
+}
+
 // Merge returns a list of all range deletes of some lists.
 func Merge(lists ...List) List { return MergeReduced(nil, lists...) }
 

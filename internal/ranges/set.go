@@ -22,8 +22,9 @@ import (
 type Set struct{ lists atomic.Pointer[lists] }
 
 type lists struct {
-	all  []List
-	adds []int // how many additions each stands for
+	all   []List
+	adds  []int    // how many additions each stands for
+	below base.Seq // is missing in all numbers: see Follow
 }
 
 // maxNumbers is how many numbers a list may have for each addition, on average.
@@ -51,8 +52,31 @@ func (s *Set) Add(start, end []byte, seq base.Seq) (grown int64) {
 		grown += numbers - int64(now.all[n-1].Count()+added.Count())
 		added, adds = merged, both
 	}
-	s.lists.Store(&lists{slices.Concat(now.all[:n], []List{added}), slices.Concat(now.adds[:n], []int{adds})})
+	s.lists.Store(&lists{all: slices.Concat(now.all[:n], []List{added}), adds: slices.Concat(now.adds[:n], []int{adds})})
 	return grown
+}
+
+// Follow makes all numbers larger by last. Nobody else knows the set yet, and nothing is
+// added any more. Whoever is the first to need the numbers makes them, as that takes long
+// where there are many.
+func (s *Set) Follow(last base.Seq) {
+	if now := s.lists.Load(); now != nil {
+		s.lists.Store(&lists{now.all, now.adds, last})
+	}
+}
+
+// load returns the lists with their whole numbers, nil if there are none.
+func (s *Set) load() *lists {
+	now := s.lists.Load()
+	if now == nil || now.below == 0 {
+		return now
+	}
+	whole := &lists{adds: now.adds}
+	for _, l := range now.all {
+		whole.all = append(whole.all, l.raised(now.below))
+	}
+	s.lists.Store(whole) // as good as what another one may have stored meanwhile
+	return whole
 }
 
 // Empty reports whether nothing was added yet.
@@ -70,7 +94,7 @@ func (s *Set) Newest(key []byte, seq base.Seq) (newest base.Seq) {
 // Lists returns what was added so far, as lists that together are the set. The slice is
 // not to be changed.
 func (s *Set) Lists() []List {
-	if now := s.lists.Load(); now != nil {
+	if now := s.load(); now != nil {
 		return now.all
 	}
 	return nil

@@ -81,6 +81,9 @@ var sweepKinds = []sweepKind{
 		for range 5 {
 			s.write(3+s.rng.IntN(20), s.durability())
 		}
+		if s.db.Metrics().Writes.Large == 0 {
+			s.t.Errorf("%s: no batch was large enough to be prepared", s.name)
+		}
 		s.kill()
 		s.write(10, db.NoSync)
 		s.write(1, db.Sync)

@@ -56,7 +56,7 @@ func TestPlantedBugs(t *testing.T) {
 	for _, bug := range plantedBugs {
 		plant(bug, "./internal/tests/crash", "TestCrashSweep", "-sweep.states", "1")
 	}
-	rest := slices.Concat(plantedWithoutCrash, plantedVocabulary, plantedQueued, plantedBudget)
+	rest := slices.Concat(plantedWithoutCrash, plantedVocabulary, plantedQueued, plantedBudget, plantedLarge)
 	for _, bug := range rest {
 		var flags []string
 		switch bug.test {
@@ -73,7 +73,7 @@ func TestPlantedBugs(t *testing.T) {
 // TestPlantedBugsFit: sources change, and a bug that fits nowhere any more proves nothing.
 func TestPlantedBugsFit(t *testing.T) {
 	all := slices.Clone(plantedBugs)
-	for _, bug := range slices.Concat(plantedWithoutCrash, plantedVocabulary, plantedQueued, plantedBudget) {
+	for _, bug := range slices.Concat(plantedWithoutCrash, plantedVocabulary, plantedQueued, plantedBudget, plantedLarge) {
 		all = append(all, bug.plantedBug)
 	}
 	for _, bug := range all {
@@ -131,7 +131,7 @@ var plantedBugs = []plantedBug{
 	{"a write acknowledged before its sync", []edit{
 		{"stages/writer.go", "	if durable {\n", "	if false && durable {\n"}}},
 	{"the old WAL unsynced when the next one acknowledges (leveldb 193)", []edit{
-		{"stages/segment.go", "	if err := w.syncAll(); err != nil {\n		return err\n	}\n	next, err", "	next, err"}}},
+		{"stages/segment.go", "	if err := w.syncAll(); err != nil {\n		return sealed, err\n	}\n	next, err", "	next, err"}}},
 	{"a sync tried again after it failed (pebble 1159)", []edit{
 		{"wal/writer.go", "	err := w.file.Sync()\n", "	err := w.file.Sync()\n	if err != nil {\n		err = w.file.Sync()\n	}\n"}}},
 	{"a failed MANIFEST sync taken for not written (rocksdb 4990)", []edit{
@@ -139,7 +139,7 @@ var plantedBugs = []plantedBug{
 	{"file numbers given out again (rocksdb 7621)", []edit{
 		{"internal/recovery/open.go", "output.NewFileNumbers(o.firstNumber())", "output.NewFileNumbers(o.listed)"}}},
 	{"replay going on past a hole (pebble 864)", []edit{
-		{"stages/segment.go", "	if err := w.syncAll(); err != nil {\n		return err\n	}\n	next, err", "	next, err"},
+		{"stages/segment.go", "	if err := w.syncAll(); err != nil {\n		return sealed, err\n	}\n	next, err", "	next, err"},
 		{"internal/recovery/replay.go", "if end := s.reader.End().Offset; end != p.End {", "if end := s.reader.End().Offset; end > p.End {"},
 		{"internal/recovery/replay.go", "if header.First != r.lastSeq+1 {", "r.lastSeq = header.First - 1\n	if false {"}}},
 	{"records believed without their checksum (leveldb 251)", []edit{
@@ -263,7 +263,7 @@ var plantedWithoutCrash = []noticed{
 	{plantedBug{"a batch that two goroutines use", []edit{
 		{"db/batch.go", "if free := b.inUse.CompareAndSwap(false, true); !free", "if free := b.inUse.CompareAndSwap(false, true) || true; !free"}}}, "./db", "TestBatchInUseIsRefused"},
 	{plantedBug{"operations logged that were changed on their way", []edit{
-		{"stages/writer.go", "		err := c.check()\n", "		err := error(nil)\n"}}}, "./stages", "TestWhatWasChangedOnItsWayIsNotLogged"},
+		{"stages/writer.go", "			err = c.check()\n", "			err = error(nil)\n"}}}, "./stages", "TestWhatWasChangedOnItsWayIsNotLogged"},
 	{plantedBug{"a log closed while its next piece is prepared", []edit{
 		{"wal/writer.go", "	w.closed = true\n	err := w.closeWindows()\n", "	w.closed = true\n	err := w.window.Close()\n"}}}, "./wal", "TestWhoChangesTheFileWaits"},
 	{plantedBug{"a log extended while its next piece is prepared", []edit{

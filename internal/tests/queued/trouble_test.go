@@ -114,9 +114,10 @@ func TestFullDiskHoldsUp(t *testing.T) {
 func TestOthersAreRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := stop(t)
-		fixture.Must(t, s.Put([]byte("holds"), []byte("the Writer up"), db.Queued))
+		large := make([]byte, 7_500)                              // for which a new log is needed, behind these
+		fixture.Must(t, s.Put([]byte("holds"), large, db.Queued)) // the Writer up
 		synctest.Wait()
-		large := make([]byte, 40_000) // for which a new log is needed
+		fixture.Must(t, s.Put([]byte("stored"), large[:5000], db.Queued))
 		var refused []*db.Pending
 		synced := make(chan error, 1)
 		for i := range 4 {

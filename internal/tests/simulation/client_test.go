@@ -114,12 +114,17 @@ func (c *simulatedClient) key() string {
 
 // issue notes a commit that is about to be sent.
 func (c *simulatedClient) issue(ops fixture.Commit, d db.Durability) *issued {
-	i := &issued{ops: ops, sync: d == db.Sync, queued: d == db.Queued, late: c.w.s.faults.displaced}
+	i := &issued{ops: ops, sync: d == db.Sync, queued: d == db.Queued, late: c.w.s.faults.displaced, waits: c.w.isLarge(ops)}
 	if i.queued {
-		c.w.queued++
 		c.w.s.met.Queued++
+		if !i.waits {
+			c.w.queued++
+		}
 	}
-	c.w.s.history.commits = append(c.w.s.history.commits, i)
+	c.w.s.history.put(i)
+	c.w.mu.Lock()
+	defer c.w.mu.Unlock()
+	c.w.issuing[goroutineID()] = i
 	return i
 }
 

@@ -17,6 +17,8 @@ type issued struct {
 	sync    bool
 	late    bool        // issued when the directory was displaced
 	queued  bool        // acknowledged when it was Queued, and not seen since
+	waits   bool        // a large one that its caller has not sent yet
+	written bool        // all but the last sync of it is done
 	pending *db.Pending // submitted and not seen answered yet
 
 	answered bool

@@ -116,6 +116,7 @@ type schedulesMet struct {
 	CloseInRotation                                                     int
 	Abandoned, CancelledTooLate                                         int // during the commit of a group
 	Queued, CaughtUp, HeldUp                                            int // writes; before reads; by a full disk
+	Prepared                                                            int // operations on files of large commits, by their callers
 	Committed, Conflicts, Ticks                                         int // of transactions; of the clock
 	ErrorWhileStalled                                                   int
 	CrashInRewrite, CrashInRecovery                                     int

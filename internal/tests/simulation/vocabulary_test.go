@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"lsmdb/db"
@@ -123,6 +122,9 @@ type sending struct {
 }
 
 func (s *sending) Err() error {
+	if s.i.waits { // it is being prepared
+		return nil
+	}
 	if s.sent {
 		s.i.removed = true // until then
 		s.c.values++
@@ -130,15 +132,10 @@ func (s *sending) Err() error {
 			return err // a dead machine: it is not sent, and all clients go at once
 		}
 		s.i.removed = false
-		s.c.w.s.history.moveBehind(s.i)
+		s.c.w.s.history.put(s.i)
 	}
 	s.sent = true
 	return nil
-}
-
-// moveBehind makes a commit the last one that was issued.
-func (h *simulatedHistory) moveBehind(i *issued) {
-	h.commits = append(slices.DeleteFunc(h.commits, func(c *issued) bool { return c == i }), i)
 }
 
 // unplaced reports whether it is not known which commits came before one of them.

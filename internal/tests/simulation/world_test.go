@@ -16,6 +16,7 @@ import (
 	"lsmdb/internal/base"
 	"lsmdb/internal/tests/fixture"
 	"lsmdb/internal/vfstest"
+	"lsmdb/memtable"
 	"lsmdb/stages"
 )
 
@@ -34,6 +35,8 @@ type world struct {
 	active int             // clients that have not ended
 	last   string          // key of whom was let go last
 	reader map[string]bool // ids of goroutines that are clients: their reads do not park
+
+	issuing map[string]*issued // by ids of goroutines, what they have issued last
 
 	db        *db.DB
 	openErr   error
@@ -57,7 +60,7 @@ type parking struct {
 }
 
 func newWorld(s *simulation) *world {
-	return &world{s: s, reader: make(map[string]bool)}
+	return &world{s: s, reader: make(map[string]bool), issuing: make(map[string]*issued)}
 }
 
 // gate waits until the scheduler picks the caller. An error means that it must not act.
@@ -106,7 +109,57 @@ func (w *world) inject(op vfstest.Op) error {
 		return w.unparked(&op)
 	}
 	w.note(key)
-	return w.gate(key, &op)
+	err := w.gate(key, &op)
+	if strings.HasSuffix(name, ".wal.tmp") {
+		w.prepares(op.Kind)
+	}
+	return err
+}
+
+// prepares is called when an operation on the file of a large commit goes on. Its caller sends it
+// when it was synced in the end, behind all that others have sent meanwhile.
+func (w *world) prepares(kind vfstest.OpKind) {
+	w.mu.Lock()
+	i := w.issuing[goroutineID()]
+	w.mu.Unlock()
+	if i == nil || !i.waits {
+		return
+	}
+	w.s.met.Prepared++
+	if kind == vfstest.OpTruncate {
+		i.written = true
+	} else if kind == vfstest.OpSync && i.written {
+		i.waits = false
+		w.s.history.put(i)
+		if i.queued {
+			w.queued++
+		}
+	}
+}
+
+// put adds a commit to the history, or moves it there: behind all others but those that wait.
+func (h *simulatedHistory) put(i *issued) {
+	h.commits = slices.DeleteFunc(h.commits, func(o *issued) bool { return o == i })
+	n := len(h.commits)
+	for n > 0 && h.commits[n-1].waits && !i.waits {
+		n--
+	}
+	h.commits = slices.Insert(h.commits, n, i)
+}
+
+// isLarge reports whether a commit is prepared before it is sent.
+func (w *world) isLarge(ops fixture.Commit) bool {
+	payload := 0
+	for _, o := range ops {
+		payload += len(o.Key)
+		if !o.Delete {
+			payload += len(o.Value)
+		}
+		if o.Until != 0 && !o.Delete && !o.Range && !o.Merge {
+			payload += base.ExpiryBytes
+		}
+	}
+	return len(ops) > 0 && 64+memtable.FootprintBytes(int64(len(ops)), int64(payload)) >= w.s.memtableBytes/2
 }
 
 // isLoading reports whether the caller opens a table, the first block of which may be one
