@@ -122,7 +122,8 @@ type sending struct {
 }
 
 func (s *sending) Err() error {
-	if s.i.waits { // it is being prepared
+	if s.i.waits { // it is being prepared; others may be sent before it even after that
+		s.sent = true
 		return nil
 	}
 	if s.sent {

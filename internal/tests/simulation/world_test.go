@@ -109,22 +109,32 @@ func (w *world) inject(op vfstest.Op) error {
 		return w.unparked(&op)
 	}
 	w.note(key)
+	i := w.prepared(name)
+	if i != nil && op.Kind == vfstest.OpRemove {
+		if _, err := w.s.disk.Stat(op.Name); err == nil { // it has got no place: it was refused, or is not sent at all
+			i.removed = true
+		}
+	}
 	err := w.gate(key, &op)
-	if strings.HasSuffix(name, ".wal.tmp") {
-		w.prepares(op.Kind)
+	if i != nil && i.waits {
+		w.prepares(i, op.Kind)
 	}
 	return err
 }
 
+// prepared returns the large commit that the caller has issued, if it is the one with that file.
+func (w *world) prepared(name string) *issued {
+	if !strings.HasSuffix(name, ".wal.tmp") {
+		return nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.issuing[goroutineID()]
+}
+
 // prepares is called when an operation on the file of a large commit goes on. Its caller sends it
 // when it was synced in the end, behind all that others have sent meanwhile.
-func (w *world) prepares(kind vfstest.OpKind) {
-	w.mu.Lock()
-	i := w.issuing[goroutineID()]
-	w.mu.Unlock()
-	if i == nil || !i.waits {
-		return
-	}
+func (w *world) prepares(i *issued, kind vfstest.OpKind) {
 	w.s.met.Prepared++
 	if kind == vfstest.OpTruncate {
 		i.written = true
