@@ -143,7 +143,7 @@ func (a *arena) addBlock(level int) address {
 	a.used += size
 	if a.used > littleBytes && !a.busy {
 		a.busy = true
-		base.EnlargePages(uintptr(unsafe.Pointer(&a.cells[0])), uintptr(len(a.bytes)))
+		enlargePages(a.bytes)
 	}
 	return a.blocks
 }

@@ -3,6 +3,7 @@
 package memtable
 
 import (
+	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -28,5 +29,14 @@ func mapCells(count int64) []cell {
 func unmapCells(cells []cell) {
 	if err := unix.MunmapPtr(unsafe.Pointer(&cells[0]), uintptr(len(cells)*cellBytes)); err != nil {
 		panic("invariant: an arena cannot be given back: " + err.Error())
+	}
+}
+
+// enlargePages lets memory that mapCells returned, and that was not touched yet, have pages
+// of 2 MiB where the system can do that. It promises nothing.
+func enlargePages(memory []byte) {
+	const hugePage = 14 // MADV_HUGEPAGE
+	if runtime.GOOS == "linux" && len(memory) >= leastMapped {
+		_ = unix.Madvise(memory, hugePage)
 	}
 }

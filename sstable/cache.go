@@ -4,11 +4,9 @@ import (
 	"math"
 	"sync"
 	"sync/atomic"
-	"unsafe"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
-	"lsmdb/internal/base"
 	"lsmdb/internal/budget"
 )
 
@@ -37,7 +35,6 @@ type Cache struct {
 	order     *simplelru.LRU[slot, *block]
 	usedBytes int64
 	evictions uint64
-	enlarged  uintptr // the stretch of the heap that was given large pages last
 }
 
 // slot is where a block hangs: one for each data block of a table.
@@ -143,24 +140,6 @@ func (c *Cache) put(at slot, b *block, size int64) {
 	c.Account.Add(budget.Cache, size)
 	c.order.Add(at, b)
 	at.hook().Store(b)
-	c.enlargePages(b)
-}
-
-const (
-	stretchBytes = 4 << 20  // Go's heap grows upwards, by so much or a multiple
-	smallBytes   = 16 << 20 // a smaller cache does not need large pages
-)
-
-// enlargePages sees to it that a cache that grows does so in large pages: the first touch of
-// small ones takes half the time of a block's way from the file into the cache. So the
-// memory that the heap will grow into next is asked for, which nobody has touched. The
-// account of a budget would count less than such pages take.
-func (c *Cache) enlargePages(b *block) {
-	next := uintptr(unsafe.Pointer(unsafe.SliceData(b.data)))/stretchBytes + 1
-	if next > c.enlarged && c.usedBytes >= smallBytes && !c.Account.Bounded() {
-		c.enlarged = next
-		base.EnlargePages(next*stretchBytes, stretchBytes)
-	}
 }
 
 // Give evicts so many bytes, or all that there are, and returns how many.

@@ -1,6 +1,0 @@
-//go:build !linux
-
-package base
-
-// EnlargePages does nothing.
-func EnlargePages(at, lengthBytes uintptr) {}
