@@ -76,6 +76,12 @@ func (w *world) gate(key string, op *vfstest.Op) error {
 	return <-p.release
 }
 
+func (w *world) isStalled() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.stalled
+}
+
 // goroutineID tells goroutines apart. It is another one in each run, so it serves for
 // nothing but looking up.
 func goroutineID() string {
@@ -96,6 +102,9 @@ func (w *world) inject(op vfstest.Op) error {
 			return w.unparked(&op)
 		}
 		key = "read " + name
+		if onStack("stages.(*Writer).admit(") { // a compaction may read the same
+			key = "the Writer: " + key
+		}
 	case vfstest.OpCreate, vfstest.OpSync, vfstest.OpRemove, vfstest.OpRename, vfstest.OpTruncate:
 		key = string(op.Kind) + " " + name
 	case vfstest.OpWrite:
@@ -174,9 +183,12 @@ func (w *world) isLarge(ops fixture.Commit) bool {
 
 // isLoading reports whether the caller opens a table, the first block of which may be one
 // that is loaded then: its range deletes.
-func isLoading() bool {
+func isLoading() bool { return onStack("sstable.(*Table).load(") }
+
+// onStack reports whether the caller was called by a function.
+func onStack(function string) bool {
 	var buffer [8 << 10]byte
-	return bytes.Contains(buffer[:runtime.Stack(buffer[:], false)], []byte("sstable.(*Table).load("))
+	return bytes.Contains(buffer[:runtime.Stack(buffer[:], false)], []byte(function))
 }
 
 func (w *world) passing() error {
