@@ -53,6 +53,7 @@ func TestPace(t *testing.T) {
 		}
 		for range 75 {
 			j.read(10, noticeBytes)
+			synctest.Wait() // it hears of each by itself
 		}
 		check("near the end", 850, 999)
 		j.end()
