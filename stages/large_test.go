@@ -487,6 +487,7 @@ func TestLargeCommitIsOvertaken(t *testing.T) {
 		release()
 		must(t, <-answer)
 		r.fill("after", 2)
+		synctest.Wait() // nobody flushes any more
 		if got := recovered(t, r.mem); len(got) != 26 {
 			t.Errorf("%d keys are recovered", len(got))
 		}
