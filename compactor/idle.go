@@ -92,9 +92,9 @@ func FlushPays(s Situation, m *memtable.Memtable) bool {
 	return treeBytes > 0 && (large || freed >= max(flushedForBytes, treeBytes/256))
 }
 
-// Awaited returns the number of which no snapshot that is open may be older before it is time to
-// look for jobs again, 0 if none can make a difference: the oldest one sees less than all that a
-// table holds, or what has ended for others.
+// Awaited returns a number. When no open snapshot is older than it, it is time to look for jobs
+// again. Today the oldest snapshot is: it does not see all of some table, or it still sees a
+// value that has ended for everybody else. Where it does neither, the number is 0.
 func Awaited(s Situation) (awaited base.Seq) {
 	oldest := s.Readers.Oldest()
 	if ended := NextExpiry(s.Version, s.Readers.Now(0)); ended != 0 && ended <= s.Readers.Now(base.MaxSeq) {

@@ -95,8 +95,8 @@ func (f *filter) locate(hash uint64) (line []byte, position, step uint32) {
 }
 
 // These stand for the filter of a table, and hold every key. A present key needs no filter,
-// and a filter takes about as long to load as all else of a table. So it waits for a search
-// without it that is in vain: it is later before and due from then on, and the next search
+// and a filter takes about as long to load as all else of a table. So a table begins with
+// later. The first search that finds nothing makes the filter due, and the search after that
 // loads it. A table has none if it was written so, or is unloaded.
 var later, due, none = new(filter), new(filter), new(filter)
 

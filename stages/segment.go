@@ -157,9 +157,9 @@ func (w *Writer) hasQueued() bool {
 }
 
 // hold keeps the members that were acknowledged when they were queued until there is room
-// for them, as again finds out. Meanwhile callers feel that the inbox is full. Others who write are refused, as
-// without them; who only wants a sync or a flush wants theirs, too. It gives up when the
-// database is closed.
+// for them: again looks whether there is. Meanwhile callers feel that the inbox is full.
+// Others who write are refused, as without them; who only wants a sync or a flush wants
+// theirs, too. It gives up when the database is closed.
 func (w *Writer) hold(ctx context.Context, shortage error, again func(context.Context) error) error {
 	w.refuse(shortage)
 	start, before := time.Now(), w.waited
