@@ -97,6 +97,13 @@ func TestDamagedFilterIsFound(t *testing.T) {
 	if err := table.Verify(nil); !errors.Is(err, base.ErrCorrupt) {
 		t.Error(err)
 	}
+	it, entries := table.NewIterator(IteratorOptions{}), 0 // as a merge reads it
+	for ok := it.First(); ok; ok = it.Next() {
+		entries++
+	}
+	if err := errors.Join(it.Err(), it.Close()); err != nil || entries != 10 {
+		t.Errorf("%d entries, %v", entries, err)
+	}
 	data[p.DataBytes+5] ^= 1
 	for _, i := range []int{11, 3} {
 		if err := getError(table, i); err != nil {
