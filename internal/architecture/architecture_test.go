@@ -80,7 +80,7 @@ func sources(t *testing.T) []source {
 		}
 		name := entry.Name()
 		if entry.IsDir() {
-			if path != root && (strings.HasPrefix(name, ".") || name == "testdata" || name == "bench") {
+			if path != root && (strings.HasPrefix(name, ".") || name == "testdata" || name == "bench" || name == "ext") {
 				return filepath.SkipDir
 			}
 			return nil
