@@ -15,7 +15,7 @@ import (
 
 func TestHelp(t *testing.T) {
 	for _, args := range [][]string{{}, {"tour"}, {"shell"}, {"put"}, {"get"}, {"delete"}, {"scan"}, {"load"}, {"dump"}, {"delete-range"}, {"merge"}, {"checkpoint"}, {"backup"}, {"restore"}, {"stats"},
-		{"compact"}, {"verify"}, {"inspect"}, {"inspect", "wal"}, {"inspect", "table"}, {"inspect", "manifest"}} {
+		{"compact"}, {"verify"}, {"salvage"}, {"inspect"}, {"inspect", "wal"}, {"inspect", "table"}, {"inspect", "manifest"}} {
 		help := commandtest.Succeed(t, "", append(args, "--help")...)
 		for _, part := range []string{"Exit codes:", "Examples:", "--json"} {
 			if !strings.Contains(help, part) {
