@@ -37,9 +37,10 @@ type finder struct {
 	own      uint64 // the identity
 	limit    int64  // blocks end here at the latest
 
-	walk walk  // over the beginnings
-	ends []end // behind window, by their numbers
-	from int64 // the window begins here
+	walk walk   // over the beginnings
+	ends []end  // behind window, by their numbers
+	from int64  // the window begins here
+	seen []bool // by the first bits of a number, whether an end has such a one
 }
 
 // walk is what the finder knows of a place.
@@ -65,6 +66,7 @@ type end struct {
 const (
 	windowBytes = 8 << 20 // ends are known so far ahead
 	reachBytes  = windowBytes / 2
+	seenShift   = 32 - 16
 )
 
 func newFinder(f *source, identity uint64, limit int64) *finder {
@@ -76,31 +78,45 @@ func newFinder(f *source, identity uint64, limit int64) *finder {
 // is damaged in front of it.
 func (f *finder) next(from int64) (e extent, ok bool) {
 	for f.walk.at < from {
-		f.skip(from)
+		for _, b := range f.file.slice(f.walk.at, min(from, f.walk.at+aheadBytes)) {
+			f.walk.step(b)
+		}
 	}
 	first := f.number()
-	for f.walk.at < f.limit {
-		if f.from < 0 || f.walk.at > f.from+reachBytes {
-			f.collect()
-		}
-		if e, ok = f.lookUp(f.number()); ok {
-			return e, true
-		}
-		f.skip(f.walk.at + 1)
-		if f.walk.at == from+reachBytes {
+	for far := from + reachBytes; f.walk.at < f.limit; {
+		if f.walk.at == far {
 			if e, ok = f.reach(from, first); ok {
 				return e, true
 			}
+			far = f.limit
+		}
+		if f.from < 0 || f.walk.at >= f.from+reachBytes {
+			f.collect()
+		}
+		if e, ok = f.look(min(far, f.from+reachBytes)); ok {
+			return e, true
 		}
 	}
 	return e, false
 }
 
-// skip goes on to a place, or some way in that direction.
-func (f *finder) skip(to int64) {
-	for _, b := range f.file.slice(f.walk.at, min(to, f.walk.at+aheadBytes)) {
+// look goes on to a place, or some way in that direction, until a block begins.
+func (f *finder) look(to int64) (e extent, ok bool) {
+	border := f.walk.at - f.walk.at%aheadBytes + aheadBytes // so that what was read is not read again
+	for _, b := range f.file.slice(f.walk.at, min(to, border, f.limit)) {
+		number, looked := f.number(), false
+		if f.seen[number>>seenShift] {
+			if e, ok = f.lookUp(number); ok {
+				return e, true
+			}
+			looked = true
+		}
 		f.walk.step(b)
+		if looked {
+			break // another part of the file may have been read meanwhile
+		}
 	}
+	return e, false
 }
 
 // number returns that of the place as a beginning.
@@ -128,9 +144,10 @@ func (f *finder) holds(e extent) bool {
 
 // collect lists the ends behind the place.
 func (f *finder) collect() {
-	f.from, f.ends = f.walk.at, f.ends[:0]
+	f.from, f.ends, f.seen = f.walk.at, f.ends[:0], make([]bool, 1<<(32-seenShift))
 	f.eachEnd(f.walk, f.from+windowBytes, func(w *walk, number uint32) bool {
 		f.ends = append(f.ends, end{number, uint32(w.at - f.from)})
+		f.seen[number>>seenShift] = true
 		return true
 	})
 	slices.SortFunc(f.ends, func(a, b end) int { return cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(a.behind, b.behind)) })
@@ -185,12 +202,11 @@ var (
 	inverses   = makeInverses()
 )
 
-// multiply multiplies two polynomials modulo that of the CRC.
+// multiply multiplies two polynomials modulo that of the CRC. It does without branches, which no
+// processor could predict.
 func multiply(a, b uint32) (product uint32) {
 	for ; a != 0; a <<= 1 {
-		if a&one != 0 {
-			product ^= b
-		}
+		product ^= b & -(a >> 31)
 		b = b>>1 ^ crc32.Castagnoli&-(b&1)
 	}
 	return product

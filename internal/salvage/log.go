@@ -27,17 +27,23 @@ type log struct {
 	trouble  error            // why some of the last segment cannot be read; nil: all can
 	gaps     bool             // operations are missing
 
-	memtable *memtable.Memtable    // what came last; nil: nothing yet
-	spilled  []*manifest.TableMeta // what came before, in tables that are not for the new database
-	deletes  []ranges.List
-	merges   uint64 // operands
+	arenaBytes int64                 // of a memtable
+	memtable   *memtable.Memtable    // what came last; nil: nothing yet
+	spilled    []*manifest.TableMeta // what came before, in tables that are not for the new database
+	deletes    []ranges.List
+	merges     uint64 // operands
 }
 
 // headerEnd is where a segment ends that holds nothing.
 const headerEnd = 27
 
-// memtableBytes is how much of the log is in memory. Tests lower it.
+// memtableBytes is how much of the log is in memory at most. Tests lower it.
 var memtableBytes int64 = 64 << 20
+
+const (
+	leastMemtableBytes = 16 << 10
+	mostPerLogByte     = 16 // that a memtable takes, of a delete of a short key
+)
 
 // readLogs replays every segment that may hold what is in no table yet, oldest first.
 func (r *rescue) readLogs() error {
@@ -47,12 +53,14 @@ func (r *rescue) readLogs() error {
 		l.flushed = max(l.flushed, r.survey.flushed)
 	}
 	l.next = l.flushed + 1
-	for name := range r.names {
+	for name, sizeBytes := range r.names {
 		if kind, number := base.ParseFileName(name); kind == base.FileWAL && number >= oldest {
 			l.segments = append(l.segments, number)
+			l.arenaBytes += mostPerLogByte * sizeBytes
 		}
 	}
 	slices.Sort(l.segments)
+	l.arenaBytes = min(max(l.arenaBytes, leastMemtableBytes), memtableBytes)
 	if err := r.linkSegments(); err != nil {
 		return err
 	}
@@ -214,7 +222,7 @@ func (r *rescue) apply(op base.Op, seq base.Seq) error {
 		}
 	}
 	if l.memtable == nil {
-		l.memtable = memtable.New(max(memtableBytes, footprint))
+		l.memtable = memtable.New(max(l.arenaBytes, footprint))
 	}
 	l.memtable.Apply(op, seq)
 	return nil

@@ -17,8 +17,8 @@
 // writes nothing. The new database is one from the moment when its CURRENT is written, which
 // is done last; whatever fails or interrupts before leaves none.
 //
-// It takes memory for one memtable, for the blocks and indexes of as many tables as share keys, for the range
-// deletes, and for the places of blocks in tables that lost their index.
+// It takes memory for one memtable, for a block and the index of as many tables as share keys, for
+// the range deletes, and for the places of blocks in tables that lost their index.
 package salvage
 
 import (

@@ -78,7 +78,9 @@ func (r *rescue) chooseListed() (missing []*manifest.TableMeta) {
 		if e != nil {
 			detail = e.fault
 		}
-		r.miss(t.loss(-1, fmt.Sprintf("%s; it had %d entries and %d range deletes", detail, meta.Entries, meta.RangeDeletes)))
+		lost := t.loss(-1, fmt.Sprintf("%s; it had %d entries and %d range deletes", detail, meta.Entries, meta.RangeDeletes))
+		lost.Doubtful = !r.tree.whole // an edit that is lost may have removed it
+		r.miss(lost)
 	}
 	return missing
 }
@@ -345,8 +347,12 @@ func (s *scan) report() {
 		if len(s.gaps) == 0 {
 			s.gap(s.file.sizeBytes, "the file ends here")
 		}
+		where := ""
+		if len(s.gaps) > 1 {
+			where = fmt.Sprintf(" in %d such places", len(s.gaps))
+		}
 		for _, g := range s.gaps {
-			l := s.loss(g.offset, s.file.why(fmt.Sprintf("%s; %d of the table's %d entries are lost", g.detail, lost, entries)))
+			l := s.loss(g.offset, s.file.why(fmt.Sprintf("%s; %d of the table's %d entries are lost%s", g.detail, lost, entries, where)))
 			if g.from != nil {
 				l.From = user(g.from)
 			}
