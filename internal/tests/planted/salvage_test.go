@@ -17,7 +17,7 @@ var plantedSalvage = []noticed{
 	{plantedBug{"a range of lost keys that is too short", []edit{
 		{"internal/salvage/table.go", "				l.To = user(g.to)\n", "				l.To = l.From\n"}}}, "./internal/tests/corruption", "TestSalvageSweep"},
 	{plantedBug{"blocks that are not looked for behind a damaged one", []edit{
-		{"internal/salvage/find.go", "			f.collect()\n		}\n		if e, ok = f.look(", "			f.collect()\n		}\n		if f.walk.at > from {\n			return e, false\n		}\n		if e, ok = f.look("}}}, "./internal/tests/corruption", "TestSalvageSweep"},
+		{"internal/salvage/table.go", "		if e.offset > at && !s.over {\n", "		if e.offset > at {\n			ok, e = false, extent{offset: limit}\n		}\n		if e.offset > at && !s.over {\n"}}}, "./internal/tests/corruption", "TestSalvageSweep"},
 	{plantedBug{"a table without an index that is given up", []edit{
 		{"internal/salvage/table.go", "		err = s.byChecksums()\n", "		err = nil\n"}}}, "./internal/tests/corruption", "TestSalvageSweep"},
 	{plantedBug{"obsolete tables that are used", []edit{
