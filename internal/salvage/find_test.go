@@ -28,7 +28,7 @@ func writeTable(t testing.TB, rng *rand.Rand, entries, longest int, compression 
 	for i := range entries {
 		value := make([]byte, rng.IntN(longest+1))
 		for j := range value {
-			value[j] = byte(rng.Uint32()) & byte(rng.Uint32()) & 0x11 // that compresses
+			value[j] = byte(rng.Uint32()) & 0x11 // that compresses
 		}
 		if err := w.Add(base.MakeInternalKey(fmt.Appendf(nil, "key%06d", i), base.Seq(i+1), base.KindSet), value); err != nil {
 			t.Fatal(err)
