@@ -168,9 +168,12 @@ func (v *rescued) sweep(t *testing.T, part string, send func(chan<- mutant)) {
 		send(all)
 		close(all)
 	}()
-	n := 0
+	n, every := 0, *salvageEvery
+	if base.Invariants { // which is slow
+		every *= 8
+	}
 	for m := range all {
-		if n++; n%*salvageEvery == 0 || part == "files" {
+		if n++; n%every == 0 || part == "files" {
 			mutants <- m
 		}
 	}
