@@ -44,7 +44,7 @@ type job struct {
 // notice on: nobody can go by the work of one that does not come forward. What comes after
 // the last entry takes time, too, so a part of the work is done only when the job ends.
 func (p *progress) begin(entries uint64) *job {
-	return &job{progress: p, unread: int64(entries + entries/16 + 1)}
+	return &job{progress: p, unread: int64(entries + entries/16 + 1), courtesy: base.Courtesy{Background: true}}
 }
 
 // read lets others run, and is told what the job has read since the last call.

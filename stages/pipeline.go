@@ -170,7 +170,7 @@ func assemble(env *Environment, start Start) *Pipeline {
 		env: env, published: &p.Published, inbox: proposals, compactor: p.compactor.inbox.ch, sweeper: obsolete,
 		start: start, clean: func() *manifest.CleanMark { return p.writer.closed },
 	}
-	p.sweeper = &Sweeper{env: env, published: &p.Published, inbox: obsolete, unread: make(chan struct{}, 1)}
+	p.sweeper = &Sweeper{env: env, published: &p.Published, inbox: obsolete, unread: make(chan struct{}, 1), closing: p.closing}
 	p.Detoured = func() { nudge(p.compactor.inbox.ch) }
 	p.Unread = func() { nudge(p.sweeper.unread) }
 	return p

@@ -71,6 +71,7 @@ func (w *Writer) makeRoom(ctx context.Context) error {
 	if err := w.keepPace(ctx, footprint); err != nil {
 		return err
 	}
+	w.syncSoon()
 	if err := w.log.Reserve(base.GroupHeaderBytes + logBytes + maxMarkBytes); err != nil {
 		return fmt.Errorf("preparing the WAL: %w", err)
 	}
@@ -139,6 +140,15 @@ func (w *Writer) keepPace(ctx context.Context, footprint int64) error {
 	}, nil, nil)
 	w.waited += waited
 	return err
+}
+
+// syncSoon has the segment synced beside the Writer when its memtable is nearly full. So the
+// change to the next one waits for little of the disk.
+func (w *Writer) syncSoon() {
+	capacity := w.active.CapacityBytes()
+	if w.syncedAhead != w.log.Segment() && w.active.UsedBytes() > capacity-capacity/16 && w.log.SyncAhead() {
+		w.syncedAhead = w.log.Segment()
+	}
 }
 
 // replaceActive puts a memtable with room for footprint bytes in the place of

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/vfs"
 	"lsmdb/internal/view"
 	"lsmdb/manifest"
 	"lsmdb/memtable"
@@ -17,7 +18,7 @@ import (
 
 // Sweeper is the stage that deletes files which no durable state names any more.
 //
-//   - Owns: deletions and their pace: one file at a time, giving way in between. A table
+//   - Owns: deletions and their pace: one file at a time, piece by piece, giving way in between. A table
 //     is closed and deleted when the last reader that may come to it has left. Flushed
 //     memtables that readers keep it moves out of memory, into a file without a name.
 //   - Sends to it: the Keeper, which also closes its inbox; readers that leave (nudges).
@@ -29,9 +30,10 @@ type Sweeper struct {
 	env       *Environment
 	published *view.Published
 	inbox     *Inbox[Obsolete]
-	unread    chan struct{} // readers send without waiting when the last one has left a replaced state, the loop receives, nobody closes; capacity 1 remembers it
-	left      []*Obsolete   // is still there
-	swept     int           // messages so far
+	unread    chan struct{}   // readers send without waiting when the last one has left a replaced state, the loop receives, nobody closes; capacity 1 remembers it
+	closing   <-chan struct{} // closed by Close before it waits for anything
+	left      []*Obsolete     // is still there
+	swept     int             // messages so far
 	deleted   atomic.Int64
 	pending   atomic.Int64
 	courtesy  base.Courtesy
@@ -117,13 +119,24 @@ func (s *Sweeper) sweep(again bool) {
 
 // remove deletes a file, and reports whether it is gone.
 func (s *Sweeper) remove(name string) bool {
-	if err := s.env.FS.Remove(filepath.Join(s.env.Dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := vfs.RemoveInSteps(s.env.FS, filepath.Join(s.env.Dir, name), s.pause); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		s.env.Logger.Warn().Str("file", name).Err(err).Msg("an obsolete file could not be deleted yet")
 		return false
 	}
 	s.deleted.Add(1)
 	s.env.Logger.Debug().Str("file", name).Msg("obsolete file deleted")
 	return true
+}
+
+// pause leaves the disk to others between two pieces of a file, four times as long as one took:
+// some 250 MB a second are given back. Close waits for no pause.
+func (s *Sweeper) pause(took time.Duration) {
+	timer := time.NewTimer(4 * took)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.closing:
+	}
 }
 
 // moveAside bounds the memory of memtables that are in tables already and that iterators

@@ -92,6 +92,8 @@ type Writer struct {
 	statsMu sync.Mutex
 	stats   WriterStats
 
+	syncedAhead uint64 // the segment that is synced, or was, before the change to the next; 0: none
+
 	closed *manifest.CleanMark // set when the WAL was finished; read after the Writer ended
 }
 

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"errors"
+	"fmt"
 
 	"lsmdb/internal/vfs"
 )
@@ -17,6 +18,7 @@ type Ahead struct {
 	start, end int64       // of the new window
 	reserved   int64       // the end of the file
 	allocate   int64       // so much more is to be allocated
+	sync       bool        // nothing of the above is asked for, but a sync
 
 	// answer carries the one answer to the Writer. Capacity 1, so it waits for nobody;
 	// nobody closes it.
@@ -27,6 +29,7 @@ type Ahead struct {
 type prepared struct {
 	window   *vfs.Window // nil: there is none
 	reserved int64
+	err      error // of the sync
 }
 
 // Prepare makes it. Whatever fails is left to the Writer, who finds out for himself and can
@@ -34,6 +37,10 @@ type prepared struct {
 func (a *Ahead) Prepare() {
 	p := prepared{reserved: a.reserved}
 	defer func() { a.answer <- p }()
+	if a.sync {
+		p.err = a.file.Sync()
+		return
+	}
 	start, end := a.used.Bounds()
 	if a.used.Close() != nil {
 		return
@@ -78,6 +85,19 @@ func (w *Writer) askAhead(used *vfs.Window) {
 	w.Ask(a)
 }
 
+// SyncAhead has the disk told of all that was appended, beside the Writer, so that the next
+// Sync finds little to do. It promises nothing, but an error counts as one of that Sync. It
+// reports false if nobody can be asked now.
+func (w *Writer) SyncAhead() bool {
+	if w.Ask == nil || !w.syncsAreRare() || !w.collect(false) {
+		return false
+	}
+	answer := make(chan prepared, 1)
+	w.ahead, w.syncing = answer, true
+	w.Ask(&Ahead{file: w.log, reserved: w.reserved, sync: true, answer: answer})
+	return true
+}
+
 // collect takes the answer of whoever was asked. It reports false if there is none yet, and
 // the Writer does not want to wait.
 func (w *Writer) collect(wait bool) bool {
@@ -88,7 +108,13 @@ func (w *Writer) collect(wait bool) bool {
 		return false
 	}
 	p := <-w.ahead
-	w.ahead, w.next = nil, p.window
+	w.ahead, w.syncing = nil, false
+	if p.err != nil && w.err == nil {
+		w.err = fmt.Errorf("sync log %s: %w", w.name, p.err)
+	}
+	if p.window != nil {
+		w.next = p.window
+	}
 	if p.reserved > w.reserved {
 		w.reserved, w.stepBytes = p.reserved, min(2*w.stepBytes, p.reserved)
 	}

@@ -59,6 +59,7 @@ type Writer struct {
 	window   *vfs.Window     // where records go while syncs are rare; may be nil
 	next     *vfs.Window     // was prepared to come after it; may be nil
 	ahead    <-chan prepared // the answer of whoever was asked (see Ahead); nil: nobody was
+	syncing  bool            // for a sync
 
 	// Ask, if it is set, is called when a window was used up: somebody shall prepare what comes
 	// next. It must not wait. No more than one is under way.
@@ -342,6 +343,10 @@ func (w *Writer) Sync() error {
 		return nil
 	}
 	err := w.file.Sync()
+	if w.syncing { // an error of the disk is told once: perhaps not to us
+		w.collect(true)
+		err = cmp.Or(w.err, err)
+	}
 	if err == nil {
 		// What is durable in a file that nobody can find is lost. Where the system would not
 		// tell, the file is taken to be in its place.

@@ -10,6 +10,9 @@ import (
 // processor that fell asleep.
 const LongTurn = 50 * time.Microsecond
 
+// timeSlice is half of what Go's scheduler gives to whoever computes.
+const timeSlice = 5 * time.Millisecond
+
 // Courtesy has goroutines give way to others that wait for a processor, while that costs
 // little. Whoever gives way goes to the end of the scheduler's queue. Mostly that is a
 // microsecond; in a process that computes it is 10 ms for each goroutine in the queue. So
@@ -18,6 +21,11 @@ const LongTurn = 50 * time.Microsecond
 //
 // The zero value is ready. Any number of goroutines may share one.
 type Courtesy struct {
+	// Background is set for work that nobody waits for. After a turn below timeSlice it gives
+	// way again as soon as it has worked as long: those in the queue do not compute, but
+	// hand work to each other, and wait for a processor at each step.
+	Background bool
+
 	resume atomic.Int64 // nanoseconds since began: nobody gives way before; 0: no turn took long yet
 }
 
@@ -33,7 +41,13 @@ func (c *Courtesy) Rests(now time.Duration) bool {
 }
 
 // Rest has nobody give way for a while, because it took so long until now.
-func (c *Courtesy) Rest(now, took time.Duration) { c.resume.Store(int64(now + 10*took)) }
+func (c *Courtesy) Rest(now, took time.Duration) {
+	times := time.Duration(10)
+	if c.Background && took < timeSlice {
+		times = 1
+	}
+	c.resume.Store(int64(now + times*took))
+}
 
 // Give lets others run, unless that took long lately. It returns how long it took this
 // time, and whether it may be tried again at once.

@@ -175,7 +175,7 @@ func (d *Directory) RemoveTables(edit *manifest.Edit) {
 			}
 		}
 		path := base.TablePath(d.Dir, a.Meta.Number)
-		if err := d.FS.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := vfs.RemoveInSteps(d.FS, path, nil); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			d.Logger.Warn().Str("file", filepath.Base(path)).Err(err).Msg("an unused table stays until the next open")
 		}
 	}

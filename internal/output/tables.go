@@ -217,7 +217,7 @@ func (t *Tables) Abort() error {
 	}
 	var failed error
 	for _, path := range t.made {
-		if err := t.dir.FS.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+		if err := vfs.RemoveInSteps(t.dir.FS, path, nil); !errors.Is(err, fs.ErrNotExist) {
 			failed = errors.Join(failed, err)
 		}
 	}

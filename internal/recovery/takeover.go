@@ -9,6 +9,7 @@ import (
 	"lsmdb/flusher"
 	"lsmdb/internal/base"
 	"lsmdb/internal/output"
+	"lsmdb/internal/vfs"
 	"lsmdb/manifest"
 	"lsmdb/wal"
 )
@@ -116,7 +117,7 @@ func (o *Opening) remove(needed func(name string) bool) {
 		if listed[name] || needed(name) {
 			return false
 		}
-		if err := o.directory.FS.Remove(filepath.Join(o.directory.Dir, name)); err != nil {
+		if err := vfs.RemoveInSteps(o.directory.FS, filepath.Join(o.directory.Dir, name), nil); err != nil {
 			o.directory.Logger.Warn().Str("file", name).Err(err).Msg("an unlisted file could not be removed")
 		} else {
 			o.facts.FilesRemoved++

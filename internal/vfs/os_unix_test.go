@@ -3,13 +3,17 @@
 package vfs
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"lsmdb/internal/base"
 )
@@ -143,4 +147,53 @@ func TestSizeOf(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestRemoveInSteps: a file goes piece by piece, and stays whole where it has another name.
+func TestRemoveInSteps(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	directory, err := OS.OpenDirectory(dir)
+	must(t, err)
+	defer directory.Close()
+	for _, files := range []Files{OS, directory} {
+		content := make([]byte, 3*removalBytes+1)
+		for _, name := range []string{"large", "linked"} {
+			must(t, os.WriteFile(at(name), content, 0o600))
+		}
+		must(t, os.WriteFile(at("small"), nil, 0o600))
+		must(t, os.Link(at("linked"), at("link")))
+		large, err := os.Open(at("large"))
+		must(t, err)
+		must(t, os.Mkdir(at("directory"), 0o700))
+		must(t, syscall.Mkfifo(at("pipe"), 0o600))
+		var sizes []int64
+		for _, name := range []string{"large", "linked", "small", "directory", "pipe"} {
+			must(t, RemoveInSteps(files, at(name), func(took time.Duration) {
+				info, err := large.Stat()
+				must(t, err)
+				sizes = append(sizes, info.Size())
+				if _, err := os.Stat(at("large")); name != "large" || !errors.Is(err, fs.ErrNotExist) {
+					t.Errorf("a step of %s, which has its name: %v", name, err)
+				}
+			}))
+			if _, err := os.Lstat(at(name)); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		must(t, large.Close())
+		if want := []int64{2*removalBytes + 1, removalBytes + 1, 1}; !slices.Equal(sizes, want) {
+			t.Errorf("sizes %d, want %d", sizes, want)
+		}
+		if info, err := os.Stat(at("link")); err != nil || info.Size() != int64(len(content)) {
+			t.Errorf("what has another name: %v", err)
+		}
+		must(t, os.Remove(at("link")))
+		if err := RemoveInSteps(files, at("missing"), nil); !errors.Is(err, fs.ErrNotExist) {
+			t.Error(err)
+		}
+	}
+	_ = RemoveInSteps(OS, at("missing"), nil)
+	must(t, os.WriteFile(at("alone"), make([]byte, 2*removalBytes), 0o600))
+	must(t, RemoveInSteps(directory, at("alone"), nil)) // without pauses
 }

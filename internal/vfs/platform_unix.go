@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -64,6 +65,36 @@ func (d *osDirectory) measure(name string) (sizeBytes int64, ok bool) {
 	err = unix.Fstat(fd, &about)
 	_ = unix.Close(fd) // it was only looked at
 	return about.Size, err == nil && about.Mode&unix.S_IFMT == unix.S_IFREG
+}
+
+// removalBytes is what a step of removeInSteps takes: a millisecond for a common file system.
+const removalBytes = 1 << 20
+
+// removeInSteps is for RemoveInSteps. A file that has another name, as in a checkpoint, stays
+// whole. If it cannot be opened, it is removed all the same.
+func (o osFiles) removeInSteps(name string, pause func(took time.Duration)) error {
+	f, unopened := o.calls.openFile(o.file(name), os.O_RDWR|guardFlags, 0)
+	if unopened == nil {
+		defer f.Close() // which gives back the rest
+	}
+	if err := o.Remove(name); err != nil || unopened != nil {
+		return err
+	}
+	var about unix.Stat_t
+	err := retryInterrupted(func() error { return unix.Fstat(int(f.Fd()), &about) })
+	if err != nil || about.Nlink > 0 || about.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil
+	}
+	for left := about.Size - removalBytes; left > 0; left -= removalBytes {
+		start := time.Now()
+		if f.Truncate(left) != nil {
+			break
+		}
+		if pause != nil {
+			pause(time.Since(start))
+		}
+	}
+	return nil
 }
 
 // DescriptorLimit returns how many descriptors this process may have, 0 where the system

@@ -10,6 +10,7 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"lsmdb/internal/base"
 )
@@ -52,6 +53,19 @@ func SizeOf(files Files, name string) (int64, error) {
 	}
 	defer f.Close()
 	return f.Size()
+}
+
+// RemoveInSteps removes a file that nobody reads any more. A large one is given back piece by
+// piece once it has no name: to take all of it at once keeps everybody who syncs meanwhile
+// waiting for the journal of the file system. pause is called between two pieces, with the
+// time that one took; nil: no pauses.
+func RemoveInSteps(files Files, name string, pause func(took time.Duration)) error {
+	if stepwise, ok := files.(interface {
+		removeInSteps(name string, pause func(took time.Duration)) error
+	}); ok {
+		return stepwise.removeInSteps(name, pause)
+	}
+	return files.Remove(name)
 }
 
 // FS is a file system.

@@ -30,6 +30,7 @@ func TestWindowFaults(t *testing.T) {
 	var ops []vfstest.Op
 	windowRun(t, "no fault", func(op vfstest.Op) error { ops = append(ops, op); return nil })
 	kinds := make(map[vfstest.OpKind]int)
+	ahead := 0 // syncs beside the Writer that failed
 	for n, broken := range ops {
 		faults := []error{errFault}
 		switch broken.Kind {
@@ -53,6 +54,9 @@ func TestWindowFaults(t *testing.T) {
 						return nil
 					}
 					fired++
+					if op.Kind == vfstest.OpSync && strings.Contains(string(debug.Stack()), ".Prepare(") {
+						ahead++
+					}
 					return fault
 				})
 				if fired > 0 {
@@ -61,10 +65,10 @@ func TestWindowFaults(t *testing.T) {
 			}
 		}
 	}
-	if kinds[vfstest.OpAllocate] == 0 || kinds[vfstest.OpMap] == 0 {
-		t.Errorf("the history uses no windows: %v", kinds)
+	if kinds[vfstest.OpAllocate] == 0 || kinds[vfstest.OpMap] == 0 || ahead == 0 {
+		t.Errorf("the history uses no windows, or syncs nothing ahead: %v, %d", kinds, ahead)
 	}
-	t.Logf("%d operations, faults %v", len(ops), kinds)
+	t.Logf("%d operations, faults %v, %d of syncs ahead", len(ops), kinds, ahead)
 }
 
 // windowRun writes rarely synced commits while something fails, opens again and compares.

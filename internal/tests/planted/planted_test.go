@@ -194,6 +194,12 @@ var plantedWithoutCrash = []noticed{
 		{"internal/output/directory.go", "if err := a.Meta.Handle.Close(); err != nil {", "if err := error(nil); err != nil {"}}}, "./stages", "TestMergedTablesAreCachedBeforeTheyAreListed"},
 	{plantedBug{"a merge that takes what others read out of the cache", []edit{
 		{"sstable/cache.go", " || c.usedBytes+size > c.capacityBytes", ""}}}, "./sstable", "TestSuccessionTakesNothingElseOut"},
+	{plantedBug{"a sync beside the Writer that fails unheard", []edit{
+		{"wal/ahead.go", "	if p.err != nil && w.err == nil {", "	if false {"}}}, "./wal", "TestSyncAheadFails"},
+	{plantedBug{"a sync that does not wait for the one beside it", []edit{
+		{"wal/writer.go", "	if w.syncing { //", "	if false { //"}}}, "./wal", "TestSyncAhead"},
+	{plantedBug{"a deleted table that a checkpoint has, too, is cut", []edit{
+		{"internal/vfs/platform_unix.go", " || about.Nlink > 0", ""}}}, "./internal/vfs", "TestRemoveInSteps"},
 	{plantedBug{"a bad record left in the MANIFEST by a full disk (rocksdb 6316)", []edit{
 		{"wal/writer.go", `		w.err = fmt.Errorf("write to log %s at offset %d: %w", w.name, offset, err)
 		return w.err
