@@ -30,6 +30,7 @@ var floors = [][]string{
 	{"lsmdb/stages"},
 	{door},
 	{"lsmdb/db"},
+	{"lsmdb/internal/salvage"}, // above db, as no program that embeds db links it
 	{"lsmdb/cmd/lsmdb/internal/exit", "lsmdb/cmd/lsmdb/internal/units"},
 	{"lsmdb/cmd/lsmdb/internal/text", "lsmdb/cmd/lsmdb/internal/display"},
 	{"lsmdb/cmd/lsmdb/internal/console"},

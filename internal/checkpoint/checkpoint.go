@@ -77,7 +77,7 @@ func (f *Files) All(yield func(name string, sizeBytes int64) bool) {
 // second names for the tables where the system can do that, else of copies. After an error
 // it is absent or empty again.
 func (f *Files) Link(fsys vfs.FS, dir string) error {
-	d, err := newDirectory(fsys, dir)
+	d, err := NewDirectory(fsys, dir)
 	if err != nil {
 		return err
 	}
@@ -87,19 +87,19 @@ func (f *Files) Link(fsys vfs.FS, dir string) error {
 		}
 	}
 	if err == nil {
-		err = d.commit(f.current)
+		err = d.Commit(f.current)
 	}
-	return d.end(err)
+	return d.End(err)
 }
 
 // link makes one file. The contents of a table were synced before a MANIFEST listed it: only
 // a copy has to be synced.
-func (f *Files) link(d *directory, file file) error {
+func (f *Files) link(d *Directory, file file) error {
 	path := filepath.Join(d.dir, file.name)
 	if file.table == nil || f.source.FS.Link(filepath.Join(f.source.Dir, file.name), path) != nil {
 		return d.write(file.name, file.copyTo)
 	}
-	d.made = append(d.made, file.name)
+	d.Made = append(d.Made, file.name)
 	info, err := d.Stat(path) // by the directory that is locked: the link was made by path
 	if err == nil && info.SizeBytes != file.sizeBytes {
 		err = base.Corruptf(path, -1, "has %d bytes, the MANIFEST says %d", info.SizeBytes, file.sizeBytes)

@@ -13,18 +13,18 @@ import (
 	"lsmdb/manifest"
 )
 
-// directory is a new database being made. It is locked, so that nobody opens it. Without
+// Directory is a new database being made. It is locked, so that nobody opens it. Without
 // CURRENT what is in it is no database, whatever interrupts.
-type directory struct {
+type Directory struct {
 	vfs.Directory
 	fs   vfs.FS
 	dir  string
-	made []string // names of files, in this order
+	Made []string // names of files, in this order
 }
 
-// newDirectory locks dir, which must be absent, and is made then with its parents, or
+// NewDirectory locks dir, which must be absent, and is made then with its parents, or
 // empty.
-func newDirectory(fsys vfs.FS, dir string) (*directory, error) {
+func NewDirectory(fsys vfs.FS, dir string) (*Directory, error) {
 	if err := vfs.MakeDirectory(fsys, dir); err != nil {
 		return nil, err
 	}
@@ -33,7 +33,7 @@ func newDirectory(fsys vfs.FS, dir string) (*directory, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &directory{Directory: opened, fs: fsys, dir: dir}
+	d := &Directory{Directory: opened, fs: fsys, dir: dir}
 	if err = d.mustHold(); err != nil {
 		return nil, errors.Join(err, opened.Close())
 	}
@@ -46,11 +46,11 @@ func newDirectory(fsys vfs.FS, dir string) (*directory, error) {
 	case errors.Is(err, base.ErrLocked) || errors.Is(err, fs.ErrExist): // LOCK is somebody else's, too
 		return nil, errors.Join(err, opened.Close())
 	}
-	return nil, d.end(err)
+	return nil, d.End(err)
 }
 
 // mustHold refuses a directory that holds anything but some files.
-func (d *directory) mustHold(names ...string) error {
+func (d *Directory) mustHold(names ...string) error {
 	found, err := d.List(d.dir)
 	if err == nil && !slices.Equal(found, names) {
 		err = fmt.Errorf("%s is not empty: %q: %w", d.dir, found, fs.ErrExist)
@@ -59,26 +59,26 @@ func (d *directory) mustHold(names ...string) error {
 }
 
 // write makes a file, durable but for its entry.
-func (d *directory) write(name string, fill func(io.Writer) error) error {
-	d.made = append(d.made, name)
+func (d *Directory) write(name string, fill func(io.Writer) error) error {
+	d.Made = append(d.Made, name)
 	return vfs.WriteFile(d, filepath.Join(d.dir, name), fill)
 }
 
-// commit makes the directory a database, when all that current leads to is durable there.
-func (d *directory) commit(current manifest.Current) error {
+// Commit makes the directory a database, when all that current leads to is durable there.
+func (d *Directory) Commit(current manifest.Current) error {
 	if err := errors.Join(d.SyncDir(d.dir), d.Check()); err != nil {
 		return err
 	}
-	d.made = append(d.made, base.CurrentName)
+	d.Made = append(d.Made, base.CurrentName)
 	return manifest.WriteCurrent(d, d.dir, current)
 }
 
-// end gives the directory up: to users or, after an error, empty. LOCK goes in any case,
+// End gives the directory up: to users or, after an error, empty. LOCK goes in any case,
 // as who opens the database makes it anew. What cannot be removed must not hide err, and
 // what is durable stays so whatever Close says.
-func (d *directory) end(err error) error {
+func (d *Directory) End(err error) error {
 	if err != nil {
-		for _, name := range slices.Backward(d.made) { // CURRENT first
+		for _, name := range slices.Backward(d.Made) { // CURRENT first
 			_ = d.Remove(filepath.Join(d.dir, name))
 		}
 	}

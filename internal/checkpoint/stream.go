@@ -99,18 +99,18 @@ func (f file) verify() error {
 // stream was read, checked, made durable, and verified as db.Verify does. An end of ctx is
 // seen between two reads.
 func Restore(ctx context.Context, r io.Reader, fsys vfs.FS, dir string) (err error) {
-	d, err := newDirectory(fsys, dir)
+	d, err := NewDirectory(fsys, dir)
 	if err != nil {
 		return err
 	}
 	err = errors.New("the reader has panicked") // if files does not return
-	defer func() { err = d.end(err) }()
+	defer func() { err = d.End(err) }()
 	current, err := (&in{ctx: ctx, from: r}).files(d)
 	if err == nil {
 		err = verify(ctx, d, current)
 	}
 	if err == nil {
-		err = d.commit(current)
+		err = d.Commit(current)
 	}
 	return err
 }
@@ -164,7 +164,7 @@ func (in *in) checksum(want uint32) {
 }
 
 // files reads the whole stream and writes all files but CURRENT, which it returns.
-func (in *in) files(d *directory) (current manifest.Current, err error) {
+func (in *in) files(d *Directory) (current manifest.Current, err error) {
 	head := in.take(len(streamMagic) + 4)
 	if string(head[:len(streamMagic)]) != streamMagic {
 		in.refuse("it does not begin as a checkpoint does")
@@ -194,7 +194,7 @@ func (in *in) files(d *directory) (current manifest.Current, err error) {
 }
 
 // file reads one file and writes it, CURRENT to text. It returns false for the end.
-func (in *in) file(d *directory, text *bytes.Buffer) (more bool) {
+func (in *in) file(d *Directory, text *bytes.Buffer) (more bool) {
 	in.part = 0
 	length := int(in.take(1)[0])
 	if length == 0 {
@@ -222,7 +222,7 @@ func (in *in) file(d *directory, text *bytes.Buffer) (more bool) {
 
 // verify refuses what is damaged although it came as it was sent, and what no MANIFEST
 // lists.
-func verify(ctx context.Context, d *directory, current manifest.Current) error {
+func verify(ctx context.Context, d *Directory, current manifest.Current) error {
 	var problem error
 	found := 0
 	err := recovery.VerifyWithout(ctx, d, d.dir, current, recovery.Observer{
@@ -232,8 +232,8 @@ func verify(ctx context.Context, d *directory, current manifest.Current) error {
 			problem = cmp.Or(problem, base.Corruptf(filepath.Join(d.dir, name), offset, "%s", detail))
 		},
 	})
-	if err == nil && problem == nil && found != len(d.made) {
-		problem = base.Corruptf(d.dir, -1, "%d files were restored, but the MANIFEST leads to %d", len(d.made), found)
+	if err == nil && problem == nil && found != len(d.Made) {
+		problem = base.Corruptf(d.dir, -1, "%d files were restored, but the MANIFEST leads to %d", len(d.Made), found)
 	}
 	return cmp.Or(err, problem)
 }

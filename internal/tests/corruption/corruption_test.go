@@ -35,6 +35,7 @@ type victim struct {
 	killed   bool
 	views    map[uint64]fixture.State // after each commit, by sequence number
 	sequence uint64
+	history  []numbered // all that was written, in order
 	stale    []fixture.Files
 	absent   []string // keys that were deleted, or never there
 	proven   [2]int64 // where in lastLog the last synced group begins and ends; a mark follows it
@@ -76,10 +77,19 @@ func (v *victim) apply(t *testing.T, d *db.DB, durable db.Durability, c ...fixtu
 	v.note(d, c)
 }
 
+// numbered is an operation and its sequence number.
+type numbered struct {
+	seq uint64
+	fixture.Operation
+}
+
 // note notes what is there after a commit.
 func (v *victim) note(d *db.DB, c fixture.Commit) {
 	next := maps.Clone(v.views[v.sequence])
 	next.Apply(c)
+	for i, o := range c {
+		v.history = append(v.history, numbered{v.sequence + 1 + min(uint64(i), c.Numbers()-1), o})
+	}
 	v.sequence = d.Metrics().Sequence
 	v.views[v.sequence] = next
 }

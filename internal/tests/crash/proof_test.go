@@ -120,9 +120,9 @@ func otherProof(t *testing.T, at string, recordings []*recording) (err error, sp
 		return without(recordings, func(site string) bool {
 			return strings.HasSuffix(point(site), " Prepare") || strings.HasSuffix(point(site), " (*Writer).complete")
 		}), true
-	case strings.HasSuffix(at, " newDirectory"):
+	case strings.HasSuffix(at, " NewDirectory"):
 		// The same for a copy: either does where nothing interrupts it.
-		return without(recordings, func(site string) bool { return strings.Contains(site, " newDirectory") }), true
+		return without(recordings, func(site string) bool { return strings.Contains(site, " NewDirectory") }), true
 	case strings.HasSuffix(at, " NewWriter") && !slices.ContainsFunc(allSites(recordings), func(site string) bool { return strings.Contains(site, "(*Writer).Sync < "+at) }):
 		// Where space is only found to be missing at a sync, that must be one behind
 		// which nothing but zeros lies.
@@ -215,7 +215,7 @@ func mustBeAllSyncs(t *testing.T, sites []string) {
 // depends on them another sync of the same file or directory follows.
 var coveredSyncs = []struct{ point, caller, why string }{
 	{"(*Opening).takeLock", "", "SyncAbove follows, unless it fails"},
-	{" newDirectory", "", "it syncs the directory above twice: as it makes one, and for one that was there"},
+	{" NewDirectory", "", "it syncs the directory above twice: as it makes one, and for one that was there"},
 	{" NewWriter", "", "sync of zeros: for file systems that find a full disk late"},
 	{"wal/writer.go", "manifest/log.go", "CreateLog syncs the snapshot too before CURRENT names the file"},
 	{"(*Tables).Finish", "(*Opening).flush", "CreateLog syncs the directory too before CURRENT names the MANIFEST"},

@@ -14,6 +14,7 @@ import (
 
 	"lsmdb/db"
 	"lsmdb/internal/base"
+	"lsmdb/internal/salvage"
 	"lsmdb/internal/tests/fixture"
 	"lsmdb/internal/vfs"
 	"lsmdb/internal/vfstest"
@@ -137,6 +138,7 @@ func FuzzDirectory(f *testing.F) {
 		if !reseal || !base.Invariants { // that build panics over tables in no order
 			useMutated(t, changed, reseal)
 		}
+		salvageMutated(t, changed)
 	})
 }
 
@@ -218,6 +220,22 @@ func useMutated(t *testing.T, f fixture.Files, resealed bool) {
 		}
 	}); bytes > limit {
 		t.Fatalf("%d bytes were allocated", bytes)
+	}
+}
+
+// salvageMutated makes a database of what is left.
+func salvageMutated(t *testing.T, f fixture.Files) {
+	t.Helper()
+	const limit = 64 << 20
+	if bytes := allocated(func() {
+		to := vfstest.NewDisk()
+		_, err := salvage.Run(t.Context(), salvage.Place{FS: f.Disk(t), Dir: fixture.Dir}, salvage.Place{FS: to, Dir: fixture.Dir}, nil)
+		fixture.Must(t, err)
+		if report, err := fixture.VerifyOn(to, fixture.Dir); err != nil || !report.OK() {
+			t.Fatalf("the new database is damaged: %+v, %v", report, err)
+		}
+	}); bytes > limit {
+		t.Fatalf("salvage allocated %d bytes", bytes)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 
 func TestHelp(t *testing.T) {
 	for _, args := range [][]string{{}, {"tour"}, {"shell"}, {"put"}, {"get"}, {"delete"}, {"scan"}, {"load"}, {"dump"}, {"delete-range"}, {"merge"}, {"checkpoint"}, {"backup"}, {"restore"}, {"stats"},
-		{"compact"}, {"verify"}, {"inspect"}, {"inspect", "wal"}, {"inspect", "table"}, {"inspect", "manifest"}} {
+		{"compact"}, {"verify"}, {"salvage"}, {"inspect"}, {"inspect", "wal"}, {"inspect", "table"}, {"inspect", "manifest"}} {
 		help := commandtest.Succeed(t, "", append(args, "--help")...)
 		for _, part := range []string{"Exit codes:", "Examples:", "--json"} {
 			if !strings.Contains(help, part) {
@@ -97,7 +97,7 @@ func TestUnwrittenResults(t *testing.T) {
 	dir := commandtest.FilledDatabase(t, "a", "1")
 	for _, args := range [][]string{{"stats", dir}, {"scan", dir, "--count"}, {"scan", dir}, {"get", dir, "a"}, {"verify", dir}, {"compact", dir},
 		{"put", dir, "a", "1", "--json"}, {"dump", dir}, {"backup", dir}, {"get", dir, "a", "--size"}, {"delete-range", dir, "x", "--json"}, {"merge", dir, "m", "1", "--merger", "max", "--json"},
-		{"checkpoint", dir, t.TempDir()}, {"inspect", "manifest", filepath.Join(dir, "CURRENT")}, {"inspect", "manifest", filepath.Join(dir, "CURRENT"), "--json"}} {
+		{"checkpoint", dir, t.TempDir()}, {"salvage", dir, t.TempDir()}, {"salvage", dir, t.TempDir(), "--json"}, {"inspect", "manifest", filepath.Join(dir, "CURRENT")}, {"inspect", "manifest", filepath.Join(dir, "CURRENT"), "--json"}} {
 		var errOut bytes.Buffer
 		code := command.Run(t.Context(), args, &console.Console{In: strings.NewReader(""), Out: fullDisk{}, Err: &errOut})
 		if code != exit.Failed || !strings.Contains(errOut.String(), "the disk behind it is full") {

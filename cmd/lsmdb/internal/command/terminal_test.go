@@ -25,6 +25,7 @@ func TestCommandsOnTerminal(t *testing.T) {
 		{[]string{"dump", dir, filepath.Join(t.TempDir(), "dump")}, nil, []string{"dumping", "1,024 entries", "dumped 2,001 entries"}},
 		{[]string{"compact", dir}, []string{"compacted in"}, []string{"compacting", "compactor", "memtables"}},
 		{[]string{"verify", dir}, []string{"sound"}, []string{"verifying", "%", ".sst"}},
+		{[]string{"salvage", dir, filepath.Join(t.TempDir(), "new")}, []string{"rescued 2,001 entries", "nothing is lost"}, []string{"rescuing", "%", "000"}},
 	} {
 		out, shown := commandtest.OnTerminal(t, input.String(), c.args...)
 		commandtest.Contains(t, out, c.out...)

@@ -99,7 +99,7 @@ func Explain(err error) *Error {
 		return told(Newer, "a newer version of lsmdb wrote it; "+Plain(err))
 	case errors.As(err, &corrupt):
 		f := told(Failed, "the database is damaged: "+Place(corrupt.File, corrupt.Offset)+": "+corrupt.Detail)
-		f.Hint = "\"lsmdb verify DIR\" lists all damage, \"lsmdb inspect\" shows what a file still holds"
+		f.Hint = "\"lsmdb verify DIR\" lists all damage, \"lsmdb inspect\" shows what a file still holds, \"lsmdb salvage DIR NEW\" rescues it"
 		return f
 	case errors.Is(err, db.ErrCorrupt):
 		return told(Failed, "the database is damaged: "+Plain(err))
