@@ -59,7 +59,21 @@ func (j *Job) Run(ctx context.Context, dir *output.Directory, readers output.Rea
 	if err != nil {
 		return nil, errors.Join(vfs.Shortage(err), tables.Abort())
 	}
-	return tables.Finish()
+	outputs, err := tables.Finish()
+	newest := newestIn(j.tables())
+	if found := newestIn(outputs); found > newest {
+		// Whoever waits until all of an output can be seen would wait for ever.
+		dir.RemoveTables(j.Edit(outputs))
+		return nil, base.Corruptf("inputs of the compaction", -1, "hold sequence number %d, the manifest says %d at most", found, newest)
+	}
+	return outputs, err
+}
+
+func newestIn(tables []*manifest.TableMeta) (newest base.Seq) {
+	for _, t := range tables {
+		newest = max(newest, t.LargestSeq)
+	}
+	return newest
 }
 
 // rangeDeletes returns those of all inputs.
