@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/vfstest"
@@ -120,4 +121,24 @@ func TestSweeperWaitsForReaders(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestPausesOfDeletions: between two pieces of a file the disk is left to others, and Close does
+// not wait for that.
+func TestPausesOfDeletions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		closing := make(chan struct{})
+		s := &Sweeper{closing: closing}
+		start := time.Now()
+		s.pause(time.Millisecond)
+		if took := time.Since(start); took != 4*time.Millisecond {
+			t.Errorf("a pause of %v", took)
+		}
+		go func() { time.Sleep(time.Second); close(closing) }()
+		start = time.Now()
+		s.pause(time.Hour)
+		if took := time.Since(start); took != time.Second {
+			t.Errorf("Close waited for %v", took-time.Second)
+		}
+	})
 }
