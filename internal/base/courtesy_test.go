@@ -61,6 +61,13 @@ func TestCourtesyInABubble(t *testing.T) {
 				t.Fatal(took, more)
 			}
 		}
+		for took, rests := range map[time.Duration]time.Duration{time.Millisecond: time.Millisecond, timeSlice: 10 * timeSlice} {
+			b := Courtesy{Background: true}
+			b.Rest(Clock(), took)
+			if last := Clock() + rests - 1; !b.Rests(last) || b.Rests(last+1) {
+				t.Errorf("in the background a turn of %v is not followed by a rest of %v", took, rests)
+			}
+		}
 		c.Rest(Clock(), time.Second)
 		if _, more := c.Give(); more {
 			t.Error("it does not rest")
