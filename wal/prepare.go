@@ -94,4 +94,6 @@ func (w *Writer) complete(previous Previous, start []byte) error {
 }
 
 // Discard removes a prepared log that is not to be placed.
-func (w *Writer) Discard(fs vfs.Files) error { return errors.Join(w.Close(), fs.Remove(w.name)) }
+func (w *Writer) Discard(fs vfs.Files) error {
+	return errors.Join(w.Close(), vfs.RemoveInSteps(fs, w.name, nil))
+}

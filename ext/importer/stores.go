@@ -89,8 +89,7 @@ func (s *badgerSource) walk(yield func(entry, error) bool) (err error) {
 	defer recoverDamage(&err)
 	txn := s.d.NewTransaction(false)
 	defer txn.Discard()
-	options := badger.DefaultIteratorOptions
-	it := txn.NewIterator(options)
+	it := txn.NewIterator(badger.DefaultIteratorOptions)
 	defer it.Close()
 	var value []byte
 	for it.Rewind(); it.Valid(); it.Next() {

@@ -22,8 +22,9 @@ const timeSlice = 5 * time.Millisecond
 // The zero value is ready. Any number of goroutines may share one.
 type Courtesy struct {
 	// Background is set for work that nobody waits for. After a turn below timeSlice it gives
-	// way again as soon as it has worked as long: those in the queue do not compute, but
-	// hand work to each other, and wait for a processor at each step.
+	// way again as soon as it has worked as long, so that half of its time is lost at most:
+	// those in the queue do not compute, but hand work to each other, and wait for a
+	// processor at each step.
 	Background bool
 
 	resume atomic.Int64 // nanoseconds since began: nobody gives way before; 0: no turn took long yet

@@ -79,7 +79,7 @@ func (d *Directory) Commit(current manifest.Current) error {
 func (d *Directory) End(err error) error {
 	if err != nil {
 		for _, name := range slices.Backward(d.Made) { // CURRENT first
-			_ = d.Remove(filepath.Join(d.dir, name))
+			_ = vfs.RemoveInSteps(d.Directory, filepath.Join(d.dir, name), nil)
 		}
 	}
 	lock := filepath.Join(d.dir, base.LockName)

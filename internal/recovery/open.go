@@ -147,7 +147,7 @@ func (o *Opening) TakeBack() {
 		return // the next Open removes what is not listed
 	}
 	for _, name := range files.numbered(o.firstNumber()) {
-		_ = o.directory.FS.Remove(filepath.Join(o.directory.Dir, name)) // likewise
+		_ = vfs.RemoveInSteps(o.directory.FS, filepath.Join(o.directory.Dir, name), nil) // likewise
 	}
 }
 
