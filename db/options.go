@@ -132,6 +132,7 @@ func init() {
 	door.Set = func(o any, fsys vfs.FS, tune func(*stages.Environment)) {
 		o.(*Options).fs, o.(*Options).tune = fsys, tune
 	}
+	door.Sites = func(d any) { d.(*DB).clock.Exact = true }
 	door.Compact = func(d any) error { return d.(*DB).pipeline.Compact(context.Background(), nil, nil) }
 	door.Restore = restore
 	door.Verify = func(fsys vfs.FS, dir string) (any, error) { return verify(context.Background(), fsys, dir, nil) }
