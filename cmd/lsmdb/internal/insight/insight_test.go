@@ -56,6 +56,17 @@ func TestExplain(t *testing.T) {
 	commandtest.Fail(t, exit.NoDatabase, []string{"no such directory"}, "", "explain", filepath.Join(dir, "none"), "k")
 }
 
+// TestPinsAtRest: what no program has open keeps nothing.
+func TestPinsAtRest(t *testing.T) {
+	dir := commandtest.FilledDatabase(t, "a", "1")
+	if got := commandtest.Succeed(t, "", "pins", dir); got != "Nothing is open that keeps anything.\n" {
+		t.Errorf("got %q", got)
+	}
+	if got := commandtest.Succeed(t, "", "pins", dir, "--json"); got != "[]\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestSpace(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "db")
 	var input strings.Builder
