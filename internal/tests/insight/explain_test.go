@@ -107,6 +107,11 @@ func TestExplainCostsWhatGetCosts(t *testing.T) {
 			steps[fmt.Sprintf("%s %q read %v cached %v", s.Place, s.Filter, s.Read, s.Cached)]++
 		}
 	}
+	empty, err := explained.Explain(t.Context(), []byte{})
+	none, noneErr := explained.Explain(t.Context(), nil)
+	if err != nil || noneErr != nil || len(none.Steps) != len(empty.Steps) || none.Found {
+		t.Errorf("the empty key: %+v, %v, and %+v, %v", empty, err, none, noneErr)
+	}
 	t.Logf("%v", steps)
 	for _, want := range []string{`table "" read true cached false`, `table "maybe" read false cached true`, `table "absent" read false cached false`} {
 		if steps[want] == 0 {

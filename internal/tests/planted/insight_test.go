@@ -21,7 +21,7 @@ var plantedInsight = []noticed{
 	{plantedBug{"an explanation that blames the older of two", []edit{
 		{"internal/view/get.go", "	l.kind = t.Kind()\n	switch l.kind {\n", "	switch l.kind = t.Kind(); {\n	case l.cover > 0:\n		l.kind = 0\n	}\n	switch t.Kind() {\n"}}}, "./internal/view", "TestEverythingAtEveryNumber"},
 	{plantedBug{"an explanation that takes the last operand for the newest", []edit{
-		{"internal/view/get.go", "		if t.operand == 0 && len(l.operands) > 0 {\n", "		if len(l.operands) > 0 {\n"}}}, "./internal/view", "TestEverythingAtEveryNumber"},
+		{"internal/view/get.go", "	if t.operand == 0 && len(t.operands) > 0 {\n", "	if len(t.operands) > 0 {\n"}}}, "./internal/view", "TestEverythingAtEveryNumber"},
 	{plantedBug{"an explanation with a filter that Get does not ask", []edit{
 		{"sstable/sample.go", "	if f == due {\n", "	if f == due || f == later {\n		t.filter.Store(due)\n"}}}, "./internal/tests/insight", "TestExplainCostsWhatGetCosts"},
 }
