@@ -15,9 +15,9 @@ var plantedInsight = []noticed{
 	{plantedBug{"space of samples from the first half", []edit{
 		{"internal/view/space.go", "s.rng.Float64()) / float64(samples) * sum\n", "s.rng.Float64()) / float64(samples) * sum / 2\n"}}}, "./internal/view", "TestSpaceOfManyBlocks"},
 	{plantedBug{"space that fills the cache", []edit{
-		{"internal/view/space.go", "NoCacheFill: true, KeysOnly: true", "KeysOnly: true"}}}, "./internal/tests/insight", "TestSpaceIsCheap"},
+		{"internal/view/space.go", "NoCacheFill: true, KeysOnly: true, E", "KeysOnly: true, E"}}}, "./internal/tests/insight", "TestSpaceIsCheap"},
 	{plantedBug{"space that reads everything", []edit{
-		{"internal/view/space.go", "	wholeBlocks  = 64\n", "	wholeBlocks  = 64000\n"}}}, "./internal/tests/insight", "TestSpaceIsCheap"},
+		{"internal/view/space.go", "	wholeBlocks   = 64\n", "	wholeBlocks   = 64000\n"}}}, "./internal/tests/insight", "TestSpaceIsCheap"},
 	{plantedBug{"an explanation that blames the older of two", []edit{
 		{"internal/view/get.go", "	l.kind = t.Kind()\n	switch l.kind {\n", "	switch l.kind = t.Kind(); {\n	case l.cover > 0:\n		l.kind = 0\n	}\n	switch t.Kind() {\n"}}}, "./internal/view", "TestEverythingAtEveryNumber"},
 	{plantedBug{"an explanation that takes the last operand for the newest", []edit{
