@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"math"
 	"runtime"
 	"time"
@@ -130,6 +131,11 @@ func init() {
 		o.(*Options).fs, o.(*Options).tune = fsys, tune
 	}
 	door.Compact = func(d any) error { return d.(*DB).pipeline.Compact(context.Background(), nil, nil) }
+	door.Receive = func(d any, g *door.Guest) (string, io.Writer, error) {
+		of := d.(*DB)
+		return of.dir, of.options.Logger, of.receive(g)
+	}
+	door.Dismiss = func(d any, g *door.Guest) { d.(*DB).guest.CompareAndSwap(g, nil) }
 	door.Restore = restore
 	door.Verify = func(fsys vfs.FS, dir string) (any, error) { return verify(context.Background(), fsys, dir, nil) }
 }
