@@ -4,10 +4,12 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"time"
 
 	"lsmdb/internal/base"
 	"lsmdb/manifest"
 	"lsmdb/memtable"
+	"lsmdb/sstable"
 )
 
 // Get looks for what key has at an instant. The value is valid until Leave.
@@ -62,6 +64,9 @@ type lookup struct {
 	bytes    int      // its length
 	found    bool     // there is one
 	err      error    // that ended the search
+
+	kind  base.Kind // of the last version that counted; 0: none did
+	trace *trace    // notes what is done; nil: nobody wants to know
 }
 
 // wanted is what a lookup is to find out of the value.
@@ -101,6 +106,9 @@ func (r *Reading) inMemtables(l *lookup) (done bool) {
 // inMemtable looks at the versions of a memtable that are visible at seq. It reports
 // whether older ones do not matter.
 func (r *Reading) inMemtable(l *lookup, m *memtable.Memtable, seq base.Seq) (done bool) {
+	if l.trace != nil {
+		l.trace.memtable(l, m == r.Active)
+	}
 	l.cover = max(l.cover, m.RangeDeletes.Newest(l.key, seq))
 	for {
 		value, t, ok := m.Get(l.key, l.hash, seq)
@@ -120,7 +128,8 @@ func (r *Reading) meet(l *lookup, value []byte, bytes int, t base.Trailer) (done
 	if t.Seq() < l.cover {
 		return true
 	}
-	switch t.Kind() {
+	l.kind = t.Kind()
+	switch l.kind {
 	case base.KindSet:
 		l.value, l.bytes, l.found = value, bytes, true
 	case base.KindMerge:
@@ -163,6 +172,9 @@ func (r *Reading) inTables(l *lookup) {
 // inTable is inMemtable for a table. Its filter knows nothing of range deletes. It is done
 // after an error, too.
 func (r *Reading) inTable(l *lookup, t *manifest.TableMeta, search *base.InternalKey) (done bool) {
+	if l.trace != nil {
+		l.trace.table(l, r.Version, t)
+	}
 	table, err := t.Handle.Table()
 	if err != nil {
 		l.err = err
@@ -172,6 +184,9 @@ func (r *Reading) inTable(l *lookup, t *manifest.TableMeta, search *base.Interna
 		l.cover = max(l.cover, table.Ranges().Newest(l.key, l.at.Seq))
 	}
 	for {
+		if l.trace != nil {
+			l.trace.search(l, table, *search)
+		}
 		value, bytes, trailer, found, err := table.Find(*search, l.hash, l.wanted == everything)
 		switch {
 		case err != nil || !found:
@@ -209,4 +224,110 @@ func (p *Published) detour(due bool) {
 	if due && p.Detoured != nil {
 		p.Detoured()
 	}
+}
+
+// Explanation tells how a Get came to its answer.
+type Explanation struct {
+	Found     bool
+	DecidedBy string // put, delete, range-delete, expiry, merge, nothing; empty after an error
+	Level     int    // of the table that holds what decided; -1: a memtable does, or nothing decided
+	Table     uint64 // 0 likewise
+	Steps     []Step
+	Time      time.Duration
+}
+
+// Step is a memtable or a table that was asked.
+type Step struct {
+	Place  string // memtable, sealed memtable, table
+	Level  int    // -1: it is no table
+	Table  uint64
+	Filter string // absent, maybe; empty: no filter was asked
+	Read   bool   // a block was read from the file
+	Cached bool   // a block was in the cache
+	Time   time.Duration
+}
+
+// Explain is a Get that notes what it does.
+func (r Reading) Explain(at At, key []byte) (Explanation, error) {
+	start := time.Now()
+	t := trace{began: start}
+	l := lookup{at: at, key: key, hash: base.Hash(key), trace: &t}
+	r.find(&l)
+	t.end(&l)
+	x := Explanation{Found: l.found, DecidedBy: l.decision(), Level: -1, Steps: t.steps, Time: t.began.Sub(start)}
+	decisive := len(t.steps)
+	switch x.DecidedBy {
+	case "", "nothing":
+		return x, l.err
+	case "merge":
+		decisive = t.operand
+	}
+	x.Level, x.Table = t.steps[decisive-1].Level, t.steps[decisive-1].Table
+	return x, l.err
+}
+
+// decision says what decided a search that is over.
+func (l *lookup) decision() string {
+	switch {
+	case l.err != nil:
+		return ""
+	case len(l.operands) > 0:
+		return "merge"
+	case l.found:
+		return "put"
+	case l.kind == base.KindDelete:
+		return "delete"
+	case l.kind == base.KindSetExpiring:
+		return "expiry"
+	case l.cover > 0: // nothing newer was met
+		return "range-delete"
+	}
+	return "nothing"
+}
+
+// trace notes the steps of a lookup.
+type trace struct {
+	steps   []Step
+	began   time.Time // of the last one
+	operand int       // how many steps it took to meet the newest operand; 0: none was met
+}
+
+// memtable begins the step of a memtable.
+func (t *trace) memtable(l *lookup, active bool) {
+	t.end(l)
+	place := "sealed memtable"
+	if active {
+		place = "memtable"
+	}
+	t.steps = append(t.steps, Step{Place: place, Level: -1})
+}
+
+// table begins the step of a table.
+func (t *trace) table(l *lookup, v *manifest.Version, m *manifest.TableMeta) {
+	level := slices.IndexFunc(v.Levels[:], func(tables []*manifest.TableMeta) bool { return slices.Contains(tables, m) })
+	t.end(l)
+	t.steps = append(t.steps, Step{Place: "table", Level: level, Table: m.Number})
+}
+
+// search notes what the search of a table is about to do.
+func (t *trace) search(l *lookup, table *sstable.Table, search base.InternalKey) {
+	s, foresight := &t.steps[len(t.steps)-1], table.Foresee(search, l.hash)
+	switch {
+	case foresight.Absent:
+		s.Filter = "absent"
+	case foresight.Filtered:
+		s.Filter = "maybe"
+	}
+	s.Read, s.Cached = s.Read || foresight.Read, s.Cached || foresight.Cached
+}
+
+// end ends the last step.
+func (t *trace) end(l *lookup) {
+	if n := len(t.steps); n > 0 {
+		t.steps[n-1].Time = time.Since(t.began)
+		if t.operand == 0 && len(l.operands) > 0 {
+			t.operand = n
+		}
+	}
+	t.began = time.Now()
 }
