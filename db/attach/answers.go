@@ -34,6 +34,10 @@ func (s *Server) routes() http.Handler {
 	}))
 	add("count", answer(func(ctx context.Context, q beside.Query) (beside.Counts, error) { return d.Count(ctx, aside(q)) }))
 	add("metrics", answer(func(ctx context.Context, _ none) (any, error) { return d.Metrics(ctx) }))
+	add("health", answer(func(ctx context.Context, _ none) (any, error) { return d.Health(ctx) }))
+	add("pins", answer(func(ctx context.Context, _ none) (any, error) { return d.Pins(ctx) }))
+	add("space", answer(func(ctx context.Context, q beside.Range) (any, error) { return d.SpaceOf(ctx, q.Start, q.End) }))
+	add("explain", answer(func(ctx context.Context, q beside.Key) (any, error) { return d.Explain(ctx, q.Key) }))
 	add("checkpoint", answer(func(ctx context.Context, q beside.Target) (beside.Copied, error) { return d.Checkpoint(ctx, q.Dir) }))
 	return mux
 }

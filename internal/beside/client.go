@@ -111,6 +111,32 @@ func (c *Client) Metrics(ctx context.Context) (db.Metrics, error) {
 	return ask[db.Metrics](ctx, c, "metrics", nil)
 }
 
+// Health implements Reader.
+func (c *Client) Health(ctx context.Context) (string, error) {
+	return ask[string](ctx, c, "health", nil)
+}
+
+// Pins implements Reader.
+func (c *Client) Pins(ctx context.Context) ([]db.Pin, error) {
+	return ask[[]db.Pin](ctx, c, "pins", nil)
+}
+
+// Range is the question about some keys; nil is no bound.
+type Range struct {
+	Start []byte `json:"start"`
+	End   []byte `json:"end"`
+}
+
+// SpaceOf implements Reader.
+func (c *Client) SpaceOf(ctx context.Context, start, end []byte) (db.Space, error) {
+	return ask[db.Space](ctx, c, "space", Range{start, end})
+}
+
+// Explain implements Reader.
+func (c *Client) Explain(ctx context.Context, key []byte) (db.Explanation, error) {
+	return ask[db.Explanation](ctx, c, "explain", Key{key})
+}
+
 // Target is the question for a Checkpoint.
 type Target struct {
 	Dir string `json:"dir"`

@@ -62,6 +62,27 @@ func (d Direct) Count(ctx context.Context, q Query) (c Counts, err error) {
 // Metrics implements Reader.
 func (d Direct) Metrics(context.Context) (db.Metrics, error) { return d.DB.Metrics(), nil }
 
+// Health implements Reader.
+func (d Direct) Health(context.Context) (string, error) {
+	if wrong := d.DB.Health(); wrong != nil {
+		return wrong.Error(), nil
+	}
+	return "", nil
+}
+
+// Pins implements Reader.
+func (d Direct) Pins(context.Context) ([]db.Pin, error) { return d.DB.Pins(), nil }
+
+// SpaceOf implements Reader.
+func (d Direct) SpaceOf(ctx context.Context, start, end []byte) (db.Space, error) {
+	return d.DB.SpaceOf(ctx, start, end)
+}
+
+// Explain implements Reader.
+func (d Direct) Explain(ctx context.Context, key []byte) (db.Explanation, error) {
+	return d.DB.Explain(ctx, key)
+}
+
 // Checkpoint implements Reader.
 func (d Direct) Checkpoint(ctx context.Context, dir string) (made Copied, err error) {
 	c, err := d.DB.NewCheckpoint(ctx)

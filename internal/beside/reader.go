@@ -24,6 +24,14 @@ type Reader interface {
 	Count(ctx context.Context, q Query) (Counts, error)
 	// Metrics returns what the database counts.
 	Metrics(ctx context.Context) (db.Metrics, error)
+	// Health says what keeps the database from its work; "" if nothing does. See db.DB.Health.
+	Health(ctx context.Context) (wrong string, err error)
+	// Pins lists what keeps something; see db.DB.Pins.
+	Pins(ctx context.Context) ([]db.Pin, error)
+	// SpaceOf tells what a range of keys takes; see db.DB.SpaceOf.
+	SpaceOf(ctx context.Context, start, end []byte) (db.Space, error)
+	// Explain tells how a key is looked up; see db.DB.Explain.
+	Explain(ctx context.Context, key []byte) (db.Explanation, error)
 	// Checkpoint makes a copy of the database in dir, which must be absent or empty. The
 	// process that has the database open makes it, so dir must not be relative.
 	Checkpoint(ctx context.Context, dir string) (Copied, error)

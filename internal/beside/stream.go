@@ -29,15 +29,14 @@ const StreamBytes = 64 << 10
 
 // StreamWriter writes a stream. It is used by one goroutine.
 type StreamWriter struct {
-	to      *bufio.Writer
-	frame   []byte
+	to      io.Writer
+	held    []byte // back
 	entries uint64
+	err     error // the first of to
 }
 
-// NewStreamWriter returns a writer that holds back at most StreamBytes.
-func NewStreamWriter(to io.Writer) *StreamWriter {
-	return &StreamWriter{to: bufio.NewWriterSize(to, StreamBytes)}
-}
+// NewStreamWriter returns a writer that holds back little more than StreamBytes.
+func NewStreamWriter(to io.Writer) *StreamWriter { return &StreamWriter{to: to} }
 
 // Entry writes an entry. It waits for whoever reads the stream.
 func (s *StreamWriter) Entry(e Entry) error {
@@ -46,28 +45,46 @@ func (s *StreamWriter) Entry(e Entry) error {
 		kind = frameEnding
 	}
 	s.entries++
-	s.frame = binary.AppendUvarint(append(s.frame[:0], kind), uint64(len(e.Key)))
-	s.frame = append(s.frame, e.Key...)
-	s.frame = binary.AppendUvarint(s.frame, uint64(len(e.Value)))
-	s.to.Write(s.frame)
-	_, err := s.to.Write(e.Value)
-	if kind == frameEnding {
-		_, err = s.to.Write(binary.LittleEndian.AppendUint64(s.frame[:0], uint64(e.Until.UnixNano())))
+	s.held = binary.AppendUvarint(append(s.held, kind), uint64(len(e.Key)))
+	s.held = append(s.held, e.Key...)
+	s.held = binary.AppendUvarint(s.held, uint64(len(e.Value)))
+	if len(e.Value) < StreamBytes {
+		s.held = append(s.held, e.Value...)
+	} else {
+		s.send()
+		s.write(e.Value)
 	}
-	return err // a bufio.Writer keeps its first error
+	if kind == frameEnding {
+		s.held = binary.LittleEndian.AppendUint64(s.held, uint64(e.Until.UnixNano()))
+	}
+	if len(s.held) >= StreamBytes {
+		s.send()
+	}
+	return s.err
 }
 
 // End says that nothing follows, because all was sent or because of an error.
 func (s *StreamWriter) End(err error) error {
-	s.frame = append(s.frame[:0], frameEnd)
 	if err == nil {
-		s.frame = binary.AppendUvarint(s.frame, s.entries)
+		s.held = binary.AppendUvarint(append(s.held, frameEnd), s.entries)
 	} else {
 		encoded := EncodeFailure(err)
-		s.frame = append(binary.AppendUvarint([]byte{frameFailed}, uint64(len(encoded))), encoded...)
+		s.held = append(binary.AppendUvarint(append(s.held, frameFailed), uint64(len(encoded))), encoded...)
 	}
-	s.to.Write(s.frame)
-	return s.to.Flush()
+	s.send()
+	return s.err
+}
+
+// send writes what was held back.
+func (s *StreamWriter) send() {
+	s.write(s.held)
+	s.held = s.held[:0]
+}
+
+func (s *StreamWriter) write(p []byte) {
+	if s.err == nil {
+		_, s.err = s.to.Write(p)
+	}
 }
 
 // ReadStream calls visit for each entry of a stream until that returns an error, which

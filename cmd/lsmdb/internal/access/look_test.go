@@ -2,12 +2,14 @@ package access_test
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -76,6 +78,9 @@ func reads(dir string) [][]string {
 			{"--count"}, {"--count", "--json"}, {"--count", "--keys-only", "--limit", "3"}} {
 			lines = append(lines, append(append([]string{"scan", dir}, part...), form...))
 		}
+	}
+	for _, part := range [][]string{nil, {"--prefix", "many/"}, {"--from", "e", "--to", "many/0005"}, {"--from", "", "--to", ""}, {"--prefix", "none"}} {
+		lines = append(lines, append([]string{"space", dir, "--json"}, part...))
 	}
 	return append(lines, []string{"scan", dir, "many/00"}, []string{"scan", dir, "--limit", "-1"})
 }
@@ -148,11 +153,55 @@ func TestDamageBesideAndAtRest(t *testing.T) {
 	}
 }
 
+// Who asks beside finds out about the same entries as at rest, in the same tables.
+func TestExplainBesideAndAtRest(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "db")
+	d := open(t, dir, &db.Options{MemtableBytes: 1 << 20, Merger: db.SumInt64})
+	fillOdd(t, d)
+	must(t, d.Flush(t.Context()))
+	_, err := attach.Serve(d)
+	must(t, err)
+	explain := func() (found []db.Explanation) {
+		for _, key := range []string{"empty", `\x00\xff\xfe`, "gone", "range/2", "ends", "ended", "sum", "none", "many/0150"} {
+			var e db.Explanation
+			must(t, json.Unmarshal([]byte(commandtest.Execute(t, "", "explain", dir, "--escaped", key, "--json").Out), &e))
+			e.Steps, e.Time = nil, 0
+			found = append(found, e)
+		}
+		return found
+	}
+	beside := explain()
+	must(t, d.Close())
+	if atRest := explain(); !reflect.DeepEqual(atRest, beside) || atRest[0].DecidedBy != "put" || atRest[2].DecidedBy != "delete" {
+		t.Errorf("beside:  %+v\nat rest: %+v", beside, atRest)
+	}
+}
+
+// What keeps something is told of the program that has the database open.
+func TestPinsBeside(t *testing.T) {
+	dir := commandtest.FilledDatabase(t, "k", "v")
+	d := open(t, dir, nil)
+	_, err := attach.Serve(d)
+	must(t, err)
+	if got := commandtest.Succeed(t, "", "pins", dir, "--json"); got != "[]\n" {
+		t.Errorf("got %q", got)
+	}
+	s, err := d.NewSnapshot()
+	must(t, err)
+	defer s.Close()
+	want, err := json.Marshal(d.Pins())
+	must(t, err)
+	if got := commandtest.Succeed(t, "", "pins", dir, "--json"); got != string(want)+"\n" || !strings.Contains(got, "TestPinsBeside") {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	commandtest.Contains(t, commandtest.Succeed(t, "", "pins", dir), "snapshot", "TestPinsBeside")
+}
+
 // Beside a process that does not serve the database, the message says how it could.
 func TestUnattached(t *testing.T) {
 	dir := commandtest.FilledDatabase(t, "k", "v")
 	open(t, dir, nil)
-	lines := [][]string{{"get", dir, "k"}, {"scan", dir}, {"dump", dir}, {"stats", dir}, {"checkpoint", dir, dir + ".copy"}, {"top", dir}}
+	lines := [][]string{{"get", dir, "k"}, {"scan", dir}, {"dump", dir}, {"stats", dir}, {"checkpoint", dir, dir + ".copy"}, {"top", dir}, {"explain", dir, "k"}, {"space", dir}, {"pins", dir}}
 	for _, line := range lines {
 		commandtest.Fail(t, exit.InUse, []string{dir + " is in use", "attach.Serve"}, "", line...)
 		commandtest.Fail(t, exit.InUse, []string{`"exit":5`, "attach.Serve"}, "", append(line, "--json")...)
@@ -177,7 +226,9 @@ func TestWritersBeside(t *testing.T) {
 	must(t, err)
 	for name, line := range everyCommand(dir) {
 		switch name {
-		case "get", "scan", "dump", "stats", "checkpoint":
+		case "top":
+			commandtest.Succeed(t, "", append(line, "--once")...)
+		case "get", "scan", "dump", "stats", "explain", "space", "pins", "checkpoint":
 			commandtest.Succeed(t, "", line...)
 		default:
 			commandtest.Fail(t, exit.InUse, []string{"in use"}, "", line...)

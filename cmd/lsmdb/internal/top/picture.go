@@ -15,13 +15,23 @@ import (
 // sample is what one look has found.
 type sample struct {
 	Time    time.Time  `json:"time"`
+	Health  string     `json:"health"` // "" if all is well
 	Metrics db.Metrics `json:"metrics"`
+	Pins    []db.Pin   `json:"pins"`
 }
 
 // look takes a sample.
 func look(ctx context.Context, database beside.Reader) (*sample, error) {
-	m, err := database.Metrics(ctx)
-	return &sample{Time: time.Now(), Metrics: m}, err
+	s := &sample{Time: time.Now()}
+	var err error
+	if s.Metrics, err = database.Metrics(ctx); err != nil {
+		return nil, err
+	}
+	if s.Health, err = database.Health(ctx); err != nil {
+		return nil, err
+	}
+	s.Pins, err = database.Pins(ctx)
+	return s, err
 }
 
 // since returns the metrics with what happened after an earlier look, as if the database had
@@ -73,8 +83,8 @@ func (t *top) lines(i display.Ink, now *sample) []string {
 	add := func(name, format string, args ...any) {
 		lines = append(lines, fmt.Sprintf("  %-9s %s", name, fmt.Sprintf(format, args...)))
 	}
-	if f := m.Failure; f != "" {
-		add("failure", "%s", i.Bad(f))
+	if wrong := now.Health; wrong != "" {
+		lines = append(lines, "  "+i.Bad(strings.ReplaceAll(wrong, "lsmdb: ", "")))
 	}
 	lines = append(lines, "")
 	often := func(count uint64, what string) string { return perSecond(count, m.Uptime) + " " + what + "/s" }
@@ -88,10 +98,8 @@ func (t *top) lines(i display.Ink, now *sample) []string {
 		units.Rate(int64(m.Flush.BytesWritten), m.Uptime), each(m.Flush.Time, m.Flush.Jobs), units.Plural(m.Compact.Running, "compaction", "compactions"),
 		units.Rate(int64(m.Compact.BytesRead), m.Uptime), units.Rate(int64(m.Compact.BytesWritten), m.Uptime))
 	add("memory", "%s", memory(m.Memory))
-	if open := held(&m); open != "" {
-		add("open", "%s", open)
-	}
-	return append(lines, display.PipelineLines(i, &m)...)
+	lines = append(append(lines, display.PipelineLines(i, &m)...), "")
+	return append(lines, pins(i, now.Pins, now.Time)...)
 }
 
 // title says whose figures follow, and of what time.
@@ -162,17 +170,16 @@ func memory(m db.MemoryMetrics) string {
 	return said
 }
 
-// held names what programs have open; "" if nothing.
-func held(m *db.Metrics) string {
-	var parts []string
-	for _, kind := range []struct {
-		count     int
-		one, many string
-	}{{m.Snapshot.Open, "snapshot", "snapshots"}, {m.Iterator.Open, "iterator", "iterators"},
-		{m.Transaction.Open, "transaction", "transactions"}, {m.Checkpoint.Open, "checkpoint", "checkpoints"}} {
-		if kind.count > 0 {
-			parts = append(parts, units.Plural(kind.count, kind.one, kind.many))
+// maxPins is how many pins are listed.
+const maxPins = 8
+
+// pins lists what programs have open, the oldest first.
+func pins(i display.Ink, list []db.Pin, now time.Time) (lines []string) {
+	for n, pin := range list {
+		if n == maxPins {
+			return append(lines, i.Faint(fmt.Sprintf("  and %d more: lsmdb pins", len(list)-n)))
 		}
+		lines = append(lines, fmt.Sprintf("  %-11s open for %8s  keeps %8s  %s", pin.Kind, units.Span(now.Sub(pin.Since).Round(time.Second)), units.Size(pin.Bytes), i.Faint(pin.Where)))
 	}
-	return strings.Join(parts, ", ")
+	return lines
 }

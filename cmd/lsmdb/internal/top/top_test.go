@@ -35,16 +35,16 @@ func served(t *testing.T) (dir string, d *db.DB) {
 
 func TestOnce(t *testing.T) {
 	dir, d := served(t)
-	it, err := d.NewIterator(nil)
+	snapshot, err := d.NewSnapshot()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer it.Close()
+	defer snapshot.Close()
 	out := commandtest.Succeed(t, "", "top", dir, "--once")
 	commandtest.Contains(t, out, dir, fmt.Sprintf("process %d, open for", os.Getpid()), "writes", "operations", "log", "syncs", "reads", "cache",
-		"stalls", "none", "jobs", "flush", "memory", "memtables", "open", "1 iterator", "stage", "writer", "flusher", "keeper", "compactor", "sweeper", "level 0")
+		"stalls", "none", "jobs", "flush", "memory", "memtables", "stage", "writer", "flusher", "keeper", "compactor", "sweeper", "level 0", "snapshot", "open for", "keeps", "top_test")
 	v := commandtest.Object(t, commandtest.Succeed(t, "", "top", dir, "--once", "--json"))
-	if m, _ := v["metrics"].(map[string]any); m["sequence"] != 300.0 || v["time"] == nil {
+	if m, _ := v["metrics"].(map[string]any); m["sequence"] != 300.0 || v["time"] == nil || v["health"] != "" || len(v["pins"].([]any)) != 1 {
 		t.Errorf("got %v", v)
 	}
 }
