@@ -255,7 +255,9 @@ func TestStalledReader(t *testing.T) {
 	fixture.Must(t, d.Put([]byte("more"), []byte("value")))
 	fixture.Must(t, d.Flush(t.Context()))
 	fixture.Must(t, d.Close())
-	eventually(t, "nothing is pinned any more", func() bool { return d.Metrics().Iterator.Open == 0 })
+	if open := d.Metrics().Iterator.Open; open != 0 {
+		t.Errorf("behind Close, %d scans are under way", open)
+	}
 }
 
 // Somebody who does not read on is waited for for a while, and then pins nothing.
@@ -329,6 +331,23 @@ func TestInstant(t *testing.T) {
 	}
 	if count, err := c.Count(t.Context(), beside.Query{}); err != nil || count.Entries != 1 {
 		t.Errorf("afterwards: %+v, %v", count, err)
+	}
+}
+
+// The cache stays as the program has filled it.
+func TestCacheStays(t *testing.T) {
+	dir := t.TempDir()
+	d := open(t, dir, nil)
+	fill(t, d)
+	fixture.Must(t, d.Flush(t.Context()))
+	serve(t, d, forever)
+	c := dial(t, dir)
+	before := d.Metrics()
+	fixture.Must(t, c.Scan(t.Context(), beside.Query{}, func(beside.Entry) error { return nil }))
+	_, err := c.Count(t.Context(), beside.Query{})
+	fixture.Must(t, err)
+	if m := d.Metrics(); m.Cache.Blocks != before.Cache.Blocks || m.Reads.BlocksRead == before.Reads.BlocksRead {
+		t.Errorf("%d blocks in the cache, %d before", m.Cache.Blocks, before.Cache.Blocks)
 	}
 }
 
