@@ -38,6 +38,7 @@ import (
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/budget"
+	"lsmdb/internal/door"
 	"lsmdb/internal/output"
 	"lsmdb/internal/recovery"
 	"lsmdb/internal/vfs"
@@ -65,6 +66,7 @@ type DB struct {
 
 	begun, committed, conflicted atomic.Uint64 // transactions
 
+	guest     atomic.Pointer[door.Guest] // what serves it to others
 	closed    atomic.Bool
 	closeOnce sync.Once
 	closeErr  error
@@ -181,6 +183,23 @@ func (d *DB) writable(ctx context.Context) error {
 	return ctx.Err() // a request that is sent may be carried out before anybody looks
 }
 
+// receive is door.Receive. Whoever closes the database after it sees the guest, or is seen here.
+func (d *DB) receive(g *door.Guest) error {
+	switch {
+	case d.closed.Load():
+		return ErrClosed
+	case d.options.fs != vfs.OS:
+		return errors.New("the database lies in no directory")
+	case d.pipeline == nil:
+		return ErrReadOnly
+	case !d.guest.CompareAndSwap(nil, g):
+		return errors.New("the database is served already, by another Server")
+	case d.closed.Load():
+		return ErrClosed
+	}
+	return nil
+}
+
 // Close finishes the writes that are queued, makes all of them durable, stops every
 // goroutine and closes every file. Iterators and snapshots that are still open
 // return ErrClosed from then on. If a failure had stopped the database, Close
@@ -190,6 +209,10 @@ func (d *DB) writable(ctx context.Context) error {
 func (d *DB) Close() error {
 	d.closeOnce.Do(func() {
 		d.closed.Store(true)
+		if guest := d.guest.Load(); guest != nil {
+			guest.Leave()
+			defer guest.Gone()
+		}
 		d.clock.Stop()
 		if d.pipeline == nil {
 			d.closeErr = d.directory.Files.CloseAll()

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"math"
 	"runtime"
 	"time"
@@ -134,6 +135,11 @@ func init() {
 	}
 	door.Sites = func(d any) { d.(*DB).clock.Exact = true }
 	door.Compact = func(d any) error { return d.(*DB).pipeline.Compact(context.Background(), nil, nil) }
+	door.Receive = func(d any, g *door.Guest) (string, io.Writer, error) {
+		of := d.(*DB)
+		return of.dir, of.options.Logger, of.receive(g)
+	}
+	door.Dismiss = func(d any, g *door.Guest) { d.(*DB).guest.CompareAndSwap(g, nil) }
 	door.Restore = restore
 	door.Verify = func(fsys vfs.FS, dir string) (any, error) { return verify(context.Background(), fsys, dir, nil) }
 }

@@ -1,6 +1,7 @@
-// Package door leads tests behind the public API of db: to file systems of theirs,
-// and to stages that are set up in ways that no option offers. Package db fills it
-// in. Nothing but db, dbtest and tests may import it.
+// Package door leads behind the public API of db: tests to file systems of theirs, and to
+// stages that are set up in ways that no option offers; and what serves a database to the
+// moment when that is closed. Package db fills it in. Nothing but db, db/attach, db/dbtest
+// and tests may import it.
 package door
 
 import (
@@ -27,4 +28,18 @@ var (
 
 	// Verify is db.Verify on a file system; the report is a *db.VerifyReport.
 	Verify func(fsys vfs.FS, dir string) (report any, err error)
+
+	// Receive makes a *db.DB tell a guest when it closes, and returns the directory, which
+	// is one of the operating system, and where events go. There is one guest at a time.
+	Receive func(db any, g *Guest) (dir string, events io.Writer, err error)
+
+	// Dismiss ends what Receive began.
+	Dismiss func(db any, g *Guest)
 )
+
+// Guest is what serves a database that others have opened. Close calls both methods, also
+// when Receive has not returned yet.
+type Guest struct {
+	Leave func() // first of all, while the database is still locked; it must not wait
+	Gone  func() // last of all; it waits until nothing of the guest runs
+}

@@ -2,8 +2,6 @@ package access
 
 import (
 	"bytes"
-	"context"
-	"iter"
 	"time"
 
 	"lsmdb/cmd/lsmdb/internal/exit"
@@ -11,24 +9,6 @@ import (
 	"lsmdb/db"
 	"lsmdb/internal/base"
 )
-
-// Walk calls visit for each entry in the direction until it returns false.
-func Walk(ctx context.Context, it *db.Iterator, reverse bool, visit func(key, value []byte) (more bool, err error)) error {
-	entries := iter.Seq2[[]byte, []byte](it.All())
-	if reverse {
-		entries = it.Backward()
-	}
-	n := 0
-	for key, value := range entries {
-		if n++; n%256 == 0 && ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if more, err := visit(key, value); err != nil || !more {
-			return err
-		}
-	}
-	return it.Err()
-}
 
 // Reader is what reads: a database, or a transaction.
 type Reader interface {
@@ -52,19 +32,6 @@ func Put(w Writer, key, value []byte, until time.Time) error {
 		return w.Put(key, value)
 	}
 	return w.PutUntil(key, value, until)
-}
-
-// Until says when the value of a key ends; zero: never, or there is none.
-func Until(r Reader, key []byte) (until time.Time, err error) {
-	it, err := r.NewIterator(&db.IterOptions{Lower: key, Upper: append(bytes.Clone(key), 0), KeysOnly: true})
-	if err != nil {
-		return until, err
-	}
-	defer it.Close()
-	if it.First() {
-		until = it.Until()
-	}
-	return until, it.Err()
 }
 
 // CheckRange refuses a range without keys: whoever gives one has mistaken something. An

@@ -5,6 +5,7 @@ package access
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"lsmdb/cmd/lsmdb/internal/exit"
 	"lsmdb/db"
 	"lsmdb/internal/base"
+	"lsmdb/internal/beside"
 )
 
 // Mode says what a command wants from a database.
@@ -32,6 +34,11 @@ func Open(c *console.Console, dir string, how Mode, tune func(*db.Options)) (*db
 	if err := CheckDirectory(dir, how); err != nil {
 		return nil, err
 	}
+	return open(c, dir, how, tune)
+}
+
+// open is Open for a directory that was checked.
+func open(c *console.Console, dir string, how Mode, tune func(*db.Options)) (*db.DB, error) {
 	options := &db.Options{
 		MemtableBytes: c.MemtableBytes,
 		ReadOnly:      how == Reading,
@@ -52,7 +59,7 @@ func Open(c *console.Console, dir string, how Mode, tune func(*db.Options)) (*db
 }
 
 // Closing closes a database at the end of a command and keeps the first error.
-func Closing(database *db.DB, err *error) {
+func Closing(database io.Closer, err *error) {
 	if closeErr := database.Close(); *err == nil {
 		*err = closeErr
 	}
@@ -102,12 +109,12 @@ func CheckParent(dir string) error {
 
 // sortOut tells whether a directory has files of a database, and names a file
 // that is none of ours. A lone LOCK or temporary is what a creation that was
-// interrupted leaves behind: neither the one nor the other.
+// interrupted leaves behind: neither the one nor the other. Nor is a socket.
 func sortOut(entries []fs.DirEntry) (ours bool, stranger string) {
 	for _, entry := range entries {
 		switch kind, _ := base.ParseFileName(entry.Name()); kind {
 		case base.FileOther:
-			if stranger == "" {
+			if stranger == "" && entry.Name() != beside.SocketName {
 				stranger = entry.Name()
 			}
 		case base.FileLock, base.FileTemporary:

@@ -18,6 +18,7 @@ func everyCommand(dir string) map[string][]string {
 		"put": {"put", dir, "k", "v"}, "get": {"get", dir, "k"}, "delete": {"delete", dir, "k"}, "scan": {"scan", dir},
 		"load": {"load", dir}, "dump": {"dump", dir}, "stats": {"stats", dir}, "compact": {"compact", dir},
 		"verify": {"verify", dir}, "shell": {"shell", dir}, "delete-range": {"delete-range", dir, "a", "b"}, "merge": {"merge", dir, "k", "v", "--merger", "append"},
+		"explain": {"explain", dir, "k"}, "space": {"space", dir}, "pins": {"pins", dir}, "top": {"top", dir},
 		"checkpoint": {"checkpoint", dir, dir + ".copy"}, "backup": {"backup", dir},
 	}
 }

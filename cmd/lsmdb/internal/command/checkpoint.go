@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,6 +15,7 @@ import (
 	"lsmdb/cmd/lsmdb/internal/exit"
 	"lsmdb/cmd/lsmdb/internal/units"
 	"lsmdb/db"
+	"lsmdb/internal/base"
 )
 
 // checkpoint copies a database into another directory.
@@ -28,9 +30,9 @@ func newCheckpoint(c *console.Console) *cobra.Command {
 The copy is a database of its own. On the same file system it shares the tables with
 the first one by hard links, so it takes next to no time and room.
 
-What is in the log is written to tables before, so this command writes to DIR. The
-database must not be open elsewhere. A program that has it open makes such copies
-itself, while it goes on: db.NewCheckpoint.
+What is in the log is written to tables before, so this command writes to DIR. If a
+program has the database open, it makes the copy while it goes on, if it calls
+attach.Serve. COPY belongs to that program's user then.
 
 ` + exit.Help(exit.OK, exit.Failed, exit.Usage, exit.NoDatabase, exit.InUse, exit.Newer, exit.Interrupted),
 		Example: `  lsmdb checkpoint mydata mydata.copy
@@ -44,30 +46,29 @@ func (k *checkpoint) run(ctx context.Context, args []string) (err error) {
 	if err := checkTarget(args[1]); err != nil {
 		return err
 	}
-	database, err := access.Open(k.console, args[0], access.Writing, nil)
+	dir, err := filepath.Abs(args[1])
+	if err != nil {
+		return err
+	}
+	database, err := access.Look(ctx, k.console, args[0], access.Writing)
 	if err != nil {
 		return err
 	}
 	defer access.Closing(database, &err)
 	start := time.Now()
-	c, err := database.NewCheckpoint(ctx)
+	made, err := database.Checkpoint(ctx, dir)
 	if err != nil {
 		return err
 	}
-	defer c.Close()
-	if err := ctx.Err(); err != nil {
-		return err
+	if _, err := os.Stat(filepath.Join(dir, base.CurrentName)); err != nil {
+		return exit.Failf(exit.Failed, "the process that has the database open made the copy, but not here: its %s is another directory", dir)
 	}
-	if err := c.Link(args[1]); err != nil {
-		return err
-	}
-	files, sizeBytes := filesOf(c)
 	elapsed := time.Since(start)
 	if k.console.JSON {
-		return k.console.PrintJSON(map[string]any{"sequence": c.Seq(), "files": files, "bytes": sizeBytes, "seconds": elapsed.Seconds()})
+		return k.console.PrintJSON(map[string]any{"sequence": made.Sequence, "files": made.Files, "bytes": made.Bytes, "seconds": elapsed.Seconds()})
 	}
-	k.console.Printf("copied to %s: %s, %s, as of sequence number %s, in %s\n", args[1], units.Plural(files, "file", "files"),
-		units.Size(sizeBytes), units.Count(c.Seq()), units.Span(elapsed))
+	k.console.Printf("copied to %s: %s, %s, as of sequence number %s, in %s\n", args[1], units.Plural(made.Files, "file", "files"),
+		units.Size(made.Bytes), units.Count(made.Sequence), units.Span(elapsed))
 	return nil
 }
 

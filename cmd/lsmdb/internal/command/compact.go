@@ -45,7 +45,7 @@ the tables that are written; those that only move stay as they are.
 }
 
 func (k *compact) run(ctx context.Context, args []string) (err error) {
-	bounds, err := k.keys.options()
+	bounds, err := k.keys.query()
 	if err != nil {
 		return err
 	}

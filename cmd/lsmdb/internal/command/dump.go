@@ -18,7 +18,7 @@ import (
 	"lsmdb/cmd/lsmdb/internal/exit"
 	"lsmdb/cmd/lsmdb/internal/text"
 	"lsmdb/cmd/lsmdb/internal/units"
-	"lsmdb/db"
+	"lsmdb/internal/beside"
 )
 
 // dump writes entries in a form that load reads.
@@ -63,7 +63,7 @@ func (d *dump) run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	bounds, err := d.keys.options()
+	q, err := d.keys.query()
 	if err != nil {
 		return err
 	}
@@ -77,12 +77,12 @@ func (d *dump) run(ctx context.Context, args []string) (err error) {
 	if format == "" {
 		format = text.JSONLines
 	}
-	database, err := access.Open(d.console, args[0], access.Reading, nil)
+	database, err := access.Look(ctx, d.console, args[0], access.Reading)
 	if err != nil {
 		return err
 	}
 	defer access.Closing(database, &err)
-	work := &dumping{database: database, bounds: bounds, display: d.console.NewDisplay(), start: time.Now()}
+	work := &dumping{database: database, query: q, display: d.console.NewDisplay(), start: time.Now()}
 	if name == "-" {
 		err = work.run(ctx, text.NewWriter(d.console.Out, format))
 	} else {
@@ -141,27 +141,22 @@ func intoFile(name string, fill func(io.Writer) error) error {
 
 // dumping walks a database and writes what it meets.
 type dumping struct {
-	database *db.DB
-	bounds   *db.IterOptions
+	database beside.Reader
+	query    beside.Query
 	display  *display.Display
 	start    time.Time
 	loaded   // written so far
 }
 
 func (d *dumping) run(ctx context.Context, to *text.Writer) error {
-	d.bounds.NoCacheFill = true
-	it, err := d.database.NewIterator(d.bounds)
-	if err != nil {
-		return err
-	}
-	defer it.Close()
-	err = access.Walk(ctx, it, false, func(key, value []byte) (bool, error) {
+	d.query.NoCacheFill = true
+	err := d.database.Scan(ctx, d.query, func(e beside.Entry) error {
 		d.entries++
-		d.entryBytes += int64(len(key) + len(value))
+		d.entryBytes += int64(len(e.Key) + len(e.Value))
 		if d.entries%1024 == 0 {
 			d.display.Update(d.paint)
 		}
-		return true, to.Write(text.Entry{Key: key, Value: value, Until: it.Until()})
+		return to.Write(text.Entry(e))
 	})
 	if err != nil {
 		return err

@@ -50,32 +50,28 @@ ends is in "until" then, and otherwise on standard error.
 	return cmd
 }
 
-func (g *get) run(_ context.Context, args []string) (err error) {
+func (g *get) run(ctx context.Context, args []string) (err error) {
 	key, err := g.form.Parse("key", args[1])
 	if err != nil {
 		return err
 	}
-	database, err := access.Open(g.console, args[0], access.Reading, nil)
+	database, err := access.Look(ctx, g.console, args[0], access.Reading)
 	if err != nil {
 		return err
 	}
 	defer access.Closing(database, &err)
 	if g.size {
-		n, err := database.GetSize(key)
+		n, err := database.GetSize(ctx, key)
 		if err != nil {
 			return g.explain(key, err)
 		}
 		return g.printSize(key, n)
 	}
-	value, err := database.Get(key)
+	e, err := database.Get(ctx, key)
 	if err != nil {
 		return g.explain(key, err)
 	}
-	until, err := access.Until(database, key)
-	if err != nil {
-		return err
-	}
-	return g.print(text.Entry{Key: key, Value: value, Until: until})
+	return g.print(text.Entry(e))
 }
 
 func (g *get) explain(key []byte, err error) error {

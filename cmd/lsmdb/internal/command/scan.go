@@ -11,7 +11,7 @@ import (
 	"lsmdb/cmd/lsmdb/internal/exit"
 	"lsmdb/cmd/lsmdb/internal/text"
 	"lsmdb/cmd/lsmdb/internal/units"
-	"lsmdb/db"
+	"lsmdb/internal/beside"
 )
 
 // keyRange is the part of a database that a command is about: the flags --from and
@@ -32,21 +32,17 @@ func (r *keyRange) addPrefixFlag() {
 	r.cmd.Flags().String("prefix", "", "only keys that start with this")
 }
 
-// options returns the bounds; nil when everything is wanted.
-func (r *keyRange) options() (*db.IterOptions, error) {
-	prefix, err := r.form.ParseOptional(r.cmd, "prefix")
-	if err != nil {
-		return nil, err
+// query returns the bounds; nil when everything is wanted.
+func (r *keyRange) query() (q beside.Query, err error) {
+	for _, bound := range []struct {
+		flag string
+		key  *[]byte
+	}{{"prefix", &q.Prefix}, {"from", &q.Lower}, {"to", &q.Upper}} {
+		if *bound.key, err = r.form.ParseOptional(r.cmd, bound.flag); err != nil {
+			return q, err
+		}
 	}
-	lower, err := r.form.ParseOptional(r.cmd, "from")
-	if err != nil {
-		return nil, err
-	}
-	upper, err := r.form.ParseOptional(r.cmd, "to")
-	if err != nil {
-		return nil, err
-	}
-	return &db.IterOptions{Prefix: prefix, Lower: lower, Upper: upper}, nil
+	return q, nil
 }
 
 // scan prints a range of entries.
@@ -97,36 +93,33 @@ func (s *scan) run(ctx context.Context, args []string) (err error) {
 	if s.limit < 0 {
 		return exit.Usagef("--limit must not be negative")
 	}
-	bounds, err := s.keys.options()
+	q, err := s.keys.query()
 	if err != nil {
 		return err
 	}
-	database, err := access.Open(s.console, args[0], access.Reading, nil)
+	q.KeysOnly, q.Reverse, q.Limit = s.keysOnly, s.reverse, s.limit
+	database, err := access.Look(ctx, s.console, args[0], access.Reading)
 	if err != nil {
 		return err
 	}
 	defer access.Closing(database, &err)
-	bounds.KeysOnly = s.keysOnly
-	it, err := database.NewIterator(bounds)
-	if err != nil {
-		return err
-	}
-	defer it.Close()
 	if s.count {
-		return s.printCount(ctx, it)
+		counts, err := database.Count(ctx, q)
+		if err != nil {
+			return err
+		}
+		return s.printCount(counts)
 	}
-	return s.print(ctx, it)
+	return s.print(ctx, database, q)
 }
 
-func (s *scan) print(ctx context.Context, it *db.Iterator) error {
+func (s *scan) print(ctx context.Context, database beside.Reader, q beside.Query) error {
 	w := bufio.NewWriterSize(s.console.Out, 256<<10)
 	var line []byte
-	var n int64
-	err := access.Walk(ctx, it, s.reverse, func(key, value []byte) (bool, error) {
-		n++
-		line = s.appendLine(line[:0], text.Entry{Key: key, Value: value, Until: it.Until()})
+	err := database.Scan(ctx, q, func(e beside.Entry) error {
+		line = s.appendLine(line[:0], text.Entry(e))
 		_, err := w.Write(line)
-		return n != s.limit, err
+		return err
 	})
 	if flushErr := w.Flush(); err == nil {
 		err = flushErr
@@ -153,36 +146,23 @@ func (s *scan) appendLine(dst []byte, e text.Entry) []byte {
 	return append(dst, '\n')
 }
 
-func (s *scan) printCount(ctx context.Context, it *db.Iterator) error {
-	var entries, keyBytes, valueBytes, ending int64
-	err := access.Walk(ctx, it, s.reverse, func(key, value []byte) (bool, error) {
-		entries++
-		keyBytes += int64(len(key))
-		valueBytes += int64(len(value))
-		if !it.Until().IsZero() {
-			ending++
-		}
-		return entries != s.limit, nil
-	})
-	if err != nil {
-		return err
-	}
+func (s *scan) printCount(c beside.Counts) error {
 	if s.console.JSON {
-		counts := map[string]int64{"entries": entries, "key_bytes": keyBytes, "value_bytes": valueBytes}
-		if ending > 0 {
-			counts["ending"] = ending
+		counts := map[string]int64{"entries": c.Entries, "key_bytes": c.KeyBytes, "value_bytes": c.ValueBytes}
+		if c.Ending > 0 {
+			counts["ending"] = c.Ending
 		}
 		if s.keysOnly {
 			delete(counts, "value_bytes")
 		}
 		return s.console.PrintJSON(counts)
 	}
-	s.console.Printf("%s, %s in keys", units.Plural(entries, "entry", "entries"), units.Size(keyBytes))
+	s.console.Printf("%s, %s in keys", units.Plural(c.Entries, "entry", "entries"), units.Size(c.KeyBytes))
 	if !s.keysOnly {
-		s.console.Printf(", %s in values", units.Size(valueBytes))
+		s.console.Printf(", %s in values", units.Size(c.ValueBytes))
 	}
-	if ending > 0 {
-		s.console.Printf(", %s of the values end", units.Count(ending))
+	if c.Ending > 0 {
+		s.console.Printf(", %s of the values end", units.Count(c.Ending))
 	}
 	s.console.Printf("\n")
 	return nil

@@ -31,13 +31,16 @@ nanoseconds, sizes in bytes; counters start at zero with each opening.
 	}
 }
 
-func (s *stats) run(_ context.Context, args []string) (err error) {
-	database, err := access.Open(s.console, args[0], access.Reading, nil)
+func (s *stats) run(ctx context.Context, args []string) (err error) {
+	database, err := access.Look(ctx, s.console, args[0], access.Reading)
 	if err != nil {
 		return err
 	}
 	defer access.Closing(database, &err)
-	m := database.Metrics()
+	m, err := database.Metrics(ctx)
+	if err != nil {
+		return err
+	}
 	if s.console.JSON {
 		return s.console.PrintJSON(m)
 	}

@@ -52,7 +52,7 @@ func (x *explanation) run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	database, err := access.Open(x.console, args[0], access.Reading, nil)
+	database, err := access.Look(ctx, x.console, args[0], access.Reading)
 	if err != nil {
 		return err
 	}

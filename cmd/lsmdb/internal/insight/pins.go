@@ -38,13 +38,17 @@ program has open has none. With --json: an array of objects with "kind", "since"
 	}
 }
 
-func (p *pins) run(_ context.Context, args []string) (err error) {
-	database, err := access.Open(p.console, args[0], access.Reading, nil)
+func (p *pins) run(ctx context.Context, args []string) (err error) {
+	database, err := access.Look(ctx, p.console, args[0], access.Reading)
 	if err != nil {
 		return err
 	}
 	defer access.Closing(database, &err)
-	return p.print(database.Pins(), time.Now())
+	list, err := database.Pins(ctx)
+	if err != nil {
+		return err
+	}
+	return p.print(list, time.Now())
 }
 
 func (p *pins) print(list []db.Pin, now time.Time) error {

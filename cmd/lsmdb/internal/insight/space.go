@@ -56,7 +56,7 @@ func (s *space) run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	database, err := access.Open(s.console, args[0], access.Reading, nil)
+	database, err := access.Look(ctx, s.console, args[0], access.Reading)
 	if err != nil {
 		return err
 	}

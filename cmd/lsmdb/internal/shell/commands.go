@@ -15,6 +15,7 @@ import (
 	"lsmdb/cmd/lsmdb/internal/text"
 	"lsmdb/cmd/lsmdb/internal/units"
 	"lsmdb/db"
+	"lsmdb/internal/beside"
 )
 
 // shellCommand is a command of the shell under all its names.
@@ -112,7 +113,7 @@ func (s *shell) get(_ context.Context, _ string, words []text.Word) (answer, err
 	if err != nil {
 		return a, err
 	}
-	until, err := access.Until(s.reader(), key)
+	until, err := beside.Until(s.reader(), key)
 	if err != nil {
 		return a, err
 	}
@@ -252,7 +253,7 @@ func (s *shell) scan(ctx context.Context, _ string, words []text.Word) (answer, 
 	entries := []map[string]any{}
 	i := s.console.OutInk()
 	n, more := 0, false
-	err = access.Walk(ctx, it, request.reverse, func(key, value []byte) (bool, error) {
+	err = beside.Walk(ctx, it, request.reverse, func(key, value []byte) (bool, error) {
 		if n == request.limit {
 			more = true
 			return false, nil
@@ -324,7 +325,7 @@ func countKeys(ctx context.Context, r access.Reader) (n int64, err error) {
 		return 0, err
 	}
 	defer it.Close()
-	err = access.Walk(ctx, it, false, func([]byte, []byte) (bool, error) { n++; return true, nil })
+	err = beside.Walk(ctx, it, false, func([]byte, []byte) (bool, error) { n++; return true, nil })
 	return n, err
 }
 

@@ -10,6 +10,7 @@ import (
 	"lsmdb/cmd/lsmdb/internal/exit"
 	"lsmdb/cmd/lsmdb/internal/units"
 	"lsmdb/db"
+	"lsmdb/internal/beside"
 )
 
 // The steps of the tour, in their order.
@@ -236,7 +237,7 @@ func (t *tour) scanAll(ctx context.Context, present map[string]int64, wrong *dif
 	last := ""
 	start := time.Now()
 	var rawBytes int64
-	err = access.Walk(ctx, it, false, func(key, value []byte) (bool, error) {
+	err = beside.Walk(ctx, it, false, func(key, value []byte) (bool, error) {
 		rawBytes += int64(len(key) + len(value))
 		wanted, ok := present[string(key)]
 		switch {

@@ -1,0 +1,201 @@
+// Package attach lets other processes look at a database while this one has it open: the
+// lsmdb command ("lsmdb get", "scan", "dump", "stats", "top", ...), or whatever speaks HTTP.
+//
+//	s, err := attach.Serve(d)
+//
+// Serve listens on a Unix socket named ATTACH in the directory of the database. The socket
+// has mode 0600: it is for this user and the superuser, like the files beside it. Nothing
+// listens on a network.
+//
+// What is asked for costs this process what the read itself costs. Each answer is of one
+// instant. Nobody can write through the socket.
+package attach
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"lsmdb/db"
+	"lsmdb/internal/beside"
+	"lsmdb/internal/door"
+)
+
+// Server serves a database until it is closed. Its methods may be called concurrently.
+type Server struct {
+	db       *db.DB
+	patience time.Duration
+	guest    door.Guest // of the database, which tells when it closes
+	http     http.Server
+
+	ctx    context.Context // of all requests
+	cancel context.CancelFunc
+
+	running sync.WaitGroup // what listens, and the connections
+
+	mu     sync.Mutex // makes one step of begin, and one of leave
+	root   *os.Root   // the directory; nil: nothing listens
+	socket fs.FileInfo
+	left   bool
+}
+
+// patience is how long somebody may keep an answer waiting before he has read some more of
+// it. Until then, a scan keeps what it shows from being deleted.
+const patience = 15 * time.Second
+
+// Serve makes the socket of a database and returns when it listens. It serves until the
+// Server or the database is closed; a database has one Server at a time.
+//
+// A socket that a killed process left is replaced. Where the path of the socket is longer
+// than a socket's may be (some 100 bytes), Serve works on Linux and is refused elsewhere.
+//
+// Errors: db.ErrClosed; db.ErrReadOnly if the database was opened read-only, as nothing is
+// written to its directory then, and others can open it read-only, too; what the system says.
+// A database with InMemory has no directory for a socket.
+func Serve(d *db.DB) (*Server, error) { return serve(d, patience) }
+
+func serve(d *db.DB, patience time.Duration) (*Server, error) {
+	s := &Server{db: d, patience: patience}
+	s.guest = door.Guest{Leave: s.leave, Gone: s.wait}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	dir, events, err := door.Receive(d, &s.guest)
+	if err == nil {
+		if err = s.begin(dir, events); err != nil {
+			door.Dismiss(d, &s.guest)
+		}
+	}
+	if err != nil {
+		s.cancel()
+		return nil, fmt.Errorf("lsmdb: attach: %w", err)
+	}
+	return s, nil
+}
+
+// begin listens, unless the database was closed meanwhile.
+func (s *Server) begin(dir string, events io.Writer) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.left {
+		return db.ErrClosed
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	var listener net.Listener
+	if err = removeStale(root); err == nil {
+		listener, err = listen(dir)
+	}
+	if err != nil {
+		return errors.Join(err, root.Close())
+	}
+	if s.socket, err = root.Lstat(beside.SocketName); err != nil { // the path led elsewhere
+		return errors.Join(err, listener.Close(), root.Close())
+	}
+	s.root = root
+	s.http = http.Server{
+		Handler: s.routes(), ReadHeaderTimeout: s.patience,
+		BaseContext: func(net.Listener) context.Context { return s.ctx },
+		ConnState:   s.connection,
+		ErrorLog:    log.New(events, "attach: ", 0),
+	}
+	s.running.Go(func() { _ = s.http.Serve(patient{listener, s.patience}) }) // http.ErrServerClosed, in the end
+	return nil
+}
+
+// removeStale removes the socket that a killed process left. An empty file is one that was
+// copied as if it were a file.
+func removeStale(root *os.Root) error {
+	info, err := root.Lstat(beside.SocketName)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode().Type() == fs.ModeSocket || info.Mode().IsRegular() && info.Size() == 0:
+		return root.Remove(beside.SocketName)
+	}
+	return fmt.Errorf("%s in the directory is no socket, and in the way", beside.SocketName)
+}
+
+// connection counts connections. One that came while the others were closed is closed here.
+func (s *Server) connection(c net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		s.running.Add(1)
+		if s.ctx.Err() != nil {
+			c.Close()
+		}
+	case http.StateClosed, http.StateHijacked:
+		s.running.Done()
+	}
+}
+
+// Close ends all answers, also those under way, removes the socket and waits until nothing
+// of the server runs. The database stays open. It is idempotent.
+func (s *Server) Close() error {
+	s.leave()
+	s.wait()
+	door.Dismiss(s.db, &s.guest)
+	return nil
+}
+
+// leave stops listening and ends all requests, and waits for none.
+func (s *Server) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.left {
+		return
+	}
+	s.left = true
+	s.cancel()
+	if s.root == nil {
+		return
+	}
+	// Before others can get the lock of the database, and with it the name.
+	if info, err := s.root.Lstat(beside.SocketName); err == nil && os.SameFile(info, s.socket) {
+		_ = s.root.Remove(beside.SocketName) // else it is stale, which is nobody's obstacle
+	}
+	_ = s.http.Close()
+	_ = s.root.Close()
+}
+
+// wait waits for what leave has ended.
+func (s *Server) wait() { s.running.Wait() }
+
+// patient gives every write to a connection some time and no more.
+type patient struct {
+	net.Listener
+	patience time.Duration
+}
+
+// Accept implements net.Listener.
+func (p patient) Accept() (net.Conn, error) {
+	c, err := p.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return patientConn{c, p.patience}, nil
+}
+
+// patientConn is a connection whose writes end.
+type patientConn struct {
+	net.Conn
+	patience time.Duration
+}
+
+// Write implements net.Conn.
+func (c patientConn) Write(p []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(c.patience)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}

@@ -1,0 +1,24 @@
+//go:build !(darwin || dragonfly || freebsd || illumos || linux || netbsd || openbsd)
+
+package attach
+
+import (
+	"net"
+
+	"lsmdb/internal/beside"
+)
+
+// listen makes the socket and listens, where the system has such. Whoever may use the
+// directory may use it.
+func listen(dir string) (net.Listener, error) {
+	address, done, err := beside.Address(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	l, err := net.Listen("unix", address)
+	if u, is := l.(*net.UnixListener); is {
+		u.SetUnlinkOnClose(false) // whoever made the socket removes it
+	}
+	return l, err
+}
