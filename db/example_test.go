@@ -8,6 +8,7 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"lsmdb/db"
@@ -330,6 +331,59 @@ func ExampleDB_Metrics() {
 	// Output:
 	// 1000 operations, 1 table, 2 runs
 	// writer flusher keeper compactor sweeper preparer
+}
+
+// What is open, and what it costs, can be told at any time.
+func ExampleDB_Pins() {
+	d := openExample()
+	defer d.Close()
+	d.Put([]byte("key"), []byte("value"))
+	s, err := d.NewSnapshot()
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, p := range d.Pins() {
+		function, _, _ := strings.Cut(p.Where, " ") // the rest is its file and the line
+		fmt.Println(p.Kind, p.Seq, p.Bytes, function)
+	}
+	s.Close()
+	fmt.Println(len(d.Pins()))
+	// Output:
+	// snapshot 1 0 lsmdb/db_test.ExampleDB_Pins
+	// 0
+}
+
+// Deletes that nothing has dropped yet make walks slow.
+func ExampleIterator_Stats() {
+	d := openExample()
+	defer d.Close()
+	for i := range 20 {
+		d.Put(fmt.Appendf(nil, "%02d", i), []byte("value"))
+	}
+	for i := range 18 {
+		d.Delete(fmt.Appendf(nil, "%02d", i))
+	}
+	it, err := d.NewIterator(nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer it.Close()
+	for key := range it.All() {
+		fmt.Printf("%s ", key)
+	}
+	s := it.Stats()
+	fmt.Println(s.Entries, s.Versions, s.Tombstones)
+	// Output: 18 19 2 18 18
+}
+
+func ExampleDB_Health() {
+	d := openExample()
+	fmt.Println(d.Health())
+	d.Close()
+	fmt.Println(errors.Is(d.Health(), db.ErrClosed))
+	// Output:
+	// <nil>
+	// true
 }
 
 // Two databases share one bound on their memory.

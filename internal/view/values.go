@@ -9,6 +9,9 @@ import (
 // Value returns the value, nil when not Valid.
 func (it *Iterator) Value() []byte {
 	if it.position != forward {
+		if !it.Valid() {
+			return nil
+		}
 		return it.value
 	}
 	if it.inside.entries.InMemtable() && it.careful() {
@@ -26,6 +29,15 @@ func (it *Iterator) Value() []byte {
 		return it.copied(value)
 	}
 	return value
+}
+
+// Until returns the time at which the value ends, in nanoseconds since 1970: 0 where it
+// stays, or was merged, and when not Valid.
+func (it *Iterator) Until() int64 {
+	if !it.Valid() {
+		return 0
+	}
+	return it.until
 }
 
 // gone reports whether a visible version says that its key has no value, whatever is

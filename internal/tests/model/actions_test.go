@@ -249,6 +249,17 @@ func (r *modelRun) release() {
 	}
 }
 
+// pins compares what is said to be open with what is.
+func (r *modelRun) pins() {
+	open := map[string]int{}
+	for _, p := range r.db.Pins() {
+		open[p.Kind]++
+	}
+	if open["iterator"] != len(r.iterators) || open["snapshot"] != len(r.snapshots) || len(open) > 2 {
+		r.check(fmt.Errorf("said to be open are %v; %d iterators and %d snapshots are", open, len(r.iterators), len(r.snapshots)))
+	}
+}
+
 func (r *modelRun) flush() { r.check(r.db.Flush(context.Background())); r.h.Durable = len(r.h.Commits) }
 
 func (r *modelRun) compact() {
