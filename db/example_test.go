@@ -403,3 +403,43 @@ func ExampleNewMemoryBudget() {
 	fmt.Println(m.Used == m.Memtables, m.Used <= m.Limit)
 	// Output: true true
 }
+
+func ExampleDB_Explain() {
+	d := openExample()
+	defer d.Close()
+	ctx := context.Background()
+	d.Put([]byte("fruit/apple"), []byte("red"))
+	d.Flush(ctx) // into a table
+	d.DeleteRange([]byte("fruit/"), []byte("fruit0"))
+
+	e, err := d.Explain(ctx, []byte("fruit/apple"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("found %v, decided by %s\n", e.Found, e.DecidedBy)
+	for _, s := range e.Steps {
+		fmt.Println(s.Place)
+	}
+	// Output:
+	// found false, decided by range-delete
+	// memtable
+}
+
+func ExampleDB_SpaceOf() {
+	d := openExample()
+	defer d.Close()
+	ctx := context.Background()
+	for i := range 1000 {
+		d.Put(fmt.Appendf(nil, "fruit/%03d", i), []byte("a value"), db.NoSync)
+	}
+	d.Flush(ctx)
+	d.DeleteRange([]byte("fruit/250"), []byte("fruit/500"))
+
+	start, end := db.PrefixRange([]byte("fruit/"))
+	s, err := d.SpaceOf(ctx, start, end)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%.0f %% is dead\n", 100*float64(s.DeadBytes)/float64(s.LiveBytes+s.DeadBytes+s.TombstoneBytes+s.ExpiredBytes))
+	// Output: 25 % is dead
+}

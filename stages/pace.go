@@ -52,10 +52,8 @@ type job struct {
 // notice on: nobody can go by the work of one that does not come forward. What comes after
 // the last entry takes time, too, so a part of the work is done only when the job ends.
 func (p *progress) begin(entries uint64, compaction *compactor.Job) *job {
-	j := &job{
-		progress: p, running: Running{Compaction: compaction, Since: time.Now(), Entries: int64(entries)},
-		unread: int64(entries + entries/16 + 1), courtesy: base.Courtesy{Background: true},
-	}
+	j := &job{progress: p, unread: int64(entries + entries/16 + 1), courtesy: base.Courtesy{Background: true}}
+	j.running = Running{Compaction: compaction, Since: time.Now(), Entries: int64(entries)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.jobs = append(p.jobs, j)
@@ -64,9 +62,9 @@ func (p *progress) begin(entries uint64, compaction *compactor.Job) *job {
 
 // Running is a flush or a compaction at work.
 type Running struct {
-	Compaction    *compactor.Job // nil: a flush
 	Since         time.Time
-	Entries, Read int64 // that it has to read in all, and has so far
+	Compaction    *compactor.Job // nil: a flush
+	Entries, Read int64          // that it has to read in all, and has so far
 }
 
 // list adds the jobs at work, the oldest first.
@@ -74,9 +72,8 @@ func (p *progress) list(to []Running) []Running {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, j := range p.jobs {
-		r := j.running
-		r.Read = min(j.told.Load(), r.Entries)
-		to = append(to, r)
+		to = append(to, j.running)
+		to[len(to)-1].Read = min(j.told.Load(), j.running.Entries)
 	}
 	return to
 }

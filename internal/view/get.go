@@ -62,6 +62,9 @@ type lookup struct {
 	bytes    int      // its length
 	found    bool     // there is one
 	err      error    // that ended the search
+
+	kind  base.Kind // of the last version that counted; 0: none did
+	trace *trace    // notes what is done; nil: nobody wants to know
 }
 
 // wanted is what a lookup is to find out of the value.
@@ -101,6 +104,9 @@ func (r *Reading) inMemtables(l *lookup) (done bool) {
 // inMemtable looks at the versions of a memtable that are visible at seq. It reports
 // whether older ones do not matter.
 func (r *Reading) inMemtable(l *lookup, m *memtable.Memtable, seq base.Seq) (done bool) {
+	if l.trace != nil {
+		l.trace.memtable(l, m == r.Active)
+	}
 	l.cover = max(l.cover, m.RangeDeletes.Newest(l.key, seq))
 	for {
 		value, t, ok := m.Get(l.key, l.hash, seq)
@@ -120,7 +126,8 @@ func (r *Reading) meet(l *lookup, value []byte, bytes int, t base.Trailer) (done
 	if t.Seq() < l.cover {
 		return true
 	}
-	switch t.Kind() {
+	l.kind = t.Kind()
+	switch l.kind {
 	case base.KindSet:
 		l.value, l.bytes, l.found = value, bytes, true
 	case base.KindMerge:
@@ -163,6 +170,9 @@ func (r *Reading) inTables(l *lookup) {
 // inTable is inMemtable for a table. Its filter knows nothing of range deletes. It is done
 // after an error, too.
 func (r *Reading) inTable(l *lookup, t *manifest.TableMeta, search *base.InternalKey) (done bool) {
+	if l.trace != nil {
+		l.trace.table(l, r.Version, t)
+	}
 	table, err := t.Handle.Table()
 	if err != nil {
 		l.err = err
@@ -172,6 +182,9 @@ func (r *Reading) inTable(l *lookup, t *manifest.TableMeta, search *base.Interna
 		l.cover = max(l.cover, table.Ranges().Newest(l.key, l.at.Seq))
 	}
 	for {
+		if l.trace != nil {
+			l.trace.search(l, table, *search)
+		}
 		value, bytes, trailer, found, err := table.Find(*search, l.hash, l.wanted == everything)
 		switch {
 		case err != nil || !found:

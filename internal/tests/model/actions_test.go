@@ -145,6 +145,9 @@ func (r *modelRun) readAt(from fixture.Reader, shows func(key string) (string, b
 	key := r.key()
 	want, exists := shows(key)
 	k := []byte(key)
+	if d, ok := from.(*db.DB); ok {
+		r.explain(d, key, exists)
+	}
 	got, err := from.Get(k)
 	has, hasErr := from.Has(k)
 	appended, appendErr := from.AppendValue([]byte("dst"), k)
@@ -163,6 +166,24 @@ func (r *modelRun) readAt(from fixture.Reader, shows func(key string) (string, b
 	r.check(errors.Join(err, appendErr))
 	if string(got) != want || got == nil || !has || string(appended) != "dst"+want {
 		r.check(fmt.Errorf("key %s: Get %s, Has %v, AppendValue %s; want %s", fixture.Short(key), fixture.Short(string(got)), has, fixture.Short(string(appended)), fixture.Short(want)))
+	}
+}
+
+// explain has the database tell how it comes to the answer. Compactions may have put in its
+// place what does the same.
+func (r *modelRun) explain(d *db.DB, key string, exists bool) {
+	e, err := d.Explain(context.Background(), []byte(key))
+	r.check(err)
+	decided := e.DecidedBy == "put" || e.DecidedBy == "merge"
+	if !decided {
+		switch e.DecidedBy {
+		case "delete", "range-delete", "expiry", "nothing":
+		default:
+			r.check(fmt.Errorf("Explain of %s: %+v", fixture.Short(key), e))
+		}
+	}
+	if e.Found != exists || decided != exists || string(e.Key) != key || len(e.Steps) == 0 || (e.Table > 0) != (e.Level >= 0) {
+		r.check(fmt.Errorf("Explain of %s: %+v; want %v", fixture.Short(key), e, exists))
 	}
 }
 
