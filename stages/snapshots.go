@@ -139,7 +139,6 @@ func (r *Snapshots) Open() (list []Snapshot) {
 type Clock struct {
 	now   atomic.Int64 // 0: nobody has asked for a while
 	timer *time.Timer  // makes it 0
-	Exact bool         // look at the real clock each time; to be set before anybody asks
 }
 
 const clockStep = 10 * time.Millisecond
@@ -162,7 +161,7 @@ func (c *Clock) Now() int64 {
 
 func (c *Clock) read() int64 {
 	now := time.Now().UnixNano() &^ 1
-	if !c.Exact && c.now.CompareAndSwap(0, now) {
+	if c.now.CompareAndSwap(0, now) {
 		c.timer.Reset(clockStep)
 	}
 	return now | 1
