@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -168,11 +169,14 @@ func TestRefusals(t *testing.T) {
 	if listens(dir) {
 		t.Error("something was written to the directory")
 	}
+	elsewhere := t.TempDir()
+	serve(t, open(t, elsewhere, nil), forever)
 	d, path := open(t, dir, nil), filepath.Join(dir, beside.SocketName)
 	for _, inTheWay := range []func() error{
 		func() error { return os.WriteFile(path, []byte("mine"), 0o600) },
 		func() error { return os.Mkdir(path, 0o700) },
 		func() error { return os.Symlink(filepath.Join(dir, "LOCK"), path) },
+		func() error { return os.Symlink(filepath.Join(elsewhere, beside.SocketName), path) },
 	} {
 		fixture.Must(t, inTheWay())
 		if _, err := attach.Serve(d); err == nil || !strings.Contains(err.Error(), "no socket") {
@@ -258,6 +262,43 @@ func TestStalledReader(t *testing.T) {
 	if open := d.Metrics().Iterator.Open; open != 0 {
 		t.Errorf("behind Close, %d scans are under way", open)
 	}
+}
+
+// Close waits until nothing of the server runs, but not with the lock of the database.
+func TestCloseWaits(t *testing.T) {
+	dir := t.TempDir()
+	entered, release := make(chan struct{}), make(chan struct{})
+	slow := &db.Merger{Name: "slow", Merge: func(dst, _, _, newer []byte) ([]byte, error) {
+		close(entered)
+		<-release
+		return append(dst, newer...), nil
+	}}
+	d := open(t, dir, &db.Options{Merger: slow})
+	fixture.Must(t, d.Merge([]byte("k"), []byte("v")))
+	serve(t, d, forever)
+	c := dial(t, dir)
+	var all sync.WaitGroup
+	all.Go(func() { _, _ = c.Get(t.Context(), []byte("k")) })
+	<-entered
+	var closed atomic.Bool
+	all.Go(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+		closed.Store(true)
+	})
+	eventually(t, "the lock is free", func() bool {
+		next, err := db.Open(dir, &db.Options{Merger: slow, ReadOnly: true})
+		if err == nil {
+			next.Close()
+		}
+		return err == nil
+	})
+	if closed.Load() {
+		t.Error("Close has returned while something of the server ran")
+	}
+	close(release)
+	all.Wait()
 }
 
 // Somebody who does not read on is waited for for a while, and then pins nothing.
@@ -418,20 +459,22 @@ func TestQuestions(t *testing.T) {
 	for _, c := range []struct {
 		url, body string
 		status    int
+		words     string
 	}{
-		{"http://lsmdb/v1/metrics", "", http.StatusOK},
-		{"http://lsmdb/v1/metrics", "null", http.StatusOK},
-		{"http://localhost/v1/metrics", "", http.StatusForbidden},
-		{"http://evil.example/v1/checkpoint", `{"dir":"/tmp/x"}`, http.StatusForbidden},
-		{"http://lsmdb/v1/size", "{", beside.StatusFailed},
-		{"http://lsmdb/v1/size", `{"key":"` + strings.Repeat("YWFh", 1<<19) + `"}`, beside.StatusFailed},
-		{"http://lsmdb/v1/none", "", http.StatusNotFound},
+		{"http://lsmdb/v1/metrics", "", http.StatusOK, "uptime_ns"},
+		{"http://lsmdb/v1/metrics", "null", http.StatusOK, "uptime_ns"},
+		{"http://localhost/v1/metrics", "", http.StatusForbidden, "host"},
+		{"http://evil.example/v1/checkpoint", `{"dir":"/tmp/x"}`, http.StatusForbidden, "host"},
+		{"http://lsmdb/v1/size", "{", beside.StatusFailed, "unexpected EOF"},
+		{"http://lsmdb/v1/size", `{"key":"` + strings.Repeat("YWFh", 1<<19) + `"}`, beside.StatusFailed, "too large"},
+		{"http://lsmdb/v1/none", "", http.StatusNotFound, ""},
 	} {
 		answer, err := client.Post(c.url, "application/json", strings.NewReader(c.body))
 		fixture.Must(t, err)
-		if answer.StatusCode != c.status {
-			t.Errorf("%s %.40s: %s", c.url, c.body, answer.Status)
+		said, err := io.ReadAll(answer.Body)
+		fixture.Must(t, errors.Join(err, answer.Body.Close()))
+		if answer.StatusCode != c.status || !strings.Contains(string(said), c.words) {
+			t.Errorf("%s %.40s: %s, %.200s", c.url, c.body, answer.Status, said)
 		}
-		answer.Body.Close()
 	}
 }
