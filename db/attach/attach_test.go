@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -375,6 +376,26 @@ func TestInstant(t *testing.T) {
 	}
 }
 
+// Who watches the live page, and does not read what comes, holds up nobody.
+func TestStalledViewer(t *testing.T) {
+	dir := t.TempDir()
+	d := open(t, dir, nil)
+	serve(t, d, forever)
+	conn, err := net.Dial("unix", filepath.Join(dir, beside.SocketName))
+	fixture.Must(t, err)
+	defer conn.Close()
+	_, err = io.WriteString(conn, "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	fixture.Must(t, err)
+	_, err = io.ReadFull(conn, make([]byte, 100)) // it is under way
+	fixture.Must(t, err)
+	fixture.Must(t, d.Put([]byte("more"), []byte("value")))
+	fixture.Must(t, d.Close())
+	_, err = io.Copy(io.Discard, conn) // what was sent before
+	if err != nil && !errors.Is(err, syscall.ECONNRESET) {
+		t.Error(err)
+	}
+}
+
 // The cache stays as the program has filled it.
 func TestCacheStays(t *testing.T) {
 	dir := t.TempDir()
@@ -447,7 +468,7 @@ func TestCheckpoint(t *testing.T) {
 }
 
 // Only the command's own questions are answered: no page in a browser can ask them, and none
-// is longer than needed.
+// is longer than needed. The live page is for browsers on this machine.
 func TestQuestions(t *testing.T) {
 	dir := t.TempDir()
 	d := open(t, dir, nil)
@@ -467,9 +488,19 @@ func TestQuestions(t *testing.T) {
 		{"http://evil.example/v1/checkpoint", `{"dir":"/tmp/x"}`, http.StatusForbidden, "host"},
 		{"http://lsmdb/v1/size", "{", beside.StatusFailed, "unexpected EOF"},
 		{"http://lsmdb/v1/size", `{"key":"` + strings.Repeat("YWFh", 1<<19) + `"}`, beside.StatusFailed, "too large"},
-		{"http://lsmdb/v1/none", "", http.StatusNotFound, ""},
+		{"http://lsmdb/v1/none", "page", http.StatusNotFound, ""},
+		{"http://lsmdb/", "page", http.StatusOK, "<html"},
+		{"http://localhost:8080/", "page", http.StatusOK, "<html"},
+		{"http://[::1]:8080/metrics", "page", http.StatusOK, "uptime_ns"},
+		{"http://evil.example/", "page", http.StatusForbidden, "host"},
 	} {
-		answer, err := client.Post(c.url, "application/json", strings.NewReader(c.body))
+		ask := func() (*http.Response, error) {
+			return client.Post(c.url, "application/json", strings.NewReader(c.body))
+		}
+		if c.body == "page" {
+			ask = func() (*http.Response, error) { return client.Get(c.url) }
+		}
+		answer, err := ask()
 		fixture.Must(t, err)
 		said, err := io.ReadAll(answer.Body)
 		fixture.Must(t, errors.Join(err, answer.Body.Close()))
