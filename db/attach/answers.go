@@ -5,10 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
+	"lsmdb/db/debug"
 	"lsmdb/internal/beside"
 )
 
@@ -39,6 +42,7 @@ func (s *Server) routes() http.Handler {
 	add("space", answer(func(ctx context.Context, q beside.Range) (any, error) { return d.SpaceOf(ctx, q.Start, q.End) }))
 	add("explain", answer(func(ctx context.Context, q beside.Key) (any, error) { return d.Explain(ctx, q.Key) }))
 	add("checkpoint", answer(func(ctx context.Context, q beside.Target) (beside.Copied, error) { return d.Checkpoint(ctx, q.Dir) }))
+	mux.Handle("/", local(debug.Handler(s.db)))
 	return mux
 }
 
@@ -60,6 +64,22 @@ func (s *Server) forClients(h http.HandlerFunc) http.HandlerFunc {
 		_ = c.SetReadDeadline(time.Now().Add(s.patience)) // for the question
 		r.Body = http.MaxBytesReader(w, r.Body, maxQuestionBytes)
 		h(w, r)
+	}
+}
+
+// local shows the live page to a browser on the machine to which somebody has forwarded the
+// socket. That a foreign site calls its own name that machine's opens nothing to its page.
+func local(page http.Handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		if !slices.Contains([]string{beside.Host, "localhost", "127.0.0.1", "::1", "[::1]"}, host) {
+			http.Error(w, "the host must be localhost", http.StatusForbidden)
+			return
+		}
+		page.ServeHTTP(w, r)
 	}
 }
 

@@ -7,6 +7,9 @@
 // has mode 0600: it is for this user and the superuser, like the files beside it. Nothing
 // listens on a network.
 //
+// Whoever forwards the socket to a port, as in "ssh -L 8080:mydata/ATTACH machine", sees the
+// live page of package debug in a browser.
+//
 // What is asked for costs this process what the read itself costs. Each answer is of one
 // instant. Nobody can write through the socket.
 package attach

@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -168,11 +170,14 @@ func TestRefusals(t *testing.T) {
 	if listens(dir) {
 		t.Error("something was written to the directory")
 	}
+	elsewhere := t.TempDir()
+	serve(t, open(t, elsewhere, nil), forever)
 	d, path := open(t, dir, nil), filepath.Join(dir, beside.SocketName)
 	for _, inTheWay := range []func() error{
 		func() error { return os.WriteFile(path, []byte("mine"), 0o600) },
 		func() error { return os.Mkdir(path, 0o700) },
 		func() error { return os.Symlink(filepath.Join(dir, "LOCK"), path) },
+		func() error { return os.Symlink(filepath.Join(elsewhere, beside.SocketName), path) },
 	} {
 		fixture.Must(t, inTheWay())
 		if _, err := attach.Serve(d); err == nil || !strings.Contains(err.Error(), "no socket") {
@@ -260,6 +265,43 @@ func TestStalledReader(t *testing.T) {
 	}
 }
 
+// Close waits until nothing of the server runs, but not with the lock of the database.
+func TestCloseWaits(t *testing.T) {
+	dir := t.TempDir()
+	entered, release := make(chan struct{}), make(chan struct{})
+	slow := &db.Merger{Name: "slow", Merge: func(dst, _, _, newer []byte) ([]byte, error) {
+		close(entered)
+		<-release
+		return append(dst, newer...), nil
+	}}
+	d := open(t, dir, &db.Options{Merger: slow})
+	fixture.Must(t, d.Merge([]byte("k"), []byte("v")))
+	serve(t, d, forever)
+	c := dial(t, dir)
+	var all sync.WaitGroup
+	all.Go(func() { _, _ = c.Get(t.Context(), []byte("k")) })
+	<-entered
+	var closed atomic.Bool
+	all.Go(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+		closed.Store(true)
+	})
+	eventually(t, "the lock is free", func() bool {
+		next, err := db.Open(dir, &db.Options{Merger: slow, ReadOnly: true})
+		if err == nil {
+			next.Close()
+		}
+		return err == nil
+	})
+	if closed.Load() {
+		t.Error("Close has returned while something of the server ran")
+	}
+	close(release)
+	all.Wait()
+}
+
 // Somebody who does not read on is waited for for a while, and then pins nothing.
 func TestPatienceEnds(t *testing.T) {
 	dir := t.TempDir()
@@ -331,6 +373,26 @@ func TestInstant(t *testing.T) {
 	}
 	if count, err := c.Count(t.Context(), beside.Query{}); err != nil || count.Entries != 1 {
 		t.Errorf("afterwards: %+v, %v", count, err)
+	}
+}
+
+// Who watches the live page, and does not read what comes, holds up nobody.
+func TestStalledViewer(t *testing.T) {
+	dir := t.TempDir()
+	d := open(t, dir, nil)
+	serve(t, d, forever)
+	conn, err := net.Dial("unix", filepath.Join(dir, beside.SocketName))
+	fixture.Must(t, err)
+	defer conn.Close()
+	_, err = io.WriteString(conn, "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	fixture.Must(t, err)
+	_, err = io.ReadFull(conn, make([]byte, 100)) // it is under way
+	fixture.Must(t, err)
+	fixture.Must(t, d.Put([]byte("more"), []byte("value")))
+	fixture.Must(t, d.Close())
+	_, err = io.Copy(io.Discard, conn) // what was sent before
+	if err != nil && !errors.Is(err, syscall.ECONNRESET) {
+		t.Error(err)
 	}
 }
 
@@ -406,7 +468,7 @@ func TestCheckpoint(t *testing.T) {
 }
 
 // Only the command's own questions are answered: no page in a browser can ask them, and none
-// is longer than needed.
+// is longer than needed. The live page is for browsers on this machine.
 func TestQuestions(t *testing.T) {
 	dir := t.TempDir()
 	d := open(t, dir, nil)
@@ -418,20 +480,32 @@ func TestQuestions(t *testing.T) {
 	for _, c := range []struct {
 		url, body string
 		status    int
+		words     string
 	}{
-		{"http://lsmdb/v1/metrics", "", http.StatusOK},
-		{"http://lsmdb/v1/metrics", "null", http.StatusOK},
-		{"http://localhost/v1/metrics", "", http.StatusForbidden},
-		{"http://evil.example/v1/checkpoint", `{"dir":"/tmp/x"}`, http.StatusForbidden},
-		{"http://lsmdb/v1/size", "{", beside.StatusFailed},
-		{"http://lsmdb/v1/size", `{"key":"` + strings.Repeat("YWFh", 1<<19) + `"}`, beside.StatusFailed},
-		{"http://lsmdb/v1/none", "", http.StatusNotFound},
+		{"http://lsmdb/v1/metrics", "", http.StatusOK, "uptime_ns"},
+		{"http://lsmdb/v1/metrics", "null", http.StatusOK, "uptime_ns"},
+		{"http://localhost/v1/metrics", "", http.StatusForbidden, "host"},
+		{"http://evil.example/v1/checkpoint", `{"dir":"/tmp/x"}`, http.StatusForbidden, "host"},
+		{"http://lsmdb/v1/size", "{", beside.StatusFailed, "unexpected EOF"},
+		{"http://lsmdb/v1/size", `{"key":"` + strings.Repeat("YWFh", 1<<19) + `"}`, beside.StatusFailed, "too large"},
+		{"http://lsmdb/v1/none", "page", http.StatusNotFound, ""},
+		{"http://lsmdb/", "page", http.StatusOK, "<html"},
+		{"http://localhost:8080/", "page", http.StatusOK, "<html"},
+		{"http://[::1]:8080/metrics", "page", http.StatusOK, "uptime_ns"},
+		{"http://evil.example/", "page", http.StatusForbidden, "host"},
 	} {
-		answer, err := client.Post(c.url, "application/json", strings.NewReader(c.body))
-		fixture.Must(t, err)
-		if answer.StatusCode != c.status {
-			t.Errorf("%s %.40s: %s", c.url, c.body, answer.Status)
+		ask := func() (*http.Response, error) {
+			return client.Post(c.url, "application/json", strings.NewReader(c.body))
 		}
-		answer.Body.Close()
+		if c.body == "page" {
+			ask = func() (*http.Response, error) { return client.Get(c.url) }
+		}
+		answer, err := ask()
+		fixture.Must(t, err)
+		said, err := io.ReadAll(answer.Body)
+		fixture.Must(t, errors.Join(err, answer.Body.Close()))
+		if answer.StatusCode != c.status || !strings.Contains(string(said), c.words) {
+			t.Errorf("%s %.40s: %s, %.200s", c.url, c.body, answer.Status, said)
+		}
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -36,6 +38,34 @@ func TestMode(t *testing.T) {
 		fixture.Must(t, s.Close())
 		fixture.Must(t, d.Close())
 	}
+}
+
+// Nobody ever sees the socket with another mode.
+func TestModeFromTheBeginning(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("elsewhere it has its mode when it listens")
+	}
+	defer syscall.Umask(syscall.Umask(0))
+	dir := t.TempDir()
+	d := open(t, dir, nil)
+	path := filepath.Join(dir, beside.SocketName)
+	var watching sync.WaitGroup
+	var ended atomic.Bool
+	watching.Go(func() {
+		for !ended.Load() {
+			if info, err := os.Lstat(path); err == nil && info.Mode() != fs.ModeSocket|0o600 {
+				t.Errorf("mode %v", info.Mode())
+				return
+			}
+		}
+	})
+	for range 300 {
+		s, err := attach.Serve(d)
+		fixture.Must(t, err)
+		fixture.Must(t, s.Close())
+	}
+	ended.Store(true)
+	watching.Wait()
 }
 
 // A path that is too long for a socket works, or is refused in words.

@@ -30,8 +30,9 @@ var floors = [][]string{
 	{"lsmdb/stages"},
 	{door, inside},
 	{"lsmdb/db"},
+	{"lsmdb/db/debug"},
 	{"lsmdb/internal/salvage", "lsmdb/internal/beside"}, // above db, as no program that embeds db links them
-	{"lsmdb/db/attach", "lsmdb/db/debug"},
+	{"lsmdb/db/attach"},
 	{"lsmdb/cmd/lsmdb/internal/exit", "lsmdb/cmd/lsmdb/internal/units"},
 	{"lsmdb/cmd/lsmdb/internal/text", "lsmdb/cmd/lsmdb/internal/display"},
 	{"lsmdb/cmd/lsmdb/internal/console"},
