@@ -232,6 +232,8 @@ var plantedWithoutCrash = []noticed{
 		{"sstable/writer.go", "	w.fail(\"close\", w.close())\n", "	_ = w.close()\n"}}}, "./sstable", "TestWriterReportsFailures"},
 	{plantedBug{"memory used again while an iterator reads it (pebble 537)", []edit{
 		{"internal/view/readers.go", "s.number == it.hold.state", "s.number == 0 * it.hold.state"}}}, "./internal/view", "TestReadersKeepArenas"},
+	{plantedBug{"an iterator that stays with a state which was replaced before it was listed", []edit{
+		{"internal/view/holders.go", "return s == p.state.Load()", "return s != nil"}}}, "./internal/view", "TestNobodyStaysWithAReplacedState"},
 	{plantedBug{"values shown that lie in memory which goes with the iterator", []edit{
 		{"internal/view/values.go", "		return it.copied(value)\n", "		return value\n"}}}, "./db", "TestReadersWhileMemtablesComeBack"},
 	{plantedBug{"memory used again while a get reads it", []edit{
