@@ -9,7 +9,6 @@ import (
 	"unsafe"
 
 	"lsmdb/internal/base"
-	"lsmdb/sstable"
 )
 
 // Iterators are many, mostly live for one read, and can be forgotten. So all that are open
@@ -208,24 +207,4 @@ func (o Opened) Where() string {
 	}
 	frame, _ := runtime.CallersFrames([]uintptr{o.PC}).Next()
 	return fmt.Sprintf("%s %s:%d", frame.Function, frame.File, frame.Line)
-}
-
-// Stats counts what an Iterator did.
-type Stats struct {
-	Entries    uint64 // shown
-	Versions   uint64 // passed over
-	Tombstones uint64 // passed over
-	Blocks     sstable.BlockCounts
-}
-
-// Stats returns what the Iterator has done so far, also when it is closed.
-func (it *Iterator) Stats() Stats { return it.stats }
-
-// pass counts an entry that a move passes over.
-func (it *Iterator) pass(kind base.Kind) {
-	if kind == base.KindDelete {
-		it.stats.Tombstones++
-	} else {
-		it.stats.Versions++
-	}
 }

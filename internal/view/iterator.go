@@ -340,17 +340,6 @@ func (it *Iterator) goForward(stands, pass bool) bool {
 	return it.showNext(stands, pass)
 }
 
-// passAgain moves entries over more versions of the key, if they are not many.
-func (it *Iterator) passAgain() (stands bool) {
-	entries := &it.inside.entries
-	stands = true
-	for versions := 0; stands && versions < manyVersions && entries.Again(); versions++ {
-		it.pass(entries.Key().Kind())
-		stands = entries.Next()
-	}
-	return stands
-}
-
 // goBackward is showPrevious, for moves that have passed nothing yet.
 func (it *Iterator) goBackward(stands bool) bool {
 	entries, found := &it.inside.entries, false
