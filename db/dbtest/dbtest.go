@@ -5,8 +5,8 @@
 // The files of such a database lie in memory, in a file system that keeps apart what was
 // synced and what was not. So nothing waits for a disk, and what a test stores must fit in
 // memory. The directory that the database is told, and that messages name, is one of
-// testing.TB.TempDir; it stays empty. Everything else is the operating system's: what
-// Checkpoint.Link makes are real files.
+// testing.TB.TempDir; it stays empty, and attach.Serve refuses to put its socket there.
+// Everything else is the operating system's: what Checkpoint.Link makes are real files.
 //
 // Everything works in parallel tests, under the race detector, and in a bubble of
 // testing/synctest.
