@@ -129,7 +129,7 @@ func (d *DB) iterate(prefix []byte, at *view.At, own []*memtable.Memtable, close
 		_ = it.walk.Close()
 		return nil, ErrClosed
 	}
-	it.walk.Open(own, v, &d.closed)
+	it.walk.Open(own, &v, &d.closed)
 	return it, nil
 }
 

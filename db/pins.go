@@ -52,19 +52,19 @@ func (d *DB) Pins() []Pin {
 	}
 	snapshots := registered.Open()
 	var seqs []base.Seq
-	for i := range snapshots {
-		seqs = append(seqs, snapshots[i].At().Seq)
+	for _, s := range snapshots {
+		seqs = append(seqs, s.Seq)
 	}
 	kept := make([]int64, len(seqs))
 	if d.pipeline != nil && !d.closed.Load() {
 		kept = d.published.Kept(seqs)
 	}
-	for i := range snapshots {
+	for i, s := range snapshots {
 		kind := "snapshot"
-		if snapshots[i].Transaction() {
+		if s.Transaction {
 			kind = "transaction"
 		}
-		add(kind, snapshots[i].Opened, seqs[i], kept[i])
+		add(kind, s.Opened, s.Seq, kept[i])
 	}
 	slices.SortStableFunc(pins, func(a, b Pin) int { return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Seq, b.Seq)) })
 	return pins
