@@ -31,12 +31,22 @@ func TestOnTerminal(t *testing.T) {
 		t.Run(name, func(t *testing.T) { testOnTerminal(t, dir, end) })
 	}
 	t.Run("close", func(t *testing.T) {
-		testOnTerminal(t, dir, func(*commandtest.Terminal, *os.Process) error { return d.Close() })
+		term := testOnTerminal(t, dir, func(*commandtest.Terminal, *os.Process) error { return d.Close() })
+		term.WaitFor(t, "does not answer any more") // on the screen that stays
 	})
 }
 
-func testOnTerminal(t *testing.T, dir string, end func(term *commandtest.Terminal, p *os.Process) error) {
-	term := commandtest.NewTerminal(t)
+func resize(t *testing.T, term *commandtest.Terminal, columns, rows uint16) {
+	t.Helper()
+	if err := unix.IoctlSetWinsize(int(term.Program.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Col: columns, Row: rows}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func testOnTerminal(t *testing.T, dir string, end func(term *commandtest.Terminal, p *os.Process) error) (term *commandtest.Terminal) {
+	t.Helper()
+	term = commandtest.NewTerminal(t)
+	resize(t, term, 200, 40)
 	before := term.Mode(t)
 	command, _ := commandtest.CommandProcess(t, "top", dir, "--interval", "50ms")
 	command.Env = append(command.Env, "TERM=xterm")
@@ -61,18 +71,14 @@ func testOnTerminal(t *testing.T, dir string, end func(term *commandtest.Termina
 	if after := term.Mode(t); after != before {
 		t.Errorf("the terminal is not as it was: %+v instead of %+v", after, before)
 	}
+	return term
 }
 
 // The picture fits the terminal, also when that becomes smaller.
 func TestResized(t *testing.T) {
 	dir, _ := served(t)
 	term := commandtest.NewTerminal(t)
-	resize := func(columns, rows uint16) {
-		if err := unix.IoctlSetWinsize(int(term.Program.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Col: columns, Row: rows}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	resize(100, 40)
+	resize(t, term, 100, 40)
 	command, _ := commandtest.CommandProcess(t, "top", dir, "--interval", "50ms")
 	command.Env = append(command.Env, "TERM=xterm", "NO_COLOR=1")
 	command.Stdin, command.Stdout, command.Stderr = term.Program, term.Program, term.Program
@@ -82,7 +88,7 @@ func TestResized(t *testing.T) {
 	defer time.AfterFunc(30*time.Second, func() { command.Process.Kill() }).Stop()
 	defer command.Wait()
 	term.WaitFor(t, "level 0")
-	resize(20, 4)
+	resize(t, term, 20, 4)
 	fits := func(picture string) bool {
 		lines := strings.Split(picture, "\r\n")
 		for _, line := range lines {

@@ -72,9 +72,11 @@ func (t *top) run(ctx context.Context, args []string) (err error) {
 		t.once = true
 	}
 	if t.once || t.console.JSON || !t.console.Interactive() {
-		return t.print(ctx, database)
+		err = t.print(ctx, database)
+	} else {
+		err = t.watch(ctx, database)
 	}
-	return t.watch(ctx, database)
+	return t.ended(ctx, err)
 }
 
 // print prints what there is, again and again.
@@ -84,7 +86,7 @@ func (t *top) print(ctx context.Context, database beside.Reader) error {
 	for {
 		now, err := look(ctx, database)
 		if err != nil {
-			return t.ended(ctx, err)
+			return err
 		}
 		if t.console.JSON {
 			err = t.console.PrintJSON(now)
@@ -126,7 +128,7 @@ func (t *top) draw(ctx context.Context, s *screen, database beside.Reader) error
 	for {
 		now, err := look(ctx, database)
 		if err != nil {
-			return t.ended(ctx, err)
+			return err
 		}
 		if err := s.show(t.lines(t.console.OutInk(), now)); err != nil {
 			return err
@@ -148,11 +150,11 @@ func (t *top) draw(ctx context.Context, s *screen, database beside.Reader) error
 	}
 }
 
-// ended turns the error of a look into that of the command: an interrupt is how watching
+// ended turns what ended the looking into the error of the command: an interrupt is how watching
 // ends, and so is the end of the other process, if it was seen at work before.
 func (t *top) ended(ctx context.Context, err error) error {
 	switch {
-	case ctx.Err() != nil:
+	case err == nil || ctx.Err() != nil:
 		return nil
 	case t.before != nil && errors.Is(err, beside.ErrLost):
 		t.console.Notef("%s\n", exit.Plain(err))
