@@ -83,9 +83,9 @@ func merging(s *state, runs string) string {
 	case level0 > 0:
 		return fmt.Sprintf("%d of %d busy workers take on %s", level0, n, runs)
 	case n == 1:
-		return fmt.Sprintf("1 worker merges tables of level %d", deepest)
+		return fmt.Sprintf("1 worker is busy with level %d", deepest)
 	default:
-		return fmt.Sprintf("%d workers merge tables of deeper levels", n)
+		return fmt.Sprintf("%d workers are busy with deeper levels", n)
 	}
 }
 
