@@ -35,13 +35,6 @@ type Snapshot struct {
 	view.Opened             // set by its owner before
 }
 
-// OpenSnapshot is what is known of one that is open.
-type OpenSnapshot struct {
-	view.Opened
-	Seq         base.Seq
-	Transaction bool
-}
-
 // At returns the instant at which the snapshot reads. Without a time, no value that it
 // sees ends.
 func (s *Snapshot) At() view.At { return s.at }
@@ -127,13 +120,13 @@ func (r *Snapshots) Readers(clock func() int64) (readers output.Readers) {
 }
 
 // Open returns the open snapshots, oldest first.
-func (r *Snapshots) Open() (list []OpenSnapshot) {
+func (r *Snapshots) Open() (list []view.OpenSnapshot) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := &r.ends
 	for range r.open {
 		s = s.next
-		list = append(list, OpenSnapshot{s.Opened, s.at.Seq, s.transaction})
+		list = append(list, view.OpenSnapshot{Opened: s.Opened, Seq: s.at.Seq, Transaction: s.transaction})
 	}
 	return list
 }

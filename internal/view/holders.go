@@ -137,6 +137,13 @@ func (p *Published) holds() (list []hold) {
 	return list
 }
 
+// OpenSnapshot is a snapshot that is open.
+type OpenSnapshot struct {
+	Opened
+	Seq         base.Seq
+	Transaction bool // it is that of one
+}
+
 // Holder is an Iterator that is open, or a pin.
 type Holder struct {
 	Opened
