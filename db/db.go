@@ -26,6 +26,9 @@
 // A DB is safe for concurrent use. Writes are messages to a pipeline of stages
 // (package stages); reads look at an immutable state that the stages publish and
 // never wait for them.
+//
+// Package dbtest has databases for the tests of programs: they close by themselves, and can
+// lose their power.
 package db
 
 import (

@@ -121,8 +121,8 @@ type Options struct {
 	// 1970. Default: time.Now.
 	Now func() time.Time
 
-	// Logger receives events: recovery, flushes, compactions, stalls, errors.
-	// Default: none.
+	// Logger receives events: recovery, flushes, compactions, stalls, errors. SlogLogger
+	// makes one of a slog.Logger. Default: none.
 	Logger zerolog.Logger
 
 	fs   vfs.FS                    // of tests; nil: the operating system's, or memory
