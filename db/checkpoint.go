@@ -49,12 +49,13 @@ type CheckpointFile struct {
 // writes to its directory then, so plain copies of all its files are as good. After a
 // failure that made the database read-only, it is ErrReadOnly with the cause.
 func (d *DB) NewCheckpoint(ctx context.Context) (*Checkpoint, error) {
+	pc := view.Caller(2)
 	if err := d.Flush(ctx); err != nil {
 		return nil, err
 	}
 	// Whatever is flushed, loaded and merged between the two, a tree holds all of the history
 	// up to some write and nothing else.
-	pinned := d.published.Pin()
+	pinned := d.published.Pin(view.Opened{Since: d.clock.Now(), PC: pc})
 	files, err := checkpoint.New(d.directory, manifest.State{
 		DatabaseID: d.directory.DatabaseID, Version: pinned.Version, LastSeq: pinned.Version.LastSeq,
 		Now: d.published.NotBefore(0), Merger: d.merger,

@@ -13,7 +13,8 @@
 //     would have if nobody else wrote meanwhile.
 //   - A Keyspace is the part of the database whose keys begin with a prefix.
 //   - A Checkpoint is a copy of the running database, and Restore makes a database of one.
-//   - Sync, Flush, Compact, Metrics and Verify are for care.
+//   - Sync, Flush, Compact, Metrics, Pins, Health and Verify are for care. Explain tells how
+//     a read comes to its answer, SpaceOf what takes the space.
 //
 // By default a write that returned nil survives a power failure: see Durability. A batch,
 // a transaction and a load are there whole or not at all, for readers and after a crash.
@@ -55,6 +56,8 @@ type DB struct {
 	merger    string // name of the merge operator that is recorded, or is with the first change
 
 	pipeline  *stages.Pipeline // nil if the database was opened read-only
+	unused    stages.Snapshots // those of a read-only database, where nothing is ever dropped
+	clock     *stages.Clock    // of Pin.Since
 	published *view.Published  // what readers see
 	calls     sync.Pool        // *call, see takeCall
 	loading   chan struct{}    // a place for each load that writes tables: whoever has one takes it out again
@@ -117,7 +120,7 @@ func open(dir string, options Options) (*DB, error) {
 			m.Keep()
 		}
 	}
-	d := &DB{dir: dir, options: options, opened: time.Now(), directory: env.Directory, recovery: r, merger: r.State().Merger, loading: make(chan struct{}, options.loads())}
+	d := &DB{dir: dir, options: options, opened: time.Now(), directory: env.Directory, recovery: r, merger: r.State().Merger, loading: make(chan struct{}, options.loads()), clock: stages.NewClock()}
 	if options.ReadOnly {
 		d.published = &view.Published{Merger: options.Merger, Clock: options.Now}
 		d.published.NotBefore(r.State().Now)
@@ -186,6 +189,7 @@ func (d *DB) writable(ctx context.Context) error {
 func (d *DB) Close() error {
 	d.closeOnce.Do(func() {
 		d.closed.Store(true)
+		d.clock.Stop()
 		if d.pipeline == nil {
 			d.closeErr = d.directory.Files.CloseAll()
 		} else {

@@ -8,6 +8,7 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"lsmdb/db"
@@ -332,6 +333,59 @@ func ExampleDB_Metrics() {
 	// writer flusher keeper compactor sweeper preparer
 }
 
+// What is open, and what it costs, can be told at any time.
+func ExampleDB_Pins() {
+	d := openExample()
+	defer d.Close()
+	d.Put([]byte("key"), []byte("value"))
+	s, err := d.NewSnapshot()
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, p := range d.Pins() {
+		function, _, _ := strings.Cut(p.Where, " ") // the rest is its file and the line
+		fmt.Println(p.Kind, p.Seq, p.Bytes, function)
+	}
+	s.Close()
+	fmt.Println(len(d.Pins()))
+	// Output:
+	// snapshot 1 0 lsmdb/db_test.ExampleDB_Pins
+	// 0
+}
+
+// Deletes that nothing has dropped yet make walks slow.
+func ExampleIterator_Stats() {
+	d := openExample()
+	defer d.Close()
+	for i := range 20 {
+		d.Put(fmt.Appendf(nil, "%02d", i), []byte("value"))
+	}
+	for i := range 18 {
+		d.Delete(fmt.Appendf(nil, "%02d", i))
+	}
+	it, err := d.NewIterator(nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer it.Close()
+	for key := range it.All() {
+		fmt.Printf("%s ", key)
+	}
+	s := it.Stats()
+	fmt.Println(s.Entries, s.Versions, s.Tombstones)
+	// Output: 18 19 2 18 18
+}
+
+func ExampleDB_Health() {
+	d := openExample()
+	fmt.Println(d.Health())
+	d.Close()
+	fmt.Println(errors.Is(d.Health(), db.ErrClosed))
+	// Output:
+	// <nil>
+	// true
+}
+
 // Two databases share one bound on their memory.
 func ExampleNewMemoryBudget() {
 	budget := db.NewMemoryBudget(64 << 20)
@@ -348,4 +402,44 @@ func ExampleNewMemoryBudget() {
 	m := budget.Metrics()
 	fmt.Println(m.Used == m.Memtables, m.Used <= m.Limit)
 	// Output: true true
+}
+
+func ExampleDB_Explain() {
+	d := openExample()
+	defer d.Close()
+	ctx := context.Background()
+	d.Put([]byte("fruit/apple"), []byte("red"))
+	d.Flush(ctx) // into a table
+	d.DeleteRange([]byte("fruit/"), []byte("fruit0"))
+
+	e, err := d.Explain(ctx, []byte("fruit/apple"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("found %v, decided by %s\n", e.Found, e.DecidedBy)
+	for _, s := range e.Steps {
+		fmt.Println(s.Place)
+	}
+	// Output:
+	// found false, decided by range-delete
+	// memtable
+}
+
+func ExampleDB_SpaceOf() {
+	d := openExample()
+	defer d.Close()
+	ctx := context.Background()
+	for i := range 1000 {
+		d.Put(fmt.Appendf(nil, "fruit/%03d", i), []byte("a value"), db.NoSync)
+	}
+	d.Flush(ctx)
+	d.DeleteRange([]byte("fruit/250"), []byte("fruit/500"))
+
+	start, end := db.PrefixRange([]byte("fruit/"))
+	s, err := d.SpaceOf(ctx, start, end)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%.0f %% is dead\n", 100*float64(s.DeadBytes)/float64(s.LiveBytes+s.DeadBytes+s.TombstoneBytes+s.ExpiredBytes))
+	// Output: 25 % is dead
 }

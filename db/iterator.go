@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"iter"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"lsmdb/internal/view"
+	"lsmdb/memtable"
 	"lsmdb/sstable"
 )
 
@@ -86,7 +88,6 @@ func afterPrefix(prefix []byte) []byte {
 // are kept.
 type Iterator struct {
 	walk view.Iterator
-	skip int   // length of the keyspace's prefix
 	part *part // nil: the whole database
 }
 
@@ -99,38 +100,36 @@ type part struct {
 	reads *view.Walk
 }
 
+// IteratorStats counts what an iterator did.
+type IteratorStats struct {
+	Entries      uint64 `json:"entries"`       // moves that stood on a key
+	Versions     uint64 `json:"versions"`      // entries passed over, each time: of keys that a newer one decides, that a range delete covers, that had ended, or that came later
+	Tombstones   uint64 `json:"tombstones"`    // deletes passed over, each time
+	BlocksRead   uint64 `json:"blocks_read"`   // of tables, that the iterator needed, from files
+	BlocksCached uint64 `json:"blocks_cached"` // from the cache
+}
+
 // NewIterator returns an iterator over what is visible now.
 func (d *DB) NewIterator(o *IterOptions) (*Iterator, error) {
-	return d.iterate(nil, o)
-}
-
-// iterate returns an iterator over what is visible now of the keys with a prefix.
-func (d *DB) iterate(prefix []byte, o *IterOptions) (*Iterator, error) {
 	d.catchUp()
-	r := d.published.Enter() // like look, but with nothing on the heap
-	if d.closed.Load() {
-		r.Leave()
-		return nil, ErrClosed
-	}
-	return newIterator(d, r, view.At{Seq: d.published.Visible()}, prefix, o)
+	return d.iterate(nil, nil, nil, &d.closed, o)
 }
 
-// iterate returns an iterator over what the look shows of the keys with a prefix.
-func (l *look) iterate(d *DB, prefix []byte, o *IterOptions) (*Iterator, error) {
-	if l.State == nil {
-		return nil, ErrClosed
-	}
-	return newIterator(d, l.Reading, l.at, prefix, o)
-}
-
-// newIterator returns an iterator over the keys with a prefix, which it does not show.
-func newIterator(d *DB, r view.Reading, at view.At, prefix []byte, o *IterOptions) (*Iterator, error) {
+// iterate returns an iterator over the keys with a prefix, which it does not show: of what is
+// visible now or, where at is not nil, of that instant, and what is in own. Whether that is
+// closed is asked last: see lookAt. Its caller is what the user has called: see view.Hold.
+func (d *DB) iterate(prefix []byte, at *view.At, own []*memtable.Memtable, closed *atomic.Bool, o *IterOptions) (*Iterator, error) {
 	v, it := o.forView(), new(Iterator)
 	if len(prefix) > 0 {
 		v.Lower, v.Upper = rangeIn(prefix, v.Lower, v.Upper)
-		it.part, it.skip = &part{prefix: prefix}, len(prefix)
+		it.part = &part{prefix: prefix}
 	}
-	r.Iterate(&it.walk, at, v, &d.closed)
+	d.published.Hold(&it.walk, d.clock.Now(), at)
+	if closed.Load() || d.closed.Load() {
+		_ = it.walk.Close()
+		return nil, ErrClosed
+	}
+	it.walk.Open(own, v, &d.closed)
 	return it, nil
 }
 
@@ -180,7 +179,7 @@ func (it *Iterator) SeekLT(key []byte) bool {
 
 // seek returns the whole key.
 func (it *Iterator) seek(key []byte) []byte {
-	if it.skip == 0 {
+	if it.part == nil || len(it.part.prefix) == 0 {
 		return key
 	}
 	return whole(&it.part.whole, it.part.prefix, key)
@@ -208,7 +207,10 @@ func (it *Iterator) Valid() bool { return it.walk.Valid() }
 // Key returns the key, nil when not Valid.
 func (it *Iterator) Key() []byte {
 	key := it.walk.Key()
-	return key[min(it.skip, len(key)):]
+	if it.part != nil {
+		key = key[min(len(it.part.prefix), len(key)):]
+	}
+	return key
 }
 
 // Value returns the value, nil when not Valid and empty with KeysOnly. A large value of a
@@ -231,6 +233,13 @@ func (it *Iterator) Until() time.Time {
 // *CorruptionError, that of a Merger or of the file system, or ErrClosed when the database or
 // the iterator was closed.
 func (it *Iterator) Err() error { return it.walk.Err() }
+
+// Stats returns what the iterator has done so far. It tells why a walk was slow. It may also
+// be called after Close.
+func (it *Iterator) Stats() IteratorStats {
+	s := it.walk.Stats()
+	return IteratorStats{s.Entries, s.Versions, s.Tombstones, s.Blocks.Read, s.Blocks.Cached}
+}
 
 // Close releases what the iterator holds and returns the error of its last move.
 // What it showed last stays readable. It is idempotent.

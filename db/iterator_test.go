@@ -273,3 +273,109 @@ func BenchmarkScanOverManyVersions(b *testing.B) {
 	}
 	fixture.Must(b, d.Close())
 }
+
+// TestIteratorStats walks over what it knows exactly.
+func TestIteratorStats(t *testing.T) {
+	d, err := db.Open("", &db.Options{InMemory: true, Durability: db.NoSync})
+	fixture.Must(t, err)
+	defer d.Close()
+	ctx := t.Context()
+	key := func(i int) []byte { return fmt.Appendf(nil, "%03d", i) }
+	put := func(from, to int) {
+		for i := from; i < to; i++ {
+			fixture.Must(t, d.Put(key(i), make([]byte, 100)))
+		}
+	}
+	walk := func(from fixture.Reader, o *db.IterOptions, backward bool) db.IteratorStats {
+		t.Helper()
+		it, err := from.NewIterator(o)
+		fixture.Must(t, err)
+		walk := it.All()
+		if backward {
+			walk = it.Backward()
+		}
+		for range walk {
+		}
+		open := it.Stats()
+		fixture.Must(t, it.Close())
+		if closed := it.Stats(); closed != open {
+			t.Errorf("after Close %+v, before %+v", closed, open)
+		}
+		return open
+	}
+	check := func(what string, want db.IteratorStats, from fixture.Reader, o *db.IterOptions) {
+		t.Helper()
+		for _, backward := range []bool{false, true} {
+			if got := walk(from, o, backward); got != want {
+				t.Errorf("%s, backward %v: %+v, want %+v", what, backward, got, want)
+			}
+		}
+	}
+	put(0, 300)
+	check("in memory", db.IteratorStats{Entries: 300}, d, nil)
+	put(0, 100)
+	put(50, 100)
+	check("150 are older", db.IteratorStats{Entries: 300, Versions: 150}, d, nil)
+	check("a part", db.IteratorStats{Entries: 50, Versions: 100}, d, &db.IterOptions{Lower: key(50), Upper: key(100)})
+	s, err := d.NewSnapshot()
+	fixture.Must(t, err)
+	put(0, 10)
+	check("10 are newer", db.IteratorStats{Entries: 300, Versions: 160}, s, nil)
+	fixture.Must(t, s.Close())
+	for i := 290; i < 300; i++ {
+		fixture.Must(t, d.Delete(key(i)))
+	}
+	check("10 deletes", db.IteratorStats{Entries: 290, Versions: 170, Tombstones: 10}, d, nil)
+	fixture.Must(t, d.Compact(ctx, nil, nil))
+	cold := walk(d, nil, false)
+	if cold.Entries != 290 || cold.Versions != 0 || cold.Tombstones != 0 || cold.BlocksRead+cold.BlocksCached < 5 {
+		t.Errorf("merged: %+v", cold)
+	}
+	check("merged", db.IteratorStats{Entries: 290, BlocksCached: cold.BlocksRead + cold.BlocksCached}, d, nil)
+	fixture.Must(t, d.DeleteRange(key(0), key(4)))
+	check("a range delete", db.IteratorStats{Entries: 286, Versions: 4, BlocksCached: cold.BlocksRead + cold.BlocksCached}, d, nil)
+
+	it, err := d.NewIterator(nil)
+	fixture.Must(t, err)
+	it.SeekGE(key(100))
+	it.Next()
+	it.Prev()
+	it.SeekLT(key(0))
+	if got := it.Stats(); got.Entries != 3 || got.BlocksCached == 0 || got.BlocksRead != 0 {
+		t.Errorf("three of four moves stood on a key: %+v", got)
+	}
+	fixture.Must(t, it.Close())
+}
+
+// TestIteratorStatsReadBlocks: without a cache every block is read, large values only where
+// they are asked for.
+func TestIteratorStatsReadBlocks(t *testing.T) {
+	d, err := db.Open("", &db.Options{InMemory: true, Durability: db.NoSync, CacheBytes: -1})
+	fixture.Must(t, err)
+	defer d.Close()
+	const large = 20
+	for i := range large {
+		fixture.Must(t, d.Put(fmt.Appendf(nil, "%03d", i), make([]byte, 8<<10)))
+	}
+	fixture.Must(t, d.Compact(t.Context(), nil, nil))
+	for _, o := range []*db.IterOptions{nil, {KeysOnly: true}} {
+		it, err := d.NewIterator(o)
+		fixture.Must(t, err)
+		for it.Next() {
+			if n := it.Stats().BlocksRead; n > 0 {
+				t.Errorf("%+v: %d blocks are read where nobody has asked for a value", o, n)
+				break
+			}
+		}
+		for range it.All() {
+		}
+		want := db.IteratorStats{Entries: 2 * large, BlocksRead: large}
+		if o != nil && o.KeysOnly {
+			want.BlocksRead = 0
+		}
+		if got := it.Stats(); got != want {
+			t.Errorf("%+v: %+v, want %+v", o, got, want)
+		}
+		fixture.Must(t, it.Close())
+	}
+}

@@ -93,5 +93,6 @@ func (k *Keyspace) GetSize(key []byte) (int, error) {
 // o are without the keyspace's prefix, as the keys that it shows and seeks. It never leaves
 // the keyspace, and moves as fast as one of the database.
 func (k *Keyspace) NewIterator(o *IterOptions) (*Iterator, error) {
-	return k.db.iterate(k.prefix, o)
+	k.db.catchUp()
+	return k.db.iterate(k.prefix, nil, nil, &k.db.closed, o)
 }

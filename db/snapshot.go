@@ -13,7 +13,7 @@ import (
 type Snapshot struct {
 	db     *DB
 	at     view.At
-	held   stages.Snapshot // not in a read-only database, where nothing is ever dropped
+	held   stages.Snapshot
 	closed atomic.Bool
 
 	// A view has its original and a prefix, and nothing else; see In. An original is its own.
@@ -22,15 +22,18 @@ type Snapshot struct {
 }
 
 // NewSnapshot returns a snapshot of what is visible now. Close it.
-func (d *DB) NewSnapshot() (*Snapshot, error) {
+func (d *DB) NewSnapshot() (*Snapshot, error) { return d.snapshot(view.Caller(2)) }
+
+// snapshot returns a snapshot that was asked for in a place.
+func (d *DB) snapshot(pc uintptr) (*Snapshot, error) {
 	if d.closed.Load() {
 		return nil, ErrClosed
 	}
 	d.catchUp()
 	s := &Snapshot{db: d}
-	s.of = s
+	s.of, s.held.Opened = s, view.Opened{Since: d.clock.Now(), PC: pc}
 	if d.pipeline == nil {
-		s.at = d.published.At()
+		s.at = d.unused.Register(&s.held, d.published.At).At()
 	} else {
 		s.at = d.pipeline.Acquire(&s.held).At()
 	}
@@ -62,13 +65,17 @@ func (s *Snapshot) GetSize(key []byte) (bytes int, err error) {
 // NewIterator returns an iterator over what the snapshot shows. It stays usable
 // when the snapshot is closed.
 func (s *Snapshot) NewIterator(o *IterOptions) (*Iterator, error) {
-	return s.of.look(nil, &look{}).iterate(s.of.db, s.prefix, o)
+	return s.of.db.iterate(s.prefix, &s.of.at, nil, &s.of.closed, o)
 }
 
 // Close releases what only the snapshot needed. It is idempotent.
 func (s *Snapshot) Close() error {
 	s = s.of
-	if s.closed.CompareAndSwap(false, true) && s.db.pipeline != nil {
+	switch {
+	case !s.closed.CompareAndSwap(false, true):
+	case s.db.pipeline == nil:
+		s.db.unused.Unregister(&s.held)
+	default:
 		s.db.pipeline.Release(&s.held)
 	}
 	return nil

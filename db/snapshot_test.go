@@ -2,11 +2,16 @@ package db_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"lsmdb/db"
 	"lsmdb/internal/tests/fixture"
@@ -145,4 +150,296 @@ func TestTransactionMetrics(t *testing.T) {
 		}
 		fixture.Must(t, d.Close())
 	})
+}
+
+// kinds returns the kinds of the pins, and checks what all of them must tell.
+func kinds(t *testing.T, d *db.DB) (list []string) {
+	t.Helper()
+	for _, p := range d.Pins() {
+		list = append(list, p.Kind)
+		if age := time.Since(p.Since); age < -time.Second || age > time.Hour || p.Seq > d.Metrics().Sequence || p.Bytes < 0 {
+			t.Errorf("%+v", p)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// TestPins: whatever is open is listed, until it is closed, with the place where it was opened.
+func TestPins(t *testing.T) {
+	d := openMemory(t)
+	ctx := t.Context()
+	fixture.Must(t, d.Put([]byte("a/k"), []byte("v")))
+	keyspace := d.Keyspace([]byte("a/"))
+	var open []func()
+	sited := map[string]bool{"snapshot": true, "transaction": true, "checkpoint": true}
+	opened := func(kind string, closeIt func()) {
+		t.Helper()
+		open = append(open, closeIt)
+		list := d.Pins()
+		newest := list[len(list)-1]
+		if len(list) != len(open) || newest.Kind != kind || newest.Seq != d.Metrics().Sequence {
+			t.Fatalf("after %d were opened, the last a %s: %+v", len(open), kind, list)
+		}
+		known := strings.HasPrefix(newest.Where, "lsmdb/db_test.TestPins") && strings.Contains(newest.Where, "snapshot_test.go:")
+		if !known && (newest.Where != "" || sited[kind]) {
+			t.Errorf("a %s was opened at %q", kind, newest.Where)
+		}
+		fixture.Must(t, d.Put([]byte("a/k"), []byte("v"))) // the next one has another number
+	}
+	s, err := d.NewSnapshot()
+	fixture.Must(t, err)
+	opened("snapshot", func() { fixture.Must(t, s.Close()) })
+	tx, err := d.Begin()
+	fixture.Must(t, err)
+	opened("transaction", tx.Discard)
+	c, err := d.NewCheckpoint(ctx)
+	fixture.Must(t, err)
+	opened("checkpoint", func() { fixture.Must(t, c.Close()) })
+	for _, from := range []fixture.Reader{d, keyspace} {
+		it, err := from.NewIterator(nil)
+		fixture.Must(t, err)
+		opened("iterator", func() { fixture.Must(t, it.Close()) })
+	}
+	fixture.Must(t, d.View(func(*db.Snapshot) error {
+		opened("snapshot", func() {})
+		return nil
+	}))
+	open = open[:len(open)-1]
+	fixture.Must(t, d.Update(ctx, func(*db.Tx) error {
+		opened("transaction", func() {})
+		return nil
+	}))
+	open = open[:len(open)-1]
+	before := d.Pins()
+	for _, from := range []fixture.Reader{s, tx} { // these have the number of what they belong to
+		it, err := from.NewIterator(nil)
+		fixture.Must(t, err)
+		open = append(open, func() { fixture.Must(t, it.Close()) })
+	}
+	others := slices.DeleteFunc(d.Pins(), func(p db.Pin) bool { return p.Kind != "iterator" || p.Seq > before[1].Seq })
+	if len(others) != 2 {
+		t.Errorf("iterators of a snapshot and of a transaction: %+v", others)
+	}
+	if text, err := json.Marshal(before[0]); err != nil || !strings.HasPrefix(string(text), `{"kind":"snapshot","since":"`) {
+		t.Errorf("%s, %v", text, err)
+	}
+	for i, closeIt := range open {
+		closeIt()
+		closeIt() // twice is harmless
+		if got := kinds(t, d); len(got) != len(open)-i-1 {
+			t.Errorf("%d of %d are closed, open is %v", i+1, len(open), got)
+		}
+	}
+}
+
+// TestPinsBehindClose: what outlives the database stays listed until it is closed.
+func TestPinsBehindClose(t *testing.T) {
+	dir := t.TempDir()
+	for _, readOnly := range []bool{false, true} {
+		d, err := db.Open(dir, &db.Options{ReadOnly: readOnly})
+		fixture.Must(t, err)
+		s, err := d.NewSnapshot()
+		fixture.Must(t, err)
+		it, err := s.NewIterator(nil)
+		fixture.Must(t, err)
+		it2, err := d.NewIterator(nil)
+		fixture.Must(t, err)
+		fixture.Must(t, it2.Close())
+		for range 2 {
+			if got := fmt.Sprint(kinds(t, d)); got != "[iterator snapshot]" {
+				t.Errorf("read-only %v: %s", readOnly, got)
+			}
+			fixture.Must(t, d.Close())
+		}
+		if _, err := d.NewIterator(nil); !errors.Is(err, db.ErrClosed) {
+			t.Errorf("NewIterator: %v", err)
+		}
+		fixture.Must(t, s.Close())
+		it.Close()
+		if got := kinds(t, d); len(got) != 0 {
+			t.Errorf("read-only %v: %v", readOnly, got)
+		}
+	}
+}
+
+// TestIteratorsThatManyForget: of most iterators that are open at the same time it is known
+// where they were opened.
+func TestIteratorsThatManyForget(t *testing.T) {
+	d := openMemory(t)
+	const many = 2000
+	forget := func() *db.Iterator {
+		it, err := d.NewIterator(nil)
+		fixture.Must(t, err)
+		return it
+	}
+	var open []*db.Iterator
+	for range many {
+		open = append(open, forget())
+	}
+	known := 0
+	for _, p := range d.Pins() {
+		if strings.Contains(p.Where, "TestIteratorsThatManyForget") {
+			known++
+		}
+	}
+	if known < many/2 {
+		t.Errorf("the place is known of %d iterators out of %d", known, many)
+	}
+	for _, it := range open {
+		fixture.Must(t, it.Close())
+	}
+	if list := d.Pins(); len(list) > 0 {
+		t.Errorf("%d are still listed", len(list))
+	}
+}
+
+// TestWhatSnapshotsKeep compares what Pins says that a snapshot keeps with the room that comes
+// back when it is closed.
+func TestWhatSnapshotsKeep(t *testing.T) {
+	const keys, valueBytes = 20_000, 100
+	key := func(i int) []byte { return fmt.Appendf(nil, "key%08d", i) }
+	ctx := t.Context()
+	write := func(from, to int) func(*db.DB) error {
+		return func(d *db.DB) error {
+			value := make([]byte, valueBytes)
+			b := d.NewBatch()
+			for i := from; i < to; i++ {
+				for j := range value {
+					value[j] = byte(rand.Uint32())
+				}
+				fixture.Must(t, b.Put(key(i), value))
+			}
+			return d.Apply(ctx, b)
+		}
+	}
+	remove := func(d *db.DB) error {
+		b := d.NewBatch()
+		for i := range keys {
+			fixture.Must(t, b.Delete(key(i)))
+		}
+		return d.Apply(ctx, b)
+	}
+	for name, change := range map[string]func(*db.DB) error{
+		"nothing":           func(*db.DB) error { return nil },
+		"other keys":        write(keys, 2*keys),
+		"all overwritten":   write(0, keys),
+		"a tenth":           write(keys/2, keys/2+keys/10),
+		"all and others":    write(0, 2*keys),
+		"all deleted":       remove,
+		"a range deleted":   func(d *db.DB) error { return d.DeleteRange(key(keys/4), key(keys/2)) },
+		"overwritten twice": func(d *db.DB) error { return errors.Join(write(0, keys)(d), d.Flush(ctx), write(0, keys)(d)) },
+	} {
+		for _, when := range []string{"in memory", "flushed", "merged"} {
+			t.Run(name+", "+when, func(t *testing.T) {
+				d, err := db.Open("", &db.Options{InMemory: true, MemtableBytes: 64 << 20, Durability: db.NoSync, Compression: db.NoCompression})
+				fixture.Must(t, err)
+				defer d.Close()
+				fixture.Must(t, write(0, keys)(d))
+				fixture.Must(t, d.Compact(ctx, nil, nil))
+				s, err := d.NewSnapshot()
+				fixture.Must(t, err)
+				fixture.Must(t, change(d))
+				switch when {
+				case "flushed":
+					fixture.Must(t, d.Flush(ctx))
+				case "merged":
+					fixture.Must(t, d.Compact(ctx, nil, nil))
+				}
+				said := d.Pins()[0].Bytes
+				fixture.Must(t, d.Compact(ctx, nil, nil))
+				m := d.Metrics()
+				_, with := m.Tables()
+				fixture.Must(t, s.Close())
+				fixture.Must(t, d.Compact(ctx, nil, nil))
+				m = d.Metrics()
+				_, without := m.Tables()
+				const slack = 8 << 10
+				if freed := with - without; said > 2*freed+slack || said < freed/2-slack {
+					t.Errorf("a snapshot is said to keep %d bytes, %d came back", said, freed)
+				}
+			})
+		}
+	}
+}
+
+// TestWhatSeveralSnapshotsKeep: each is told what it alone keeps.
+func TestWhatSeveralSnapshotsKeep(t *testing.T) {
+	d, err := db.Open("", &db.Options{InMemory: true, Durability: db.NoSync, Compression: db.NoCompression})
+	fixture.Must(t, err)
+	defer d.Close()
+	ctx := t.Context()
+	const keys, each = 500, 1000
+	write := func() {
+		for i := range keys {
+			fixture.Must(t, d.Put(fmt.Appendf(nil, "%04d", i), make([]byte, each)))
+		}
+		fixture.Must(t, d.Flush(ctx))
+	}
+	var open []*db.Snapshot
+	for _, n := range []int{1, 2, 0, 1} { // snapshots behind each round
+		write()
+		for range n {
+			s, err := d.NewSnapshot()
+			fixture.Must(t, err)
+			open = append(open, s)
+		}
+	}
+	check := func(want ...int64) {
+		t.Helper()
+		list := d.Pins()
+		differs := len(list) != len(want)
+		for i := 0; i < len(list) && !differs; i++ {
+			differs = list[i].Bytes < want[i]*8/10 || list[i].Bytes > want[i]*12/10
+		}
+		if differs {
+			t.Errorf("%+v, want %v bytes", list, want)
+		}
+	}
+	const all = keys * each
+	check(all, 0, 0, 0) // the next two see the same, and nothing is newer than the last
+	fixture.Must(t, open[1].Close())
+	check(all, all, 0)
+	fixture.Must(t, open[0].Close())
+	check(all, 0)
+	write()
+	check(all, all)
+	fixture.Must(t, open[2].Close())
+	check(all)
+	fixture.Must(t, open[3].Close())
+	check()
+}
+
+// TestWhatIteratorsAndCheckpointsKeep: memtables and tables that nobody else needs.
+func TestWhatIteratorsAndCheckpointsKeep(t *testing.T) {
+	d := openMemory(t)
+	ctx := t.Context()
+	write := func() {
+		for i := range 50 {
+			fixture.Must(t, d.Put(fmt.Appendf(nil, "%04d", i), make([]byte, 100)))
+		}
+	}
+	write()
+	fixture.Must(t, d.Compact(ctx, nil, nil))
+	m := d.Metrics()
+	_, tables := m.Tables()
+	c, err := d.NewCheckpoint(ctx)
+	fixture.Must(t, err)
+	write()
+	memtable := d.Metrics().Memtable.ActiveBytes
+	it, err := d.NewIterator(nil)
+	fixture.Must(t, err)
+	for _, p := range d.Pins() {
+		if p.Bytes != 0 {
+			t.Errorf("nothing is kept for %+v", p)
+		}
+	}
+	fixture.Must(t, d.Flush(ctx))
+	fixture.Must(t, d.Compact(ctx, nil, nil))
+	list := d.Pins()
+	if len(list) != 2 || list[0].Bytes != tables || list[1].Bytes < tables+memtable {
+		t.Errorf("%+v; the checkpoint keeps %d bytes of tables, the iterator %d of a memtable besides", list, tables, memtable)
+	}
+	fixture.Must(t, it.Close())
+	fixture.Must(t, c.Close())
 }

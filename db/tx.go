@@ -70,14 +70,17 @@ var txSpaces = sync.Pool{New: func() any { return new(txSpace) }}
 // Begin begins a transaction of what is visible now. It must be ended by Commit or
 // Discard; Update does all of that. Errors: ErrClosed, and ErrReadOnly for a database that
 // was opened so.
-func (d *DB) Begin() (*Tx, error) {
+func (d *DB) Begin() (*Tx, error) { return d.begin(view.Caller(2)) }
+
+// begin begins a transaction that was asked for in a place.
+func (d *DB) begin(pc uintptr) (*Tx, error) {
 	if err := d.writable(context.Background()); err != nil {
 		return nil, err
 	}
 	d.catchUp()
 	d.begun.Add(1)
 	tx := &Tx{txSpace: txSpaces.Get().(*txSpace), db: d}
-	tx.of, tx.own, tx.base.db = tx, d.takeCall(), d
+	tx.of, tx.own, tx.base.db, tx.base.held.Opened = tx, d.takeCall(), d, view.Opened{Since: d.clock.Now(), PC: pc}
 	tx.base.at = d.pipeline.Begin(&tx.base.held).At()
 	return tx, nil
 }
@@ -86,7 +89,7 @@ func (d *DB) Begin() (*Tx, error) {
 // panics. It returns fn's error unchanged. Fn may read for as long as it likes; nobody
 // waits for it.
 func (d *DB) View(fn func(*Snapshot) error) error {
-	s, err := d.NewSnapshot()
+	s, err := d.snapshot(view.CodeOf(&fn))
 	if err != nil {
 		return err
 	}
@@ -128,7 +131,7 @@ func (d *DB) Update(ctx context.Context, fn func(*Tx) error, w ...Durability) er
 
 // update runs fn once. With again, the commit met a conflict.
 func (d *DB) update(ctx context.Context, fn func(*Tx) error, w []Durability) (again bool, err error) {
-	tx, err := d.Begin()
+	tx, err := d.begin(view.CodeOf(&fn))
 	if err != nil {
 		return false, err
 	}
@@ -163,7 +166,13 @@ func (tx *Tx) GetSize(key []byte) (int, error) { return tx.read(&look{key: key})
 // does not appear. Nothing is read before the first move: see Tx.
 func (tx *Tx) NewIterator(options *IterOptions) (*Iterator, error) {
 	o := tx.of
-	it, err := o.look(nil, &look{}).iterate(o.db, tx.prefix, options)
+	if o.txSpace == nil {
+		return nil, ErrClosed
+	}
+	o.sort()
+	at := o.base.at
+	at.Own = o.newest
+	it, err := o.db.iterate(tx.prefix, &at, o.sorted, &o.db.closed, options)
 	if err != nil {
 		return nil, err
 	}

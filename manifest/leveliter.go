@@ -18,9 +18,9 @@ type LevelIterator struct {
 	tables  []*TableMeta
 	ends    []uint64 // their endPrefixes
 	version *Version // that they come from; nil: of no interest
-	level   int
 	options sstable.IteratorOptions
 	open    sstable.Iterator // over tables[at], if at is not -1
+	level   int
 	at      int
 	valid   bool
 	err     error
@@ -76,6 +76,9 @@ func (it *LevelIterator) Run() merge.Run { return merge.Run{Iterator: it, Table:
 func (it *LevelIterator) Pass(entries int64) bool {
 	return it.at >= 0 && it.version.Pass(it.level, it.tables[it.at], entries)
 }
+
+// Table returns the current table.
+func (it *LevelIterator) Table() *TableMeta { return it.tables[it.at] }
 
 // Deleting returns tables that hold range deletes, among them all that do of those that the
 // iterator walks. They share no keys.

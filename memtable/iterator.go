@@ -2,6 +2,7 @@ package memtable
 
 import (
 	"bytes"
+	"math/rand/v2"
 
 	"lsmdb/internal/base"
 )
@@ -50,6 +51,28 @@ func (it *Iterator) SeekGE(key base.InternalKey) bool {
 func (it *Iterator) SeekLT(key base.InternalKey) bool {
 	it.place = it.list.find(it.list.sought(key.UserKey(), key.Trailer()))
 	return it.back()
+}
+
+// SeekRandom moves to an entry at random, each about as likely as any other one. It may
+// fail to find one, in an empty memtable always.
+func (it *Iterator) SeekRandom(rng *rand.Rand) bool {
+	l := it.list
+	top := l.top.Load()
+	at, level := address(top), int(top>>32)
+	for {
+		x := l.block(at)
+		w := word(x.word.Load())
+		if w.dead() {
+			at = w.heir()
+			continue
+		}
+		it.place = place{x, w, rng.IntN(w.count())}
+		if level == 0 {
+			it.entry = it.place.entry()
+			return it.Valid()
+		}
+		at, level = address(x.below(w.at(it.place.pos)).Load()), level-1
+	}
 }
 
 // Next moves to the next entry.

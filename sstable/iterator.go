@@ -31,6 +31,8 @@ type Iterator struct {
 	head   uint64 // of what follows them in key
 	valid  bool
 	err    error
+
+	entered *BlockCounts // nil: nobody is interested
 }
 
 // IteratorOptions says how an iterator reads.
@@ -40,10 +42,15 @@ type IteratorOptions struct {
 	Lazy           bool // read such a value only when Value is called, which may fail then: see there
 	ReadAheadBytes int  // longest read when moving forward block by block; 0: one block at a time
 
+	Entered *BlockCounts // counts the blocks that the iterator enters; nil: nobody is interested
+
 	// Only user keys from Lower to Upper, which is excluded, matter: blocks that hold
 	// none are not read, other keys may show or not. nil: no bound.
 	Lower, Upper []byte
 }
+
+// BlockCounts counts the data blocks that one reader needed, by where they came from.
+type BlockCounts struct{ Read, Cached uint64 }
 
 // maxKeptKeyBytes bounds the buffer for keys that is kept for another table.
 const maxKeptKeyBytes = 4 << 10
@@ -59,7 +66,7 @@ func (t *Table) NewIterator(o IteratorOptions) *Iterator {
 // Key that it showed last changes with the next move.
 func (it *Iterator) Reset(t *Table, o *IteratorOptions) {
 	*it = Iterator{table: t, i: -1, last: t.index.count() - 1, key: it.key[:0], reader: it.reader, own: it.own, stub: it.stub}
-	it.keysOnly, it.stubs = o.KeysOnly, o.KeysOnly || o.Lazy && t.index.largeValues > 0
+	it.keysOnly, it.stubs, it.entered = o.KeysOnly, o.KeysOnly || o.Lazy && t.index.largeValues > 0, o.Entered
 	if cap(it.key) > maxKeptKeyBytes {
 		it.key = nil
 	}
@@ -102,6 +109,11 @@ func (it *Iterator) SeekGE(key base.InternalKey) bool {
 // SeekLT moves to the last entry before key.
 func (it *Iterator) SeekLT(key base.InternalKey) bool {
 	return it.begin() && it.enter(min(it.last, it.table.index.find(key))) && it.move(it.block.find(key)-1)
+}
+
+// SeekPart moves to the beginning of a block: the one behind a part, of [0, 1), of all blocks.
+func (it *Iterator) SeekPart(part float64) bool {
+	return it.begin() && it.enter(int(part*float64(it.table.index.count()))) && it.stand(0)
 }
 
 // Next moves to the entry after the current one.
@@ -155,7 +167,7 @@ func (it *Iterator) Expiry() int64 { return base.Until(it.block.value(it.entry))
 // largeValue returns the value that the stub stands for.
 func (it *Iterator) largeValue() []byte {
 	if it.large == nil {
-		if it.large, it.err = it.table.block(it.i, it.reader, it.into); it.err != nil {
+		if it.large, it.err = it.fetch(it.i); it.err != nil {
 			return nil
 		}
 	}
@@ -168,7 +180,7 @@ func (it *Iterator) Err() error { return it.err }
 // Close lets go of the table and returns Err. What Key and Value returned last stays
 // readable until Reset. It is idempotent; a later seek fails with base.ErrClosed.
 func (it *Iterator) Close() error {
-	it.table, it.block, it.large, it.valid = nil, nil, nil, false
+	it.table, it.block, it.large, it.entered, it.valid = nil, nil, nil, nil, false
 	it.reader.rest()
 	return it.err
 }
@@ -215,6 +227,18 @@ func (it *Iterator) load(i int) (*block, error) {
 			it.reader.pass(i)
 		}
 		return it.stub, nil
+	}
+	return it.fetch(i)
+}
+
+// fetch returns block i itself, and counts it.
+func (it *Iterator) fetch(i int) (*block, error) {
+	switch {
+	case it.entered == nil:
+	case it.table.slots[i].Load() != nil:
+		it.entered.Cached++
+	default:
+		it.entered.Read++
 	}
 	return it.table.block(i, it.reader, it.into)
 }

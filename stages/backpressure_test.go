@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -41,6 +42,9 @@ func TestFullFlusherHoldsTheWriter(t *testing.T) {
 		if !m.Writer.Stalled || m.Writer.Stalls != 1 || m.Flush.Running != 1 || m.Traffic[1].Depth != 1 || m.Traffic[1].Capacity != flusherCapacity+largeSeals {
 			t.Errorf("%+v", m)
 		}
+		if err := r.p.Health(); err != nil {
+			t.Errorf("a stall that has just begun: %v", err)
+		}
 		if n := len(r.p.State().Sealed); n != 3 {
 			t.Errorf("%d sealed memtables: one is flushed, one waits, one is in the Writer's hand", n)
 		}
@@ -65,6 +69,9 @@ func TestFullFlusherHoldsTheWriter(t *testing.T) {
 		if len(waiting) > 0 {
 			t.Error("a full inbox does not hold its senders")
 		}
+		if err := r.p.Health(); err == nil || !strings.Contains(err.Error(), "waiting for the flusher since "+time.Now().Add(-5*time.Second).Format(time.RFC3339)) {
+			t.Errorf("after five seconds: %v", err)
+		}
 		release()
 		must(t, <-waiting)
 		for i, c := range queued {
@@ -73,6 +80,7 @@ func TestFullFlusherHoldsTheWriter(t *testing.T) {
 			}
 		}
 		synctest.Wait()
+		must(t, r.p.Health())
 		m = r.p.Metrics()
 		if m.Writer.Stalled || m.Writer.StallTime != 5*time.Second || m.Traffic[1].Blocked != 5*time.Second {
 			t.Errorf("stalled for %v, blocked for %v", m.Writer.StallTime, m.Traffic[1].Blocked)

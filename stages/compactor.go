@@ -46,6 +46,7 @@ type Compactor struct {
 	isStuck   sync.Once
 	jobs      jobCounter
 	toil      *progress // of the workers, for the Flusher
+	shortage  shortage
 
 	newest   *manifest.Version  // as of the last look
 	deletes  *compactor.Deletes // in it
@@ -278,6 +279,7 @@ func (c *Compactor) settle(ctx context.Context, f finishedJob) error {
 	if f.manual {
 		c.serving--
 	}
+	c.shortage.note(f.err)
 	switch {
 	case f.err == nil:
 		for _, t := range f.job.Inputs {

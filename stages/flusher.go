@@ -36,6 +36,8 @@ type Flusher struct {
 	work      *progress // of the flush under way, for the Writer
 	pace      pace      // by which it goes while level 0 is nearly full
 
+	shortage shortage
+
 	waiter *Commit // of the memtable in hand, not answered yet; nil: none
 	left   error   // why a memtable, and so all after it, was left to the WAL; nil: none was
 }
@@ -112,6 +114,7 @@ func (f *Flusher) flush(ctx context.Context, s Sealed) (verdict, error) {
 	closing := false
 	for {
 		v, err := f.attempt(ctx, s)
+		f.shortage.note(err)
 		if err == nil {
 			return v, nil
 		}

@@ -71,7 +71,9 @@ func (p *Pipeline) Prepare(ctx context.Context, c *Commit) error {
 	}
 	if stopped := interrupted(); stopped != nil {
 		err = stopped
-	} else if !base.IsShortage(err) { // the log of all can no longer be relied upon
+	} else if base.IsShortage(err) {
+		p.writer.shortage.note(err)
+	} else { // the log of all can no longer be relied upon
 		err = p.Fail(err)
 	}
 	c.Drop()
@@ -191,6 +193,7 @@ func (w *Writer) writeLarge(ctx context.Context, c *Commit) error {
 	}
 	switch {
 	case base.IsShortage(err):
+		w.shortage.note(err)
 		w.answer(err)
 		return nil
 	case err != nil:

@@ -160,7 +160,8 @@ func TestLargeCommitOfAllKinds(t *testing.T) {
 			model = append(model, now)
 			for at, want := range map[view.At]map[string]string{before.At(): model[len(model)-2], r.p.At(): now} {
 				it := new(view.Iterator)
-				r.p.Enter().Iterate(it, at, sstable.IteratorOptions{}, new(atomic.Bool))
+				r.p.Hold(it, 0, &at)
+				it.Open(nil, sstable.IteratorOptions{}, new(atomic.Bool))
 				found := map[string]string{}
 				for ok := it.First(); ok; ok = it.Next() {
 					found[string(it.Key())] = string(it.Value())

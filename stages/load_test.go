@@ -413,7 +413,7 @@ func TestLoadsMeetTheEnd(t *testing.T) {
 						if r.p.Flush(context.Background()) != nil {
 							return
 						}
-						r.p.Unpin(r.p.Pin())
+						r.p.Unpin(r.p.Pin(view.Opened{}))
 					}
 				})
 				const loaders, each = 3, 4

@@ -1,7 +1,9 @@
 package stages
 
 import (
+	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"lsmdb/internal/base"
@@ -66,6 +68,7 @@ type WriterStats struct {
 	SyncTime, StallTime         time.Duration
 	RotationTime                time.Duration // without the waits for the Flusher
 	Stalled                     bool          // waiting for the Flusher right now
+	StalledSince                time.Time
 	Segment                     uint64
 	Offset, Durable, Reserved   int64 // in the segment
 }
@@ -84,6 +87,53 @@ func (w *Writer) snapshotStats() WriterStats {
 	w.statsMu.Lock()
 	defer w.statsMu.Unlock()
 	return w.stats
+}
+
+// longStall is how long writers may be held up before that is worth a word: a burst of writes
+// waits for a flush, which is as it should be.
+const longStall = time.Second
+
+// Health returns nil, or why writes fail or wait now, or what background work waits for. If
+// it was the Writer who met a shortage it tries again, so that a later call tells whether there still is one.
+func (p *Pipeline) Health() error {
+	if p.Failed() != nil {
+		return p.Refusal()
+	}
+	for _, s := range []*shortage{&p.writer.shortage, &p.keeper.shortage, &p.flusher.shortage, &p.compactor.shortage} {
+		if err := s.now(); err != nil {
+			p.wake()
+			return err
+		}
+	}
+	s, behind := p.writer.snapshotStats(), "flusher"
+	if !s.Stalled || time.Since(s.StalledSince) < longStall {
+		return nil
+	}
+	if p.flusher.pace.waiting.Load() || len(p.State().Version.Levels[0]) >= p.env.Policy.L0Limit {
+		behind = "compactor"
+	}
+	return fmt.Errorf("lsmdb: writers have been waiting for the %s since %s", behind, s.StalledSince.Format(time.RFC3339))
+}
+
+// shortage is what a stage could not do, the last time that it tried, for want of room.
+type shortage struct{ err atomic.Pointer[error] }
+
+// note notes how a try ended.
+func (s *shortage) note(err error) {
+	if base.IsShortage(err) {
+		noted := err
+		s.err.Store(&noted)
+	} else if s.err.Load() != nil {
+		s.err.Store(nil)
+	}
+}
+
+// now returns what is wrong, nil if nothing is.
+func (s *shortage) now() error {
+	if err := s.err.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // JobStats counts background jobs of one sort, or is what one job did.

@@ -353,6 +353,7 @@ func (p *Pipeline) Release(s *Snapshot) {
 // Begin is Acquire for a transaction.
 func (p *Pipeline) Begin(s *Snapshot) *Snapshot {
 	p.writer.transactions.Add(1)
+	s.transaction = true
 	return p.Acquire(s)
 }
 

@@ -60,7 +60,7 @@ func (w *Writer) makeRoom(ctx context.Context) error {
 		logBytes += int64(len(c.encoded))
 	}
 	if count == 0 {
-		return nil
+		return w.tryRoom()
 	}
 	footprint := memtable.FootprintBytes(count, payload)
 	if !w.active.Fits(footprint) {
@@ -72,10 +72,25 @@ func (w *Writer) makeRoom(ctx context.Context) error {
 		return err
 	}
 	w.syncSoon()
-	if err := w.log.Reserve(base.GroupHeaderBytes + logBytes + maxMarkBytes); err != nil {
+	return w.reserve(base.GroupHeaderBytes + logBytes + maxMarkBytes)
+}
+
+func (w *Writer) reserve(recordBytes int64) error {
+	if err := w.log.Reserve(recordBytes); err != nil {
 		return fmt.Errorf("preparing the WAL: %w", err)
 	}
 	return nil
+}
+
+// leastRoomBytes in the log are what there has to be for a disk not to be full.
+const leastRoomBytes = 64 << 10
+
+// tryRoom looks, after a shortage, whether there is room again: for a longer log.
+func (w *Writer) tryRoom() error {
+	if w.shortage.now() == nil || w.log.Closed() {
+		return nil
+	}
+	return w.reserve(w.log.ReservedBytes() - w.log.Offset() + leastRoomBytes)
 }
 
 // giveWay does what the memory budget asks for. Where memtables take more than their half,
@@ -104,7 +119,7 @@ func (w *Writer) giveWay(ctx context.Context) error {
 // cause of ctx.
 func (w *Writer) awaitFlush(ctx context.Context) error {
 	start, before := time.Now(), w.waited
-	w.count(func(s *WriterStats) { s.Stalls++; s.Stalled = true })
+	w.count(func(s *WriterStats) { s.Stalls++; s.Stalled, s.StalledSince = true, start })
 	defer func() {
 		waited := time.Since(start)
 		w.waited = before + waited
@@ -177,6 +192,7 @@ func (w *Writer) hold(ctx context.Context, shortage error, again func(context.Co
 	closing := false
 	for retry := (backOff{}); base.IsShortage(shortage) && !closing; {
 		retry.after(shortage)
+		w.shortage.note(shortage)
 		w.env.Logger.Error().Err(shortage).Dur("retry_in", retry.delay).Msg("queued writes wait for room")
 		select {
 		case <-time.After(retry.delay):

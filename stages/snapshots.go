@@ -2,6 +2,8 @@ package stages
 
 import (
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/output"
@@ -27,11 +29,24 @@ type Snapshots struct {
 type Snapshot struct {
 	at             view.At
 	previous, next *Snapshot // nil: not open
+	transaction    bool      // it is that of one
+
+	view.Opened // set by its owner before
 }
+
+// Transaction reports whether it is that of a transaction.
+func (s *Snapshot) Transaction() bool { return s.transaction }
 
 // At returns the instant at which the snapshot reads. Without a time, no value that it
 // sees ends.
 func (s *Snapshot) At() view.At { return s.at }
+
+// Register is Pipeline.Acquire, and Unregister Pipeline.Release, for snapshots that nobody goes
+// by.
+func (r *Snapshots) Register(s *Snapshot, now func() view.At) *Snapshot { return r.acquire(s, now) }
+
+// Unregister ends what Register began.
+func (r *Snapshots) Unregister(s *Snapshot) { r.release(s) }
 
 // acquire registers a snapshot of what is visible now, which never becomes less. Its time
 // is taken in there, too: whoever finds it missing in a list, and takes the time before
@@ -105,6 +120,55 @@ func (r *Snapshots) Readers(clock func() int64) (readers output.Readers) {
 	readers.Nows = append(readers.Nows, clock())
 	return readers
 }
+
+// Open returns what is known of the open snapshots, oldest first.
+func (r *Snapshots) Open() (list []Snapshot) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := &r.ends
+	for range r.open {
+		s = s.next
+		list = append(list, *s)
+	}
+	return list
+}
+
+// Clock tells the time at which something is opened, where that must cost nothing. While it is
+// asked all the time, it looks at the real clock once in clockStep; it has no timer
+// otherwise.
+type Clock struct {
+	now   atomic.Int64 // 0: nobody has asked for a while
+	timer *time.Timer  // makes it 0
+}
+
+const clockStep = 10 * time.Millisecond
+
+// NewClock makes one, to be stopped.
+func NewClock() *Clock {
+	c := new(Clock)
+	c.timer = time.AfterFunc(clockStep, func() { c.now.Store(0) })
+	return c
+}
+
+// Now returns the time in nanoseconds since 1970, which may be clockStep behind. It is odd where
+// the real clock was asked.
+func (c *Clock) Now() int64 {
+	if now := c.now.Load(); now != 0 {
+		return now
+	}
+	return c.read()
+}
+
+func (c *Clock) read() int64 {
+	now := time.Now().UnixNano() &^ 1
+	if c.now.CompareAndSwap(0, now) {
+		c.timer.Reset(clockStep)
+	}
+	return now | 1
+}
+
+// Stop stops the timer.
+func (c *Clock) Stop() { c.timer.Stop() }
 
 // Count returns how many snapshots are open and the oldest one's sequence number, 0 when
 // there is none.

@@ -279,3 +279,59 @@ func BenchmarkSnapshot(b *testing.B) {
 		r.release(r.acquire(new(Snapshot), visible))
 	}
 }
+
+// TestClock: whoever asks all the time hears the time of a moment ago, and whoever asks after
+// a rest the exact time. No timer runs meanwhile.
+func TestClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := NewClock()
+		defer c.Stop()
+		for range 3 {
+			time.Sleep(time.Hour + time.Nanosecond)
+			exact := time.Now().UnixNano()
+			if got := c.Now(); got != exact|1 {
+				t.Errorf("after a rest it is %d, the clock tells %d", exact, got)
+			}
+			for range 9 {
+				time.Sleep(time.Millisecond)
+				if got := c.Now(); got != exact&^1 {
+					t.Errorf("%d is remembered, the clock tells %d", exact, got)
+				}
+			}
+			time.Sleep(time.Millisecond)
+			synctest.Wait()
+			if got := c.Now(); got != time.Now().UnixNano()|1 {
+				t.Errorf("after %v the clock tells %d", clockStep, got)
+			}
+		}
+	})
+}
+
+// TestOpenSnapshots: those that are open are told, oldest first, with what their owners have
+// said of them.
+func TestOpenSnapshots(t *testing.T) {
+	var r Snapshots
+	at := view.At{}
+	now := func() view.At { at.Seq++; return at }
+	var all [3]Snapshot
+	for i := range all {
+		all[i].Since = int64(i)
+		r.Register(&all[i], now)
+	}
+	told := func() (list []int64) {
+		for _, s := range r.Open() {
+			list = append(list, s.Since)
+			if int64(s.At().Seq) != s.Since+1 {
+				t.Errorf("%+v", s)
+			}
+		}
+		return list
+	}
+	if got := told(); !slices.Equal(got, []int64{0, 1, 2}) {
+		t.Errorf("open are %v", got)
+	}
+	r.Unregister(&all[1])
+	if got := told(); !slices.Equal(got, []int64{0, 2}) {
+		t.Errorf("open are %v", got)
+	}
+}

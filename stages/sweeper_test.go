@@ -83,7 +83,9 @@ func TestSweeperWaitsForReaders(t *testing.T) {
 				switch how {
 				case "iterator":
 					var it view.Iterator
-					reading.Iterate(&it, view.At{Seq: r.p.Visible()}, sstable.IteratorOptions{}, new(atomic.Bool))
+					r.p.Hold(&it, 0, nil)
+					it.Open(nil, sstable.IteratorOptions{}, new(atomic.Bool))
+					reading.Leave()
 					leave = func() { it.Close() }
 				case "nobody":
 					leave()

@@ -94,6 +94,8 @@ type Writer struct {
 
 	syncedAhead uint64 // the segment that is synced, or was, before the change to the next; 0: none
 
+	shortage shortage // also of callers who prepare a large commit
+
 	closed *manifest.CleanMark // set when the WAL was finished; read after the Writer ended
 }
 
@@ -230,6 +232,7 @@ func (w *Writer) write(ctx context.Context) error {
 	if base.IsShortage(shortage) && w.hasQueued() {
 		shortage = w.hold(ctx, shortage, w.makeRoom)
 	}
+	w.shortage.note(shortage)
 	switch {
 	case ctx.Err() != nil: // it failed meanwhile: no member may hear that all before it is stored
 		w.answer(refused(context.Cause(ctx)))
@@ -271,7 +274,7 @@ func (w *Writer) handOn(ctx context.Context, s Sealed) error {
 		return w.sendOn(ctx, s)
 	}
 	start := time.Now()
-	w.count(func(s *WriterStats) { s.Stalls++; s.Stalled = true })
+	w.count(func(s *WriterStats) { s.Stalls++; s.Stalled, s.StalledSince = true, start })
 	w.env.Logger.Info().Int("queued", len(w.flusher.ch)).Msg("writers are held back until a memtable is flushed")
 	err := w.sendOn(ctx, s)
 	waited := time.Since(start)

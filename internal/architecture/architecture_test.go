@@ -35,7 +35,7 @@ var floors = [][]string{
 	{"lsmdb/cmd/lsmdb/internal/text", "lsmdb/cmd/lsmdb/internal/display"},
 	{"lsmdb/cmd/lsmdb/internal/console"},
 	{"lsmdb/cmd/lsmdb/internal/access"},
-	{"lsmdb/cmd/lsmdb/internal/inspect", "lsmdb/cmd/lsmdb/internal/shell", "lsmdb/cmd/lsmdb/internal/tour"},
+	{"lsmdb/cmd/lsmdb/internal/insight", "lsmdb/cmd/lsmdb/internal/inspect", "lsmdb/cmd/lsmdb/internal/shell", "lsmdb/cmd/lsmdb/internal/tour"},
 	{"lsmdb/cmd/lsmdb/internal/command"},
 	{"lsmdb/cmd/lsmdb"},
 }

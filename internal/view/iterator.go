@@ -21,13 +21,13 @@ type Iterator struct {
 
 	position         position
 	keysOnly, noFill bool
-	guarded          bool   // memtables that were moved may be looked at
-	odd              bool   // one of these, or there are range deletes: no entry is simply shown
-	merged           bool   // the version that Prev met last is an operand
-	key              []byte // the key shown, unless position is forward or aside
-	value            []byte // its value, unless position is forward
-	until            int64  // the time at which the value shown ends; 0: never
+	guarded          bool // memtables that were moved may be looked at
+	odd              bool // one of these, or there are range deletes: no entry is simply shown
+	merged           bool // the version that Prev met last is an operand
 	err              error
+
+	stats Stats
+	hold  hold
 }
 
 // inside is what Iterators pass on to later ones. What an Iterator showed stays readable
@@ -37,6 +37,10 @@ type inside struct {
 	closed       *atomic.Bool // the database is
 	at           At
 	lower, upper []byte // [lower, upper); nil: unbounded
+
+	key   []byte // the key shown, unless position is forward or aside
+	value []byte // its value, when position is aside, backward or behind
+	until int64  // the time at which the value shown ends; 0: never
 
 	state     *State
 	own       []*memtable.Memtable
@@ -51,9 +55,12 @@ type inside struct {
 
 	kept   []byte    // what a value was copied to, to be shown
 	folded base.Fold // makes values to be shown
+
+	place *place // in the list of iterators
+	holds int    // how many Iterators have used it
 }
 
-var insides = sync.Pool{New: func() any { return new(inside) }}
+var insides = sync.Pool{New: func() any { return newInside() }}
 
 // position tells where an iterator stands, and where its entries stand with it.
 type position uint8
@@ -78,46 +85,45 @@ const (
 	maxPooledBytes = 64 << 10 // longer buffers are not kept for the next Iterator
 )
 
-// Iterate makes it, which is zero, an iterator over what an instant shows within bounds that
-// the caller does not change any more, and leaves. Once closed is true it shows nothing. With
-// KeysOnly its Value is empty; tables are always read lazily, and ahead.
-func (r Reading) Iterate(it *Iterator, at At, o sstable.IteratorOptions, closed *atomic.Bool) {
-	defer r.Leave()
-	if at.Now == 0 && slices.ContainsFunc(*r.own, (*memtable.Memtable).Expiring) {
-		at.Now = r.published.Now()
+// Open lets an Iterator that Hold has begun show what there is within bounds that the caller
+// does not change any more, and before that what lies in a transaction's own memtables, newest
+// first. Once closed is true it shows nothing. With KeysOnly its Value is empty; tables are
+// always read lazily, and ahead.
+func (it *Iterator) Open(own []*memtable.Memtable, o sstable.IteratorOptions, closed *atomic.Bool) {
+	in, p := it.inside, it.inside.published
+	if in.at.Now == 0 && slices.ContainsFunc(own, (*memtable.Memtable).Expiring) {
+		in.at.Now = p.Now()
 	}
-	it.inside, it.key, it.keysOnly, it.noFill = insides.Get().(*inside), []byte{}, o.KeysOnly, o.NoCacheFill
-	it.published, it.closed, it.at, it.lower, it.upper = r.published, closed, r.published.fix(at), o.Lower, o.Upper
-	if r.own == &nothingOwn { // otherwise they do not tell all
-		it.inside.barren.gaps = &r.published.gaps
+	it.keysOnly, it.noFill = o.KeysOnly, o.NoCacheFill
+	in.at, in.own, in.closed, in.lower, in.upper, in.key = p.fix(in.at), own, closed, o.Lower, o.Upper, []byte{}
+	if len(own) == 0 { // otherwise they do not tell all
+		in.barren.gaps = &p.gaps
 	}
-	o.Lazy, o.ReadAheadBytes = true, ReadAheadBytes
-	it.inside.open(&r, &at, o)
-	it.odd = it.keysOnly || it.noFill || len(it.inside.covers.sources) > 0
+	o.Lazy, o.ReadAheadBytes, o.Entered = true, ReadAheadBytes, &it.stats.Blocks
+	in.open(&o)
+	it.odd = it.keysOnly || it.noFill || len(in.covers.sources) > 0
 }
 
 // open makes entries the merge of every sorted run that may hold a key of the range.
-func (in *inside) open(r *Reading, at *At, o sstable.IteratorOptions) {
-	state := r.State
-	state.hold()
-	in.state, in.own = state, *r.own
+func (in *inside) open(o *sstable.IteratorOptions) {
+	state := in.state
 	for _, m := range in.own {
-		in.add(m, at.Own)
+		in.add(m, in.at.Own)
 	}
 	if !state.Active.Empty() {
-		in.add(state.Active, at.Seq)
+		in.add(state.Active, in.at.Seq)
 	}
 	for _, m := range state.Sealed {
-		in.add(m, at.Seq)
+		in.add(m, in.at.Seq)
 	}
 	for i := range in.memtables {
 		in.runs = append(in.runs, merge.Run{Iterator: &in.memtables[i]})
 	}
-	in.tables = state.Version.AppendRuns(in.tables, o)
+	in.tables = state.Version.AppendRuns(in.tables, *o)
 	for i := range in.tables {
 		in.runs = append(in.runs, in.tables[i].Run())
 		if tables := in.tables[i].Deleting(); len(tables) > 0 {
-			in.covers.sources = append(in.covers.sources, source{run: len(in.memtables) + i, seq: at.Seq, tables: tables})
+			in.covers.sources = append(in.covers.sources, source{run: len(in.memtables) + i, seq: in.at.Seq, tables: tables})
 		}
 	}
 	in.entries.Reset(in.runs)
@@ -139,17 +145,18 @@ func (it *Iterator) Close() error {
 		return nil
 	}
 	in.entries.Close()
-	it.published.release(in.state)
+	in.letGo()
 	clear(in.memtables)
 	clear(in.runs)
 	in.state, in.own, in.published, in.closed, in.lower, in.upper, in.barren.gaps = nil, nil, nil, nil, nil, nil, nil
 	in.memtables, in.tables, in.runs = in.memtables[:0], in.tables[:0], in.runs[:0]
-	in.kept, in.folded = nil, base.Fold{}
+	in.key, in.value, in.until, in.kept, in.folded = nil, nil, 0, nil, base.Fold{}
 	in.covers.reset()
-	if cap(in.search)+cap(in.operands) <= maxPooledBytes && !it.noFill { // whose blocks are no others'
-		insides.Put(in)
+	if cap(in.search)+cap(in.operands) > maxPooledBytes || it.noFill { // whose blocks are no others'
+		*in = inside{place: in.place, holds: in.holds}
 	}
-	it.inside, it.position, it.value = nil, nowhere, nil
+	insides.Put(in)
+	it.inside, it.position = nil, nowhere
 	return it.err
 }
 
@@ -284,15 +291,6 @@ func (it *Iterator) Key() []byte {
 	return nil
 }
 
-// Until returns the time at which the value ends, in nanoseconds since 1970: 0 where it
-// stays, or was merged, and when not Valid.
-func (it *Iterator) Until() int64 {
-	if !it.Valid() {
-		return 0
-	}
-	return it.until
-}
-
 // Err returns the error that ended the last move.
 func (it *Iterator) Err() error { return it.err }
 
@@ -331,11 +329,12 @@ func (it *Iterator) plain() bool {
 // goForward is showNext, for moves that have passed nothing yet.
 func (it *Iterator) goForward(stands, pass bool) bool {
 	entries := &it.inside.entries
-	for versions := 0; stands && versions < manyVersions && entries.Again(); versions++ {
-		stands = entries.Next()
+	if stands && entries.Again() {
+		stands = it.passAgain()
 	}
 	if stands && !entries.Again() && it.plain() && (it.upper == nil || bytes.Compare(entries.Key().UserKey(), it.upper) < 0) {
 		it.position = forward
+		it.stats.Entries++
 		return true
 	}
 	return it.showNext(stands, pass)
@@ -358,8 +357,10 @@ func (it *Iterator) goBackward(stands bool) bool {
 		}
 		if stands = entries.Prev(); stands && !entries.Again() {
 			it.position = backward
+			it.stats.Entries++
 			return true
 		}
+		it.stats.Versions++ // unless it is the last: see showPrevious
 	}
 	return it.showPrevious(stands, found)
 }
@@ -387,7 +388,11 @@ func (it *Iterator) showNext(stands, pass bool) bool {
 		case !it.odd && trailer.Kind() == base.KindSet, !it.gone(user, trailer):
 			it.note(barren.start, user, false, user)
 			it.position = forward
-			return !it.odd && trailer.Kind() == base.KindSet || it.showOdd(trailer)
+			if (it.odd || trailer.Kind() != base.KindSet) && !it.showOdd(trailer) {
+				return false
+			}
+			it.stats.Entries++
+			return true
 		case it.err != nil:
 			return it.stop(atEnd)
 		default: // nor has it what is older
@@ -403,6 +408,7 @@ func (it *Iterator) showNext(stands, pass bool) bool {
 				continue
 			}
 		}
+		it.pass(trailer.Kind())
 		stands = entries.Next()
 	}
 	return it.stop(atEnd)
@@ -433,6 +439,7 @@ func (it *Iterator) showPrevious(stands, found bool) bool {
 		}
 		if versions == manyVersions && entries.InMemtable() {
 			if found, it.merged = it.newest(user), false; found || it.err != nil {
+				it.stats.Versions++
 				break
 			}
 			stands, deleted = entries.Valid(), false
@@ -448,6 +455,7 @@ func (it *Iterator) showPrevious(stands, found bool) bool {
 				continue
 			}
 		}
+		it.pass(trailer.Kind())
 		stands = entries.Prev()
 	}
 	if found && it.merged && entries.Err() == nil {
@@ -460,6 +468,8 @@ func (it *Iterator) showPrevious(stands, found bool) bool {
 		it.note(append(it.key[:len(it.key):len(it.key)], 0), it.inside.barren.start, it.inside.barren.endless, it.key)
 	}
 	it.position = backward
+	it.stats.Entries++
+	it.stats.Versions-- // it was counted when it was met
 	return true
 }
 

@@ -37,11 +37,14 @@ func (s *State) guarded(do func()) (err error) {
 // ready checks, before a move, that there is still something to move on, and that it may
 // be looked at just so. Otherwise the move is what again returns.
 func (it *Iterator) ready() bool {
-	it.err, it.until = nil, 0
+	if it.err != nil {
+		it.err = nil
+	}
 	if it.inside == nil || it.closed.Load() {
-		it.err, it.position, it.value = base.ErrClosed, nowhere, nil
+		it.err, it.position = base.ErrClosed, nowhere
 		return false
 	}
+	it.until = 0
 	return !it.careful()
 }
 

@@ -13,8 +13,8 @@ import (
 // Readers are counted for each state, in stripes, because they would meet at one counter.
 // Who enters counts himself and then looks whether the state is still the current one. So
 // when a state was replaced and each of its stripes was found empty, all who look at it
-// have left, and all who still come turn back. Iterators, who look longer, hold the state
-// before they leave.
+// have left, and all who still come turn back. Who looks longer holds the state before he
+// leaves. Iterators do neither: they are listed, see holders.go.
 
 // maxSpare is how many arenas wait to be used again: the Flusher may get ahead by so
 // many. The garbage collector may be faster: no database that is idle keeps memory for
@@ -91,7 +91,13 @@ func (p *Published) unread() {
 // reap drops the past states that nobody looks at any more. The caller has the mutex.
 func (p *Published) reap() {
 	// Who begins to hold a state leaves it only then.
-	p.past = slices.DeleteFunc(p.past, func(s *State) bool { return !s.entered() && s.held.Load() == 0 })
+	unread := slices.DeleteFunc(slices.Clone(p.past), func(s *State) bool { return s.entered() || s.held.Load() != 0 })
+	if len(unread) > 0 {
+		eachListed(func(it *Iterator) {
+			unread = slices.DeleteFunc(unread, func(s *State) bool { return s.number == it.hold.state })
+		})
+	}
+	p.past = slices.DeleteFunc(p.past, func(s *State) bool { return slices.Contains(unread, s) })
 	p.flushed = slices.DeleteFunc(p.flushed, func(m *memtable.Memtable) bool {
 		needed := slices.ContainsFunc(p.past, func(s *State) bool { return s.has(m) })
 		if !needed {
@@ -149,10 +155,10 @@ func (p *Published) Needed() func(*manifest.TableMeta) bool {
 
 // Pin keeps the tables of the current tree until Unpin. What it returns is a state that
 // nobody can enter: it has no memtables.
-func (p *Published) Pin() *State {
+func (p *Published) Pin(o Opened) *State {
 	p.changing.Lock()
 	defer p.changing.Unlock()
-	s := &State{Version: p.state.Load().Version}
+	s := &State{Version: p.state.Load().Version, number: states.Add(1), pin: o}
 	s.hold()
 	p.past = append(p.past, s)
 	return s
@@ -251,11 +257,10 @@ func (p *Published) Pinned() Pinned {
 	p.changing.Lock()
 	defer p.changing.Unlock()
 	p.reap()
-	pinned := Pinned{Iterators: p.state.Load().held.Load()}
+	pinned := Pinned{Iterators: int64(len(p.holds()))}
 	current, only := p.state.Load().Version, make(map[*manifest.TableMeta]struct{})
 	for _, s := range p.past {
 		if s.Active != nil {
-			pinned.Iterators += s.held.Load()
 			continue
 		}
 		pinned.Pins++

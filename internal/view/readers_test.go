@@ -250,7 +250,7 @@ func TestPin(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.Advance(with)
-	first, second := a.Pin(), a.Pin()
+	first, second := a.Pin(Opened{}), a.Pin(Opened{})
 	if first.Version != with {
 		t.Error("another version is pinned")
 	}

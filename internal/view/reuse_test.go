@@ -82,14 +82,18 @@ func TestNobodyMeetsAnotherMemtable(t *testing.T) {
 
 // readGenerations enters once, reads again and again, and leaves.
 func (a *arenas) readGenerations(rng *rand.Rand) error {
-	reading := a.Enter()
+	var memtables []*memtable.Memtable
 	if rng.IntN(2) == 0 {
-		it := reading.NewIterator(At{}, sstable.IteratorOptions{}, new(atomic.Bool))
+		it := new(Iterator)
+		a.Hold(it, 0, nil)
+		it.Open(nil, sstable.IteratorOptions{}, new(atomic.Bool))
 		defer it.Close()
+		memtables = it.state.Memtables()
 	} else {
+		reading := a.Enter()
 		defer reading.Leave()
+		memtables = reading.Memtables()
 	}
-	memtables := append([]*memtable.Memtable{reading.Active}, reading.Sealed...)
 	first := make([]uint64, len(memtables))
 	for round := range 1 + rng.IntN(6) {
 		for i, m := range memtables {

@@ -26,10 +26,15 @@ type State struct {
 	Sealed  []*memtable.Memtable // newest first
 	Version *manifest.Version
 
+	number  uint64       // tells it from all other states of the process; 0: it was not published
+	pin     Opened       // of a state that Pin made
 	moved   atomic.Bool  // a memtable lies in a file, or soon will
-	held    atomic.Int64 // iterators that look at it
+	held    atomic.Int64 // who looks at it for longer: pins, and others beside Iterators
 	readers [base.Stripes]stripe
 }
+
+// states is how many states there were, of all databases.
+var states atomic.Uint64
 
 // Memtables returns all of them, newest first.
 func (s *State) Memtables() []*memtable.Memtable {
@@ -84,6 +89,7 @@ func (p *Published) Publish(s *State, visible base.Seq) {
 	ends := func(t *manifest.TableMeta) bool { return t.Expiring > 0 }
 	p.expiring.Store(slices.ContainsFunc(s.Memtables(), (*memtable.Memtable).Expiring) ||
 		slices.ContainsFunc(slices.Concat(s.Version.Levels[:]...), ends))
+	s.number = states.Add(1)
 	p.state.Store(s)
 	p.visible.Store(uint64(visible))
 	p.announced.Store(uint64(visible))
@@ -108,7 +114,7 @@ func (p *Published) Show(seq base.Seq) {
 // The caller has the mutex.
 func (p *Published) replace(active *memtable.Memtable, sealed []*memtable.Memtable, v *manifest.Version) {
 	before := p.state.Load()
-	p.state.Store(&State{Active: active, Sealed: sealed, Version: v})
+	p.state.Store(&State{Active: active, Sealed: sealed, Version: v, number: states.Add(1)})
 	p.past = append(p.past, before)
 	p.reap()
 }

@@ -202,6 +202,9 @@ type want struct {
 	until int64
 	found bool
 	err   bool
+
+	by  string   // what decided, as Explain says
+	seq base.Seq // of that
 }
 
 // model looks at one operation after the other, newest first.
@@ -209,6 +212,7 @@ func (d *world) model(at At, key string) want {
 	now := max(at.Now, 1)
 	var operands []string
 	base_, until, found := "", int64(0), false
+	by, decided := "nothing", base.Seq(0)
 	look := func(ops []base.Op, first, last base.Seq) (done bool) {
 		for i := len(ops) - 1; i >= 0; i-- {
 			op := ops[i]
@@ -217,12 +221,18 @@ func (d *world) model(at At, key string) want {
 			}
 			if op.Kind == base.KindRangeDelete {
 				if string(op.Key) <= key && (len(op.Value) == 0 || key < string(op.Value)) {
+					if decided == 0 {
+						by, decided = "range-delete", first+base.Seq(i)
+					}
 					return true
 				}
 				continue
 			}
 			if string(op.Key) != key {
 				continue
+			}
+			if decided == 0 {
+				by, decided = decisions[op.Kind], first+base.Seq(i)
 			}
 			switch op.Kind {
 			case base.KindMerge:
@@ -233,6 +243,8 @@ func (d *world) model(at At, key string) want {
 			case base.KindSetExpiring:
 				if end := base.Until(op.Value); now < end {
 					base_, until, found = string(op.Value[8:]), end, true
+				} else if by == "put" {
+					by = "expiry"
 				}
 			}
 			return true
@@ -242,7 +254,7 @@ func (d *world) model(at At, key string) want {
 	if at.Own == 0 || !look(d.own, OwnBase, at.Own) {
 		look(d.ops, 1, at.Seq)
 	}
-	w := want{key: key, value: []byte(base_), until: until, found: found}
+	w := want{key: key, value: []byte(base_), until: until, found: found, by: by, seq: decided}
 	if len(operands) > 0 {
 		if w.found, w.until = true, 0; !found {
 			base_ = "nil"
@@ -255,6 +267,9 @@ func (d *world) model(at At, key string) want {
 	}
 	return w
 }
+
+// decisions says what decides where a version is the newest one, and has not ended.
+var decisions = map[base.Kind]string{base.KindSet: "put", base.KindSetExpiring: "put", base.KindDelete: "delete", base.KindMerge: "merge"}
 
 // present returns all keys that an instant shows in [lower, upper).
 func (d *world) present(at At, lower, upper []byte) (list []want) {
@@ -305,6 +320,37 @@ func (d *world) checkGets(at At) {
 		}
 		if found, err := r.Has(at, []byte(key)); found != w.found || err != nil {
 			d.t.Fatalf("Has %q at %+v: %v, %v; want %+v", key, at, found, err, w)
+		}
+		d.checkExplain(r, at, w)
+	}
+}
+
+// checkExplain compares what is told of a Get with the model, and finds what decided where
+// it is said to lie.
+func (d *world) checkExplain(r Reading, at At, w want) {
+	d.t.Helper()
+	x, err := r.Explain(at, []byte(w.key))
+	if w.err {
+		w.by, w.seq = "", 0
+	}
+	if x.Found != (w.found && !w.err) || (err != nil) != w.err || x.DecidedBy != w.by {
+		d.t.Fatalf("Explain %q at %+v: %+v, %v; want %+v", w.key, at, x, err, w)
+	}
+	level, table := -1, uint64(0)
+	for i, tables := range r.Version.Levels {
+		for _, t := range tables {
+			if t.SmallestSeq <= w.seq && w.seq <= t.LargestSeq && t.Overlaps([]byte(w.key), []byte(w.key)) {
+				level, table = i, t.Number
+			}
+		}
+	}
+	if x.Level != level || x.Table != table || len(x.Steps) == 0 {
+		d.t.Fatalf("Explain %q at %+v: %+v; want level %d, table %d", w.key, at, x, level, table)
+	}
+	for i, s := range x.Steps {
+		isTable := s.Place == "table"
+		if isTable != (s.Level >= 0) || isTable != (s.Table > 0) || s.Filter == "absent" && (s.Read || s.Cached) || !isTable && (s.Read || s.Cached || s.Filter != "") || s.Time < 0 {
+			d.t.Fatalf("Explain %q at %+v: step %d is %+v", w.key, at, i, s)
 		}
 	}
 }
@@ -418,6 +464,8 @@ func (d *world) checkAll(at At) {
 
 // NewIterator returns an iterator over what an instant shows.
 func (r Reading) NewIterator(at At, o sstable.IteratorOptions, closed *atomic.Bool) (it Iterator) {
-	r.Iterate(&it, at, o, closed)
+	r.published.Hold(&it, 0, &at)
+	it.Open(*r.own, o, closed)
+	r.Leave()
 	return it
 }

@@ -62,6 +62,7 @@ func mustHaveStopped(t *testing.T, d *db.DB, want fixture.View) {
 	stopped("Sync", d.Sync(ctx))
 	stopped("Flush", d.Flush(ctx))
 	stopped("Compact", d.Compact(ctx, nil, nil))
+	stopped("Health", d.Health())
 	if failure := d.Metrics().Failure; !strings.Contains(failure, fixture.ErrDisk.Error()) {
 		t.Errorf("Metrics.Failure is %q", failure)
 	}
@@ -196,10 +197,18 @@ func TestDiskFullInWAL(t *testing.T) {
 		fixture.Must(t, b.Put([]byte("big"), big))
 		_, err := d.Submit(t.Context(), b) // which prepares it
 		fixture.WantErr(t, "Submit on a full disk", err, db.ErrDiskFull)
+		for range 5 {
+			fixture.WantErr(t, "Health on a full disk", d.Health(), db.ErrDiskFull)
+			fixture.Must(t, d.Sync(t.Context())) // behind what Health has asked for
+		}
 	}
 	fixture.Must(t, fixture.Differ(want, fixture.Contents(t, d)))
 	m.Disk.SetLimit(0)
+	for d.Health() != nil { // nobody writes
+		fixture.Must(t, d.Sync(t.Context()))
+	}
 	fixture.Must(t, d.Put([]byte("big"), big))
+	fixture.Must(t, d.Health())
 	want["big"] = string(big)
 	fixture.Must(t, fixture.Differ(want, fixture.Contents(t, d)))
 	if f := d.Metrics().Failure; f != "" {
@@ -217,6 +226,7 @@ func TestDiskFullInFlush(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	fixture.WantErr(t, "Flush", d.Flush(ctx), context.DeadlineExceeded)
+	fixture.WantErr(t, "Health", d.Health(), db.ErrDiskFull)
 	b := d.NewBatch()
 	value := strings.Repeat("v", 1000)
 	var err error
@@ -241,8 +251,10 @@ func TestDiskFullInFlush(t *testing.T) {
 	m.Fail(nil)
 	fixture.Must(t, d.Apply(t.Context(), b))
 	fixture.Must(t, d.Flush(t.Context()))
+	fixture.Must(t, d.Health())
 	fixture.Must(t, fixture.Differ(want, fixture.Contents(t, d)))
 	fixture.Must(t, d.Close())
+	fixture.WantErr(t, "Health of a closed database", d.Health(), db.ErrClosed)
 	fixture.MustHold(t, m.Disk, want)
 }
 

@@ -145,6 +145,9 @@ func (r *modelRun) readAt(from fixture.Reader, shows func(key string) (string, b
 	key := r.key()
 	want, exists := shows(key)
 	k := []byte(key)
+	if d, ok := from.(*db.DB); ok {
+		r.explain(d, key, exists)
+	}
 	got, err := from.Get(k)
 	has, hasErr := from.Has(k)
 	appended, appendErr := from.AppendValue([]byte("dst"), k)
@@ -163,6 +166,24 @@ func (r *modelRun) readAt(from fixture.Reader, shows func(key string) (string, b
 	r.check(errors.Join(err, appendErr))
 	if string(got) != want || got == nil || !has || string(appended) != "dst"+want {
 		r.check(fmt.Errorf("key %s: Get %s, Has %v, AppendValue %s; want %s", fixture.Short(key), fixture.Short(string(got)), has, fixture.Short(string(appended)), fixture.Short(want)))
+	}
+}
+
+// explain has the database tell how it comes to the answer. Compactions may have put in its
+// place what does the same.
+func (r *modelRun) explain(d *db.DB, key string, exists bool) {
+	e, err := d.Explain(context.Background(), []byte(key))
+	r.check(err)
+	decided := e.DecidedBy == "put" || e.DecidedBy == "merge"
+	if !decided {
+		switch e.DecidedBy {
+		case "delete", "range-delete", "expiry", "nothing":
+		default:
+			r.check(fmt.Errorf("Explain of %s: %+v", fixture.Short(key), e))
+		}
+	}
+	if e.Found != exists || decided != exists || string(e.Key) != key || len(e.Steps) == 0 || (e.Table > 0) != (e.Level >= 0) {
+		r.check(fmt.Errorf("Explain of %s: %+v; want %v", fixture.Short(key), e, exists))
 	}
 }
 
@@ -249,6 +270,17 @@ func (r *modelRun) release() {
 	}
 }
 
+// pins compares what is said to be open with what is.
+func (r *modelRun) pins() {
+	open := map[string]int{}
+	for _, p := range r.db.Pins() {
+		open[p.Kind]++
+	}
+	if open["iterator"] != len(r.iterators) || open["snapshot"] != len(r.snapshots) || len(open) > 2 {
+		r.check(fmt.Errorf("said to be open are %v; %d iterators and %d snapshots are", open, len(r.iterators), len(r.snapshots)))
+	}
+}
+
 func (r *modelRun) flush() { r.check(r.db.Flush(context.Background())); r.h.Durable = len(r.h.Commits) }
 
 func (r *modelRun) compact() {
@@ -271,4 +303,9 @@ func (r *modelRun) scan() {
 	m := fixture.NewStateIterator(it, r.h.Now, r.now, nil)
 	r.check(m.Scan())
 	r.check(m.Close())
+	s, err := r.db.SpaceOf(context.Background(), nil, nil)
+	r.check(err)
+	if s.PinnedBytes > s.DeadBytes || s.PinnedBytes > 0 && len(r.snapshots) == 0 {
+		r.check(fmt.Errorf("SpaceOf with %d snapshots: %+v", len(r.snapshots), s))
+	}
 }

@@ -130,7 +130,7 @@ func (r *modelRun) run() {
 		{40, r.write}, {12, r.batch}, {4, r.cancelled}, {6, r.submit}, {60, r.get}, {10, r.newIterator}, {90, r.moveIterators},
 		{5, r.newSnapshot}, {30, r.readSnapshot}, {8, r.release}, {4, r.flush}, {2, r.compact}, {3, r.sync}, {2, r.scan},
 		{1, r.closeCleanly}, {1, r.kill}, {2, r.crash},
-		{6, r.tick}, {8, r.transact}, {2, r.load}, {2, r.checkpoint},
+		{6, r.tick}, {8, r.transact}, {2, r.load}, {2, r.checkpoint}, {3, r.pins},
 	}
 	total := 0
 	for _, a := range actions {
@@ -213,6 +213,7 @@ func (r *modelRun) forget(gone bool) {
 		r.check(s.Close())
 	}
 	r.iterators, r.snapshots = nil, nil
+	r.pins()
 }
 
 func (r *modelRun) closeCleanly() {

@@ -1,0 +1,210 @@
+package view
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"lsmdb/internal/base"
+)
+
+// Iterators are many, mostly live for one read, and can be forgotten. So all that are open
+// are listed, in a way that costs nothing to open one: a place in the list belongs to an
+// inside, for as long as that lives, and to be listed there is to hold the state. Nobody is
+// counted.
+//
+// An Iterator lists itself with the current state, and then looks whether that still is the
+// current one. So when a state was replaced and the list names it nowhere, nobody who comes
+// later stays with it.
+
+// places is the list. Who opens an Iterator takes the mutex only with a new inside, or where
+// the state is replaced at that very moment.
+var places struct {
+	mu   sync.Mutex
+	list []*place
+}
+
+// place is that of one inside.
+type place struct {
+	iterator atomic.Pointer[Iterator] // nil: none is open
+	index    int                      // in the list
+	_        [base.StripeBytes - 16]byte
+}
+
+// hold is what others may know of an Iterator. While that is listed it changes only under the
+// mutex.
+type hold struct {
+	state uint64 // number of what it looks at
+	seq   base.Seq
+	Opened
+}
+
+// newInside makes an inside with a place, which it leaves when the garbage collector takes
+// it: then no Iterator uses it.
+func newInside() *inside {
+	in := &inside{place: new(place)}
+	places.mu.Lock()
+	defer places.mu.Unlock()
+	in.place.index = len(places.list)
+	places.list = append(places.list, in.place)
+	runtime.AddCleanup(in, (*place).leave, in.place)
+	return in
+}
+
+func (p *place) leave() {
+	places.mu.Lock()
+	defer places.mu.Unlock()
+	last := len(places.list) - 1
+	places.list[p.index] = places.list[last]
+	places.list[p.index].index = p.index
+	places.list[last] = nil
+	places.list = places.list[:last]
+}
+
+// eachListed calls do with every open Iterator, of all databases.
+func eachListed(do func(*Iterator)) {
+	places.mu.Lock()
+	defer places.mu.Unlock()
+	for _, p := range places.list {
+		if it := p.iterator.Load(); it != nil {
+			do(it)
+		}
+	}
+}
+
+// holdsPerSite says of how many Iterators with the same inside the call site of one is noted,
+// the first among them: so where many are open at the same time, it is known of most.
+const holdsPerSite = 256
+
+// Hold begins an Iterator, which is zero: from now until Close, what is current now stays. It
+// is to show what is visible now or, where fixed is not nil, that instant. Whoever has to ask
+// whether there is still anything to show asks behind Hold, and then calls Open.
+//
+// The call site is that of the caller's caller.
+func (p *Published) Hold(it *Iterator, since int64, fixed *At) {
+	in := insides.Get().(*inside)
+	it.inside, it.hold.Since, in.published = in, since, p
+	if in.holds++; in.holds%holdsPerSite == 1 || since&1 != 0 {
+		it.hold.PC = Caller(4)
+	}
+	if it.list(p.state.Load(), fixed) {
+		return
+	}
+	places.mu.Lock() // whoever replaces one more state waits for that: so this ends
+	for !it.list(p.state.Load(), fixed) {
+	}
+	places.mu.Unlock()
+	p.unread()
+}
+
+// list lists an Iterator with a state that was the current one, and reports whether it still
+// is. Then it is as if the number of what is visible had been read in the same moment.
+func (it *Iterator) list(s *State, fixed *At) bool {
+	in, p := it.inside, it.inside.published
+	in.state = s
+	if fixed != nil {
+		in.at = *fixed
+	} else {
+		in.at = At{Seq: p.Visible()}
+	}
+	it.hold.state, it.hold.seq = s.number, in.at.Seq
+	in.place.iterator.Store(it)
+	return s == p.state.Load()
+}
+
+// letGo ends what Hold began.
+func (in *inside) letGo() {
+	in.place.iterator.Store(nil)
+	if in.state != in.published.state.Load() {
+		in.published.unread()
+	}
+}
+
+// holds returns what is known of the open Iterators. The caller has the mutex.
+func (p *Published) holds() (list []hold) {
+	own := map[uint64]bool{p.state.Load().number: true}
+	for _, s := range p.past {
+		own[s.number] = true
+	}
+	eachListed(func(it *Iterator) {
+		if own[it.hold.state] {
+			list = append(list, it.hold)
+		}
+	})
+	return list
+}
+
+// Holder is an Iterator that is open, or a pin.
+type Holder struct {
+	Opened
+	Pin   bool
+	Seq   base.Seq
+	Bytes int64 // of memtables and tables that are nowhere in the current state, and that it keeps
+}
+
+// Holders returns all of them.
+func (p *Published) Holders() (list []Holder) {
+	p.changing.Lock()
+	defer p.changing.Unlock()
+	p.reap()
+	kept := make(map[uint64]int64)
+	for _, s := range p.past {
+		kept[s.number] = p.keeps(s)
+		if s.Active == nil && s.held.Load() > 0 {
+			list = append(list, Holder{Opened: s.pin, Pin: true, Seq: s.Version.LastSeq, Bytes: kept[s.number]})
+		}
+	}
+	for _, h := range p.holds() {
+		list = append(list, Holder{Opened: h.Opened, Seq: h.seq, Bytes: kept[h.state]})
+	}
+	return list
+}
+
+// keeps returns how many bytes of a past state are nowhere in the current one.
+func (p *Published) keeps(s *State) (sum int64) {
+	for _, m := range p.flushed {
+		if s.has(m) {
+			sum += m.UsedBytes()
+		}
+	}
+	current := p.state.Load().Version
+	for _, t := range slices.Concat(s.Version.Levels[:]...) {
+		if !current.Lists(t) {
+			sum += t.SizeBytes
+		}
+	}
+	return sum
+}
+
+// Opened tells when something was opened, and where.
+type Opened struct {
+	Since int64   // in nanoseconds since 1970, by a clock that may be some milliseconds behind
+	PC    uintptr // of the call, as of runtime.Callers; 0: nobody looked
+}
+
+// Caller returns where a function was called: skip is as for runtime.Callers, where 1 is the
+// caller of Caller.
+func Caller(skip int) uintptr {
+	var pcs [1]uintptr
+	runtime.Callers(skip+1, pcs[:])
+	return pcs[0]
+}
+
+// CodeOf returns where a function begins, as if the call were there. It stands for the place
+// where somebody calls with this function, which costs nothing to find out: mostly it was
+// written there. What it uses is that a function value points to the address of its code.
+func CodeOf[F any](function *F) uintptr {
+	return **(**uintptr)(unsafe.Pointer(function)) + 1
+}
+
+// Where returns the function and the line of the call, "" where nobody looked.
+func (o Opened) Where() string {
+	if o.PC == 0 {
+		return ""
+	}
+	frame, _ := runtime.CallersFrames([]uintptr{o.PC}).Next()
+	return fmt.Sprintf("%s %s:%d", frame.Function, frame.File, frame.Line)
+}
