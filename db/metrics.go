@@ -3,7 +3,9 @@ package db
 import (
 	"time"
 
+	"lsmdb/compactor"
 	"lsmdb/internal/budget"
+	"lsmdb/internal/inside"
 	"lsmdb/manifest"
 )
 
@@ -342,4 +344,18 @@ func (d *DB) addPipeline(m *Metrics) {
 	if err := d.pipeline.Failed(); err != nil {
 		m.Failure = err.Error()
 	}
+}
+
+func init() { inside.Look = func(d any) inside.Picture { return d.(*DB).picture() } }
+
+// picture is what package inside shows of it.
+func (d *DB) picture() inside.Picture {
+	p := inside.Picture{
+		Closed: d.closed.Load(), ReadOnly: d.pipeline == nil, Version: d.published.State().Version,
+		Policy: compactor.NewPolicy(d.options.MemtableBytes), MemtableBytes: d.options.MemtableBytes,
+	}
+	if d.pipeline != nil {
+		p.Running, p.Workers = d.pipeline.Running()
+	}
+	return p
 }

@@ -25,12 +25,19 @@ type Handle struct {
 	closed  atomic.Bool
 
 	table   atomic.Pointer[Table] // nil until loaded
-	used    atomic.Bool           // since OpenFiles looked for a table to unload
+	used    atomic.Uint32         // who has not heard yet that it was: those of usedForAll
 	loading sync.Mutex            // concurrent first readers load the table once; others do not touch it
 
 	file    atomic.Pointer[openFile] // nil while it is not open
 	opening sync.Mutex               // readers of a table whose file is not open wait for the one who opens it
 }
+
+// Who looks whether a table was used.
+const (
+	usedForUnloading uint32 = 1 << iota // OpenFiles, for a table to unload
+	usedForWatching                     // UsedSince
+	usedForAll       = usedForUnloading | usedForWatching
+)
 
 // NewHandle makes a Handle; nothing is opened yet. The file counts as one of files while
 // it is open, and must keep its name until Close.
@@ -43,8 +50,8 @@ func NewHandle(fs vfs.Files, path string, o ReaderOptions, files *OpenFiles) *Ha
 // remembered: the next call tries again.
 func (h *Handle) Table() (*Table, error) {
 	if t := h.table.Load(); t != nil {
-		if !h.used.Load() {
-			h.used.Store(true)
+		if h.used.Load() != usedForAll {
+			h.used.Store(usedForAll)
 		}
 		return t, nil
 	}
@@ -65,7 +72,7 @@ func (h *Handle) load() (*Table, error) {
 		h.files.remove(h) // the file was only read: err says more than an error of closing it
 		return nil, err
 	}
-	h.used.Store(true)
+	h.used.Store(usedForAll)
 	h.files.Account.Add(budget.Tables, t.memoryBytes())
 	h.table.Store(t)
 	if h.closed.Load() {
@@ -121,6 +128,25 @@ func (h *Handle) Retire() {
 	if t := h.table.Load(); t != nil {
 		h.options.Cache.forget(t, false)
 	}
+}
+
+// UsedSince reports whether anybody used the table since the last call. Who reads pays
+// nothing for that.
+func (h *Handle) UsedSince() bool { return h.used.And(^usedForWatching)&usedForWatching != 0 }
+
+// Cached counts the data blocks of the table, and those of them in the cache; none while it
+// is not loaded.
+func (h *Handle) Cached() (cached, blocks int) {
+	t := h.table.Load()
+	if t == nil {
+		return 0, 0
+	}
+	for i := range t.slots {
+		if t.slots[i].Load() != nil {
+			cached++
+		}
+	}
+	return cached, len(t.slots)
 }
 
 // begin begins a read: the file is open until files.end.

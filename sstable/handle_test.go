@@ -242,6 +242,32 @@ func TestRetire(t *testing.T) {
 	}
 }
 
+// TestUsedSince: who watches hears of each use once, whatever looks for tables to unload, and
+// how much of the table is cached.
+func TestUsedSince(t *testing.T) {
+	var open OpenFiles
+	h := NewHandle(tableFS(t, 10, "a"), "a", ReaderOptions{Cache: NewCache(1 << 20)}, &open)
+	defer open.CloseAll()
+	if cached, blocks := h.Cached(); h.UsedSince() || cached+blocks != 0 {
+		t.Error("used before anybody came")
+	}
+	table := must(h.Table())(t)
+	if !h.UsedSince() || h.UsedSince() {
+		t.Error("the first use is not told once")
+	}
+	for range 2 {
+		must(h.Table())(t)
+	}
+	read(t, table, 3)
+	if cached, blocks := h.Cached(); !h.UsedSince() || h.UsedSince() || cached != 1 || blocks != 10 {
+		t.Errorf("later uses are not told once, or %d of %d blocks are cached", cached, blocks)
+	}
+	must(h.Table())(t)
+	if given := open.GiveTables(1); given == 0 || !h.UsedSince() {
+		t.Error("what is unloaded was not used before")
+	}
+}
+
 // TestHandleClose: everything that a table has goes at once, and nothing comes back.
 func TestHandleClose(t *testing.T) {
 	files := tableFS(t, 10, "a", "b")

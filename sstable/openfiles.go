@@ -107,7 +107,7 @@ func (o *OpenFiles) GiveTables(bytes int64) (given int64) {
 			if given >= bytes {
 				return given
 			}
-			if !h.used.Swap(false) {
+			if h.used.And(^usedForUnloading)&usedForUnloading == 0 {
 				given += h.unload()
 			}
 		}

@@ -258,7 +258,7 @@ func (c *Compactor) work(ctx context.Context, job *compactor.Job, version *manif
 // chosen, all of which was visible then. So one that is missing here sees nothing older than
 // the inputs' newest versions.
 func (c *Compactor) rewrite(ctx context.Context, job *compactor.Job, version *manifest.Version) (done JobStats, err error) {
-	toil := c.toil.begin(job.InputEntries())
+	toil := c.toil.begin(job.InputEntries(), job)
 	defer toil.end()
 	if job.Level == 0 {
 		c.toil.relieving.Add(1)

@@ -144,7 +144,7 @@ func (f *Flusher) attempt(ctx context.Context, s Sealed) (v verdict, err error) 
 		readers := f.snapshots.Readers(f.published.Ended)
 		tree := f.published.State().Version // which holds all that was sealed before
 		deletes := flusher.RangeDeletes(s.Memtable, tree, readers)
-		job := f.work.begin(uint64(s.Memtable.Len()))
+		job := f.work.begin(uint64(s.Memtable.Len()), nil)
 		defer job.end()
 		tables, err := flusher.Run(ctx, f.env.Directory, s.Memtable.NewIterator(), deletes, readers, func(entries, bytes int64) {
 			job.read(entries, bytes)

@@ -58,6 +58,11 @@ func (p *Pipeline) Metrics() Metrics {
 	return m
 }
 
+// Running lists the flush and the compactions at work, and says how many of these there may be.
+func (p *Pipeline) Running() (jobs []Running, workers int) {
+	return p.compactor.toil.list(p.writer.pace.work.list(nil)), p.env.Workers
+}
+
 // WriterStats counts the Writer's work.
 type WriterStats struct {
 	Commits, Groups, Operations uint64

@@ -2,9 +2,12 @@ package stages
 
 import (
 	"context"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"lsmdb/compactor"
 	"lsmdb/internal/base"
 )
 
@@ -27,6 +30,9 @@ type progress struct {
 	// moved is sent to by whoever works, without waiting, and received from by the stage above.
 	// Nobody closes it. Capacity 1: one notice is as good as many.
 	moved chan struct{}
+
+	mu   sync.Mutex // jobs begin and end, and somebody looks at them, now and then
+	jobs []*job
 }
 
 func newProgress() *progress { return &progress{moved: make(chan struct{}, 1)} }
@@ -34,6 +40,8 @@ func newProgress() *progress { return &progress{moved: make(chan struct{}, 1)} }
 // job is what one job adds to it.
 type job struct {
 	*progress
+	running             Running // but for what is read
+	told                atomic.Int64
 	begun               bool // left counts it
 	unread              int64
 	unsaid, unsaidBytes int64
@@ -43,8 +51,31 @@ type job struct {
 // begin makes the part of a job that will read so many entries. It counts from its first
 // notice on: nobody can go by the work of one that does not come forward. What comes after
 // the last entry takes time, too, so a part of the work is done only when the job ends.
-func (p *progress) begin(entries uint64) *job {
-	return &job{progress: p, unread: int64(entries + entries/16 + 1), courtesy: base.Courtesy{Background: true}}
+func (p *progress) begin(entries uint64, compaction *compactor.Job) *job {
+	j := &job{progress: p, unread: int64(entries + entries/16 + 1), courtesy: base.Courtesy{Background: true}}
+	j.running = Running{Compaction: compaction, Since: time.Now(), Entries: int64(entries)}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.jobs = append(p.jobs, j)
+	return j
+}
+
+// Running is a flush or a compaction at work.
+type Running struct {
+	Since         time.Time
+	Compaction    *compactor.Job // nil: a flush
+	Entries, Read int64          // that it has to read in all, and has so far
+}
+
+// list adds the jobs at work, the oldest first.
+func (p *progress) list(to []Running) []Running {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, j := range p.jobs {
+		to = append(to, j.running)
+		to[len(to)-1].Read = min(j.told.Load(), j.running.Entries)
+	}
+	return to
 }
 
 // read lets others run, and is told what the job has read since the last call.
@@ -65,6 +96,7 @@ func (j *job) read(entries, bytes int64) {
 func (j *job) say(entries int64) {
 	j.unread, j.unsaid, j.unsaidBytes = j.unread-entries, 0, 0
 	j.done.Add(entries)
+	j.told.Add(entries)
 	j.left.Add(-entries)
 	nudge(j.moved)
 }
@@ -74,6 +106,9 @@ func (j *job) end() {
 	if j.begun {
 		j.say(j.unread)
 	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.jobs = slices.DeleteFunc(j.jobs, func(other *job) bool { return other == j })
 }
 
 // pace keeps a stage from going faster than the work below.

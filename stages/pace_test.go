@@ -5,6 +5,9 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+	"time"
+
+	"lsmdb/compactor"
 )
 
 // TestPace: who keeps pace with a job has used up a quarter of its room at once and the rest
@@ -13,7 +16,7 @@ func TestPace(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		work := newProgress()
 		p := pace{work: work}
-		j := work.begin(1600) // 1,700 with its end
+		j := work.begin(1600, nil) // 1,700 with its end
 		room, used := int64(1000), 0
 		look := func() (int64, int64) { return room, work.left.Load() }
 		go func() {
@@ -68,10 +71,10 @@ func TestPace(t *testing.T) {
 func TestPaceBegins(t *testing.T) {
 	work := newProgress()
 	p := pace{work: work}
-	before := work.begin(100_000)
+	before := work.begin(100_000, nil)
 	before.read(100_000, noticeBytes)
 	before.end()
-	work.begin(1000).read(0, noticeBytes)
+	work.begin(1000, nil).read(0, noticeBytes)
 	if p.tooFast(1000, work.left.Load()); p.credit != 250 {
 		t.Errorf("at first %v of 1000 may be used", p.credit)
 	}
@@ -81,7 +84,7 @@ func TestPaceBegins(t *testing.T) {
 func TestPaceEnds(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		work := newProgress()
-		j := work.begin(1000)
+		j := work.begin(1000, nil)
 		j.read(10, noticeBytes)
 		look := func() (int64, int64) { return 100, work.left.Load() }
 		ctx, cancel := context.WithCancelCause(context.Background())
@@ -109,6 +112,31 @@ func TestPaceEnds(t *testing.T) {
 			t.Errorf("after a failure: %v", err)
 		}
 	})
+}
+
+// TestRunning: who asks hears of each job while it runs, and how far it is.
+func TestRunning(t *testing.T) {
+	work := newProgress()
+	merge := &compactor.Job{Level: 1}
+	first, second := work.begin(1000, nil), work.begin(10, merge)
+	first.read(100, noticeBytes)
+	second.read(5, 1)
+	if list := work.list(nil); len(list) != 2 || list[0].Compaction != nil || list[0].Entries != 1000 || list[0].Read != 100 ||
+		list[1].Compaction != merge || list[1].Read != 0 || time.Since(list[1].Since) > time.Hour {
+		t.Errorf("%+v", list)
+	}
+	first.read(900, noticeBytes)
+	if list := work.list(nil); list[0].Read != 1000 {
+		t.Errorf("at the end %+v", list)
+	}
+	first.end()
+	if list := work.list(nil); len(list) != 1 || list[0].Compaction != merge {
+		t.Errorf("after the first %+v", list)
+	}
+	second.end()
+	if list := work.list(nil); len(list) != 0 {
+		t.Errorf("after both %+v", list)
+	}
 }
 
 func second[T any](_ T, err error) error { return err }

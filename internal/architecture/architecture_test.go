@@ -28,13 +28,15 @@ var floors = [][]string{
 	{"lsmdb/internal/recovery"},
 	{"lsmdb/internal/checkpoint"},
 	{"lsmdb/stages"},
-	{door},
+	{door, inside},
 	{"lsmdb/db"},
+	{"lsmdb/db/debug"},
 	{"lsmdb/internal/salvage"}, // above db, as no program that embeds db links it
 	{"lsmdb/cmd/lsmdb/internal/exit", "lsmdb/cmd/lsmdb/internal/units"},
 	{"lsmdb/cmd/lsmdb/internal/text", "lsmdb/cmd/lsmdb/internal/display"},
 	{"lsmdb/cmd/lsmdb/internal/console"},
 	{"lsmdb/cmd/lsmdb/internal/access"},
+	{"lsmdb/cmd/lsmdb/internal/serve"},
 	{"lsmdb/cmd/lsmdb/internal/insight", "lsmdb/cmd/lsmdb/internal/inspect", "lsmdb/cmd/lsmdb/internal/shell", "lsmdb/cmd/lsmdb/internal/tour"},
 	{"lsmdb/cmd/lsmdb/internal/command"},
 	{"lsmdb/cmd/lsmdb"},
@@ -42,6 +44,9 @@ var floors = [][]string{
 
 // door leads tests behind the public API. Besides them, only db knows it.
 const door = "lsmdb/internal/door"
+
+// inside shows db/debug what the public API does not. Besides the two, nobody knows it.
+const inside = "lsmdb/internal/inside"
 
 // testSupport are packages that only tests may import. They are no part of the engine
 // and stand on no floor.
@@ -53,9 +58,16 @@ var testSupport = map[string]bool{
 	"lsmdb/internal/tests/metamorphic/subject": true,
 }
 
-// mayStartGoroutines says whose code may start goroutines: the stages, and programs.
+// mayStartGoroutines says whose code may start goroutines: the stages, programs, and what
+// serves other programs, who come and go as they like.
 func mayStartGoroutines(pkg string) bool {
-	return pkg == "lsmdb/stages" || strings.HasPrefix(pkg, "lsmdb/cmd/")
+	return pkg == "lsmdb/stages" || strings.HasPrefix(pkg, "lsmdb/cmd/") || servesOthers[pkg]
+}
+
+// servesOthers are packages that a program needs only if it lets others look at its database.
+var servesOthers = map[string]bool{
+	"lsmdb/db/debug":  true,
+	"lsmdb/db/attach": true,
 }
 
 // source is one file of the module that is not a test.
@@ -142,6 +154,9 @@ func TestImportsPointDown(t *testing.T) {
 			}
 			if imported == door && s.pkg != "lsmdb/db" && !testSupport[s.pkg] {
 				t.Errorf("%s: %s imports %s, which is for tests and db only", s.at(spec.Pos()), s.pkg, imported)
+			}
+			if imported == inside && s.pkg != "lsmdb/db" && s.pkg != "lsmdb/db/debug" {
+				t.Errorf("%s: %s imports %s, which is for db and db/debug only", s.at(spec.Pos()), s.pkg, imported)
 			}
 			if strings.HasPrefix(imported, "lsmdb/") && floorOf(imported) >= own {
 				t.Errorf("%s: %s imports %s, which is not below it", s.at(spec.Pos()), s.pkg, imported)

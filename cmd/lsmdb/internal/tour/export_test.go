@@ -7,4 +7,5 @@ var (
 	IsDeleted     = isDeleted
 	IsOverwritten = isOverwritten
 	SmallTree     = smallTree
+	Minute        = &minute
 )

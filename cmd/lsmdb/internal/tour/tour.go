@@ -31,6 +31,9 @@ type tour struct {
 	directory string // --dir
 	keep      bool
 	source    string // --source
+	inBrowser bool   // --serve
+
+	minute time.Duration // that all acts of --serve take together
 
 	dir      string // of the database
 	tree     *sourceTree
@@ -47,7 +50,7 @@ type tour struct {
 
 // New makes the subcommand.
 func New(c *console.Console) *cobra.Command {
-	t := &tour{console: c}
+	t := &tour{console: c, minute: minute}
 	cmd := &cobra.Command{
 		Use:   "tour",
 		Short: "Watch lsmdb store, lose its process, recover and check real files",
@@ -63,8 +66,13 @@ behind.
 
 Any difference ends the tour with exit code 1 and names the key.
 
+With --serve the database is shown in a browser instead, and has one thing after the
+other to do: calm puts, a burst in which writers wait, reads, deletes, a merge. The
+address that is printed works on this machine only. It goes on until an interrupt.
+
 ` + exit.Help(exit.OK, exit.Failed, exit.Usage, exit.NoDatabase, exit.Interrupted),
 		Example: `  lsmdb tour
+  lsmdb tour --serve
   lsmdb tour --source ~/Documents
   lsmdb tour --dir /tmp/tour --keep && lsmdb stats /tmp/tour`,
 		Args: console.Arguments(0, 0),
@@ -72,6 +80,7 @@ Any difference ends the tour with exit code 1 and names the key.
 	}
 	cmd.Flags().StringVar(&t.directory, "dir", "", "where to put the database: a directory that is empty or does not exist (default: a temporary one)")
 	cmd.Flags().BoolVar(&t.keep, "keep", false, "do not remove the database at the end")
+	cmd.Flags().BoolVar(&t.inBrowser, "serve", false, "show a database at work in a browser, until an interrupt")
 	cmd.Flags().StringVar(&t.source, "source", "", "store the files below this directory instead of the Go source tree")
 	return cmd
 }
@@ -83,6 +92,9 @@ func (t *tour) run(ctx context.Context, _ []string) (err error) {
 	root, err := findSource(ctx, t.source)
 	if err != nil {
 		return err
+	}
+	if t.inBrowser {
+		return t.serve(ctx, root)
 	}
 	remove, err := t.makeDirectory()
 	if err != nil {
@@ -107,6 +119,9 @@ func (t *tour) run(ctx context.Context, _ []string) (err error) {
 	}
 	return t.picture()
 }
+
+// minute is how long a person watches. Tests have less time.
+var minute = time.Minute
 
 const tourPreface = `A write passes five stages: writer > flusher > keeper > compactor > sweeper.
 Each has a mailbox of bounded size; a full one holds up its senders.`

@@ -1,15 +1,18 @@
 package tour_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"io"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"lsmdb/cmd/lsmdb/internal/command"
 	"lsmdb/cmd/lsmdb/internal/commandtest"
@@ -154,4 +157,45 @@ func TestTourOnTerminal(t *testing.T) {
 	commandtest.Contains(t, out, "✓", "killed after", "Every file was checked")
 	commandtest.Contains(t, shown, "loading", tour.Captions["loading"], "writer", "recovering", tour.Captions["checking"], tour.Captions["finishing"], tour.Captions["changing"],
 		"compacting", tour.Captions["verifying"], tour.Captions["measuring"], tour.Captions["showing"], "verifying")
+}
+
+// The live tour shows its database, has it do one thing after the other, and leaves nothing
+// behind, also with somebody looking.
+func TestTourServe(t *testing.T) {
+	root, _ := tour.SmallTree(t)
+	temporary := temporaries(t)
+	*tour.Minute = time.Second
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	reader, writer := io.Pipe()
+	var errOut bytes.Buffer
+	code := make(chan int, 1)
+	go func() {
+		c := &console.Console{In: strings.NewReader(""), Out: writer, Err: &errOut}
+		code <- command.Run(ctx, []string{"tour", "--serve", "--source", root}, c)
+		writer.Close()
+	}()
+	lines := bufio.NewScanner(reader)
+	lines.Scan()
+	response, err := http.Get(lines.Text() + "events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var acts []string
+	for len(acts) < 6 && lines.Scan() {
+		acts = append(acts, strings.Fields(lines.Text())[0])
+	}
+	if got := strings.Join(acts, " "); got != "calm burst reads deletes merge calm" {
+		t.Errorf("acts: %s", got)
+	}
+	cancel()
+	go io.Copy(io.Discard, reader) // it may be saying something
+	if got := <-code; got != exit.OK {
+		t.Errorf("exit code %d: %s", got, errOut.String())
+	}
+	if stream, _ := io.ReadAll(response.Body); !bytes.Contains(stream, []byte(`"headline"`)) {
+		t.Errorf("the stream: %.200s", stream)
+	}
+	wantEmpty(t, temporary)
 }

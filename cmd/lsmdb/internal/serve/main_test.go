@@ -1,0 +1,9 @@
+package serve_test
+
+import (
+	"testing"
+
+	"lsmdb/cmd/lsmdb/internal/commandtest"
+)
+
+func TestMain(m *testing.M) { commandtest.Main(m) }
