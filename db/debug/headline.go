@@ -27,7 +27,7 @@ func headline(s *state, failure string) (string, tone) {
 	case s.Health != "":
 		return "The database cannot do its work: " + strings.TrimPrefix(s.Health, "lsmdb: ") + ".", broken
 	case s.ReadOnly:
-		return fmt.Sprintf("At rest: opened for reading only, so no stage runs. There are %s with %s in %s.",
+		return fmt.Sprintf("At rest: opened for reading only, so no stage runs. It has %s with %s in %s.",
 			plural(s.Tree.Tables, "table", "tables"), plural(s.Tree.Entries, "entry", "entries"), size(s.Tree.Bytes)), resting
 	case s.Behind == "compactor":
 		return fmt.Sprintf("%s: level 0 has %s, %s.", held(s), plural(s.Level0.Runs, "run", "runs"), merging(s, "them")), waiting

@@ -77,7 +77,7 @@ func TestHeadline(t *testing.T) {
 			s.metrics.Stalls.Behind = "flusher"
 		}},
 		{"ill", "The database cannot do its work: no space left.", broken, func(s *sample) { s.health = errors.New("lsmdb: no space left") }},
-		{"at rest", "At rest: opened for reading only, so no stage runs. There are 3 tables with 7 entries in 1.00 kB.", resting, func(s *sample) {
+		{"at rest", "At rest: opened for reading only, so no stage runs. It has 3 tables with 7 entries in 1.00 kB.", resting, func(s *sample) {
 			s.inside.ReadOnly = true
 			s.metrics.Stages = nil
 			s.metrics.Levels[6] = db.LevelMetrics{Tables: 3, Entries: 7, Bytes: 1000}
