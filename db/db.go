@@ -13,8 +13,8 @@
 //     would have if nobody else wrote meanwhile.
 //   - A Keyspace is the part of the database whose keys begin with a prefix.
 //   - A Checkpoint is a copy of the running database, and Restore makes a database of one.
-//   - Sync, Flush, Compact, Metrics, Pins, Health and Verify are for care. Explain tells how a
-//     read comes to its answer, SpaceOf what takes the space.
+//   - Sync, Flush, Compact, Metrics, Pins, Health and Verify are for care. Explain tells how
+//     a read comes to its answer, SpaceOf what takes the space.
 //
 // By default a write that returned nil survives a power failure: see Durability. A batch,
 // a transaction and a load are there whole or not at all, for readers and after a crash.

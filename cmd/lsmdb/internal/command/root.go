@@ -98,7 +98,7 @@ func newRoot(c *console.Console) *cobra.Command {
 	)
 	addTo(root, "start", tour.New(c), shell.New(c))
 	addTo(root, "data", newPut(c), newGet(c), newDelete(c), newDeleteRange(c), newMerge(c), newScan(c), newLoad(c), newDump(c))
-	addTo(root, "care", newStats(c), serve.New(c), insight.NewExplain(c), insight.NewSpace(c), newCompact(c), newCheckpoint(c), newBackup(c), newRestore(c), newVerify(c), newSalvage(c), inspect.New(c))
+	addTo(root, "care", newStats(c), serve.New(c), insight.NewExplain(c), insight.NewSpace(c), insight.NewPins(c), newCompact(c), newCheckpoint(c), newBackup(c), newRestore(c), newVerify(c), newSalvage(c), inspect.New(c))
 	root.AddCommand(tour.NewChild(c))
 	root.SetHelpCommand(&cobra.Command{
 		Use:   "help [COMMAND]",

@@ -14,7 +14,7 @@ import (
 )
 
 func TestHelp(t *testing.T) {
-	for _, args := range [][]string{{}, {"tour"}, {"shell"}, {"put"}, {"get"}, {"delete"}, {"scan"}, {"load"}, {"dump"}, {"delete-range"}, {"merge"}, {"checkpoint"}, {"backup"}, {"restore"}, {"stats"}, {"explain"}, {"space"},
+	for _, args := range [][]string{{}, {"tour"}, {"shell"}, {"put"}, {"get"}, {"delete"}, {"scan"}, {"load"}, {"dump"}, {"delete-range"}, {"merge"}, {"checkpoint"}, {"backup"}, {"restore"}, {"stats"}, {"explain"}, {"space"}, {"pins"},
 		{"compact"}, {"verify"}, {"salvage"}, {"inspect"}, {"inspect", "wal"}, {"inspect", "table"}, {"inspect", "manifest"}} {
 		help := commandtest.Succeed(t, "", append(args, "--help")...)
 		for _, part := range []string{"Exit codes:", "Examples:", "--json"} {
@@ -98,7 +98,7 @@ func TestErrorsAsJSON(t *testing.T) {
 // Results that cannot be written are an error, whatever the command.
 func TestUnwrittenResults(t *testing.T) {
 	dir := commandtest.FilledDatabase(t, "a", "1")
-	for _, args := range [][]string{{"stats", dir}, {"explain", dir, "a"}, {"explain", dir, "a", "--json"}, {"space", dir}, {"space", dir, "--json"}, {"scan", dir, "--count"}, {"scan", dir}, {"get", dir, "a"}, {"verify", dir}, {"compact", dir},
+	for _, args := range [][]string{{"stats", dir}, {"explain", dir, "a"}, {"explain", dir, "a", "--json"}, {"space", dir}, {"space", dir, "--json"}, {"pins", dir}, {"pins", dir, "--json"}, {"scan", dir, "--count"}, {"scan", dir}, {"get", dir, "a"}, {"verify", dir}, {"compact", dir},
 		{"put", dir, "a", "1", "--json"}, {"dump", dir}, {"backup", dir}, {"get", dir, "a", "--size"}, {"delete-range", dir, "x", "--json"}, {"merge", dir, "m", "1", "--merger", "max", "--json"},
 		{"checkpoint", dir, t.TempDir()}, {"salvage", dir, t.TempDir()}, {"salvage", dir, t.TempDir(), "--json"}, {"inspect", "manifest", filepath.Join(dir, "CURRENT")}, {"inspect", "manifest", filepath.Join(dir, "CURRENT"), "--json"}} {
 		var errOut bytes.Buffer

@@ -56,6 +56,17 @@ func TestExplain(t *testing.T) {
 	commandtest.Fail(t, exit.NoDatabase, []string{"no such directory"}, "", "explain", filepath.Join(dir, "none"), "k")
 }
 
+// TestPinsAtRest: what no program has open keeps nothing.
+func TestPinsAtRest(t *testing.T) {
+	dir := commandtest.FilledDatabase(t, "a", "1")
+	if got := commandtest.Succeed(t, "", "pins", dir); got != "Nothing is open that keeps anything.\n" {
+		t.Errorf("got %q", got)
+	}
+	if got := commandtest.Succeed(t, "", "pins", dir, "--json"); got != "[]\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestSpace(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "db")
 	var input strings.Builder
@@ -86,7 +97,7 @@ func TestSpace(t *testing.T) {
 	if from := space("--from", "b/2000"); from.DeadBytes != 0 || from.LiveBytes+half.LiveBytes < live.LiveBytes*9/10 {
 		t.Errorf("%+v and %+v of %+v", from, half, live)
 	}
-	if got := commandtest.Succeed(t, "", "space", dir, "--prefix", "none"); got != "The tables hold nothing of it.\n" {
+	if got := commandtest.Succeed(t, "", "space", dir, "--prefix", "none"); got != "The tables hold nothing of it. What is only in the log does not count.\n" {
 		t.Errorf("got %q", got)
 	}
 	commandtest.Fail(t, exit.NoDatabase, []string{"no such directory"}, "", "space", filepath.Join(dir, "none"))
