@@ -30,8 +30,8 @@ type ExplainStep struct {
 	Level  int           `json:"level"`  // of a table; -1: it is none
 	Table  uint64        `json:"table"`  // its number
 	Filter string        `json:"filter"` // what the table's filter said: absent, or maybe; empty where none was asked
-	Read   bool          `json:"read"`   // a block was read from the file
-	Cached bool          `json:"cached"` // a block was found in the cache
+	Read   bool          `json:"read"`   // the block where the key belongs was read from the file
+	Cached bool          `json:"cached"` // it was found in the cache
 	Time   time.Duration `json:"time_ns"`
 }
 

@@ -88,7 +88,6 @@ func afterPrefix(prefix []byte) []byte {
 // are kept.
 type Iterator struct {
 	walk view.Iterator
-	skip int   // length of the keyspace's prefix
 	part *part // nil: the whole database
 }
 
@@ -123,7 +122,7 @@ func (d *DB) iterate(prefix []byte, at *view.At, own []*memtable.Memtable, close
 	v, it := o.forView(), new(Iterator)
 	if len(prefix) > 0 {
 		v.Lower, v.Upper = rangeIn(prefix, v.Lower, v.Upper)
-		it.part, it.skip = &part{prefix: prefix}, len(prefix)
+		it.part = &part{prefix: prefix}
 	}
 	d.published.Hold(&it.walk, d.clock.Now(), at)
 	if closed.Load() || d.closed.Load() {
@@ -180,7 +179,7 @@ func (it *Iterator) SeekLT(key []byte) bool {
 
 // seek returns the whole key.
 func (it *Iterator) seek(key []byte) []byte {
-	if it.skip == 0 {
+	if it.part == nil || len(it.part.prefix) == 0 {
 		return key
 	}
 	return whole(&it.part.whole, it.part.prefix, key)
@@ -208,7 +207,10 @@ func (it *Iterator) Valid() bool { return it.walk.Valid() }
 // Key returns the key, nil when not Valid.
 func (it *Iterator) Key() []byte {
 	key := it.walk.Key()
-	return key[min(it.skip, len(key)):]
+	if it.part != nil {
+		key = key[min(len(it.part.prefix), len(key)):]
+	}
+	return key
 }
 
 // Value returns the value, nil when not Valid and empty with KeysOnly. A large value of a

@@ -30,9 +30,10 @@ type Pin struct {
 }
 
 // Pins returns what is open, the oldest first. So a snapshot or an iterator that somebody has
-// forgotten to close can be found. While snapshots or transactions are open, it reads samples
-// of the tables, which takes some milliseconds; otherwise it is cheap. Nobody waits for it. Iterators
-// that are open when the database is closed stay listed until they are closed.
+// forgotten to close can be found. While snapshots or transactions are open, it looks at samples
+// of what was written since, some hundred entries: that takes milliseconds if the blocks are cached.
+// Otherwise it is cheap. Nobody waits for it. What is open when the database is closed stays
+// listed until it is closed itself.
 func (d *DB) Pins() []Pin {
 	pins := []Pin{}
 	add := func(kind string, o view.Opened, seq base.Seq, bytes int64) {

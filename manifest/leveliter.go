@@ -18,9 +18,9 @@ type LevelIterator struct {
 	tables  []*TableMeta
 	ends    []uint64 // their endPrefixes
 	version *Version // that they come from; nil: of no interest
-	level   int
 	options sstable.IteratorOptions
 	open    sstable.Iterator // over tables[at], if at is not -1
+	level   int
 	at      int
 	valid   bool
 	err     error

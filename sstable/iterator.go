@@ -20,7 +20,6 @@ type Iterator struct {
 	own         *block // which is kept for that
 	stub        *block // with stubs this one stands for their blocks
 	large       *block // what the stub stands for, once it was read
-	entered     *BlockCounts
 
 	block  *block // nil until one was entered
 	i      int    // its number, or -1
@@ -32,6 +31,8 @@ type Iterator struct {
 	head   uint64 // of what follows them in key
 	valid  bool
 	err    error
+
+	entered *BlockCounts // nil: nobody is interested
 }
 
 // IteratorOptions says how an iterator reads.

@@ -56,7 +56,8 @@ type lookup struct {
 	key    []byte
 	hash   uint64
 	wanted wanted
-	absent bool // from all memtables
+	absent bool      // from all memtables
+	kind   base.Kind // of the last version that was met and counts; 0: none
 
 	cover    base.Seq // newest range delete met that covers key
 	operands [][]byte // newest first
@@ -64,9 +65,6 @@ type lookup struct {
 	bytes    int      // its length
 	found    bool     // there is one
 	err      error    // that ended the search
-
-	kind  base.Kind // of the last version that counted; 0: none did
-	trace *trace    // notes what is done; nil: nobody wants to know
 }
 
 // wanted is what a lookup is to find out of the value.
@@ -106,9 +104,6 @@ func (r *Reading) inMemtables(l *lookup) (done bool) {
 // inMemtable looks at the versions of a memtable that are visible at seq. It reports
 // whether older ones do not matter.
 func (r *Reading) inMemtable(l *lookup, m *memtable.Memtable, seq base.Seq) (done bool) {
-	if l.trace != nil {
-		l.trace.memtable(l, m == r.Active)
-	}
 	l.cover = max(l.cover, m.RangeDeletes.Newest(l.key, seq))
 	for {
 		value, t, ok := m.Get(l.key, l.hash, seq)
@@ -172,9 +167,6 @@ func (r *Reading) inTables(l *lookup) {
 // inTable is inMemtable for a table. Its filter knows nothing of range deletes. It is done
 // after an error, too.
 func (r *Reading) inTable(l *lookup, t *manifest.TableMeta, search *base.InternalKey) (done bool) {
-	if l.trace != nil {
-		l.trace.table(l, r.Version, t)
-	}
 	table, err := t.Handle.Table()
 	if err != nil {
 		l.err = err
@@ -184,9 +176,6 @@ func (r *Reading) inTable(l *lookup, t *manifest.TableMeta, search *base.Interna
 		l.cover = max(l.cover, table.Ranges().Newest(l.key, l.at.Seq))
 	}
 	for {
-		if l.trace != nil {
-			l.trace.search(l, table, *search)
-		}
 		value, bytes, trailer, found, err := table.Find(*search, l.hash, l.wanted == everything)
 		switch {
 		case err != nil || !found:
@@ -242,28 +231,36 @@ type Step struct {
 	Level  int    // -1: it is no table
 	Table  uint64
 	Filter string // absent, maybe; empty: no filter was asked
-	Read   bool   // a block was read from the file
-	Cached bool   // a block was in the cache
+	Read   bool   // the block that was searched first came from the file
+	Cached bool   // it was in the cache
 	Time   time.Duration
 }
 
-// Explain is a Get that notes what it does.
-func (r Reading) Explain(at At, key []byte) (Explanation, error) {
+// Explain is a Get that notes what it does: it asks the same in the same order.
+func (r Reading) Explain(at At, key []byte) (x Explanation, err error) {
 	start := time.Now()
-	t := trace{began: start}
-	l := lookup{at: at, key: key, hash: base.Hash(key), trace: &t}
-	r.find(&l)
-	t.end(&l)
-	x := Explanation{Found: l.found, DecidedBy: l.decision(), Level: -1, Steps: t.steps, Time: t.began.Sub(start)}
+	if key == nil {
+		key = []byte{} // nil is no bound
+	}
+	t := trace{lookup: lookup{at: at, key: key, hash: base.Hash(key)}, began: start}
+	if !t.memtables(&r) && len(key) <= base.MaxKeyBytes {
+		r.published.payGet(r.Version)
+		t.tables(&r)
+	}
+	if t.err == nil && len(t.operands) > 0 {
+		_, t.err = new(base.Fold).Onto(r.published.Merger, key, t.value, t.operands)
+		t.found = true
+	}
+	x = Explanation{Found: t.found && t.err == nil, DecidedBy: t.decision(), Level: -1, Steps: t.steps, Time: time.Since(start)}
 	decisive := len(t.steps)
 	switch x.DecidedBy {
 	case "", "nothing":
-		return x, l.err
+		return x, t.err
 	case "merge":
 		decisive = t.operand
 	}
 	x.Level, x.Table = t.steps[decisive-1].Level, t.steps[decisive-1].Table
-	return x, l.err
+	return x, nil
 }
 
 // decision says what decided a search that is over.
@@ -285,49 +282,54 @@ func (l *lookup) decision() string {
 	return "nothing"
 }
 
-// trace notes the steps of a lookup.
+// trace is a lookup that notes its steps.
 type trace struct {
+	lookup
 	steps   []Step
-	began   time.Time // of the last one
+	began   time.Time // the step under way
 	operand int       // how many steps it took to meet the newest operand; 0: none was met
 }
 
-// memtable begins the step of a memtable.
-func (t *trace) memtable(l *lookup, active bool) {
-	t.end(l)
-	place := "sealed memtable"
-	if active {
-		place = "memtable"
+// memtables is Reading.inMemtables.
+func (t *trace) memtables(r *Reading) (done bool) {
+	search := func(m *memtable.Memtable, place string, seq base.Seq) bool {
+		return t.end(Step{Place: place, Level: -1}, r.inMemtable(&t.lookup, m, seq))
 	}
-	t.steps = append(t.steps, Step{Place: place, Level: -1})
+	own := func(m *memtable.Memtable) bool { return search(m, "memtable", t.at.Own) }
+	sealed := func(m *memtable.Memtable) bool { return search(m, "sealed memtable", t.at.Seq) }
+	return slices.ContainsFunc(*r.own, own) || search(r.Active, "memtable", t.at.Seq) || slices.ContainsFunc(r.Sealed, sealed)
 }
 
-// table begins the step of a table.
-func (t *trace) table(l *lookup, v *manifest.Version, m *manifest.TableMeta) {
-	level := slices.IndexFunc(v.Levels[:], func(tables []*manifest.TableMeta) bool { return slices.Contains(tables, m) })
-	t.end(l)
-	t.steps = append(t.steps, Step{Place: "table", Level: level, Table: m.Number})
-}
-
-// search notes what the search of a table is about to do.
-func (t *trace) search(l *lookup, table *sstable.Table, search base.InternalKey) {
-	s, foresight := &t.steps[len(t.steps)-1], table.Foresee(search, l.hash)
-	switch {
-	case foresight.Absent:
-		s.Filter = "absent"
-	case foresight.Filtered:
-		s.Filter = "maybe"
-	}
-	s.Read, s.Cached = s.Read || foresight.Read, s.Cached || foresight.Cached
-}
-
-// end ends the last step.
-func (t *trace) end(l *lookup) {
-	if n := len(t.steps); n > 0 {
-		t.steps[n-1].Time = time.Since(t.began)
-		if t.operand == 0 && len(l.operands) > 0 {
-			t.operand = n
+// tables is Reading.inTables.
+func (t *trace) tables(r *Reading) {
+	search := base.AppendSearchKey(nil, t.key, t.at.Seq)
+	for level := range r.Version.Levels {
+		for _, m := range r.Version.Overlapping(level, t.key, t.key) {
+			var f sstable.Foresight
+			if table, err := m.Handle.Table(); err == nil {
+				f = table.Foresee(search, t.hash)
+			}
+			s := Step{Place: "table", Level: level, Table: m.Number, Read: f.Read, Cached: f.Cached}
+			switch {
+			case f.Absent:
+				s.Filter = "absent"
+			case f.Filtered:
+				s.Filter = "maybe"
+			}
+			if t.end(s, r.inTable(&t.lookup, m, &search)) {
+				return
+			}
 		}
 	}
-	t.began = time.Now()
+}
+
+// end ends a step. It passes on whether the search is done.
+func (t *trace) end(s Step, done bool) bool {
+	now := time.Now()
+	s.Time, t.began = now.Sub(t.began), now
+	t.steps = append(t.steps, s)
+	if t.operand == 0 && len(t.operands) > 0 {
+		t.operand = len(t.steps)
+	}
+	return done
 }

@@ -9,7 +9,6 @@ import (
 	"unsafe"
 
 	"lsmdb/internal/base"
-	"lsmdb/sstable"
 )
 
 // Iterators are many, mostly live for one read, and can be forgotten. So all that are open
@@ -91,29 +90,29 @@ func (p *Published) Hold(it *Iterator, since int64, fixed *At) {
 	if in.holds++; in.holds%holdsPerSite == 1 || since&1 != 0 {
 		it.hold.PC = Caller(4)
 	}
-	if it.list(fixed) {
+	if it.list(p.state.Load(), fixed) {
 		return
 	}
 	places.mu.Lock() // whoever replaces one more state waits for that: so this ends
-	for !it.list(fixed) {
+	for !it.list(p.state.Load(), fixed) {
 	}
 	places.mu.Unlock()
 	p.unread()
 }
 
-// list lists an Iterator with the current state, and reports whether it still is the current
-// one. Then it is as if the number of what is visible had been read in the same moment.
-func (it *Iterator) list(fixed *At) bool {
+// list lists an Iterator with a state that was the current one, and reports whether it still
+// is. Then it is as if the number of what is visible had been read in the same moment.
+func (it *Iterator) list(s *State, fixed *At) bool {
 	in, p := it.inside, it.inside.published
-	in.state = p.state.Load()
+	in.state = s
 	if fixed != nil {
 		in.at = *fixed
 	} else {
 		in.at = At{Seq: p.Visible()}
 	}
-	it.hold.state, it.hold.seq = in.state.number, in.at.Seq
+	it.hold.state, it.hold.seq = s.number, in.at.Seq
 	in.place.iterator.Store(it)
-	return in.state == p.state.Load()
+	return s == p.state.Load()
 }
 
 // letGo ends what Hold began.
@@ -208,24 +207,4 @@ func (o Opened) Where() string {
 	}
 	frame, _ := runtime.CallersFrames([]uintptr{o.PC}).Next()
 	return fmt.Sprintf("%s %s:%d", frame.Function, frame.File, frame.Line)
-}
-
-// Stats counts what an Iterator did.
-type Stats struct {
-	Entries    uint64 // shown
-	Versions   uint64 // passed over
-	Tombstones uint64 // passed over
-	Blocks     sstable.BlockCounts
-}
-
-// Stats returns what the Iterator has done so far, also when it is closed.
-func (it *Iterator) Stats() Stats { return it.stats }
-
-// pass counts an entry that a move passes over.
-func (it *Iterator) pass(kind base.Kind) {
-	if kind == base.KindDelete {
-		it.stats.Tombstones++
-	} else {
-		it.stats.Versions++
-	}
 }

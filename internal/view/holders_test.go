@@ -69,37 +69,33 @@ func TestHoldersBesideChanges(t *testing.T) {
 	}
 }
 
-// TestHoldTurnsToTheNewState: who lists himself with a state that has just been replaced goes on
-// to the new one, with what is visible then, and wakes whoever may have waited for him.
-func TestHoldTurnsToTheNewState(t *testing.T) {
+// TestNobodyStaysWithAReplacedState: an iterator that has loaded a state which is replaced, and
+// forgotten, before it is listed hears of that. Listed again, it leaves no trace there.
+func TestNobodyStaysWithAReplacedState(t *testing.T) {
 	a := newArenas(t)
-	a.write()
-	it, woken := new(Iterator), 0
-	a.Unread = func() { woken++ }
+	late := a.State()
+	a.cycle()
+	if len(a.past) != 0 {
+		t.Fatalf("%d states are kept", len(a.past))
+	}
+	it := new(Iterator)
 	it.inside = insides.Get().(*inside)
 	it.inside.published = &a.Published
-	old := a.State()
-	if !it.list(nil) {
-		t.Error("nobody has replaced the state")
+	if it.list(late, nil) {
+		t.Error("the iterator stays with a state that was replaced")
 	}
-	a.rotate()
 	a.Announce(a.seq)
 	a.Show(a.seq)
-	if it.hold.state != old.number || it.hold.seq != 0 || len(a.past) != 1 {
-		t.Errorf("%+v, %d past states", it.hold, len(a.past))
+	if !it.list(a.State(), nil) || it.state != a.State() || it.hold.seq != a.seq || len(a.Holders()) != 1 {
+		t.Errorf("listed again: %+v, %+v", it.hold, a.Holders())
 	}
-	if !it.list(nil) || it.state != a.State() || it.hold.seq != a.seq {
-		t.Errorf("listed again: %+v", it.hold)
-	}
-	a.changing.Lock()
-	a.reap()
-	a.changing.Unlock()
-	if len(a.past) != 0 {
-		t.Error("the former state is still held")
+	a.cycle()
+	if len(a.past) == 0 || a.past[0] != it.state {
+		t.Error("the state of an iterator is forgotten")
 	}
 	must(t, it.Close())
-	if woken != 0 {
-		t.Errorf("the Sweeper was woken %d times for the current state", woken)
+	if a.Pinned(); len(a.past) != 0 {
+		t.Errorf("%d states are kept for nobody", len(a.past))
 	}
 }
 

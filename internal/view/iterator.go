@@ -329,9 +329,8 @@ func (it *Iterator) plain() bool {
 // goForward is showNext, for moves that have passed nothing yet.
 func (it *Iterator) goForward(stands, pass bool) bool {
 	entries := &it.inside.entries
-	for versions := 0; stands && versions < manyVersions && entries.Again(); versions++ {
-		it.pass(entries.Key().Kind())
-		stands = entries.Next()
+	if stands && entries.Again() {
+		stands = it.passAgain()
 	}
 	if stands && !entries.Again() && it.plain() && (it.upper == nil || bytes.Compare(entries.Key().UserKey(), it.upper) < 0) {
 		it.position = forward

@@ -20,16 +20,25 @@ type Space struct {
 	Pinned    float64 // the part of Dead that an open snapshot sees
 }
 
+// add adds so many times what another one is.
+func (s *Space) add(other Space, times float64) {
+	s.Live += times * other.Live
+	s.Dead += times * other.Dead
+	s.Tombstone += times * other.Tombstone
+	s.Expired += times * other.Expired
+	s.Pinned += times * other.Pinned
+}
+
 // How much of the tables is read. A few blocks are read all. Of more, samples are read, and
-// some entries of each are compared with what is newer; that may take a block of each run.
+// some entries of each are compared with what is newer; that takes a block of each run, or
+// some. So there are fewer samples where there are many runs.
 const (
-	wholeBlocks  = 64
-	mostSamples  = 192  // of all levels together, about
-	manySamples  = 100  // rather so many, and fewer entries of each
-	leastSamples = 6    // of each level
-	mostEntries  = 8    // of a sample
-	leastEntries = 2    // of a sample
-	mostBlocks   = 4096 // that samples may take, about
+	wholeBlocks   = 64
+	mostSamples   = 192 // of all levels together, about
+	leastSamples  = 8   // of each level
+	sampleEntries = 16
+	mostBlocks    = 1500 // of all levels together, about
+	leastBlocks   = 100  // of each level
 )
 
 // Space estimates, for each level, what the keys of [start, end) take there, and leaves. A
@@ -64,6 +73,7 @@ type survey struct {
 
 	look  look                                      // for what is newer than an entry
 	asked map[*manifest.TableMeta]*sstable.Iterator // for that, past the cache
+	read  sstable.BlockCounts
 	space [manifest.NumLevels]Space
 }
 
@@ -83,7 +93,7 @@ func (s *survey) all() error {
 	}
 	var levels [manifest.NumLevels][]*portion
 	var sums [manifest.NumLevels]float64
-	runs, blocks, all := 0, 0, 0.0
+	blocks, sum := 0, 0.0
 	for level := range levels {
 		s.look.levels = append(s.look.levels, level)
 		for _, t := range s.look.Version.Overlapping(level, s.start, s.end) {
@@ -96,19 +106,14 @@ func (s *survey) all() error {
 				blocks = wholeBlocks + 1
 			}
 		}
-		all += sums[level]
-		if runs += min(1, len(levels[level])); level == 0 {
-			runs = len(levels[0])
-		}
+		sum += sums[level]
 	}
-	entries := max(leastEntries, min(mostEntries, mostBlocks/manySamples/max(runs, 1)))
-	samples := min(mostSamples, mostBlocks/(1+runs*entries))
 	for level, portions := range levels {
 		var err error
 		if blocks <= wholeBlocks {
 			err = s.whole(portions)
 		} else if sums[level] > 0 {
-			err = s.sample(portions, sums[level], max(leastSamples, int(float64(samples)*sums[level]/all)), entries)
+			err = s.sample(portions, sums[level], sums[level]/sum)
 		}
 		if err != nil {
 			return err
@@ -162,17 +167,27 @@ func (s *survey) whole(portions []*portion) error {
 	return nil
 }
 
-// sample looks at so many blocks of a level, one of each of as many equal parts of it, and at
-// so many entries of each.
-func (s *survey) sample(portions []*portion, sum float64, samples, entries int) error {
-	before := 0.0 // bytes
-	for n := range samples {
-		at := (float64(n) + s.rng.Float64()) / float64(samples) * sum
-		for len(portions) > 1 && at >= before+portions[0].bytes {
-			before += portions[0].bytes
-			portions = portions[1:]
+// sample looks at blocks of a level, one of each of many equal parts of it, in no order: it
+// ends when it has read its share.
+func (s *survey) sample(portions []*portion, sum, share float64) error {
+	ends, end := make([]float64, len(portions)), 0.0 // bytes
+	for i, p := range portions {
+		end += p.bytes
+		ends[i] = end
+	}
+	space := &s.space[portions[0].level]
+	rest := *space // which is no estimate
+	*space = Space{}
+	taken, limit := 0, s.read.Read+max(leastBlocks, uint64(share*mostBlocks))
+	samples := max(leastSamples, int(share*mostSamples))
+	for _, n := range s.rng.Perm(samples) {
+		if taken >= leastSamples && s.read.Read >= limit {
+			break
 		}
-		p := portions[0]
+		at := (float64(n) + s.rng.Float64()) / float64(samples) * sum
+		i, _ := slices.BinarySearch(ends, at)
+		i = min(i, len(ends)-1)
+		p := portions[i]
 		if p.table == nil {
 			if err := s.open(p); err != nil {
 				return err
@@ -181,12 +196,15 @@ func (s *survey) sample(portions []*portion, sum float64, samples, entries int) 
 		if p.first == p.last { // rounding has led here
 			continue
 		}
-		i := p.table.BlockAt(p.first, p.last, min((at-before)/p.bytes, 1))
-		if err := s.block(p, i, sum/float64(samples), entries); err != nil {
+		part := (at - ends[i] + p.bytes) / p.bytes
+		if err := s.block(p, p.table.BlockAt(p.first, p.last, min(max(part, 0), 1)), 1, sampleEntries); err != nil {
 			return err
 		}
 		s.forget()
+		taken++
 	}
+	rest.add(*space, sum/float64(max(taken, 1)))
+	*space = rest
 	return nil
 }
 
@@ -196,6 +214,7 @@ func (s *survey) block(p *portion, i int, stands float64, most int) error {
 	if err := s.ctx.Err(); err != nil {
 		return err
 	}
+	s.read.Read++
 	entries, err := p.table.Entries(i)
 	if err != nil {
 		return err
@@ -299,7 +318,7 @@ func (s *survey) hidden(p *portion, user []byte, seq, upTo base.Seq) (bool, erro
 func (s *survey) hiddenIn(t *manifest.TableMeta, table *sstable.Table, user []byte, seq, upTo base.Seq) (bool, error) {
 	it := s.asked[t]
 	if it == nil {
-		it = table.NewIterator(sstable.IteratorOptions{NoCacheFill: true, KeysOnly: true})
+		it = table.NewIterator(sstable.IteratorOptions{NoCacheFill: true, KeysOnly: true, Entered: &s.read})
 		s.asked[t] = it
 	}
 	s.look.search = base.AppendSearchKey(s.look.search[:0], user, upTo)

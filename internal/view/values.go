@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"lsmdb/internal/base"
+	"lsmdb/sstable"
 )
 
 // Value returns the value, nil when not Valid.
@@ -189,4 +190,35 @@ func (it *Iterator) lasting(value []byte) []byte {
 		return append([]byte{}, value...)
 	}
 	return value
+}
+
+// Stats counts what an Iterator did.
+type Stats struct {
+	Entries    uint64 // shown
+	Versions   uint64 // passed over
+	Tombstones uint64 // passed over
+	Blocks     sstable.BlockCounts
+}
+
+// Stats returns what the Iterator has done so far, also when it is closed.
+func (it *Iterator) Stats() Stats { return it.stats }
+
+// pass counts an entry that a move passes over.
+func (it *Iterator) pass(kind base.Kind) {
+	if kind == base.KindDelete {
+		it.stats.Tombstones++
+	} else {
+		it.stats.Versions++
+	}
+}
+
+// passAgain moves entries over more versions of the key, if they are not many.
+func (it *Iterator) passAgain() (stands bool) {
+	entries := &it.inside.entries
+	stands = true
+	for versions := 0; stands && versions < manyVersions && entries.Again(); versions++ {
+		it.pass(entries.Key().Kind())
+		stands = entries.Next()
+	}
+	return stands
 }

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -106,6 +107,11 @@ func TestExplainCostsWhatGetCosts(t *testing.T) {
 			steps[fmt.Sprintf("%s %q read %v cached %v", s.Place, s.Filter, s.Read, s.Cached)]++
 		}
 	}
+	empty, err := explained.Explain(t.Context(), []byte{})
+	none, noneErr := explained.Explain(t.Context(), nil)
+	if err != nil || noneErr != nil || len(none.Steps) != len(empty.Steps) || none.Found {
+		t.Errorf("the empty key: %+v, %v, and %+v, %v", empty, err, none, noneErr)
+	}
 	t.Logf("%v", steps)
 	for _, want := range []string{`table "" read true cached false`, `table "maybe" read false cached true`, `table "absent" read false cached false`} {
 		if steps[want] == 0 {
@@ -140,4 +146,50 @@ func TestJSON(t *testing.T) {
 	if err != nil || string(got) != want {
 		t.Errorf("%s, %v, want %s", got, err, want)
 	}
+}
+
+// TestBesideOthers asks while others write, merge and close.
+func TestBesideOthers(t *testing.T) {
+	d, err := db.Open("", &db.Options{InMemory: true, MemtableBytes: 16 << 10, Durability: db.NoSync})
+	fixture.Must(t, err)
+	var all sync.WaitGroup
+	value := make([]byte, 100)
+	asked := make(chan struct{}, 1) // the asker has asked often enough, or ends; nobody closes it
+	all.Go(func() {
+		for i := 0; ; i++ {
+			if err := errors.Join(d.Put(key(i%500), value), d.DeleteRange(key(i%300), key(i%300+20))); err != nil {
+				if !errors.Is(err, db.ErrClosed) {
+					t.Error(err)
+				}
+				return
+			}
+		}
+	})
+	all.Go(func() {
+		enough := func() {
+			select {
+			case asked <- struct{}{}:
+			default:
+			}
+		}
+		defer enough()
+		for i := 0; ; i++ {
+			s, err := d.SpaceOf(t.Context(), key(i%100), nil)
+			if err == nil {
+				_, err = d.Explain(t.Context(), key(i%500))
+			}
+			if s.PinnedBytes != 0 || err != nil {
+				if !errors.Is(err, db.ErrClosed) {
+					t.Error(s, err)
+				}
+				return
+			}
+			if i == 200 {
+				enough()
+			}
+		}
+	})
+	<-asked
+	fixture.Must(t, d.Close())
+	all.Wait()
 }

@@ -245,10 +245,10 @@ func TestSpaceOfSnapshots(t *testing.T) {
 	if pinned < held/3 {
 		t.Fatalf("%d of %d bytes came back", pinned, held)
 	}
-	if differs(before.PinnedBytes, pinned, 0.2) || differs(with.PinnedBytes, pinned, 0.05) || differs(with.DeadBytes, pinned, 0.05) {
+	if differs(before.PinnedBytes, pinned, 0.2) || differs(with.PinnedBytes, pinned, 0.1) || differs(with.DeadBytes, pinned, 0.1) {
 		t.Errorf("%d bytes were pinned; before %+v, merged %+v", pinned, before, with)
 	}
-	if without.PinnedBytes != 0 || differs(without.DeadBytes, pinned, 0.05) {
+	if without.PinnedBytes != 0 || differs(without.DeadBytes, pinned, 0.1) {
 		t.Errorf("%d bytes are dead: %+v", pinned, without)
 	}
 }

@@ -303,4 +303,9 @@ func (r *modelRun) scan() {
 	m := fixture.NewStateIterator(it, r.h.Now, r.now, nil)
 	r.check(m.Scan())
 	r.check(m.Close())
+	s, err := r.db.SpaceOf(context.Background(), nil, nil)
+	r.check(err)
+	if s.PinnedBytes > s.DeadBytes || s.PinnedBytes > 0 && len(r.snapshots) == 0 {
+		r.check(fmt.Errorf("SpaceOf with %d snapshots: %+v", len(r.snapshots), s))
+	}
 }

@@ -59,7 +59,7 @@ func TestPlantedBugs(t *testing.T) {
 	for _, bug := range plantedBugs {
 		plant(bug, "./internal/tests/crash", "TestCrashSweep", "-sweep.states", "1")
 	}
-	rest := slices.Concat(plantedWithoutCrash, plantedVocabulary, plantedQueued, plantedBudget, plantedLarge, plantedSalvage)
+	rest := slices.Concat(plantedWithoutCrash, plantedVocabulary, plantedQueued, plantedBudget, plantedLarge, plantedSalvage, plantedInsight)
 	for _, bug := range rest {
 		var flags []string
 		switch bug.test {
@@ -76,7 +76,7 @@ func TestPlantedBugs(t *testing.T) {
 // TestPlantedBugsFit: sources change, and a bug that fits nowhere any more proves nothing.
 func TestPlantedBugsFit(t *testing.T) {
 	all := slices.Clone(plantedBugs)
-	for _, bug := range slices.Concat(plantedWithoutCrash, plantedVocabulary, plantedQueued, plantedBudget, plantedLarge, plantedSalvage) {
+	for _, bug := range slices.Concat(plantedWithoutCrash, plantedVocabulary, plantedQueued, plantedBudget, plantedLarge, plantedSalvage, plantedInsight) {
 		all = append(all, bug.plantedBug)
 	}
 	for _, bug := range all {
@@ -232,6 +232,8 @@ var plantedWithoutCrash = []noticed{
 		{"sstable/writer.go", "	w.fail(\"close\", w.close())\n", "	_ = w.close()\n"}}}, "./sstable", "TestWriterReportsFailures"},
 	{plantedBug{"memory used again while an iterator reads it (pebble 537)", []edit{
 		{"internal/view/readers.go", "s.number == it.hold.state", "s.number == 0 * it.hold.state"}}}, "./internal/view", "TestReadersKeepArenas"},
+	{plantedBug{"an iterator that stays with a state which was replaced before it was listed", []edit{
+		{"internal/view/holders.go", "return s == p.state.Load()", "return s != nil"}}}, "./internal/view", "TestNobodyStaysWithAReplacedState"},
 	{plantedBug{"values shown that lie in memory which goes with the iterator", []edit{
 		{"internal/view/values.go", "		return it.copied(value)\n", "		return value\n"}}}, "./db", "TestReadersWhileMemtablesComeBack"},
 	{plantedBug{"memory used again while a get reads it", []edit{

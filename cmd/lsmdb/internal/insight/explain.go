@@ -107,7 +107,7 @@ func place(e *db.Explanation) string {
 
 // steps lists what was asked.
 func (x *explanation) steps(e *db.Explanation) string {
-	t := x.console.OutInk().NewTable("What was asked, in this order", "", "level", "table", "its filter said", "a block came from", "took")
+	t := x.console.OutInk().NewTable("What was asked, in this order", "", "level", "table", "its filter said", "its block came from", "took")
 	display.AlignRight(t, 6)
 	for _, s := range e.Steps {
 		level, number := "", ""
@@ -120,11 +120,9 @@ func (x *explanation) steps(e *db.Explanation) string {
 	return display.Render(t)
 }
 
-// source says where the blocks of a step came from.
+// source says where the block of a step came from.
 func source(s db.ExplainStep) string {
 	switch {
-	case s.Read && s.Cached:
-		return "the file and the cache"
 	case s.Read:
 		return "the file"
 	case s.Cached:

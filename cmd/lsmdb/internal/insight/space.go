@@ -92,7 +92,7 @@ func (s *space) print(dir string, found *db.Space) error {
 	}
 	all := found.LiveBytes + found.DeadBytes + found.TombstoneBytes + found.ExpiredBytes
 	if all == 0 {
-		s.console.Printf("The tables hold nothing of it.\n")
+		s.console.Printf("The tables hold nothing of it. What is only in the log does not count.\n")
 		return nil
 	}
 	ink := s.console.OutInk()
