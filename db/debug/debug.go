@@ -121,7 +121,10 @@ func address(r *http.Request) string {
 
 // foreign reports whether a page of somebody else makes the browser ask. It could not read
 // the answer, but have the database work.
-func foreign(r *http.Request) bool { return r.Header.Get("Sec-Fetch-Site") == "cross-site" }
+func foreign(r *http.Request) bool {
+	site := r.Header.Get("Sec-Fetch-Site")
+	return site == "cross-site" || site == "same-site"
+}
 
 func serveFile(w http.ResponseWriter, name string) {
 	content, err := files.ReadFile("page/" + name)

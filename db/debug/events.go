@@ -33,14 +33,13 @@ func (h *handler) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Time{}) // one of the server would end the stream; some cannot, and have none
 	leave := h.sampler.join()
 	defer leave()
 	v := viewer{epoch: h.sampler.epoch}
 	v.resume(r.Header.Get("Last-Event-ID"))
 	for {
 		n := h.sampler.since(v.row)
-		_ = control.SetWriteDeadline(time.Now().Add(patience))
+		_ = control.SetWriteDeadline(time.Now().Add(patience)) // that of the server would end the stream; who has none cannot set one
 		if _, err := w.Write(v.event(n)); err != nil {
 			return
 		}

@@ -25,6 +25,7 @@ import (
 type connection struct {
 	header http.Header
 	gate   chan struct{} // if not nil, Write waits until it is closed
+	ended  chan struct{} // is closed when the handler has returned
 
 	mu   sync.Mutex // the handler writes, the test reads
 	text bytes.Buffer
@@ -93,15 +94,14 @@ func visit(t *testing.T, h http.Handler, c *connection, lastID string) (leave fu
 	ctx, cancel := context.WithCancel(context.Background())
 	r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/events", nil)
 	r.Header.Set("Last-Event-ID", lastID)
-	c.header = make(http.Header)
-	done := make(chan struct{})
+	c.header, c.ended = make(http.Header), make(chan struct{})
 	go func() {
-		defer close(done)
+		defer close(c.ended)
 		h.ServeHTTP(c, r)
 	}()
 	return func() {
 		cancel()
-		<-done
+		<-c.ended
 	}
 }
 
@@ -262,16 +262,17 @@ func TestCloseWithViewers(t *testing.T) {
 		if events := well.events(t); !ends(events) || len(events) != 5 {
 			t.Errorf("%d events, the last: %+v", len(events), events[len(events)-1])
 		}
-		leaveWell()
+		<-well.ended
 		close(stalled.gate)
-		synctest.Wait()
+		<-stalled.ended
+		leaveWell()
 		if events := stalled.events(t); !ends(events) {
 			t.Errorf("the last event of who has stalled: %+v", events[len(events)-1])
 		}
 		leaveStalled()
 		var late connection
 		leave := visit(t, h, &late, "")
-		synctest.Wait() // it ends by itself
+		<-late.ended
 		if events := late.events(t); !ends(events) || len(events) != 1 {
 			t.Errorf("later: %+v", events)
 		}

@@ -27,7 +27,7 @@ func headline(s *state, failure string) (string, tone) {
 	case s.Health != "":
 		return "The database cannot do its work: " + strings.TrimPrefix(s.Health, "lsmdb: ") + ".", broken
 	case s.ReadOnly:
-		return fmt.Sprintf("At rest: opened for reading only, so no stage runs. There are %s with %s in %s.",
+		return fmt.Sprintf("At rest: opened for reading only, so no stage runs. It has %s with %s in %s.",
 			plural(s.Tree.Tables, "table", "tables"), plural(s.Tree.Entries, "entry", "entries"), size(s.Tree.Bytes)), resting
 	case s.Behind == "compactor":
 		return fmt.Sprintf("%s: level 0 has %s, %s.", held(s), plural(s.Level0.Runs, "run", "runs"), merging(s, "them")), waiting
@@ -83,9 +83,9 @@ func merging(s *state, runs string) string {
 	case level0 > 0:
 		return fmt.Sprintf("%d of %d busy workers take on %s", level0, n, runs)
 	case n == 1:
-		return fmt.Sprintf("1 worker merges tables of level %d", deepest)
+		return fmt.Sprintf("1 worker is busy with level %d", deepest)
 	default:
-		return fmt.Sprintf("%d workers merge tables of deeper levels", n)
+		return fmt.Sprintf("%d workers are busy with deeper levels", n)
 	}
 }
 

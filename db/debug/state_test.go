@@ -50,13 +50,18 @@ func TestHeadline(t *testing.T) {
 		{"reads", "Nobody writes. Readers look at 200 blocks a second, 75 % of them in the cache.", calm, func(s *sample) {
 			s.metrics.Cache.Hits, s.metrics.Reads.BlocksRead = 150, 50
 		}},
-		{"idle house", "Nobody writes. In the background, 2 workers merge tables of deeper levels.", calm, func(s *sample) {
+		{"idle house", "Nobody writes. In the background, 2 workers are busy with deeper levels.", calm, func(s *sample) {
 			s.inside.Running = []stages.Running{merge(5, 6), merge(4, 5)}
 		}},
 		{"wait for merges", "Writers wait: level 0 has 12 runs, 2 workers merge them.", waiting, func(s *sample) {
 			s.metrics.Levels[0].Tables = 12
 			s.metrics.Stalls.Behind = "compactor"
 			s.inside.Running = []stages.Running{merge(0, 5), merge(0, 5)}
+		}},
+		{"wait behind others", "Writers wait: level 0 has 24 runs, 1 worker is busy with level 5.", waiting, func(s *sample) {
+			s.metrics.Levels[0].Tables = 24
+			s.metrics.Stalls.Behind = "compactor"
+			s.inside.Running = []stages.Running{merge(5, 6)}
 		}},
 		{"slowed by merges", "Writers are slowed down: level 0 has 20 runs, 1 of 2 busy workers take on them.", waiting, func(s *sample) {
 			s.metrics.Levels[0].Tables = 20
@@ -72,7 +77,7 @@ func TestHeadline(t *testing.T) {
 			s.metrics.Stalls.Behind = "flusher"
 		}},
 		{"ill", "The database cannot do its work: no space left.", broken, func(s *sample) { s.health = errors.New("lsmdb: no space left") }},
-		{"at rest", "At rest: opened for reading only, so no stage runs. There are 3 tables with 7 entries in 1.00 kB.", resting, func(s *sample) {
+		{"at rest", "At rest: opened for reading only, so no stage runs. It has 3 tables with 7 entries in 1.00 kB.", resting, func(s *sample) {
 			s.inside.ReadOnly = true
 			s.metrics.Stages = nil
 			s.metrics.Levels[6] = db.LevelMetrics{Tables: 3, Entries: 7, Bytes: 1000}

@@ -45,7 +45,7 @@ function route() {
     const r = boxes[name].box.getBoundingClientRect();
     return { left: r.left - stage.left, right: r.right - stage.left, top: r.top - stage.top, bottom: r.bottom - stage.top, width: r.width, height: r.height };
   };
-  const inOrder = [...document.querySelectorAll(".stage")].map((box) => box.dataset.stage);
+  const inOrder = [...document.querySelectorAll(".stage")].map((box) => box.dataset.stage).sort((a, b) => place(a).top - place(b).top);
   const oneColumn = new Set(inOrder.map((name) => Math.round(place(name).left))).size === 1;
   for (const wire of wires) {
     const adjacent = inOrder.indexOf(wire.to) === inOrder.indexOf(wire.from) + 1;
@@ -152,7 +152,7 @@ export function showPipeline(state) {
   vessels(boxes.memtables.vessels, [m.bytes / (m.limit || 1), ...Array(Math.min(m.sealed, 3)).fill(1)], 4);
   const w = state.workers;
   set("workers", w.running ? "works" : "rests", state.read_only ? "not started" : w.running ? `${w.running} of ${w.limit} at work` : "rest",
-    w.running ? state.jobs.filter((j) => j.kind === "merge").map((j) => (j.from === j.to ? `level ${j.from}` : `level ${j.from} into ${j.to}`) + " " + percent(j.share)).join(", ") : "No merges.");
+    w.running ? state.jobs.filter((j) => j.kind === "merge").map((j) => (j.from === j.to ? `level ${j.from}` : `level ${j.from} into ${j.to}`) + ": " + percent(j.share)).join(", ") : "No merges.");
   vessels(boxes.workers.vessels, state.jobs.filter((j) => j.kind === "merge").map((j) => j.share), w.limit || 2);
   for (const wire of wires) {
     mark(wire.flow, "data-speed", state.read_only ? "0" : speed(wire.traffic(state, by)));
