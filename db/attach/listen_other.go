@@ -17,7 +17,7 @@ func listen(dir string) (net.Listener, error) {
 	}
 	defer done()
 	l, err := net.Listen("unix", address)
-	if u, is := l.(*net.UnixListener); is {
+	if u, is := l.(interface{ SetUnlinkOnClose(unlink bool) }); is {
 		u.SetUnlinkOnClose(false) // whoever made the socket removes it
 	}
 	return l, err

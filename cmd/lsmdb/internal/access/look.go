@@ -31,8 +31,10 @@ func Look(ctx context.Context, c *console.Console, dir string, how Mode) (beside
 	if !errors.Is(locked, db.ErrLocked) {
 		return nil, locked
 	}
-	if served, unserved = beside.Dial(ctx, dir); unserved == nil {
-		return served, nil
+	if errors.Is(unserved, fs.ErrNotExist) {
+		if served, unserved = beside.Dial(ctx, dir); unserved == nil {
+			return served, nil
+		}
 	}
 	if ctx.Err() != nil {
 		return nil, ctx.Err()

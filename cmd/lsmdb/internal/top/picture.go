@@ -88,15 +88,15 @@ func (t *top) lines(i display.Ink, now *sample) []string {
 	}
 	lines = append(lines, "")
 	often := func(count uint64, what string) string { return perSecond(count, m.Uptime) + " " + what + "/s" }
-	add("writes", "%s, %s; %s in %s", often(m.Writes.Operations, "operations"), units.Rate(int64(m.Writes.UserBytes), m.Uptime),
-		often(m.Writes.Commits, "commits"), often(m.Writes.Groups, "log records"))
-	add("log", "%s; %s, %s each", units.Rate(int64(m.WAL.BytesWritten), m.Uptime), often(m.WAL.Syncs, "syncs"), each(m.WAL.SyncTime, m.WAL.Syncs))
-	add("reads", "%s, %s from files; cache %s; filters %s", often(m.Reads.BlocksRead, "blocks"), units.Rate(int64(m.Reads.BytesRead), m.Uptime),
-		share(m.Cache.Hits, m.Cache.Hits+m.Cache.Misses, "hits"), share(m.Filter.Negatives, m.Filter.Checks, "of the tables not read"))
+	add("writes", "%s in %s, %s", often(m.Writes.Operations, "operations"), often(m.Writes.Commits, "commits"), units.Rate(int64(m.Writes.UserBytes), m.Uptime))
+	add("log", "%s in %s; %s, %s each", units.Rate(int64(m.WAL.BytesWritten), m.Uptime), often(m.Writes.Groups, "records"),
+		often(m.WAL.Syncs, "syncs"), each(m.WAL.SyncTime, m.WAL.Syncs))
+	add("reads", "%s, %s from files", often(m.Reads.BlocksRead, "blocks"), units.Rate(int64(m.Reads.BytesRead), m.Uptime))
+	add("spared", "cache %s; filters %s", share(m.Cache.Hits, m.Cache.Hits+m.Cache.Misses, "hits"), share(m.Filter.Negatives, m.Filter.Checks, "of the tables not read"))
 	add("stalls", "%s", stalls(i, &m))
-	add("jobs", "%s, %s written, %s each; %s, %s read, %s written", units.Plural(m.Flush.Running, "flush", "flushes"),
-		units.Rate(int64(m.Flush.BytesWritten), m.Uptime), each(m.Flush.Time, m.Flush.Jobs), units.Plural(m.Compact.Running, "compaction", "compactions"),
-		units.Rate(int64(m.Compact.BytesRead), m.Uptime), units.Rate(int64(m.Compact.BytesWritten), m.Uptime))
+	add("flushes", "%d running; %s written, %s each", m.Flush.Running, units.Rate(int64(m.Flush.BytesWritten), m.Uptime), each(m.Flush.Time, m.Flush.Jobs))
+	add("merges", "%d running; %s read, %s written, %s each", m.Compact.Running, units.Rate(int64(m.Compact.BytesRead), m.Uptime),
+		units.Rate(int64(m.Compact.BytesWritten), m.Uptime), each(m.Compact.Time, m.Compact.Jobs))
 	add("memory", "%s", memory(m.Memory))
 	lines = append(append(lines, display.PipelineLines(i, &m)...), "")
 	return append(lines, pins(i, now.Pins, now.Time)...)
@@ -111,7 +111,16 @@ func (t *top) title(i display.Ink, now *sample) string {
 			whose += i.Faint(fmt.Sprintf("; the last %s", units.Span(now.Metrics.Uptime-t.before.Metrics.Uptime)))
 		}
 	}
-	return "  " + i.Bold(t.dir) + "  " + whose
+	return "  " + i.Bold(shortened(t.dir)) + "  " + whose
+}
+
+// shortened is the end of a long path.
+func shortened(dir string) string {
+	const most = 24
+	if runes := []rune(dir); len(runes) > most {
+		return "…" + string(runes[len(runes)-most+1:])
+	}
+	return dir
 }
 
 // perSecond writes how often something happened.
@@ -162,7 +171,7 @@ func memory(m db.MemoryMetrics) string {
 	for _, part := range []struct {
 		name  string
 		bytes int64
-	}{{"memtables", m.Memtables + m.Sealed}, {"cache", m.Cache}, {"tables", m.Tables}, {"jobs", m.Jobs}, {"read ahead", m.ReadAhead}, {"collector", m.Collector}} {
+	}{{"memtables", m.Memtables + m.Sealed}, {"cache", m.Cache}, {"tables", m.Tables}, {"jobs", m.Jobs}, {"read ahead", m.ReadAhead}, {"garbage", m.Collector}} {
 		if part.bytes > 0 {
 			said += ", " + part.name + " " + units.Size(part.bytes)
 		}
