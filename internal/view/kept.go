@@ -138,8 +138,9 @@ func (e *estimate) look(key base.InternalKey, standsFor float64) {
 	}
 	if i < len(e.snapshots) && e.covered(user, seq) == i+1 {
 		if newer := e.newest(user, e.end(i+1)); newer == seq || e.covered(user, newer) == i+1 {
-			e.newest(user, seq)
-			e.sums[i] += standsFor * e.entryBytes()
+			if e.newest(user, seq) == seq {
+				e.sums[i] += standsFor * e.entryBytes()
+			}
 		}
 	}
 	if i == 0 {
@@ -187,6 +188,9 @@ func (e *estimate) covered(user []byte, seq base.Seq) int {
 // entryBytes returns what the entry takes that entries stand on: of a table, what one takes in
 // the mean.
 func (e *estimate) entryBytes() float64 {
+	if !e.entries.Valid() {
+		return 0
+	}
 	if run := e.entries.Child() - len(e.memtables); run >= 0 {
 		t := e.tables[run].Table()
 		return float64(t.SizeBytes) / float64(t.Entries)
