@@ -258,6 +258,28 @@ func TestDiskFullInFlush(t *testing.T) {
 	fixture.MustHold(t, m.Disk, want)
 }
 
+// TestHealthBehindACompactionThatWasGivenUp: a full disk is told only while somebody waits for room.
+func TestHealthBehindACompactionThatWasGivenUp(t *testing.T) {
+	m, d, _ := running(t)
+	fixture.Must(t, d.Flush(t.Context()))
+	m.Failing(vfstest.OpWrite, ".sst", syscall.ENOSPC)
+	ctx, cancel := context.WithCancel(t.Context())
+	compacted := make(chan error)
+	go func() { compacted <- d.Compact(ctx, nil, nil) }()
+	for d.Health() == nil {
+		runtime.Gosched()
+	}
+	fixture.WantErr(t, "Health", d.Health(), db.ErrDiskFull)
+	cancel()
+	fixture.WantErr(t, "Compact", <-compacted, context.Canceled)
+	m.Fail(nil)
+	for d.Health() != nil {
+		fixture.Must(t, d.Put([]byte("busy"), nil)) // so nothing is merged that need not be
+		time.Sleep(50 * time.Millisecond)
+	}
+	fixture.Must(t, d.Close())
+}
+
 // TestCloseOnFullDisk: Close does not wait for room, and the WAL holds everything.
 func TestCloseOnFullDisk(t *testing.T) {
 	m, d, want := running(t)
