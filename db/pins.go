@@ -77,7 +77,8 @@ func (d *DB) Pins() []Pin {
 //   - ErrDiskFull, or another shortage, while writes are refused for it, or flushes and
 //     compactions wait. It passes when there is room. Health has the Writer try again, so a later
 //     call tells.
-//   - Another error that tells since when, if all writes have been held up for a second or more.
+//   - Another error that tells since when and for what, if all writes have been held up for a
+//     second or more: for the disk, or for flushes or compactions.
 //
 // A database that was opened read-only does what it can. Health reads nothing and waits for
 // nobody.
