@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"lsmdb/db"
 	"lsmdb/internal/tests/fixture"
@@ -260,6 +262,42 @@ func TestPinsBehindClose(t *testing.T) {
 		if got := kinds(t, d); len(got) != 0 {
 			t.Errorf("read-only %v: %v", readOnly, got)
 		}
+	}
+}
+
+// TestClosedDatabaseIsGarbage: an iterator that somebody has forgotten keeps no database that was
+// closed, and that nobody has any more.
+func TestClosedDatabaseIsGarbage(t *testing.T) {
+	d, err := db.Open("", &db.Options{InMemory: true})
+	fixture.Must(t, err)
+	for range 2 {
+		it, err := d.NewIterator(nil)
+		fixture.Must(t, err)
+		it.First()
+	}
+	fixture.Must(t, d.Close())
+	database := weak.Make(d)
+	for d = nil; database.Value() != nil; {
+		runtime.GC()
+		runtime.Gosched()
+	}
+}
+
+// TestWhereOfAForgottenIterator: also if others were opened and closed in the same moment.
+func TestWhereOfAForgottenIterator(t *testing.T) {
+	d := openMemory(t)
+	for range 20 {
+		for range 3 {
+			it, err := d.NewIterator(nil)
+			fixture.Must(t, err)
+			fixture.Must(t, it.Close())
+		}
+		it, err := d.NewIterator(nil)
+		fixture.Must(t, err)
+		if where := d.Pins()[0].Where; !strings.Contains(where, "TestWhereOfAForgottenIterator") {
+			t.Fatalf("it was opened at %q", where)
+		}
+		fixture.Must(t, it.Close())
 	}
 }
 

@@ -167,8 +167,11 @@ func (c *Clock) read() int64 {
 	return now | 1
 }
 
-// Stop stops the timer.
-func (c *Clock) Stop() { c.timer.Stop() }
+// Stop stops the timer, and the time.
+func (c *Clock) Stop() {
+	c.timer.Stop()
+	c.now.Store(time.Now().UnixNano() &^ 1)
+}
 
 // Count returns how many snapshots are open and the oldest one's sequence number, 0 when
 // there is none.

@@ -138,6 +138,10 @@ func TestWhere(t *testing.T) {
 			t.Errorf("%s: %s", what, where)
 		}
 	}
+	method := newArenas(t).cycle
+	if where := (Opened{PC: CodeOf(&method)}).Where(); where != "lsmdb/internal/view.(*arenas).cycle" {
+		t.Errorf("a method value: %s", where)
+	}
 	if where := (Opened{}).Where(); where != "" {
 		t.Errorf("nobody looked, and yet it was at %s", where)
 	}
