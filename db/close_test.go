@@ -256,6 +256,8 @@ func TestReadersOutliveClose(t *testing.T) {
 	fixture.WantErr(t, "snapshot", err, db.ErrClosed)
 	fixture.Must(t, s.Close())
 	fixture.Must(t, s.Close())
+	fixture.WantErr(t, "View(nil)", d.View(nil), db.ErrClosed)
+	fixture.WantErr(t, "Update without a function", d.Update(t.Context(), nil), db.ErrClosed)
 }
 
 // TestPinsBesideClose asks what snapshots keep while the tables that tell are closed.
