@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -351,29 +352,41 @@ func TestWhatSnapshotsKeep(t *testing.T) {
 			return d.Apply(ctx, b)
 		}
 	}
-	remove := func(d *db.DB) error {
-		b := d.NewBatch()
-		for i := range keys {
-			fixture.Must(t, b.Delete(key(i)))
+	each := func(step int, add func(b *db.Batch, i int) error) func(*db.DB) error {
+		return func(d *db.DB) error {
+			b := d.NewBatch()
+			for i := 0; i < keys; i += step {
+				fixture.Must(t, add(b, i))
+			}
+			return d.Apply(ctx, b)
 		}
-		return d.Apply(ctx, b)
 	}
+	var now atomic.Int64
 	for name, change := range map[string]func(*db.DB) error{
 		"nothing":           func(*db.DB) error { return nil },
 		"other keys":        write(keys, 2*keys),
 		"all overwritten":   write(0, keys),
 		"a tenth":           write(keys/2, keys/2+keys/10),
 		"all and others":    write(0, 2*keys),
-		"all deleted":       remove,
+		"a hundredth":       each(100, func(b *db.Batch, i int) error { return b.Put(key(i), make([]byte, valueBytes)) }),
+		"all deleted":       each(1, func(b *db.Batch, i int) error { return b.Delete(key(i)) }),
+		"operands":          each(1, func(b *db.Batch, i int) error { return b.Merge(key(i), []byte("more")) }),
+		"values that ended": func(*db.DB) error { now.Add(1000); return nil },
 		"a range deleted":   func(d *db.DB) error { return d.DeleteRange(key(keys/4), key(keys/2)) },
 		"overwritten twice": func(d *db.DB) error { return errors.Join(write(0, keys)(d), d.Flush(ctx), write(0, keys)(d)) },
 	} {
 		for _, when := range []string{"in memory", "flushed", "merged"} {
 			t.Run(name+", "+when, func(t *testing.T) {
-				d, err := db.Open("", &db.Options{InMemory: true, MemtableBytes: 64 << 20, Durability: db.NoSync, Compression: db.NoCompression})
+				d, err := db.Open("", &db.Options{
+					InMemory: true, MemtableBytes: 64 << 20, Durability: db.NoSync, Compression: db.NoCompression,
+					Merger: db.AppendBytes, Now: func() time.Time { return time.Unix(now.Load(), 0) },
+				})
 				fixture.Must(t, err)
 				defer d.Close()
 				fixture.Must(t, write(0, keys)(d))
+				fixture.Must(t, each(10, func(b *db.Batch, i int) error {
+					return b.PutUntil(append(key(i), '+'), make([]byte, valueBytes), time.Unix(now.Load()+500, 0))
+				})(d))
 				fixture.Must(t, d.Compact(ctx, nil, nil))
 				s, err := d.NewSnapshot()
 				fixture.Must(t, err)
