@@ -54,19 +54,19 @@ func (d *DB) Pins() []Pin {
 	}
 	snapshots := registered.Open()
 	var instants []view.At
-	for i := range snapshots {
-		instants = append(instants, snapshots[i].At())
+	for _, s := range snapshots {
+		instants = append(instants, s.At)
 	}
 	kept := make([]int64, len(instants))
 	if d.pipeline != nil && !d.closed.Load() {
 		kept = d.published.Kept(instants)
 	}
-	for i := range snapshots {
+	for i, s := range snapshots {
 		kind := "snapshot"
-		if snapshots[i].Transaction() {
+		if s.Transaction {
 			kind = "transaction"
 		}
-		add(kind, snapshots[i].Opened, instants[i].Seq, kept[i])
+		add(kind, s.Opened, s.At.Seq, kept[i])
 	}
 	slices.SortStableFunc(pins, func(a, b Pin) int { return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Seq, b.Seq)) })
 	return pins

@@ -109,8 +109,7 @@ func (p *Pipeline) Health() error {
 			return err
 		}
 	}
-	working := w.courtesy.commits.Load()%2 == 1
-	began := time.Unix(0, w.began.Load())
+	working, began := w.courtesy.commits.Load()%2 == 1, time.Unix(0, w.began.Load())
 	if !working || time.Since(began) < longStall {
 		return nil
 	}

@@ -31,11 +31,16 @@ type Snapshot struct {
 	previous, next *Snapshot // nil: not open
 	transaction    bool      // it is that of one
 
-	view.Opened // set by its owner before
+	Closed      atomic.Bool // its owner's, for whom there is room here
+	view.Opened             // set by its owner before
 }
 
-// Transaction reports whether it is that of a transaction.
-func (s *Snapshot) Transaction() bool { return s.transaction }
+// OpenSnapshot is what is known of one that is open.
+type OpenSnapshot struct {
+	view.Opened
+	At          view.At
+	Transaction bool
+}
 
 // At returns the instant at which the snapshot reads. Without a time, no value that it
 // sees ends.
@@ -121,14 +126,14 @@ func (r *Snapshots) Readers(clock func() int64) (readers output.Readers) {
 	return readers
 }
 
-// Open returns what is known of the open snapshots, oldest first.
-func (r *Snapshots) Open() (list []Snapshot) {
+// Open returns the open snapshots, oldest first.
+func (r *Snapshots) Open() (list []OpenSnapshot) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := &r.ends
 	for range r.open {
 		s = s.next
-		list = append(list, *s)
+		list = append(list, OpenSnapshot{s.Opened, s.at, s.transaction})
 	}
 	return list
 }

@@ -127,9 +127,7 @@ func (w *Writer) run(ctx context.Context) error {
 			return w.finish(ctx)
 		}
 		w.groups++
-		if now := w.watch.Now(); now != w.began.Load() {
-			w.began.Store(now)
-		}
+		w.began.Store(w.watch.Now())
 		w.courtesy.commits.Store(2*w.stats.Commits + 1)
 		timed := w.groups%timedGroups == 1
 		var start time.Time

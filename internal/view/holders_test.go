@@ -17,7 +17,7 @@ import (
 func (a *arenas) hold() *Iterator {
 	it := new(Iterator)
 	a.Hold(it, 0, nil)
-	it.Open(nil, sstable.IteratorOptions{}, new(atomic.Bool))
+	it.Open(nil, &sstable.IteratorOptions{}, new(atomic.Bool))
 	return it
 }
 

@@ -89,8 +89,8 @@ const (
 // Open lets an Iterator that Hold has begun show what there is within bounds that the caller
 // does not change any more, and before that what lies in a transaction's own memtables, newest
 // first. Once closed is true it shows nothing. With KeysOnly its Value is empty; tables are
-// always read lazily, and ahead.
-func (it *Iterator) Open(own []*memtable.Memtable, o sstable.IteratorOptions, closed *atomic.Bool) {
+// always read lazily, and ahead, which o is made to say.
+func (it *Iterator) Open(own []*memtable.Memtable, o *sstable.IteratorOptions, closed *atomic.Bool) {
 	in, p := it.inside, it.inside.published
 	if in.at.Now == 0 && slices.ContainsFunc(own, (*memtable.Memtable).Expiring) {
 		in.at.Now = p.Now()
@@ -101,7 +101,7 @@ func (it *Iterator) Open(own []*memtable.Memtable, o sstable.IteratorOptions, cl
 		in.barren.gaps = &p.gaps
 	}
 	o.Lazy, o.ReadAheadBytes, o.Entered = true, ReadAheadBytes, &it.stats.Blocks
-	in.open(&o)
+	in.open(o)
 	it.odd = it.keysOnly || it.noFill || len(in.covers.sources) > 0
 }
 
@@ -120,7 +120,7 @@ func (in *inside) open(o *sstable.IteratorOptions) {
 	for i := range in.memtables {
 		in.runs = append(in.runs, merge.Run{Iterator: &in.memtables[i]})
 	}
-	in.tables = state.Version.AppendRuns(in.tables, *o)
+	in.tables = state.Version.AppendRuns(in.tables, o)
 	for i := range in.tables {
 		in.runs = append(in.runs, in.tables[i].Run())
 		if tables := in.tables[i].Deleting(); len(tables) > 0 {
