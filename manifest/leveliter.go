@@ -77,9 +77,6 @@ func (it *LevelIterator) Pass(entries int64) bool {
 	return it.at >= 0 && it.version.Pass(it.level, it.tables[it.at], entries)
 }
 
-// Table returns the current table.
-func (it *LevelIterator) Table() *TableMeta { return it.tables[it.at] }
-
 // Deleting returns tables that hold range deletes, among them all that do of those that the
 // iterator walks. They share no keys.
 func (it *LevelIterator) Deleting() []*TableMeta {

@@ -126,7 +126,7 @@ func (r *Snapshots) Open() (list []view.OpenSnapshot) {
 	s := &r.ends
 	for range r.open {
 		s = s.next
-		list = append(list, view.OpenSnapshot{Opened: s.Opened, Seq: s.at.Seq, Transaction: s.transaction})
+		list = append(list, view.OpenSnapshot{Opened: s.Opened, At: s.at, Transaction: s.transaction})
 	}
 	return list
 }
@@ -165,8 +165,11 @@ func (c *Clock) read() int64 {
 	return now | 1
 }
 
-// Stop stops the timer.
-func (c *Clock) Stop() { c.timer.Stop() }
+// Stop stops the timer, and the time.
+func (c *Clock) Stop() {
+	c.timer.Stop()
+	c.now.Store(time.Now().UnixNano() &^ 1)
+}
 
 // Count returns how many snapshots are open and the oldest one's sequence number, 0 when
 // there is none.

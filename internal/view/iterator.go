@@ -57,7 +57,8 @@ type inside struct {
 	folded base.Fold // makes values to be shown
 
 	place *place // in the list of iterators
-	holds int    // how many Iterators have used it
+	since int64  // when the last Iterator was opened that has used it
+	holds int    // how many were opened in the same moment
 }
 
 var insides = sync.Pool{New: func() any { return newInside() }}
@@ -153,7 +154,7 @@ func (it *Iterator) Close() error {
 	in.key, in.value, in.until, in.kept, in.folded = nil, nil, 0, nil, base.Fold{}
 	in.covers.reset()
 	if cap(in.search)+cap(in.operands) > maxPooledBytes || it.noFill { // whose blocks are no others'
-		*in = inside{place: in.place, holds: in.holds}
+		*in = inside{place: in.place, since: in.since, holds: in.holds}
 	}
 	insides.Put(in)
 	it.inside, it.position = nil, nowhere
