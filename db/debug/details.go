@@ -59,7 +59,8 @@ func (h *handler) table(r *http.Request) (any, error) {
 	}
 	tables, level := find(inside.Look(h.database).Version, number, most)
 	if len(tables) == 0 {
-		return nil, refusal{http.StatusNotFound, fmt.Errorf("table %d is not in the tree any more: it was merged into others", number)}
+		// That happens all the time, and is no mistake that browsers should complain about.
+		return map[string]string{"error": fmt.Sprintf("Table %d is not in the tree any more: it was merged into others.", number)}, nil
 	}
 	b := box{tables: tables}
 	from, to := b.bounds()
