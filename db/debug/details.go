@@ -17,7 +17,7 @@ import (
 
 const (
 	askedTime   = 10 * time.Second // after which a question is given up
-	maxParts    = 16               // that space is divided into
+	maxParts    = 64               // that space is divided into
 	maxKeyBytes = 65_535
 )
 
