@@ -54,7 +54,7 @@ func newCommand() *cobra.Command {
 	root.AddCommand(
 		runCommand("quick", "A few minutes, small data: does a change help?", quickSettings()),
 		runCommand("full", "Hours, data larger than caches: the figures to quote", fullSettings()),
-		growthCommand(), corruptionCommand(), listCommand(), childCommand(), corruptCommand(),
+		growthCommand(), corruptionCommand(), showCommand(), listCommand(), childCommand(), corruptCommand(),
 	)
 	return root
 }

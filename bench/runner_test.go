@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -236,5 +237,21 @@ func TestReportFiles(t *testing.T) {
 	picture, err := os.ReadFile(filepath.Join(dir, "ops_per_second-writes.svg"))
 	if err != nil || !strings.Contains(string(picture), "fillseq") {
 		t.Errorf("picture: %v, %d bytes", err, len(picture))
+	}
+
+	again, tables := newCommand(), new(strings.Builder)
+	again.SetOut(tables)
+	again.SetArgs([]string{"show", filepath.Join(dir, "bench.json"), "--pictures", filepath.Join(dir, "again")})
+	if err := again.Execute(); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(tables.String()) {
+		if strings.Contains(line, "fillseq") && !strings.Contains(out.String(), line) {
+			t.Errorf("shown again otherwise: %q", line)
+		}
+	}
+	same, err := os.ReadFile(filepath.Join(dir, "again", "ops_per_second-writes.svg"))
+	if err != nil || !bytes.Equal(same, picture) || !strings.Contains(tables.String(), "fillseq") {
+		t.Errorf("picture again: %v, %d bytes instead of %d", err, len(same), len(picture))
 	}
 }

@@ -256,4 +256,46 @@ func TestReadersOutliveClose(t *testing.T) {
 	fixture.WantErr(t, "snapshot", err, db.ErrClosed)
 	fixture.Must(t, s.Close())
 	fixture.Must(t, s.Close())
+	fixture.WantErr(t, "View(nil)", d.View(nil), db.ErrClosed)
+	fixture.WantErr(t, "Update without a function", d.Update(t.Context(), nil), db.ErrClosed)
+}
+
+// TestPinsBesideClose asks what snapshots keep while the tables that tell are closed.
+func TestPinsBesideClose(t *testing.T) {
+	for round := range 12 {
+		d, err := db.Open("", &db.Options{InMemory: true, Durability: db.NoSync})
+		fixture.Must(t, err)
+		fixture.Must(t, d.Put([]byte("a"), nil))
+		for range 2 {
+			s, err := d.NewSnapshot()
+			fixture.Must(t, err)
+			defer s.Close()
+			for i := range 2000 {
+				fixture.Must(t, d.Put(fmt.Appendf(nil, "%08d", i), make([]byte, 100)))
+			}
+			fixture.Must(t, d.Compact(t.Context(), nil, nil))
+		}
+		fixture.Must(t, d.DeleteRange([]byte("0"), []byte("9")))
+		fixture.Must(t, d.Flush(t.Context()))
+		var all sync.WaitGroup
+		begun := make(chan bool)
+		all.Go(func() {
+			defer func() {
+				if r := recover(); r != nil {
+					t.Errorf("round %d: %v", round, r)
+				}
+			}()
+			d.Pins()
+			close(begun)
+			for d.Health() == nil {
+				d.Pins()
+			}
+		})
+		<-begun
+		for range 1000 * round {
+			runtime.Gosched()
+		}
+		fixture.Must(t, d.Close())
+		all.Wait()
+	}
 }

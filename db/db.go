@@ -13,8 +13,8 @@
 //     would have if nobody else wrote meanwhile.
 //   - A Keyspace is the part of the database whose keys begin with a prefix.
 //   - A Checkpoint is a copy of the running database, and Restore makes a database of one.
-//   - Sync, Flush, Compact, Metrics, Pins, Health and Verify are for care. Explain tells how a
-//     read comes to its answer, SpaceOf what takes the space.
+//   - Sync, Flush, Compact, Metrics, Pins, Health and Verify are for care. Explain tells how
+//     a read comes to its answer, SpaceOf what takes the space.
 //
 // By default a write that returned nil survives a power failure: see Durability. A batch,
 // a transaction and a load are there whole or not at all, for readers and after a crash.
@@ -26,6 +26,9 @@
 // A DB is safe for concurrent use. Writes are messages to a pipeline of stages
 // (package stages); reads look at an immutable state that the stages publish and
 // never wait for them.
+//
+// Package dbtest has databases for the tests of programs: they close by themselves, and can
+// lose their power.
 package db
 
 import (
@@ -36,6 +39,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"lsmdb/internal/base"
 	"lsmdb/internal/budget"
 	"lsmdb/internal/door"
 	"lsmdb/internal/output"
@@ -59,6 +63,7 @@ type DB struct {
 	pipeline  *stages.Pipeline // nil if the database was opened read-only
 	unused    stages.Snapshots // those of a read-only database, where nothing is ever dropped
 	clock     *stages.Clock    // of Pin.Since
+	sites     int64            // 1: it is noted of each iterator where it was opened; see view.Hold
 	published *view.Published  // what readers see
 	calls     sync.Pool        // *call, see takeCall
 	loading   chan struct{}    // a place for each load that writes tables: whoever has one takes it out again
@@ -227,3 +232,51 @@ func (d *DB) Close() error {
 	})
 	return d.closeErr
 }
+
+// What a caller can test for with errors.Is.
+var (
+	// ErrNotFound: the key has no value.
+	ErrNotFound = base.ErrNotFound
+	// ErrClosed: the database, iterator or snapshot is closed.
+	ErrClosed = base.ErrClosed
+	// ErrLocked: another process, or this one, has the database open.
+	ErrLocked = base.ErrLocked
+	// ErrReadOnly: the database was opened read-only, or turned read-only after a
+	// failure, whose cause is wrapped as well.
+	ErrReadOnly = base.ErrReadOnly
+	// ErrCorrupt: a file is damaged; errors.As with *CorruptionError says where.
+	ErrCorrupt = base.ErrCorrupt
+	// ErrKeyTooLarge: a key is longer than MaxKeyBytes.
+	ErrKeyTooLarge = base.ErrKeyTooLarge
+	// ErrValueTooLarge: a value is longer than MaxValueBytes.
+	ErrValueTooLarge = base.ErrValueTooLarge
+	// ErrBatchTooLarge: a batch is longer than MaxBatchBytes.
+	ErrBatchTooLarge = base.ErrBatchTooLarge
+	// ErrDiskFull: there is no room, or no quota. Nothing of the write was stored; writes
+	// succeed again once there is room.
+	ErrDiskFull = base.ErrDiskFull
+	// ErrDisplaced: somebody moved, replaced or removed the directory, the live log or
+	// LOCK while the database was open. It is read-only from then on.
+	ErrDisplaced = vfs.ErrDisplaced
+	// ErrIncompatible: a file was written by a newer version, or with another Merger.
+	ErrIncompatible = base.ErrIncompatible
+	// ErrNoMerger: Merge, or a read of a key that has operands, without Options.Merger.
+	ErrNoMerger = base.ErrNoMerger
+	// ErrConflict: somebody has changed what a transaction has read; errors.As with
+	// *ConflictError says which key. Nothing of it was stored.
+	ErrConflict = base.ErrConflict
+)
+
+// CorruptionError says which file is damaged, and where.
+type CorruptionError = base.CorruptionError
+
+// ConflictError says which key that a transaction has read was changed, and by which
+// write.
+type ConflictError = base.ConflictError
+
+// Limits. Beyond them a call fails before any state changes.
+const (
+	MaxKeyBytes   = base.MaxKeyBytes
+	MaxValueBytes = base.MaxValueBytes
+	MaxBatchBytes = base.MaxBatchBytes
+)

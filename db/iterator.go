@@ -100,13 +100,15 @@ type part struct {
 	reads *view.Walk
 }
 
-// IteratorStats counts what an iterator did.
+// IteratorStats counts what an iterator did. Versions are entries that it passed over, each time
+// that it did: those of a key for which a newer one decides, those that a range delete covers,
+// that had ended, or that are newer than what it shows.
 type IteratorStats struct {
-	Entries      uint64 `json:"entries"`       // moves that stood on a key
-	Versions     uint64 `json:"versions"`      // entries passed over, each time: of keys that a newer one decides, that a range delete covers, that had ended, or that came later
-	Tombstones   uint64 `json:"tombstones"`    // deletes passed over, each time
-	BlocksRead   uint64 `json:"blocks_read"`   // of tables, that the iterator needed, from files
-	BlocksCached uint64 `json:"blocks_cached"` // from the cache
+	Entries      uint64 `json:"entries"` // moves that stood on a key
+	Versions     uint64 `json:"versions"`
+	Tombstones   uint64 `json:"tombstones"`    // deletes passed over, likewise
+	BlocksRead   uint64 `json:"blocks_read"`   // of tables, from files
+	BlocksCached uint64 `json:"blocks_cached"` // of tables, from the cache
 }
 
 // NewIterator returns an iterator over what is visible now.
@@ -124,12 +126,12 @@ func (d *DB) iterate(prefix []byte, at *view.At, own []*memtable.Memtable, close
 		v.Lower, v.Upper = rangeIn(prefix, v.Lower, v.Upper)
 		it.part = &part{prefix: prefix}
 	}
-	d.published.Hold(&it.walk, d.clock.Now(), at)
+	d.published.Hold(&it.walk, d.clock.Now()|d.sites, at)
 	if closed.Load() || d.closed.Load() {
 		_ = it.walk.Close()
 		return nil, ErrClosed
 	}
-	it.walk.Open(own, v, &d.closed)
+	it.walk.Open(own, &v, &d.closed)
 	return it, nil
 }
 

@@ -121,8 +121,8 @@ type Options struct {
 	// 1970. Default: time.Now.
 	Now func() time.Time
 
-	// Logger receives events: recovery, flushes, compactions, stalls, errors.
-	// Default: none.
+	// Logger receives events: recovery, flushes, compactions, stalls, errors. SlogLogger
+	// makes one of a slog.Logger. Default: none.
 	Logger zerolog.Logger
 
 	fs   vfs.FS                    // of tests; nil: the operating system's, or memory
@@ -133,6 +133,7 @@ func init() {
 	door.Set = func(o any, fsys vfs.FS, tune func(*stages.Environment)) {
 		o.(*Options).fs, o.(*Options).tune = fsys, tune
 	}
+	door.Sites = func(d any) { d.(*DB).sites = 1 }
 	door.Compact = func(d any) error { return d.(*DB).pipeline.Compact(context.Background(), nil, nil) }
 	door.Receive = func(d any, g *door.Guest) (string, io.Writer, error) {
 		of := d.(*DB)

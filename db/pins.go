@@ -17,23 +17,25 @@ type Pin struct {
 	// Seq is the number of the newest write that it shows or, of a checkpoint, holds.
 	Seq uint64 `json:"seq"`
 
-	// Bytes is what would be free without it. Of a snapshot or a transaction it is an estimate,
-	// mostly right to some ten percent: what a compaction could drop of all versions of keys.
-	// What others need as well counts for none of them. Of an iterator it is what is only kept for
-	// iterators: memtables that were flushed, and tables that were merged; of a checkpoint, these tables.
+	// Bytes is what would be free without it. Of a snapshot or a transaction it is an estimate:
+	// what a compaction could drop of versions of keys, where these are a hundredth of the
+	// database or more mostly right to some ten percent. Where operands are merged, it does not
+	// count what they make smaller. What others need as well counts for none of them. Of an
+	// iterator it is what is only kept for iterators: memtables that were flushed, and tables
+	// that were merged; of a checkpoint, these tables.
 	Bytes int64 `json:"bytes"`
 
 	// Where is the function that opened it, with file and line. Of View and Update it is the
-	// function that they call. Of iterators it is noted only now and then, but of most where
-	// many are open: otherwise it is empty.
+	// function that they call. Of iterators it is unknown, and empty, only where many are opened
+	// within a hundredth of a second: then it is noted of the first hundred, and now and then.
 	Where string `json:"where"`
 }
 
 // Pins returns what is open, the oldest first. So a snapshot or an iterator that somebody has
-// forgotten to close can be found. While snapshots or transactions are open, it looks at samples
-// of what was written since, some hundred entries: that takes milliseconds if the blocks are cached.
-// Otherwise it is cheap. Nobody waits for it. What is open when the database is closed stays
-// listed until it is closed itself.
+// forgotten to close can be found. While snapshots or transactions are open, it reads samples
+// of blocks as SpaceOf does, past the cache: that takes milliseconds, no more in a large
+// database than in a small one. Otherwise it is cheap. Nobody waits for it. What is open when
+// the database is closed stays listed until it is closed itself, or forgotten.
 func (d *DB) Pins() []Pin {
 	pins := []Pin{}
 	add := func(kind string, o view.Opened, seq base.Seq, bytes int64) {
@@ -51,20 +53,20 @@ func (d *DB) Pins() []Pin {
 		registered = &d.pipeline.Snapshots
 	}
 	snapshots := registered.Open()
-	var seqs []base.Seq
-	for i := range snapshots {
-		seqs = append(seqs, snapshots[i].At().Seq)
+	var instants []view.At
+	for _, s := range snapshots {
+		instants = append(instants, s.At)
 	}
-	kept := make([]int64, len(seqs))
+	kept := make([]int64, len(instants))
 	if d.pipeline != nil && !d.closed.Load() {
-		kept = d.published.Kept(seqs)
+		kept = d.published.Kept(instants)
 	}
-	for i := range snapshots {
+	for i, s := range snapshots {
 		kind := "snapshot"
-		if snapshots[i].Transaction() {
+		if s.Transaction {
 			kind = "transaction"
 		}
-		add(kind, snapshots[i].Opened, seqs[i], kept[i])
+		add(kind, s.Opened, s.At.Seq, kept[i])
 	}
 	slices.SortStableFunc(pins, func(a, b Pin) int { return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Seq, b.Seq)) })
 	return pins
@@ -77,7 +79,8 @@ func (d *DB) Pins() []Pin {
 //   - ErrDiskFull, or another shortage, while writes are refused for it, or flushes and
 //     compactions wait. It passes when there is room. Health has the Writer try again, so a later
 //     call tells.
-//   - Another error that tells since when, if all writes have been held up for a second or more.
+//   - Another error that tells since when and for what, if all writes have been held up for a
+//     second or more: for the disk, or for flushes or compactions.
 //
 // A database that was opened read-only does what it can. Health reads nothing and waits for
 // nobody.

@@ -1,8 +1,6 @@
 package db
 
 import (
-	"sync/atomic"
-
 	"lsmdb/internal/view"
 	"lsmdb/stages"
 )
@@ -11,10 +9,9 @@ import (
 // stay, and later deletes of keys or ranges change nothing. Until it is closed, every
 // version it can see is kept, which costs space. It is safe for concurrent use.
 type Snapshot struct {
-	db     *DB
-	at     view.At
-	held   stages.Snapshot
-	closed atomic.Bool
+	db   *DB
+	at   view.At
+	held stages.Snapshot
 
 	// A view has its original and a prefix, and nothing else; see In. An original is its own.
 	of     *Snapshot
@@ -65,14 +62,14 @@ func (s *Snapshot) GetSize(key []byte) (bytes int, err error) {
 // NewIterator returns an iterator over what the snapshot shows. It stays usable
 // when the snapshot is closed.
 func (s *Snapshot) NewIterator(o *IterOptions) (*Iterator, error) {
-	return s.of.db.iterate(s.prefix, &s.of.at, nil, &s.of.closed, o)
+	return s.of.db.iterate(s.prefix, &s.of.at, nil, &s.of.held.Closed, o)
 }
 
 // Close releases what only the snapshot needed. It is idempotent.
 func (s *Snapshot) Close() error {
 	s = s.of
 	switch {
-	case !s.closed.CompareAndSwap(false, true):
+	case !s.held.Closed.CompareAndSwap(false, true):
 	case s.db.pipeline == nil:
 		s.db.unused.Unregister(&s.held)
 	default:
@@ -88,7 +85,7 @@ func (s *Snapshot) look(prefix []byte, l *look) *look {
 	if len(prefix) > 0 {
 		l.within(prefix, l.key)
 	}
-	if s.db.lookAt(l); l.State != nil && s.closed.Load() {
+	if s.db.lookAt(l); l.State != nil && s.held.Closed.Load() {
 		l.Leave()
 		l.State = nil
 	}

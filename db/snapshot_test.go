@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"lsmdb/db"
 	"lsmdb/internal/tests/fixture"
@@ -263,6 +266,42 @@ func TestPinsBehindClose(t *testing.T) {
 	}
 }
 
+// TestClosedDatabaseIsGarbage: an iterator that somebody has forgotten keeps no database that was
+// closed, and that nobody has any more.
+func TestClosedDatabaseIsGarbage(t *testing.T) {
+	d, err := db.Open("", &db.Options{InMemory: true})
+	fixture.Must(t, err)
+	for range 2 {
+		it, err := d.NewIterator(nil)
+		fixture.Must(t, err)
+		it.First()
+	}
+	fixture.Must(t, d.Close())
+	database := weak.Make(d)
+	for d = nil; database.Value() != nil; {
+		runtime.GC()
+		runtime.Gosched()
+	}
+}
+
+// TestWhereOfAForgottenIterator: also if others were opened and closed in the same moment.
+func TestWhereOfAForgottenIterator(t *testing.T) {
+	d := openMemory(t)
+	for range 20 {
+		for range 3 {
+			it, err := d.NewIterator(nil)
+			fixture.Must(t, err)
+			fixture.Must(t, it.Close())
+		}
+		it, err := d.NewIterator(nil)
+		fixture.Must(t, err)
+		if where := d.Pins()[0].Where; !strings.Contains(where, "TestWhereOfAForgottenIterator") {
+			t.Fatalf("it was opened at %q", where)
+		}
+		fixture.Must(t, it.Close())
+	}
+}
+
 // TestIteratorsThatManyForget: of most iterators that are open at the same time it is known
 // where they were opened.
 func TestIteratorsThatManyForget(t *testing.T) {
@@ -313,29 +352,41 @@ func TestWhatSnapshotsKeep(t *testing.T) {
 			return d.Apply(ctx, b)
 		}
 	}
-	remove := func(d *db.DB) error {
-		b := d.NewBatch()
-		for i := range keys {
-			fixture.Must(t, b.Delete(key(i)))
+	each := func(step int, add func(b *db.Batch, i int) error) func(*db.DB) error {
+		return func(d *db.DB) error {
+			b := d.NewBatch()
+			for i := 0; i < keys; i += step {
+				fixture.Must(t, add(b, i))
+			}
+			return d.Apply(ctx, b)
 		}
-		return d.Apply(ctx, b)
 	}
+	var now atomic.Int64
 	for name, change := range map[string]func(*db.DB) error{
 		"nothing":           func(*db.DB) error { return nil },
 		"other keys":        write(keys, 2*keys),
 		"all overwritten":   write(0, keys),
 		"a tenth":           write(keys/2, keys/2+keys/10),
 		"all and others":    write(0, 2*keys),
-		"all deleted":       remove,
+		"a hundredth":       each(100, func(b *db.Batch, i int) error { return b.Put(key(i), make([]byte, valueBytes)) }),
+		"all deleted":       each(1, func(b *db.Batch, i int) error { return b.Delete(key(i)) }),
+		"operands":          each(1, func(b *db.Batch, i int) error { return b.Merge(key(i), []byte("more")) }),
+		"values that ended": func(*db.DB) error { now.Add(1000); return nil },
 		"a range deleted":   func(d *db.DB) error { return d.DeleteRange(key(keys/4), key(keys/2)) },
 		"overwritten twice": func(d *db.DB) error { return errors.Join(write(0, keys)(d), d.Flush(ctx), write(0, keys)(d)) },
 	} {
 		for _, when := range []string{"in memory", "flushed", "merged"} {
 			t.Run(name+", "+when, func(t *testing.T) {
-				d, err := db.Open("", &db.Options{InMemory: true, MemtableBytes: 64 << 20, Durability: db.NoSync, Compression: db.NoCompression})
+				d, err := db.Open("", &db.Options{
+					InMemory: true, MemtableBytes: 64 << 20, Durability: db.NoSync, Compression: db.NoCompression,
+					Merger: db.AppendBytes, Now: func() time.Time { return time.Unix(now.Load(), 0) },
+				})
 				fixture.Must(t, err)
 				defer d.Close()
 				fixture.Must(t, write(0, keys)(d))
+				fixture.Must(t, each(10, func(b *db.Batch, i int) error {
+					return b.PutUntil(append(key(i), '+'), make([]byte, valueBytes), time.Unix(now.Load()+500, 0))
+				})(d))
 				fixture.Must(t, d.Compact(ctx, nil, nil))
 				s, err := d.NewSnapshot()
 				fixture.Must(t, err)

@@ -191,10 +191,10 @@ func (tx *Tx) Snapshot() *Snapshot {
 	o := tx.of
 	if o.txSpace == nil {
 		ended := &Snapshot{db: o.db}
-		ended.closed.Store(true)
+		ended.held.Closed.Store(true)
 		return &Snapshot{of: ended, prefix: tx.prefix}
 	}
-	if o.shown == nil || o.shown.closed.Load() {
+	if o.shown == nil || o.shown.held.Closed.Load() {
 		o.shown = &Snapshot{db: o.db, at: o.base.at}
 	}
 	return &Snapshot{of: o.shown, prefix: tx.prefix}
@@ -312,7 +312,7 @@ func (tx *Tx) Discard() {
 		return
 	}
 	if o.shown != nil {
-		o.shown.closed.Store(true) // before what it shows may go
+		o.shown.held.Closed.Store(true) // before what it shows may go
 	}
 	o.db.pipeline.End(&o.base.held)
 	if !o.own.Abandoned() { // then the Writer will still come across it

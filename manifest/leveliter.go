@@ -37,15 +37,15 @@ func NewLevelIterator(tables []*TableMeta, o sstable.IteratorOptions) *LevelIter
 // AppendRuns appends iterators over all tables that hold keys of the range that o
 // bounds, newest first, and uses the memory of those that lie behind the end of dst.
 // They are to be used where they are: none may be copied.
-func (v *Version) AppendRuns(dst []LevelIterator, o sstable.IteratorOptions) []LevelIterator {
+func (v *Version) AppendRuns(dst []LevelIterator, o *sstable.IteratorOptions) []LevelIterator {
 	for level, tables := range v.Levels {
 		ends := v.ends[level]
 		if level > 0 && len(tables) > 0 {
-			dst = v.appendRun(dst, level, tables, ends, &o)
+			dst = v.appendRun(dst, level, tables, ends, o)
 			continue
 		}
 		for i := range tables {
-			dst = v.appendRun(dst, level, tables[i:i+1], ends[i:i+1], &o)
+			dst = v.appendRun(dst, level, tables[i:i+1], ends[i:i+1], o)
 		}
 	}
 	return dst
@@ -76,9 +76,6 @@ func (it *LevelIterator) Run() merge.Run { return merge.Run{Iterator: it, Table:
 func (it *LevelIterator) Pass(entries int64) bool {
 	return it.at >= 0 && it.version.Pass(it.level, it.tables[it.at], entries)
 }
-
-// Table returns the current table.
-func (it *LevelIterator) Table() *TableMeta { return it.tables[it.at] }
 
 // Deleting returns tables that hold range deletes, among them all that do of those that the
 // iterator walks. They share no keys.

@@ -111,11 +111,6 @@ func (it *Iterator) SeekLT(key base.InternalKey) bool {
 	return it.begin() && it.enter(min(it.last, it.table.index.find(key))) && it.move(it.block.find(key)-1)
 }
 
-// SeekPart moves to the beginning of a block: the one behind a part, of [0, 1), of all blocks.
-func (it *Iterator) SeekPart(part float64) bool {
-	return it.begin() && it.enter(int(part*float64(it.table.index.count()))) && it.stand(0)
-}
-
 // Next moves to the entry after the current one.
 func (it *Iterator) Next() bool { return it.valid && it.move(it.entry+1) }
 

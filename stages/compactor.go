@@ -279,7 +279,9 @@ func (c *Compactor) settle(ctx context.Context, f finishedJob) error {
 	if f.manual {
 		c.serving--
 	}
-	c.shortage.note(f.err)
+	if base.IsShortage(f.err) {
+		c.shortage.note(f.err)
+	}
 	switch {
 	case f.err == nil:
 		for _, t := range f.job.Inputs {
@@ -287,6 +289,9 @@ func (c *Compactor) settle(ctx context.Context, f finishedJob) error {
 			if f.job.Drop {
 				delete(c.setAside, t.Number)
 			}
+		}
+		if len(c.failing) == 0 {
+			c.shortage.note(nil)
 		}
 		c.jobs.count(func(s *JobStats) { s.SetAside = len(c.setAside) })
 		return nil
@@ -340,6 +345,10 @@ func (c *Compactor) tidy(ctx context.Context) {
 	var job *compactor.Job
 	if !flush {
 		job = compactor.PickIdle(situation)
+	}
+	if job == nil { // whatever has failed, nobody wants it any more
+		clear(c.failing)
+		c.shortage.note(nil)
 	}
 	switch {
 	case job == nil && !flush:

@@ -20,7 +20,7 @@ func (r *rig) newWriter() *Writer {
 	return &Writer{
 		env: r.env, published: &r.published, inbox: newInbox[*Commit](64), flusher: newInbox[Sealed](flusherCapacity + largeSeals),
 		log: r.start.Log, proven: r.start.Log.Offset(), active: r.active, next: 1, pace: pace{work: newProgress()},
-		room: make(chan struct{}, flusherCapacity),
+		room: make(chan struct{}, flusherCapacity), watch: NewClock(),
 	}
 }
 

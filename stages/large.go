@@ -210,6 +210,7 @@ func (w *Writer) writeLarge(ctx context.Context, c *Commit) error {
 		return w.handOnLarge(ctx, after)
 	}
 	if base.IsShortage(err) { // whatever comes next seals it, as it takes nothing more
+		w.shortage.note(err)
 		<-w.place
 		err = nil
 	}

@@ -161,7 +161,7 @@ func TestLargeCommitOfAllKinds(t *testing.T) {
 			for at, want := range map[view.At]map[string]string{before.At(): model[len(model)-2], r.p.At(): now} {
 				it := new(view.Iterator)
 				r.p.Hold(it, 0, &at)
-				it.Open(nil, sstable.IteratorOptions{}, new(atomic.Bool))
+				it.Open(nil, &sstable.IteratorOptions{}, new(atomic.Bool))
 				found := map[string]string{}
 				for ok := it.First(); ok; ok = it.Next() {
 					found[string(it.Key())] = string(it.Value())

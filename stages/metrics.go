@@ -99,25 +99,33 @@ func (w *Writer) snapshotStats() WriterStats {
 const longStall = time.Second
 
 // Health returns nil, or why writes fail or wait now, or what background work waits for. If
-// it was the Writer who met a shortage it tries again, so that a later call tells whether there still is one.
+// it was the Writer, or the Keeper for it, who met a shortage, it tries again, so that a
+// later call tells whether there still is one.
 func (p *Pipeline) Health() error {
 	if p.Failed() != nil {
 		return p.Refusal()
 	}
-	for _, s := range []*shortage{&p.writer.shortage, &p.keeper.shortage, &p.flusher.shortage, &p.compactor.shortage} {
+	w := p.writer
+	for i, s := range []*shortage{&w.shortage, &p.keeper.shortage, &p.flusher.shortage, &p.compactor.shortage} {
 		if err := s.now(); err != nil {
-			p.wake()
+			if i < 2 && len(w.inbox.ch) == 0 { // otherwise it tries anyway
+				p.wake()
+			}
 			return err
 		}
 	}
-	s, behind := p.writer.snapshotStats(), "flusher"
-	if !s.Stalled || time.Since(s.StalledSince) < longStall {
+	working, began := w.courtesy.commits.Load()%2 == 1, time.Unix(0, w.began.Load())
+	if !working || time.Since(began) < longStall {
 		return nil
 	}
-	if p.flusher.pace.waiting.Load() || len(p.State().Version.Levels[0]) >= p.env.Policy.L0Limit {
-		behind = "compactor"
+	behind := "disk"
+	if w.snapshotStats().Stalled || w.pace.waiting.Load() {
+		behind = "flusher"
+		if p.flusher.pace.waiting.Load() || len(p.State().Version.Levels[0]) >= p.env.Policy.L0Limit {
+			behind = "compactor"
+		}
 	}
-	return fmt.Errorf("lsmdb: writers have been waiting for the %s since %s", behind, s.StalledSince.Format(time.RFC3339))
+	return fmt.Errorf("lsmdb: writers have been waiting for the %s since %s", behind, began.Format(time.RFC3339))
 }
 
 // shortage is what a stage could not do, the last time that it tried, for want of room.

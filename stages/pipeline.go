@@ -151,7 +151,7 @@ func assemble(env *Environment, start Start) *Pipeline {
 	p.writer = &Writer{
 		env: env, published: &p.Published, inbox: commits, preparer: p.preparer.inbox, flusher: sealed, keeper: proposals,
 		active: active, next: start.State.LastSeq + 1, closing: p.closing, pace: pace{work: newProgress()},
-		room: make(chan struct{}, flusherCapacity), place: make(chan struct{}, 1),
+		room: make(chan struct{}, flusherCapacity), place: make(chan struct{}, 1), watch: NewClock(),
 	}
 	p.compactor = newCompactor(env, &p.Published, &p.Snapshots, proposals)
 	p.compactor.launch, p.compactor.seal = p.launch, p.requestFlush
@@ -405,6 +405,7 @@ func (p *Pipeline) Close() error {
 	p.closeOnce.Do(func() { close(p.closing) })
 	err := p.group.Wait()
 	p.preparing.Wait()
+	p.writer.watch.Stop()
 	p.cancel(context.Canceled)
 	return cmp.Or(p.Failed(), err)
 }

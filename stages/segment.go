@@ -60,7 +60,7 @@ func (w *Writer) makeRoom(ctx context.Context) error {
 		logBytes += int64(len(c.encoded))
 	}
 	if count == 0 {
-		return w.tryRoom()
+		return w.tryRoom(ctx)
 	}
 	footprint := memtable.FootprintBytes(count, payload)
 	if !w.active.Fits(footprint) {
@@ -85,10 +85,14 @@ func (w *Writer) reserve(recordBytes int64) error {
 // leastRoomBytes in the log are what there has to be for a disk not to be full.
 const leastRoomBytes = 64 << 10
 
-// tryRoom looks, after a shortage, whether there is room again: for a longer log.
-func (w *Writer) tryRoom() error {
-	if w.shortage.now() == nil || w.log.Closed() {
+// tryRoom looks, after a shortage, whether there is room again: for a longer log, or for one
+// behind a large commit.
+func (w *Writer) tryRoom(ctx context.Context) error {
+	switch {
+	case w.shortage.now() == nil:
 		return nil
+	case w.log.Closed():
+		return w.replaceActive(ctx, 0)
 	}
 	return w.reserve(w.log.ReservedBytes() - w.log.Offset() + leastRoomBytes)
 }

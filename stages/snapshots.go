@@ -31,11 +31,9 @@ type Snapshot struct {
 	previous, next *Snapshot // nil: not open
 	transaction    bool      // it is that of one
 
-	view.Opened // set by its owner before
+	Closed      atomic.Bool // its owner's, for whom there is room here
+	view.Opened             // set by its owner before
 }
-
-// Transaction reports whether it is that of a transaction.
-func (s *Snapshot) Transaction() bool { return s.transaction }
 
 // At returns the instant at which the snapshot reads. Without a time, no value that it
 // sees ends.
@@ -121,14 +119,14 @@ func (r *Snapshots) Readers(clock func() int64) (readers output.Readers) {
 	return readers
 }
 
-// Open returns what is known of the open snapshots, oldest first.
-func (r *Snapshots) Open() (list []Snapshot) {
+// Open returns the open snapshots, oldest first.
+func (r *Snapshots) Open() (list []view.OpenSnapshot) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := &r.ends
 	for range r.open {
 		s = s.next
-		list = append(list, *s)
+		list = append(list, view.OpenSnapshot{Opened: s.Opened, At: s.at, Transaction: s.transaction})
 	}
 	return list
 }
@@ -167,8 +165,11 @@ func (c *Clock) read() int64 {
 	return now | 1
 }
 
-// Stop stops the timer.
-func (c *Clock) Stop() { c.timer.Stop() }
+// Stop stops the timer, and the time.
+func (c *Clock) Stop() {
+	c.timer.Stop()
+	c.now.Store(time.Now().UnixNano() &^ 1)
+}
 
 // Count returns how many snapshots are open and the oldest one's sequence number, 0 when
 // there is none.

@@ -321,7 +321,7 @@ func TestOpenSnapshots(t *testing.T) {
 	told := func() (list []int64) {
 		for _, s := range r.Open() {
 			list = append(list, s.Since)
-			if int64(s.At().Seq) != s.Since+1 {
+			if int64(s.At.Seq) != s.Since+1 {
 				t.Errorf("%+v", s)
 			}
 		}

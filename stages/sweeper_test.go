@@ -84,7 +84,7 @@ func TestSweeperWaitsForReaders(t *testing.T) {
 				case "iterator":
 					var it view.Iterator
 					r.p.Hold(&it, 0, nil)
-					it.Open(nil, sstable.IteratorOptions{}, new(atomic.Bool))
+					it.Open(nil, &sstable.IteratorOptions{}, new(atomic.Bool))
 					reading.Leave()
 					leave = func() { it.Close() }
 				case "nobody":

@@ -96,6 +96,9 @@ type Writer struct {
 
 	shortage shortage // also of callers who prepare a large commit
 
+	watch *Clock
+	began atomic.Int64 // when the group in hand was begun, by watch
+
 	closed *manifest.CleanMark // set when the WAL was finished; read after the Writer ended
 }
 
@@ -124,6 +127,7 @@ func (w *Writer) run(ctx context.Context) error {
 			return w.finish(ctx)
 		}
 		w.groups++
+		w.began.Store(w.watch.Now())
 		w.courtesy.commits.Store(2*w.stats.Commits + 1)
 		timed := w.groups%timedGroups == 1
 		var start time.Time

@@ -2,6 +2,7 @@ package report
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 
 	"lsmdb/bench/engine"
@@ -43,4 +44,20 @@ func (f *File) Write(path string) error {
 		return err
 	}
 	return os.WriteFile(path, append(text, '\n'), 0o644)
+}
+
+// Read loads what Write stored.
+func Read(path string) (*File, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	f := new(File)
+	if err := json.Unmarshal(text, f); err != nil {
+		return nil, fmt.Errorf("%s holds no run of this program: %w", path, err)
+	}
+	if len(f.Rows) == 0 {
+		return nil, fmt.Errorf("%s holds no figures of this program", path)
+	}
+	return f, nil
 }

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -55,6 +56,32 @@ func TestSpreadOfRoundsIsMentionedWhenLarge(t *testing.T) {
 	}
 	if got := cell(rows(80, 100, 150), "lsmdb", 0); got != "100 ±35%" {
 		t.Errorf("large spread: %s", got)
+	}
+	if got := cell(rows(0, 0.001, 10), "lsmdb", 2); got != "0.00" {
+		t.Errorf("spread of nothing: %s", got)
+	}
+}
+
+func TestFilesAreReadAgain(t *testing.T) {
+	results, kinds := grown()
+	f := File{Origin: Origin{Commit: "abc"}, Rounds: 2, Engines: Engines(nil, engine.Options{}), Rows: Rows(results, kinds), Results: results}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "run.json")
+	if err := f.Write(path); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Read(path)
+	if err != nil || !reflect.DeepEqual(*again, f) {
+		t.Errorf("read again: %v\n%+v\ninstead of\n%+v", err, again, f)
+	}
+	for name, text := range map[string]string{"cut.json": "{", "other.json": "{}", "list.json": "[]"} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Read(path); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -163,10 +163,11 @@ func cell(r Row, name string, digits int) string {
 	if slices.Contains(r.Capped, name) {
 		mark += "*"
 	}
-	if spread := r.Spread(name); spread > largeSpread {
+	text := number(value, digits)
+	if spread := r.Spread(name); spread > largeSpread && strings.ContainsAny(text, "123456789") {
 		mark += fmt.Sprintf(" ±%.0f%%", spread/2*100)
 	}
-	return number(value, digits) + mark
+	return text + mark
 }
 
 // number writes a value with commas between thousands.

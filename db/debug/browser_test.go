@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -166,6 +167,10 @@ func search(b *browser) {
 	b.press("Enter")
 	b.wait(`/fruit\/00042/.test(document.getElementById("explanation").innerText) && /It has a value/.test(document.getElementById("explanation").innerText)`)
 	b.evaluate(`document.getElementById("key").select()`, nil)
+	b.write("<b id=planted>no tag</b>") // keys are text of somebody else
+	b.press("Enter")
+	b.wait(`/<b id=planted>no tag<.b>/.test(document.getElementById("explanation").innerText) && !document.getElementById("planted")`)
+	b.evaluate(`document.getElementById("key").select()`, nil)
 	b.write("no such key")
 	b.press("Enter")
 	b.wait(`/no such key/.test(document.getElementById("explanation").innerText) && /It has no value/.test(document.getElementById("explanation").innerText)`)
@@ -200,14 +205,33 @@ func measure(b *browser) {
 	b.wait(`/fruit\//.test(document.getElementById("space").innerText)`)
 }
 
-// When the database is closed the page says so.
+// Who wants nothing to move sees nothing move.
+func TestAtRestInABrowser(t *testing.T) {
+	b := startBrowser(t)
+	server := httptest.NewServer(debug.Handler(busy(t)))
+	defer server.Close()
+	defer server.CloseClientConnections()
+	b.open(server.URL+"/", screens[2])
+	const animations = `document.getAnimations().filter((a) => a.playState === "running").length`
+	b.wait(animations + " > 0")
+	b.must("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-reduced-motion", "value": "reduce"}}}, nil)
+	b.wait(animations + " === 0")
+}
+
+// When the database is closed the page says so. When it is open again the page shows that.
 func TestClosedInABrowser(t *testing.T) {
 	b := startBrowser(t)
 	d, err := db.Open("", &db.Options{InMemory: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(debug.Handler(d))
+	var current atomic.Pointer[http.Handler]
+	show := func(d *db.DB) {
+		h := debug.Handler(d)
+		current.Store(&h)
+	}
+	show(d)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*current.Load()).ServeHTTP(w, r) }))
 	defer server.Close()
 	defer server.CloseClientConnections()
 	b.open(server.URL+"/", screens[2])
@@ -216,6 +240,8 @@ func TestClosedInABrowser(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.wait(`/closed/.test(document.getElementById("link").innerText) && /closed/.test(document.getElementById("headline").innerText)`)
+	show(busy(t))
+	b.wait(`/live/.test(document.getElementById("link").innerText) && /write/.test(document.getElementById("headline").innerText) && document.querySelector(".box")`)
 	if list := b.complaints(server.URL); len(list) > 0 {
 		t.Errorf("the page complains:\n%s", strings.Join(list, "\n"))
 	}

@@ -205,6 +205,47 @@ func TestStalledViewer(t *testing.T) {
 	})
 }
 
+// Tables that are read get hot, and cool when nobody reads them any more. Looking at them, and
+// at what a snapshot keeps, is no reading.
+func TestHeat(t *testing.T) {
+	bubble(t, func(t *testing.T, d *db.DB, h *handler) {
+		write := func() error {
+			return errors.Join(d.Put([]byte("key"), []byte("value")), d.Flush(context.Background()))
+		}
+		first := write()
+		snapshot, err := d.NewSnapshot()
+		if err := errors.Join(first, err, write()); err != nil {
+			t.Fatal(err)
+		}
+		var c connection
+		leave := visit(t, h, &c, "")
+		time.Sleep(interval / 2) // reads come between samples
+		heat := func(read bool) (digits string) {
+			for range 30 {
+				if read {
+					if _, err := d.Get([]byte("key")); err != nil {
+						t.Error(err)
+					}
+				}
+				time.Sleep(time.Second)
+			}
+			synctest.Wait()
+			events := c.events(t)
+			return strings.Join(events[len(events)-1].State.Marks.Heat, "")
+		}
+		if got := heat(true); !strings.Contains(got, "9") {
+			t.Errorf("read each second: %q", got)
+		}
+		if got := heat(false); strings.Trim(got, "0") != "" {
+			t.Errorf("not read: %q", got)
+		}
+		leave()
+		if err := snapshot.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // A connection that broke goes on where it was, but not with rows of another process.
 func TestResume(t *testing.T) {
 	bubble(t, func(t *testing.T, _ *db.DB, h *handler) {

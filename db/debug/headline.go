@@ -23,7 +23,7 @@ const (
 func headline(s *state, failure string) (string, tone) {
 	switch {
 	case failure != "":
-		return "The database takes no more writes: " + failure + ". Reads go on.", broken
+		return "The database takes no more writes: " + strings.TrimPrefix(failure, "lsmdb: ") + ". Reads go on.", broken
 	case s.Health != "":
 		return "The database cannot do its work: " + strings.TrimPrefix(s.Health, "lsmdb: ") + ".", broken
 	case s.ReadOnly:
@@ -51,6 +51,28 @@ func headline(s *state, failure string) (string, tone) {
 		return "Nobody writes or reads, and there is nothing left to tidy up.", calm
 	}
 	return now + ".", calm
+}
+
+// why explains a headline to somebody who sees such a database for the first time.
+func why(s *state) string {
+	switch {
+	case s.Tone == ended:
+		return "The page asks now and then whether it is open again."
+	case s.Tone == broken && s.Health == "":
+		return "What was acknowledged can be read, and is there after the next Open. Until then nothing is written."
+	case s.Tone == broken:
+		return "What was acknowledged can be read. Writes, flushes and merges go on by themselves where a shortage has passed."
+	case s.Tone == resting:
+		return "Nothing changes here. The tree, single keys and the space that they take can be looked at."
+	case s.Behind == "compactor":
+		return fmt.Sprintf("A read may have to ask every table of level 0, so there may only be %d. Until a merge takes some of them down, "+
+			"the Flusher adds tables slowly or not at all, the Writer cannot hand on full memtables, and callers wait for the Writer.", s.Level0.Limit)
+	case s.Behind != "":
+		return "Only a few memtables may lie in memory. Until the Flusher has written one of them to a table, the Writer cannot begin another, and callers wait for the Writer."
+	case s.Commits >= 1:
+		return "A write is in the log and in the memtable when its caller hears of it. All that the others do comes later, and nobody waits for it as long as they keep up."
+	}
+	return "Readers wait for no stage. They look at memtables, and at tables, which never change once they are written."
 }
 
 // held says how much writers are held back.

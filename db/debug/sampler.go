@@ -126,6 +126,7 @@ func (s *sampler) sample() {
 	state := newState(s.before, now)
 	if now.inside.Closed {
 		state.Headline, state.Tone = "The database was closed.", ended
+		state.Why = why(state)
 	}
 	state.Tree.ID, state.Marks = s.tree.ID, s.tree.mark(&now.inside, &s.births, now.at)
 	s.now.state, s.now.closed = encode(state), now.inside.Closed

@@ -25,6 +25,7 @@ type state struct {
 	TimeMs   int64   `json:"time_ms"`
 	Uptime   float64 `json:"uptime_s"`
 	Headline string  `json:"headline"`
+	Why      string  `json:"why"`
 	Tone     tone    `json:"tone"`
 	Health   string  `json:"health,omitempty"` // what DB.Health says
 	ReadOnly bool    `json:"read_only,omitempty"`
@@ -171,6 +172,7 @@ func newState(before *sample, now *sample) *state {
 	}
 	s.Stages = stagesOf(before, now, s, elapsed)
 	s.Headline, s.Tone = headline(s, m.Failure)
+	s.Why = why(s)
 	return s
 }
 

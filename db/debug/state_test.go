@@ -84,8 +84,12 @@ func TestHeadline(t *testing.T) {
 		}},
 	} {
 		before, now := samples(c.change)
-		if s := newState(before, now); s.Headline != c.says || s.Tone != c.tone {
+		s := newState(before, now)
+		if s.Headline != c.says || s.Tone != c.tone {
 			t.Errorf("%s: %q (%s), want %q", c.name, s.Headline, s.Tone, c.says)
+		}
+		if explains := strings.Contains(s.Why, "callers wait for the Writer"); explains != (c.tone == waiting) || s.Why == "" {
+			t.Errorf("%s: %q", c.name, s.Why)
 		}
 	}
 }

@@ -53,6 +53,7 @@ const inside = "lsmdb/internal/inside"
 // testSupport are packages that only tests may import. They are no part of the engine
 // and stand on no floor.
 var testSupport = map[string]bool{
+	"lsmdb/db/dbtest":                          true, // for the tests of programs that import db
 	"lsmdb/internal/vfstest":                   true,
 	"lsmdb/cmd/lsmdb/internal/commandtest":     true,
 	"lsmdb/internal/tests/fixture":             true,

@@ -1,7 +1,7 @@
 // Package door leads behind the public API of db: tests to file systems of theirs, and to
 // stages that are set up in ways that no option offers; and what serves a database to the
-// moment when that is closed. Package db fills it in. Nothing but db, db/attach and tests
-// may import it.
+// moment when that is closed. Package db fills it in. Nothing but db, db/attach, db/dbtest
+// and tests may import it.
 package door
 
 import (
@@ -16,6 +16,9 @@ var (
 	// Set makes the Open that gets options, a *db.Options, use a file system, and
 	// change what its stages share before they run. Either may be nil.
 	Set func(options any, fsys vfs.FS, tune func(*stages.Environment))
+
+	// Sites has a *db.DB, which nobody uses yet, note of every iterator where it was opened.
+	Sites func(db any)
 
 	// Compact is what db.Compact does with all of a *db.DB when it has flushed.
 	Compact func(db any) error

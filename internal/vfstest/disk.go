@@ -1,5 +1,5 @@
 // Package vfstest has file systems for tests: Disk, which lies in memory and can lose
-// its power, and Fault, which makes another file system fail. Only tests import it.
+// its power, and Fault, which makes another file system fail. Only tests import it, and package dbtest for the tests of others.
 package vfstest
 
 import (

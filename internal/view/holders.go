@@ -4,11 +4,15 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"unsafe"
+	"weak"
 
 	"lsmdb/internal/base"
+	"lsmdb/manifest"
+	"lsmdb/memtable"
 )
 
 // Iterators are many, mostly live for one read, and can be forgotten. So all that are open
@@ -31,14 +35,16 @@ var places struct {
 type place struct {
 	iterator atomic.Pointer[Iterator] // nil: none is open
 	index    int                      // in the list
-	_        [base.StripeBytes - 16]byte
+	outlived weak.Pointer[Iterator]   // that is open, of a database that was closed; changes under the mutex
+	_        [base.StripeBytes - 24]byte
 }
 
 // hold is what others may know of an Iterator. While that is listed it changes only under the
 // mutex.
 type hold struct {
-	state uint64 // number of what it looks at
-	seq   base.Seq
+	published *Published
+	state     uint64 // number of what it looks at
+	seq       base.Seq
 	Opened
 }
 
@@ -64,20 +70,40 @@ func (p *place) leave() {
 	places.list = places.list[:last]
 }
 
-// eachListed calls do with every open Iterator, of all databases.
-func eachListed(do func(*Iterator)) {
+// each calls do with what is known of every open Iterator, until it returns false.
+func (p *Published) each(do func(*hold) bool) {
 	places.mu.Lock()
 	defer places.mu.Unlock()
-	for _, p := range places.list {
-		if it := p.iterator.Load(); it != nil {
-			do(it)
+	for _, at := range places.list {
+		it := at.iterator.Load()
+		if it == nil {
+			it = at.outlived.Value()
+		}
+		if it != nil && it.hold.published == p && !do(&it.hold) {
+			return
 		}
 	}
 }
 
-// holdsPerSite says of how many Iterators with the same inside the call site of one is noted,
-// the first among them: so where many are open at the same time, it is known of most.
-const holdsPerSite = 256
+// outlive takes all Iterators off the list, when the database is closed: those that somebody
+// has forgotten must not keep it. The others stay known.
+func (p *Published) outlive() {
+	places.mu.Lock()
+	defer places.mu.Unlock()
+	for _, at := range places.list {
+		if it := at.iterator.Load(); it != nil && it.hold.published == p && at.iterator.CompareAndSwap(it, nil) {
+			at.outlived = weak.Make(it)
+		}
+	}
+}
+
+// Where an Iterator is opened is noted of the first sitesPerStep of an inside in the same
+// moment, and of each holdsPerSite one of it. So it is unknown only in a stream of many that
+// are opened one after the other.
+const (
+	sitesPerStep = 128
+	holdsPerSite = 256
+)
 
 // Hold begins an Iterator, which is zero: from now until Close, what is current now stays. It
 // is to show what is visible now or, where fixed is not nil, that instant. Whoever has to ask
@@ -87,7 +113,10 @@ const holdsPerSite = 256
 func (p *Published) Hold(it *Iterator, since int64, fixed *At) {
 	in := insides.Get().(*inside)
 	it.inside, it.hold.Since, in.published = in, since, p
-	if in.holds++; in.holds%holdsPerSite == 1 || since&1 != 0 {
+	if since != in.since {
+		in.since, in.holds = since, 0
+	}
+	if in.holds++; in.holds <= sitesPerStep || in.holds%holdsPerSite == 0 || since&1 != 0 {
 		it.hold.PC = Caller(4)
 	}
 	if it.list(p.state.Load(), fixed) {
@@ -96,6 +125,7 @@ func (p *Published) Hold(it *Iterator, since int64, fixed *At) {
 	places.mu.Lock() // whoever replaces one more state waits for that: so this ends
 	for !it.list(p.state.Load(), fixed) {
 	}
+	in.place.outlived = weak.Pointer[Iterator]{}
 	places.mu.Unlock()
 	p.unread()
 }
@@ -110,7 +140,7 @@ func (it *Iterator) list(s *State, fixed *At) bool {
 	} else {
 		in.at = At{Seq: p.Visible()}
 	}
-	it.hold.state, it.hold.seq = s.number, in.at.Seq
+	it.hold.published, it.hold.state, it.hold.seq = p, s.number, in.at.Seq
 	in.place.iterator.Store(it)
 	return s == p.state.Load()
 }
@@ -119,22 +149,23 @@ func (it *Iterator) list(s *State, fixed *At) bool {
 func (in *inside) letGo() {
 	in.place.iterator.Store(nil)
 	if in.state != in.published.state.Load() {
-		in.published.unread()
+		in.forget()
 	}
 }
 
-// holds returns what is known of the open Iterators. The caller has the mutex.
-func (p *Published) holds() (list []hold) {
-	own := map[uint64]bool{p.state.Load().number: true}
-	for _, s := range p.past {
-		own[s.number] = true
-	}
-	eachListed(func(it *Iterator) {
-		if own[it.hold.state] {
-			list = append(list, it.hold)
-		}
-	})
-	return list
+// forget is letGo where the state was replaced. When the database is closed, it is.
+func (in *inside) forget() {
+	places.mu.Lock()
+	in.place.outlived = weak.Pointer[Iterator]{}
+	places.mu.Unlock()
+	in.published.unread()
+}
+
+// OpenSnapshot is a snapshot that is open.
+type OpenSnapshot struct {
+	Opened
+	At          At
+	Transaction bool // it is that of one
 }
 
 // Holder is an Iterator that is open, or a pin.
@@ -147,36 +178,45 @@ type Holder struct {
 
 // Holders returns all of them.
 func (p *Published) Holders() (list []Holder) {
+	var holds []hold
+	used := make(map[*memtable.Memtable]int64)
 	p.changing.Lock()
-	defer p.changing.Unlock()
 	p.reap()
-	kept := make(map[uint64]int64)
-	for _, s := range p.past {
-		kept[s.number] = p.keeps(s)
+	past, current := slices.Clone(p.past), p.state.Load().Version
+	for _, m := range p.flushed {
+		used[m] = m.UsedBytes()
+	}
+	p.each(func(h *hold) bool {
+		holds = append(holds, *h)
+		return true
+	})
+	p.changing.Unlock()
+
+	kept, inTables := make(map[uint64]int64), map[*manifest.Version]int64{current: 0}
+	for _, s := range past {
+		sum, known := inTables[s.Version]
+		if !known {
+			for _, t := range slices.Concat(s.Version.Levels[:]...) {
+				if !current.Lists(t) {
+					sum += t.SizeBytes
+				}
+			}
+			inTables[s.Version] = sum
+		}
+		for m, bytes := range used {
+			if s.has(m) {
+				sum += bytes
+			}
+		}
+		kept[s.number] = sum
 		if s.Active == nil && s.held.Load() > 0 {
-			list = append(list, Holder{Opened: s.pin, Pin: true, Seq: s.Version.LastSeq, Bytes: kept[s.number]})
+			list = append(list, Holder{Opened: s.pin, Pin: true, Seq: s.Version.LastSeq, Bytes: sum})
 		}
 	}
-	for _, h := range p.holds() {
+	for _, h := range holds {
 		list = append(list, Holder{Opened: h.Opened, Seq: h.seq, Bytes: kept[h.state]})
 	}
 	return list
-}
-
-// keeps returns how many bytes of a past state are nowhere in the current one.
-func (p *Published) keeps(s *State) (sum int64) {
-	for _, m := range p.flushed {
-		if s.has(m) {
-			sum += m.UsedBytes()
-		}
-	}
-	current := p.state.Load().Version
-	for _, t := range slices.Concat(s.Version.Levels[:]...) {
-		if !current.Lists(t) {
-			sum += t.SizeBytes
-		}
-	}
-	return sum
 }
 
 // Opened tells when something was opened, and where.
@@ -197,7 +237,10 @@ func Caller(skip int) uintptr {
 // where somebody calls with this function, which costs nothing to find out: mostly it was
 // written there. What it uses is that a function value points to the address of its code.
 func CodeOf[F any](function *F) uintptr {
-	return **(**uintptr)(unsafe.Pointer(function)) + 1
+	if code := *(**uintptr)(unsafe.Pointer(function)); code != nil {
+		return *code + 1
+	}
+	return 0
 }
 
 // Where returns the function and the line of the call, "" where nobody looked.
@@ -206,5 +249,8 @@ func (o Opened) Where() string {
 		return ""
 	}
 	frame, _ := runtime.CallersFrames([]uintptr{o.PC}).Next()
+	if function := strings.TrimSuffix(frame.Function, "-fm"); function != frame.Function { // a method value has no line
+		return function
+	}
 	return fmt.Sprintf("%s %s:%d", frame.Function, frame.File, frame.Line)
 }

@@ -17,7 +17,7 @@ import (
 func (a *arenas) hold() *Iterator {
 	it := new(Iterator)
 	a.Hold(it, 0, nil)
-	it.Open(nil, sstable.IteratorOptions{}, new(atomic.Bool))
+	it.Open(nil, &sstable.IteratorOptions{}, new(atomic.Bool))
 	return it
 }
 
@@ -138,6 +138,10 @@ func TestWhere(t *testing.T) {
 			t.Errorf("%s: %s", what, where)
 		}
 	}
+	method := newArenas(t).cycle
+	if where := (Opened{PC: CodeOf(&method)}).Where(); where != "lsmdb/internal/view.(*arenas).cycle" {
+		t.Errorf("a method value: %s", where)
+	}
 	if where := (Opened{}).Where(); where != "" {
 		t.Errorf("nobody looked, and yet it was at %s", where)
 	}
@@ -171,6 +175,9 @@ func TestKeptOfKinds(t *testing.T) {
 		"a range delete long ago":       {[]op{set(1), clear(2), set(11)}, []int64{0, 0}},
 		"overwritten before it":         {[]op{set(1), set(11), clear(12)}, []int64{1, 0}},
 		"written again behind it":       {[]op{set(1), clear(11), set(12)}, []int64{1, 0}},
+		"a range deleted twice":         {[]op{set(1), clear(11), clear(21)}, []int64{1, 0}},
+		"overwritten, deleted twice":    {[]op{set(1), set(11), clear(12), clear(21)}, []int64{1, 0}},
+		"deleted, written, deleted":     {[]op{set(1), clear(11), set(12), clear(21)}, []int64{1, 1}},
 		"and again, and a range delete": {[]op{set(1), set(11), clear(21)}, []int64{1, 1}},
 	} {
 		a := newArenas(t)
@@ -186,7 +193,7 @@ func TestKeptOfKinds(t *testing.T) {
 			}
 			m.Apply(op, o.seq)
 		}
-		got := a.Kept([]base.Seq{10, 20})
+		got := a.Kept([]At{{Seq: 10}, {Seq: 20}})
 		for i := range got {
 			got[i] = (got[i] + 100) / 1000
 		}

@@ -57,7 +57,8 @@ type inside struct {
 	folded base.Fold // makes values to be shown
 
 	place *place // in the list of iterators
-	holds int    // how many Iterators have used it
+	since int64  // when the last Iterator was opened that has used it
+	holds int    // how many were opened in the same moment
 }
 
 var insides = sync.Pool{New: func() any { return newInside() }}
@@ -88,8 +89,8 @@ const (
 // Open lets an Iterator that Hold has begun show what there is within bounds that the caller
 // does not change any more, and before that what lies in a transaction's own memtables, newest
 // first. Once closed is true it shows nothing. With KeysOnly its Value is empty; tables are
-// always read lazily, and ahead.
-func (it *Iterator) Open(own []*memtable.Memtable, o sstable.IteratorOptions, closed *atomic.Bool) {
+// always read lazily, and ahead, which o is made to say.
+func (it *Iterator) Open(own []*memtable.Memtable, o *sstable.IteratorOptions, closed *atomic.Bool) {
 	in, p := it.inside, it.inside.published
 	if in.at.Now == 0 && slices.ContainsFunc(own, (*memtable.Memtable).Expiring) {
 		in.at.Now = p.Now()
@@ -100,7 +101,7 @@ func (it *Iterator) Open(own []*memtable.Memtable, o sstable.IteratorOptions, cl
 		in.barren.gaps = &p.gaps
 	}
 	o.Lazy, o.ReadAheadBytes, o.Entered = true, ReadAheadBytes, &it.stats.Blocks
-	in.open(&o)
+	in.open(o)
 	it.odd = it.keysOnly || it.noFill || len(in.covers.sources) > 0
 }
 
@@ -119,7 +120,7 @@ func (in *inside) open(o *sstable.IteratorOptions) {
 	for i := range in.memtables {
 		in.runs = append(in.runs, merge.Run{Iterator: &in.memtables[i]})
 	}
-	in.tables = state.Version.AppendRuns(in.tables, *o)
+	in.tables = state.Version.AppendRuns(in.tables, o)
 	for i := range in.tables {
 		in.runs = append(in.runs, in.tables[i].Run())
 		if tables := in.tables[i].Deleting(); len(tables) > 0 {
@@ -153,7 +154,7 @@ func (it *Iterator) Close() error {
 	in.key, in.value, in.until, in.kept, in.folded = nil, nil, 0, nil, base.Fold{}
 	in.covers.reset()
 	if cap(in.search)+cap(in.operands) > maxPooledBytes || it.noFill { // whose blocks are no others'
-		*in = inside{place: in.place, holds: in.holds}
+		*in = inside{place: in.place, since: in.since, holds: in.holds}
 	}
 	insides.Put(in)
 	it.inside, it.position = nil, nowhere

@@ -1,224 +1,111 @@
 package view
 
 import (
-	"bytes"
-	"cmp"
-	"math/rand/v2"
+	"context"
 	"slices"
 
 	"lsmdb/internal/base"
-	"lsmdb/internal/ranges"
 	"lsmdb/manifest"
+	"lsmdb/memtable"
 	"lsmdb/sstable"
 )
 
-// How much is looked at to estimate what snapshots keep. Of a database that has more, this is
-// a sample. The error is then some 20 % where a tenth of what is newer than the snapshot has
-// replaced something that it sees.
+// How many entries of a memtable are looked at: a few all, of more a sample.
 const (
-	sampledEntries = 256
-	sampledInBlock = 4
-	wholeEntries   = 4 * sampledEntries
-	sampledRanges  = 64
+	wholeMemtable   = 2048
+	sampledMemtable = 512
 )
 
 // Kept estimates how many bytes a compaction could drop, of each of the open snapshots, if
 // that alone were closed. They are in ascending order. What two of them see counts for
-// neither.
-//
-// What is kept is a version with a newer one, or a range delete, behind the snapshot. So
-// what came after the oldest snapshot is looked at, and which version it has replaced.
-func (p *Published) Kept(snapshots []base.Seq) (kept []int64) {
+// neither. It takes samples as Space does, and of memtables as well; what cannot be read
+// counts for nothing.
+func (p *Published) Kept(snapshots []At) (kept []int64) {
 	if len(snapshots) == 0 {
 		return nil
 	}
-	r := p.Enter()
-	r.hold()
-	defer p.release(r.State)
-	r.Leave()
-	e := estimate{
-		inside: inside{published: p, state: r.State, at: At{Seq: base.MaxSeq}}, snapshots: snapshots,
-		sums: make([]float64, len(snapshots)), rng: rand.New(rand.NewPCG(1, 1)),
+	s := survey{ctx: context.Background(), kept: make([]float64, len(snapshots))}
+	for _, at := range snapshots {
+		s.snapshots, s.nows = append(s.snapshots, at.Seq), append(s.nows, at.Now)
 	}
-	o := sstable.IteratorOptions{NoCacheFill: true, KeysOnly: true}
-	e.open(&o)
-	defer e.entries.Close()
-	_ = r.guarded(func() { // what cannot be read counts for nothing
-		e.inTables(o)
-		e.inMemtables()
-		e.inRanges()
+	r := p.Enter()
+	at := p.fix(At{Seq: base.MaxSeq})
+	s.nows = append(s.nows, at.Now)
+	_ = s.run(r, at, func() error {
+		for _, m := range s.look.memtables {
+			s.memtable(m)
+		}
+		return s.all()
 	})
-	for _, n := range e.sums {
+	for _, n := range s.kept {
 		kept = append(kept, int64(n))
 	}
 	return kept
 }
 
-// estimate is one look at what snapshots keep.
-type estimate struct {
-	inside
-	snapshots []base.Seq
-	sums      []float64 // bytes, for each snapshot
-	rng       *rand.Rand
-}
-
-// stripe returns how many snapshots do not see a number. Where it is the last of its key in a
-// stripe, a version is needed.
-func (e *estimate) stripe(seq base.Seq) int {
-	i, _ := slices.BinarySearch(e.snapshots, seq)
-	return i
-}
-
-func (e *estimate) inTables(o sstable.IteratorOptions) {
-	var newer []*manifest.TableMeta // than the oldest snapshot, at least in part
-	all := uint64(0)
-	for _, t := range slices.Concat(e.state.Version.Levels[:]...) {
-		if t.LargestSeq > e.snapshots[0] && t.Entries > 0 {
-			newer, all = append(newer, t), all+t.Entries
-		}
+// fails returns what a survey fails with that has met an error.
+func (s *survey) fails(err error) error {
+	if s.kept != nil {
+		return nil
 	}
-	const blocks = sampledEntries / sampledInBlock
-	end := uint64(0)
-	for _, t := range newer {
-		before := end
-		end += t.Entries
-		table, err := t.Handle.Table()
-		if err != nil {
-			continue
+	return err
+}
+
+// memtable looks at a memtable.
+func (s *survey) memtable(m *memtable.Memtable) {
+	it := m.NewIterator()
+	look := func(times float64) {
+		e := sstable.Entry{Key: slices.Clone(it.Key()), Bytes: float64(len(it.Key()) + len(it.Value()))}
+		if e.Key.Kind() == base.KindSetExpiring {
+			e.Until = base.Until(it.Value())
 		}
-		it := table.NewIterator(o)
-		if all <= wholeEntries {
-			e.some(it, it.First(), wholeEntries, 0)
-		} else {
-			// Of as many equal parts of all tables, the block in the middle of each.
-			for i := (before*blocks + all/2) / all; (2*i+1)*all < 2*end*blocks; i++ {
-				part := (float64(2*i+1)*float64(all)/(2*blocks) - float64(before)) / float64(t.Entries)
-				e.some(it, it.SeekPart(min(max(part, 0), 0.999999)), sampledInBlock, float64(all)/blocks)
+		s.keep(nil, e, times*e.Bytes)
+	}
+	if m.Len() > wholeMemtable {
+		for range sampledMemtable {
+			if it.SeekRandom(s.rng) {
+				look(float64(m.Len()) / sampledMemtable)
 			}
 		}
-		_ = it.Close()
-	}
-}
-
-// some looks at entries from where an iterator stands, if it does. They stand for so many; 0: for
-// themselves.
-func (e *estimate) some(it base.Iterator, stands bool, most int, standsFor float64) {
-	var keys []base.InternalKey
-	for ; stands && len(keys) < most; stands = it.Next() {
-		keys = append(keys, slices.Clone(it.Key()))
-	}
-	each := cmp.Or(standsFor/float64(len(keys)), 1)
-	for _, key := range keys {
-		e.look(key, each)
-	}
-}
-
-func (e *estimate) inMemtables() {
-	for _, m := range e.state.Memtables() {
-		it := m.NewIterator()
-		if m.Len() <= wholeEntries {
-			e.some(it, it.First(), wholeEntries, 0)
-			continue
-		}
-		for range sampledEntries {
-			if it.SeekRandom(e.rng) {
-				e.look(it.Key(), float64(m.Len())/sampledEntries)
-			}
-		}
-	}
-}
-
-// look looks at an entry, which stands for some: whether a range delete behind a snapshot is all
-// that hides it, and what it has replaced itself.
-func (e *estimate) look(key base.InternalKey, standsFor float64) {
-	user, seq := key.UserKey(), key.Seq()
-	i := e.stripe(seq)
-	if e.newest(user, e.end(i)) != seq || e.covered(user, seq) == i {
-		return // nobody sees it
-	}
-	if i < len(e.snapshots) && e.covered(user, seq) == i+1 {
-		if newer := e.newest(user, e.end(i+1)); newer == seq || e.covered(user, newer) == i+1 {
-			e.newest(user, seq)
-			e.sums[i] += standsFor * e.entryBytes()
-		}
-	}
-	if i == 0 {
 		return
 	}
-	older := e.newest(user, e.snapshots[i-1])
-	if older == 0 || e.stripe(older) != i-1 || e.covered(user, older) == i-1 {
+	for ok := it.First(); ok; ok = it.Next() {
+		look(1)
+	}
+}
+
+// keep looks at an entry of a table, nil for a memtable, which stands for so many bytes: it
+// is kept for the oldest snapshot that sees it, if nobody else does. A delete that hides it from others
+// goes with it.
+func (s *survey) keep(t *manifest.TableMeta, e sstable.Entry, stands float64) {
+	user, seq := e.Key.UserKey(), e.Key.Seq()
+	i, _ := slices.BinarySearch(s.snapshots, seq)
+	ended := func(now int64) bool { return e.Key.Kind() == base.KindSetExpiring && e.Until <= now }
+	if i == len(s.snapshots) || ended(s.nows[i]) {
 		return
 	}
-	e.sums[i-1] += standsFor * e.entryBytes()
-	if key.Kind() == base.KindDelete { // it goes, too
-		e.sums[i-1] += standsFor * float64(len(key))
+	next := s.at.Seq
+	if i+1 < len(s.snapshots) {
+		next = s.snapshots[i+1]
 	}
-}
-
-// end returns the largest number in a stripe.
-func (e *estimate) end(stripe int) base.Seq {
-	if stripe < len(e.snapshots) {
-		return e.snapshots[stripe]
+	later, err := s.fate(t, user, seq, next)
+	if ended(s.nows[i+1]) && !later.hidden() {
+		later = covered
 	}
-	return base.MaxSeq
-}
-
-// newest moves entries to the newest version of a key up to a number, and returns its number; 0:
-// there is none.
-func (e *estimate) newest(user []byte, upTo base.Seq) base.Seq {
-	e.search = base.AppendSearchKey(e.search[:0], user, upTo)
-	if !e.entries.SeekGE(e.search) || !bytes.Equal(e.entries.Key().UserKey(), user) {
-		return 0
+	if err != nil || later == shown {
+		return
 	}
-	return e.entries.Key().Seq()
-}
-
-// covered returns the stripe of the newest range delete that covers a version, -1 if none does.
-func (e *estimate) covered(user []byte, seq base.Seq) int {
-	if len(e.covers.sources) == 0 {
-		return -1
+	sooner, err := s.fate(t, user, seq, s.snapshots[i])
+	if err != nil || sooner.hidden() {
+		return
 	}
-	if hidden, err := e.covers.hide(user, seq); err != nil || !hidden {
-		return -1
-	}
-	return e.stripe(e.covers.window.Newest)
-}
-
-// entryBytes returns what the entry takes that entries stand on: of a table, what one takes in
-// the mean.
-func (e *estimate) entryBytes() float64 {
-	if run := e.entries.Child() - len(e.memtables); run >= 0 {
-		t := e.tables[run].Table()
-		return float64(t.SizeBytes) / float64(t.Entries)
-	}
-	return float64(len(e.entries.Key()) + len(e.entries.Value()))
-}
-
-// inRanges counts what range deletes cover in the tables that are older than all snapshots, of
-// which no entry was looked at.
-func (e *estimate) inRanges() {
-	var lists []ranges.List
-	for _, s := range e.covers.sources {
-		lists = append(lists, s.lists...)
-		for _, t := range s.tables {
-			if table, err := t.Handle.Table(); err == nil {
-				lists = append(lists, table.Ranges())
-			}
-		}
-	}
-	spans := ranges.Merge(lists...)
-	each := len(spans)/sampledRanges + 1
-	for n := 0; n < len(spans); n += each {
-		s := &spans[n]
-		if !slices.ContainsFunc(s.Seqs, func(seq base.Seq) bool { return e.stripe(seq) == 1 }) {
-			continue
-		}
-		for level := range e.state.Version.Levels {
-			for _, t := range e.state.Version.Overlapping(level, s.Start, s.End) {
-				if table, err := t.Handle.Table(); err == nil && t.LargestSeq <= e.snapshots[0] {
-					e.sums[0] += float64(each) * float64(t.SizeBytes) * table.Share(s.Start, s.End)
-				}
-			}
-		}
+	alone := stands / e.Bytes * float64(len(e.Key)) // without the value
+	switch {
+	case later == removed:
+		s.kept[i] += stands + alone
+	case later == covered:
+		s.kept[i] += stands
+	case sooner == shown: // the next operand is merged into it then
+		s.kept[i] += min(stands, alone)
 	}
 }

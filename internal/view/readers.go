@@ -90,14 +90,19 @@ func (p *Published) unread() {
 
 // reap drops the past states that nobody looks at any more. The caller has the mutex.
 func (p *Published) reap() {
-	// Who begins to hold a state leaves it only then.
-	unread := slices.DeleteFunc(slices.Clone(p.past), func(s *State) bool { return s.entered() || s.held.Load() != 0 })
+	unread := make(map[uint64]bool)
+	for _, s := range p.past {
+		if !s.entered() && s.held.Load() == 0 { // who begins to hold a state leaves it only then
+			unread[s.number] = true
+		}
+	}
 	if len(unread) > 0 {
-		eachListed(func(it *Iterator) {
-			unread = slices.DeleteFunc(unread, func(s *State) bool { return s.number == it.hold.state })
+		p.each(func(h *hold) bool {
+			delete(unread, h.state)
+			return len(unread) > 0
 		})
 	}
-	p.past = slices.DeleteFunc(p.past, func(s *State) bool { return slices.Contains(unread, s) })
+	p.past = slices.DeleteFunc(p.past, func(s *State) bool { return unread[s.number] })
 	p.flushed = slices.DeleteFunc(p.flushed, func(m *memtable.Memtable) bool {
 		needed := slices.ContainsFunc(p.past, func(s *State) bool { return s.has(m) })
 		if !needed {
@@ -115,6 +120,7 @@ func (p *Published) End() {
 	s := p.state.Load()
 	p.flushed = append(p.flushed, s.Memtables()...)
 	p.replace(memtable.New(0), nil, s.Version)
+	p.outlive()
 	for _, w := range p.spare {
 		free(w)
 	}
@@ -257,7 +263,8 @@ func (p *Published) Pinned() Pinned {
 	p.changing.Lock()
 	defer p.changing.Unlock()
 	p.reap()
-	pinned := Pinned{Iterators: int64(len(p.holds()))}
+	var pinned Pinned
+	p.each(func(*hold) bool { pinned.Iterators++; return true })
 	current, only := p.state.Load().Version, make(map[*manifest.TableMeta]struct{})
 	for _, s := range p.past {
 		if s.Active != nil {

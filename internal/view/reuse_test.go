@@ -86,7 +86,7 @@ func (a *arenas) readGenerations(rng *rand.Rand) error {
 	if rng.IntN(2) == 0 {
 		it := new(Iterator)
 		a.Hold(it, 0, nil)
-		it.Open(nil, sstable.IteratorOptions{}, new(atomic.Bool))
+		it.Open(nil, &sstable.IteratorOptions{}, new(atomic.Bool))
 		defer it.Close()
 		memtables = it.state.Memtables()
 	} else {

@@ -48,18 +48,8 @@ const (
 // to be in a sample as any other one. Whether an entry is dead is not estimated: what is
 // newer is looked at, in memtables and in tables. The same samples are taken each time.
 func (r Reading) Space(ctx context.Context, at At, start, end []byte, snapshots []base.Seq) ([manifest.NumLevels]Space, error) {
-	s := survey{
-		ctx: ctx, at: r.published.fix(at), start: start, end: end, snapshots: snapshots, rng: rand.New(rand.NewPCG(1, 1)),
-		look: look{State: r.State, memtables: r.Memtables()}, asked: make(map[*manifest.TableMeta]*sstable.Iterator),
-	}
-	r.hold()
-	defer r.published.release(r.State)
-	r.Leave()
-	var err error
-	if lost := r.guarded(func() { err = s.all() }); lost != nil {
-		err = lost
-	}
-	s.forget()
+	s := survey{ctx: ctx, start: start, end: end, snapshots: snapshots}
+	err := s.run(r, at, s.all)
 	return s.space, err
 }
 
@@ -71,10 +61,27 @@ type survey struct {
 	snapshots  []base.Seq
 	rng        *rand.Rand
 
+	kept []float64 // for Kept: bytes, for each snapshot; nil: for Space
+	nows []int64   // for Kept: by which values have ended, for each snapshot and who comes now
+
 	look  look                                      // for what is newer than an entry
 	asked map[*manifest.TableMeta]*sstable.Iterator // for that, past the cache
 	read  sstable.BlockCounts
 	space [manifest.NumLevels]Space
+}
+
+// run has a survey look at a state, and leaves it.
+func (s *survey) run(r Reading, at At, all func() error) (err error) {
+	s.at, s.rng = r.published.fix(at), rand.New(rand.NewPCG(1, 1))
+	s.look, s.asked = look{State: r.State, memtables: r.Memtables()}, make(map[*manifest.TableMeta]*sstable.Iterator)
+	r.hold()
+	defer r.published.release(r.State)
+	r.Leave()
+	if lost := r.guarded(func() { err = all() }); lost != nil {
+		err = lost
+	}
+	s.forget()
+	return err
 }
 
 // portion is what a table holds of the range.
@@ -97,9 +104,15 @@ func (s *survey) all() error {
 	for level := range levels {
 		s.look.levels = append(s.look.levels, level)
 		for _, t := range s.look.Version.Overlapping(level, s.start, s.end) {
+			if s.kept != nil && (t.Entries == 0 || t.SmallestSeq > s.snapshots[len(s.snapshots)-1]) {
+				continue
+			}
 			p := &portion{TableMeta: t, level: level, bytes: float64(t.SizeBytes)}
 			if err := s.measure(p, blocks <= wholeBlocks); err != nil {
-				return err
+				if s.fails(err) != nil {
+					return err
+				}
+				continue
 			}
 			levels[level], sums[level] = append(levels[level], p), sums[level]+p.bytes
 			if blocks += p.last - p.first; p.table == nil {
@@ -127,7 +140,7 @@ func (s *survey) all() error {
 func (s *survey) measure(p *portion, few bool) error {
 	const manyRangeDeletes = 8 // entries for each of them are not many
 	inside := bytes.Compare(s.start, p.Smallest.UserKey()) <= 0 && (s.end == nil || p.EndsBefore(s.end))
-	if err := s.ctx.Err(); err != nil || inside && !few && p.RangeDeletes*manyRangeDeletes <= p.Entries {
+	if err := s.ctx.Err(); err != nil || inside && !few && (s.kept != nil || p.RangeDeletes*manyRangeDeletes <= p.Entries) {
 		return err
 	}
 	if err := s.open(p); err != nil {
@@ -176,7 +189,7 @@ func (s *survey) sample(portions []*portion, sum, share float64) error {
 		ends[i] = end
 	}
 	space := &s.space[portions[0].level]
-	rest := *space // which is no estimate
+	rest, kept := *space, slices.Clone(s.kept) // which is no estimate
 	*space = Space{}
 	taken, limit := 0, s.read.Read+max(leastBlocks, uint64(share*mostBlocks))
 	samples := max(leastSamples, int(share*mostSamples))
@@ -190,7 +203,10 @@ func (s *survey) sample(portions []*portion, sum, share float64) error {
 		p := portions[i]
 		if p.table == nil {
 			if err := s.open(p); err != nil {
-				return err
+				if s.fails(err) != nil {
+					return err
+				}
+				continue
 			}
 		}
 		if p.first == p.last { // rounding has led here
@@ -203,8 +219,12 @@ func (s *survey) sample(portions []*portion, sum, share float64) error {
 		s.forget()
 		taken++
 	}
-	rest.add(*space, sum/float64(max(taken, 1)))
+	each := sum / float64(max(taken, 1))
+	rest.add(*space, each)
 	*space = rest
+	for i, before := range kept {
+		s.kept[i] = before + (s.kept[i]-before)*each
+	}
 	return nil
 }
 
@@ -217,7 +237,7 @@ func (s *survey) block(p *portion, i int, stands float64, most int) error {
 	s.read.Read++
 	entries, err := p.table.Entries(i)
 	if err != nil {
-		return err
+		return s.fails(err)
 	}
 	each := stands / float64(p.table.SpanBytes(i, i+1))
 	entries = slices.DeleteFunc(entries, func(e sstable.Entry) bool {
@@ -225,7 +245,7 @@ func (s *survey) block(p *portion, i int, stands float64, most int) error {
 		if bytes.Compare(user, s.start) < 0 || s.end != nil && bytes.Compare(user, s.end) >= 0 {
 			return true
 		}
-		isDelete := e.Key.Kind() == base.KindDelete
+		isDelete := s.kept == nil && e.Key.Kind() == base.KindDelete
 		if isDelete {
 			s.space[p.level].Tombstone += e.Bytes * each
 		}
@@ -240,7 +260,9 @@ func (s *survey) block(p *portion, i int, stands float64, most int) error {
 	}
 	each *= bytesOf(entries) / bytesOf(chosen) // without any it does not matter
 	for _, e := range chosen {
-		if err := s.judge(p, e, e.Bytes*each); err != nil {
+		if s.kept != nil {
+			s.keep(p.TableMeta, e, e.Bytes*each)
+		} else if err := s.judge(p.TableMeta, p.level, e, e.Bytes*each); err != nil {
 			return err
 		}
 	}
@@ -254,18 +276,18 @@ func bytesOf(entries []sstable.Entry) (sum float64) {
 	return sum
 }
 
-// judge adds an entry, which stands for so many bytes, to what it is.
-func (s *survey) judge(p *portion, e sstable.Entry, stands float64) error {
-	space, user, seq := &s.space[p.level], e.Key.UserKey(), e.Key.Seq()
-	hidden, err := s.hidden(p, user, seq, s.at.Seq)
+// judge adds an entry of a table, which stands for so many bytes, to what it is.
+func (s *survey) judge(t *manifest.TableMeta, level int, e sstable.Entry, stands float64) error {
+	space, user, seq := &s.space[level], e.Key.UserKey(), e.Key.Seq()
+	fate, err := s.fate(t, user, seq, s.at.Seq)
 	switch {
 	case err != nil:
 		return err
-	case hidden:
+	case fate.hidden():
 		space.Dead += stands
 		// If the oldest snapshot that is new enough does not see it, no newer one does.
 		if i, _ := slices.BinarySearch(s.snapshots, seq); i < len(s.snapshots) {
-			if hidden, err = s.hidden(p, user, seq, s.snapshots[i]); !hidden {
+			if fate, err = s.fate(t, user, seq, s.snapshots[i]); !fate.hidden() {
 				space.Pinned += stands
 			}
 		}
@@ -278,9 +300,31 @@ func (s *survey) judge(p *portion, e sstable.Entry, stands float64) error {
 	return nil
 }
 
-// hidden reports whether a version of a key, in a table, is hidden from who sees up to a
-// number: by a newer one, unless that is an operand, or by a range delete.
-func (s *survey) hidden(p *portion, user []byte, seq, upTo base.Seq) (bool, error) {
+// fate is what has become of a version of a key for who sees up to a number.
+type fate uint8
+
+const (
+	shown   fate = iota
+	merged       // operands are newer, and nothing else
+	covered      // by a newer version, or by a range delete
+	removed      // by a newer version, which is a delete
+)
+
+func (f fate) hidden() bool { return f >= covered }
+
+// of returns the fate of a version below another one, of some kind.
+func (f fate) of(kind base.Kind) fate {
+	switch kind {
+	case base.KindMerge:
+		return merged
+	case base.KindDelete:
+		return removed
+	}
+	return covered
+}
+
+// fate finds it out for a version in a table; nil: in a memtable.
+func (s *survey) fate(own *manifest.TableMeta, user []byte, seq, upTo base.Seq) (fate fate, err error) {
 	hash := base.Hash(user)
 	for _, m := range s.look.memtables {
 		next := upTo
@@ -289,33 +333,36 @@ func (s *survey) hidden(p *portion, user []byte, seq, upTo base.Seq) (bool, erro
 			if !ok || t.Seq() <= seq {
 				break
 			}
-			if t.Kind() != base.KindMerge {
-				return true, nil
+			if fate = fate.of(t.Kind()); fate.hidden() {
+				return fate, nil
 			}
 			next = t.Seq() - 1
 		}
 		if m.RangeDeletes.Newest(user, upTo) > seq {
-			return true, nil
+			return covered, nil
 		}
 	}
 	s.look.after = seq
 	for t := range s.look.tables(span{from: user, to: user}) {
 		table, err := t.Handle.Table()
-		if err != nil || table.Ranges().Newest(user, upTo) > seq {
-			return err == nil, err
+		if err != nil {
+			return fate, err
 		}
-		if t == p.TableMeta && t.Shadowed == 0 || !table.MayContain(hash) {
+		if table.Ranges().Newest(user, upTo) > seq {
+			return covered, nil
+		}
+		if t == own && t.Shadowed == 0 || !table.MayContain(hash) {
 			continue
 		}
-		if hidden, err := s.hiddenIn(t, table, user, seq, upTo); hidden || err != nil {
-			return hidden, err
+		if fate, err = s.fateIn(t, table, user, seq, upTo, fate); fate.hidden() || err != nil {
+			return fate, err
 		}
 	}
-	return false, nil
+	return fate, nil
 }
 
-// hiddenIn is hidden for the entries of a table.
-func (s *survey) hiddenIn(t *manifest.TableMeta, table *sstable.Table, user []byte, seq, upTo base.Seq) (bool, error) {
+// fateIn goes on with the entries of a table.
+func (s *survey) fateIn(t *manifest.TableMeta, table *sstable.Table, user []byte, seq, upTo base.Seq, fate fate) (fate, error) {
 	it := s.asked[t]
 	if it == nil {
 		it = table.NewIterator(sstable.IteratorOptions{NoCacheFill: true, KeysOnly: true, Entered: &s.read})
@@ -324,12 +371,12 @@ func (s *survey) hiddenIn(t *manifest.TableMeta, table *sstable.Table, user []by
 	s.look.search = base.AppendSearchKey(s.look.search[:0], user, upTo)
 	ok := it.SeekGE(s.look.search)
 	for n := 0; ok && n < manyVersions && bytes.Equal(it.Key().UserKey(), user) && it.Key().Seq() > seq; n++ {
-		if it.Key().Kind() != base.KindMerge {
-			return true, nil
+		if fate = fate.of(it.Key().Kind()); fate.hidden() {
+			return fate, nil
 		}
 		ok = it.Next()
 	}
-	return false, it.Err()
+	return fate, it.Err()
 }
 
 // forget lets go of the tables that were asked: what comes next lies elsewhere.

@@ -465,7 +465,7 @@ func (d *world) checkAll(at At) {
 // NewIterator returns an iterator over what an instant shows.
 func (r Reading) NewIterator(at At, o sstable.IteratorOptions, closed *atomic.Bool) (it Iterator) {
 	r.published.Hold(&it, 0, &at)
-	it.Open(*r.own, o, closed)
+	it.Open(*r.own, &o, closed)
 	r.Leave()
 	return it
 }

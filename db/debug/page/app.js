@@ -40,7 +40,8 @@ function take(message) {
 function show() {
   if (!state) return;
   say(headline, state.headline);
-  mark(headline, "data-tone", state.tone);
+  say(document.getElementById("why"), state.why);
+  mark(document.getElementById("news"), "data-tone", state.tone);
   // Figures change all the time. Only another sentence is read aloud.
   const newShape = state.headline.replace(/[\d.,]+/g, "#");
   if (newShape !== shape) {

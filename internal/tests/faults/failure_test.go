@@ -258,6 +258,93 @@ func TestDiskFullInFlush(t *testing.T) {
 	fixture.MustHold(t, m.Disk, want)
 }
 
+// TestHealthBehindACompactionThatWasGivenUp: a full disk is told only while somebody waits for room.
+func TestHealthBehindACompactionThatWasGivenUp(t *testing.T) {
+	m, d, _ := running(t)
+	fixture.Must(t, d.Flush(t.Context()))
+	m.Failing(vfstest.OpWrite, ".sst", syscall.ENOSPC)
+	ctx, cancel := context.WithCancel(t.Context())
+	compacted := make(chan error)
+	go func() { compacted <- d.Compact(ctx, nil, nil) }()
+	for d.Health() == nil {
+		runtime.Gosched()
+	}
+	fixture.WantErr(t, "Health", d.Health(), db.ErrDiskFull)
+	cancel()
+	fixture.WantErr(t, "Compact", <-compacted, context.Canceled)
+	m.Fail(nil)
+	for d.Health() != nil {
+		fixture.Must(t, d.Put([]byte("busy"), nil)) // so nothing is merged that need not be
+		time.Sleep(50 * time.Millisecond)
+	}
+	fixture.Must(t, d.Close())
+}
+
+// TestHealthBehindALargeCommit: there was room for it, and none for a log behind it, without which
+// every write is refused.
+func TestHealthBehindALargeCommit(t *testing.T) {
+	m, d, _ := running(t)
+	b := d.NewBatch()
+	fixture.Must(t, b.Put([]byte("large"), []byte(strings.Repeat("x", 40_000))))
+	m.Fail(onWAL(vfstest.OpCreate, syscall.ENOSPC))
+	fixture.Must(t, d.Apply(t.Context(), b))
+	for range 3 {
+		fixture.WantErr(t, "Health", d.Health(), db.ErrDiskFull)
+		fixture.Must(t, d.Sync(t.Context())) // behind what Health has asked for
+	}
+	fixture.WantErr(t, "Put", d.Put([]byte("k"), []byte("v")), db.ErrDiskFull)
+	m.Fail(nil)
+	for d.Health() != nil { // nobody writes
+		runtime.Gosched()
+	}
+	fixture.Must(t, d.Put([]byte("k"), []byte("v")))
+	fixture.Must(t, d.Close())
+}
+
+// TestHealthWhileWritersWait: whatever the Writer waits for, Health tells it after a second, and
+// leaves its inbox to others.
+func TestHealthWhileWritersWait(t *testing.T) {
+	m, d, _ := running(t)
+	hang := make(chan struct{})
+	m.Fail(func(op vfstest.Op) error {
+		if op.Kind == vfstest.OpSync && strings.HasSuffix(op.Name, ".wal") {
+			<-hang
+		}
+		return nil
+	})
+	put := make(chan error)
+	go func() { put <- d.Put([]byte("k"), []byte("v"), db.Sync) }()
+	for d.Health() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	if err := d.Health(); !strings.Contains(err.Error(), "waiting for the disk since") {
+		t.Errorf("Health while the disk does not answer: %v", err)
+	}
+	close(hang)
+	fixture.Must(t, <-put)
+	fixture.Must(t, d.Sync(t.Context()))
+	fixture.Must(t, d.Health())
+
+	m.Failing(vfstest.OpWrite, ".sst", syscall.ENOSPC)
+	value := []byte(strings.Repeat("v", 1000))
+	for err := error(nil); err == nil; {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		b := d.NewBatch()
+		fixture.Must(t, b.Put([]byte("k"), value))
+		err = d.Apply(ctx, b, db.NoSync)
+		cancel()
+	}
+	waiting := d.Metrics().Stages[0].Depth
+	for range 200 {
+		fixture.WantErr(t, "Health", d.Health(), db.ErrDiskFull)
+	}
+	if now := d.Metrics().Stages[0].Depth; now > waiting+1 {
+		t.Errorf("%d messages wait for the Writer, %d before Health was asked", now, waiting)
+	}
+	m.Fail(nil)
+	fixture.Must(t, d.Close())
+}
+
 // TestCloseOnFullDisk: Close does not wait for room, and the WAL holds everything.
 func TestCloseOnFullDisk(t *testing.T) {
 	m, d, want := running(t)

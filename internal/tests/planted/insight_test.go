@@ -3,13 +3,15 @@ package planted
 // plantedInsight are bugs of what a database tells of itself.
 var plantedInsight = []noticed{
 	{plantedBug{"space that takes operands for overwriting", []edit{
-		{"internal/view/space.go", "			if t.Kind() != base.KindMerge {\n", "			if true {\n"}}}, "./internal/view", "TestSpaceOfFewBlocks"},
+		{"internal/view/space.go", "	case base.KindMerge:\n		return merged\n", ""}}}, "./internal/view", "TestSpaceOfFewBlocks"},
 	{plantedBug{"space without the range deletes in memory", []edit{
 		{"internal/view/space.go", "		if m.RangeDeletes.Newest(user, upTo) > seq {\n", "		if false {\n"}}}, "./internal/view", "TestSpaceOfFewBlocks"},
 	{plantedBug{"space that looks for what is newer in level 0 alone", []edit{
 		{"internal/view/space.go", "		s.look.levels = append(s.look.levels, level)\n", "		s.look.levels = []int{0}\n"}}}, "./internal/view", "TestSpaceOfFewBlocks"},
 	{plantedBug{"space in which each snapshot pins all that is older", []edit{
-		{"internal/view/space.go", "s.snapshots[i]); !hidden {\n", "s.snapshots[i]); err == nil {\n"}}}, "./internal/view", "TestSpaceOfFewBlocks"},
+		{"internal/view/space.go", "s.snapshots[i]); !fate.hidden() {\n", "s.snapshots[i]); err == nil {\n"}}}, "./internal/view", "TestSpaceOfFewBlocks"},
+	{plantedBug{"a snapshot that keeps what another one sees as well", []edit{
+		{"internal/view/kept.go", "		next = s.snapshots[i+1]\n", "		next = s.at.Seq\n"}}}, "./internal/view", "TestKeptOfKinds"},
 	{plantedBug{"space that ends nothing", []edit{
 		{"internal/view/space.go", " && e.Until <= s.at.Now:\n", " && e.Until < 0:\n"}}}, "./internal/tests/insight", "TestSpace"},
 	{plantedBug{"space of samples from the first half", []edit{

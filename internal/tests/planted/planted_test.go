@@ -231,13 +231,13 @@ var plantedWithoutCrash = []noticed{
 	{plantedBug{"an error of close ignored (leveldb 1081)", []edit{
 		{"sstable/writer.go", "	w.fail(\"close\", w.close())\n", "	_ = w.close()\n"}}}, "./sstable", "TestWriterReportsFailures"},
 	{plantedBug{"memory used again while an iterator reads it (pebble 537)", []edit{
-		{"internal/view/readers.go", "s.number == it.hold.state", "s.number == 0 * it.hold.state"}}}, "./internal/view", "TestReadersKeepArenas"},
+		{"internal/view/readers.go", "delete(unread, h.state)", "delete(unread, 0*h.state)"}}}, "./internal/view", "TestReadersKeepArenas"},
 	{plantedBug{"an iterator that stays with a state which was replaced before it was listed", []edit{
 		{"internal/view/holders.go", "return s == p.state.Load()", "return s != nil"}}}, "./internal/view", "TestNobodyStaysWithAReplacedState"},
 	{plantedBug{"values shown that lie in memory which goes with the iterator", []edit{
 		{"internal/view/values.go", "		return it.copied(value)\n", "		return value\n"}}}, "./db", "TestReadersWhileMemtablesComeBack"},
 	{plantedBug{"memory used again while a get reads it", []edit{
-		{"internal/view/readers.go", "s.entered() || s.held.Load() != 0", "s.held.Load() != 0"}}}, "./internal/view", "TestReadersKeepArenas"},
+		{"internal/view/readers.go", "!s.entered() && s.held.Load() == 0", "s.held.Load() == 0"}}}, "./internal/view", "TestReadersKeepArenas"},
 	{plantedBug{"a put into a range whose keys readers skip, told to nobody", []edit{
 		{"internal/view/gaps.go", "if !slices.ContainsFunc(list, filled)", "if true || !slices.ContainsFunc(list, filled)"}}}, "./internal/view", "TestGapsHideNothing"},
 	{plantedBug{"a range that readers skip before it is proven", []edit{

@@ -80,15 +80,14 @@ func (t *tour) serve(ctx context.Context, root string) (err error) {
 	if err := page.Announce(t.console); err != nil {
 		return err
 	}
-	for ctx.Err() == nil {
-		for _, a := range acts {
-			t.sayf("  %s  %s\n", t.ink.Bold(fmt.Sprintf("%-7s", a.name)), t.ink.Faint(a.says))
-			if err := l.play(ctx, a); err != nil {
-				return err
-			}
+	for n := 0; ctx.Err() == nil; n++ { // an interrupt is how it ends
+		a := acts[n%len(acts)]
+		t.sayf("  %s  %s\n", t.ink.Bold(fmt.Sprintf("%-7s", a.name)), t.ink.Faint(a.says))
+		if err := l.play(ctx, a); err != nil {
+			return err
 		}
 	}
-	return nil // an interrupt is how it ends
+	return nil
 }
 
 // chunks reads the files, up to liveBytes of them.

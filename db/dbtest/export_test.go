@@ -1,0 +1,9 @@
+package dbtest
+
+import (
+	"lsmdb/db"
+	"lsmdb/internal/vfstest"
+)
+
+// DiskOf returns the disk on which a database lies.
+func DiskOf(d *db.DB) *vfstest.Disk { return computerOf(d).disk }
