@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -183,18 +184,33 @@ func walk(b *browser) {
 	b.press("ArrowDown")
 	b.press("ArrowRight")
 	b.wait(`document.activeElement.matches(".box")`)
-	for range 20 {
-		b.press("Enter")
-		b.wait(`/(Table \d+|tables)\n/.test(document.getElementById("table").innerText)`)
-		var gone bool
-		if b.evaluate(`/not in the tree any more/.test(document.getElementById("table").innerText)`, &gone); !gone {
-			break
-		}
-		b.press("ArrowRight") // a merge was faster
+	change := func() { // waits until the tree has changed
+		const tree = `[...document.querySelectorAll(".box")].map((box) => box.getAttribute("aria-label")).join()`
+		var before string
+		b.evaluate(tree, &before)
+		b.wait(tree + " !== " + strconv.Quote(before))
 	}
-	b.wait(`/first key/i.test(document.getElementById("table").innerText)`)
-	b.press("Escape")
-	b.wait(`document.getElementById("table").hidden`)
+	for shown := false; !shown; {
+		b.press("Enter")
+		b.wait(`!document.getElementById("table").hidden && /(Table \d+|tables)\n/.test(document.getElementById("table").innerText)`)
+		b.evaluate(`/first key/i.test(document.getElementById("table").innerText)`, &shown)
+		b.press("Escape")
+		b.wait(`document.getElementById("table").hidden`)
+		if !shown { // a merge was faster
+			change()
+		}
+	}
+	// When the tree changes, the focus stays among the tables, and these in the order of keys.
+	change()
+	var stays, ordered bool
+	b.evaluate(`document.activeElement.matches(".box")`, &stays)
+	b.evaluate(`[...document.querySelectorAll(".lane:not(.runs)")].every((lane) => {
+		const places = [...lane.querySelectorAll(".box")].map((box) => parseFloat(box.style.left));
+		return places.every((place, i) => i === 0 || place >= places[i - 1]);
+	})`, &ordered)
+	if !stays || !ordered {
+		b.t.Errorf("when the tree has changed, the focus stays: %v; the order: %v", stays, ordered)
+	}
 }
 
 // measure asks where the space goes.

@@ -17,7 +17,7 @@ import (
 
 const (
 	askedTime   = 10 * time.Second // after which a question is given up
-	maxParts    = 16               // that space is divided into
+	maxParts    = 64               // that space is divided into
 	maxKeyBytes = 65_535
 )
 
@@ -59,7 +59,8 @@ func (h *handler) table(r *http.Request) (any, error) {
 	}
 	tables, level := find(inside.Look(h.database).Version, number, most)
 	if len(tables) == 0 {
-		return nil, refusal{http.StatusNotFound, fmt.Errorf("table %d is not in the tree any more: it was merged into others", number)}
+		// That happens all the time, and is no mistake that browsers should complain about.
+		return map[string]string{"error": fmt.Sprintf("Table %d is not in the tree any more: it was merged into others.", number)}, nil
 	}
 	b := box{tables: tables}
 	from, to := b.bounds()

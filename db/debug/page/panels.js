@@ -94,6 +94,8 @@ element("spaceform").addEventListener("submit", (event) => {
   measure(element("prefix").value);
 });
 
+const shownParts = 16; // the largest ones
+
 async function measure(prefix) {
   element("prefix").value = prefix;
   const box = element("space");
@@ -108,7 +110,9 @@ async function measure(prefix) {
   const all = takes(answer.whole);
   const most = Math.max(...answer.parts.map((p) => takes(p.space)), 1);
   const bars = make("ul", { class: "parts" });
-  for (const p of [...answer.parts].sort((a, b) => takes(b.space) - takes(a.space))) {
+  const sorted = [...answer.parts].sort((a, b) => takes(b.space) - takes(a.space));
+  const rest = sorted.splice(shownParts);
+  for (const p of sorted) {
     const deeper = make("button", { type: "button", title: "Divide these keys further" }, p.prefix || "the empty key");
     deeper.addEventListener("click", () => measure(p.prefix));
     const live = make("i", { class: "live" }), dead = make("i", { class: "dead" });
@@ -119,7 +123,10 @@ async function measure(prefix) {
   const waste = answer.whole.dead_bytes + answer.whole.tombstone_bytes + answer.whole.expired_bytes;
   box.replaceChildren(
     make("p", {}, `About ${size(all)} in tables, ${size(answer.whole.live_bytes)} of it live` + (waste ? `, ${size(waste)} outdated or deleted` : "") + (answer.whole.pinned_bytes ? `, of which ${size(answer.whole.pinned_bytes)} are kept for those who hold old entries` : "") + "."),
-    bars, make("p", { class: "quiet" }, answer.more ? "Other prefixes follow behind these." : ""));
+    bars, make("p", { class: "quiet" }, [
+      rest.length ? `${plural(rest.length, "smaller prefix takes", "smaller prefixes take")} ${size(rest.reduce((n, p) => n + takes(p.space), 0))}.` : "",
+      answer.more ? "Other prefixes follow behind these." : "",
+    ].join(" ")));
 }
 
 // The explanation of a key.

@@ -34,8 +34,14 @@ export function showTree(newTree, state) {
 function draw(newTree) {
   const focused = document.activeElement && document.activeElement.classList.contains("box") ? current : null;
   tree = newTree;
+  const there = new Set(tree.levels.flatMap((level) => level.boxes.map((data) => data.n)));
   const old = new Map();
-  for (const level of drawn) for (const box of level.boxes) old.set(box.data.n, box.button);
+  for (const level of drawn) {
+    for (const box of level.boxes) {
+      if (there.has(box.data.n)) old.set(box.data.n, box.button);
+      else box.button.remove();
+    }
+  }
   drawn = tree.levels.map((level) => {
     const before = drawn.find((d) => d.level.level === level.level);
     const row = before || lane(level.level);
@@ -43,7 +49,6 @@ function draw(newTree) {
     const rowHeight = level.boxes.length ? Math.max(4, Math.min(13, 260 / level.boxes.length)) : 0;
     row.boxes = level.boxes.map((data, i) => {
       const button = old.get(data.n) || make("button", { class: "box", type: "button", tabindex: "-1" });
-      old.delete(data.n);
       const width = Math.max(data.y - data.x, unit / 500);
       button.style.left = Math.min(data.x, unit - width) / (unit / 100) + "%";
       button.style.width = width / (unit / 100) + "%";
@@ -52,16 +57,18 @@ function draw(newTree) {
       button.box = { data, level };
       mark(button, "aria-label", describe(data, level));
       mark(button, "data-asked", asked.get(data.n) || "no");
-      mark(button, "data-garbage", data.d >= 30 ? "yes" : "no");
-      if (button.parentElement !== row.lane) row.lane.append(button);
       return { data, button };
+    });
+    // In the order of keys, also for who hears the page. What has its place is not moved: it
+    // would lose the focus.
+    row.boxes.forEach((box, i) => {
+      if (row.lane.children[i] !== box.button) row.lane.insertBefore(box.button, row.lane.children[i] || null);
     });
     row.lane.style.height = level.level === 0 ? Math.max(level.boxes.length * rowHeight, 13) + "px" : "";
     mark(row.lane, "data-empty", level.boxes.length ? "no" : "yes");
     if (level.level > 0) label(row);
     return row;
   });
-  for (const button of old.values()) button.remove();
   if (!memory) memory = memoryLane();
   const rows = [memory.row, ...drawn.map((d) => d.row)];
   for (const row of [...lanes.children]) if (!rows.includes(row)) row.remove();
@@ -134,7 +141,7 @@ function keepPlace(focused) {
     if (!current && all.length) current = all[0].button;
   }
   for (const b of all) mark(b.button, "tabindex", b.button === current ? "0" : "-1");
-  if (focused && focused !== current && current) current.focus({ preventScroll: true });
+  if (focused && current && document.activeElement !== current) current.focus({ preventScroll: true });
 }
 
 function nearest(boxes, data) {

@@ -61,7 +61,7 @@ removed again.
 
 A database is a directory. put, merge, load, shell and restore create it where it is
 missing; every other command wants an existing one. Reading commands write nothing to
-it.
+it, and work beside a program that has it open, if that calls attach.Serve.
 
 Keys and values are given as plain text. --escaped, --hex and --base64 read the
 arguments in that form, and results come in the same form. Plain results are
