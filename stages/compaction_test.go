@@ -13,6 +13,7 @@ import (
 
 	"lsmdb/compactor"
 	"lsmdb/internal/base"
+	"lsmdb/internal/output"
 	"lsmdb/internal/vfs"
 	"lsmdb/internal/vfstest"
 	"lsmdb/manifest"
@@ -398,7 +399,7 @@ type endsBehindTheBack struct {
 func (c *endsBehindTheBack) Done() <-chan struct{} {
 	if c.asked++; c.asked == 2 {
 		c.cancel()
-		time.Sleep(2 * longestBackOff)
+		time.Sleep(2 * output.LongestBackOff)
 	}
 	return c.Context.Done()
 }

@@ -13,6 +13,7 @@ import (
 
 	"lsmdb/compactor"
 	"lsmdb/internal/base"
+	"lsmdb/internal/output"
 	"lsmdb/internal/ranges"
 	"lsmdb/internal/view"
 	"lsmdb/manifest"
@@ -46,16 +47,16 @@ type Compactor struct {
 	isStuck   sync.Once
 	jobs      jobCounter
 	toil      *progress // of the workers, for the Flusher
-	shortage  shortage
+	shortage  base.Shortage
 
 	newest   *manifest.Version  // as of the last look
 	deletes  *compactor.Deletes // in it
 	running  []*compactor.Job
-	setAside map[uint64]error   // what is wrong with damaged tables, by number
-	failing  map[uint64]backOff // of jobs that failed, by their first input
-	resume   <-chan time.Time   // no job starts before it fires; nil: no reason to wait
-	pending  []*rangeRequest    // the first is under way
-	serving  int                // running jobs that serve requests
+	setAside map[uint64]error          // what is wrong with damaged tables, by number
+	failing  map[uint64]output.BackOff // of jobs that failed, by their first input
+	resume   <-chan time.Time          // no job starts before it fires; nil: no reason to wait
+	pending  []*rangeRequest           // the first is under way
+	serving  int                       // running jobs that serve requests
 	stopped  bool
 
 	quiet   <-chan time.Time // fires when the house may have become idle; nil: no work waits for that
@@ -90,7 +91,7 @@ func newCompactor(env *Environment, published *view.Published, snapshots *Snapsh
 		stuck:    make(chan struct{}),
 		toil:     newProgress(),
 		setAside: make(map[uint64]error),
-		failing:  make(map[uint64]backOff),
+		failing:  make(map[uint64]output.BackOff),
 	}
 }
 
@@ -280,7 +281,7 @@ func (c *Compactor) settle(ctx context.Context, f finishedJob) error {
 		c.serving--
 	}
 	if base.IsShortage(f.err) {
-		c.shortage.note(f.err)
+		c.shortage.Note(f.err)
 	}
 	switch {
 	case f.err == nil:
@@ -291,7 +292,7 @@ func (c *Compactor) settle(ctx context.Context, f finishedJob) error {
 			}
 		}
 		if len(c.failing) == 0 {
-			c.shortage.note(nil)
+			c.shortage.Note(nil)
 		}
 		c.jobs.count(func(s *JobStats) { s.SetAside = len(c.setAside) })
 		return nil
@@ -307,13 +308,13 @@ func (c *Compactor) settle(ctx context.Context, f finishedJob) error {
 	}
 	first := f.job.Inputs[0].Number
 	retry := c.failing[first]
-	if !retry.after(f.err) {
+	if !retry.After(f.err) {
 		return f.err
 	}
 	c.failing[first] = retry
 	c.jobs.count(func(s *JobStats) { s.Retries++ })
-	c.env.Logger.Error().Err(f.err).Stringer("job", f.job).Dur("retry_in", retry.delay).Msg("compaction failed")
-	c.resume = time.After(retry.delay)
+	c.env.Logger.Error().Err(f.err).Stringer("job", f.job).Dur("retry_in", retry.Delay).Msg("compaction failed")
+	c.resume = time.After(retry.Delay)
 	return nil
 }
 
@@ -348,7 +349,7 @@ func (c *Compactor) tidy(ctx context.Context) {
 	}
 	if job == nil { // whatever has failed, nobody wants it any more
 		clear(c.failing)
-		c.shortage.note(nil)
+		c.shortage.Note(nil)
 	}
 	switch {
 	case job == nil && !flush:

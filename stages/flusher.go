@@ -2,7 +2,6 @@ package stages
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -36,7 +35,7 @@ type Flusher struct {
 	work      *progress // of the flush under way, for the Writer
 	pace      pace      // by which it goes while level 0 is nearly full
 
-	shortage shortage
+	shortage base.Shortage
 
 	waiter *Commit // of the memtable in hand, not answered yet; nil: none
 	left   error   // why a memtable, and so all after it, was left to the WAL; nil: none was
@@ -110,11 +109,11 @@ func (f *Flusher) answer(err error) {
 
 // flush repeats attempts until one succeeds or the error is one to give up on.
 func (f *Flusher) flush(ctx context.Context, s Sealed) (verdict, error) {
-	var retry backOff
+	var retry output.BackOff
 	closing := false
 	for {
 		v, err := f.attempt(ctx, s)
-		f.shortage.note(err)
+		f.shortage.Note(err)
 		if err == nil {
 			return v, nil
 		}
@@ -123,13 +122,13 @@ func (f *Flusher) flush(ctx context.Context, s Sealed) (verdict, error) {
 			f.env.Logger.Warn().Err(err).Msg("a memtable is not flushed before the end; the log keeps it")
 			return verdict{}, nil
 		}
-		if wait := retry.after(err); !wait || context.Cause(ctx) != nil {
+		if wait := retry.After(err); !wait || context.Cause(ctx) != nil {
 			return verdict{}, err
 		}
 		f.jobs.count(func(s *JobStats) { s.Retries++ })
-		f.env.Logger.Error().Err(err).Dur("retry_in", retry.delay).Msg("flush failed")
+		f.env.Logger.Error().Err(err).Dur("retry_in", retry.Delay).Msg("flush failed")
 		select {
-		case <-time.After(retry.delay):
+		case <-time.After(retry.Delay):
 		case <-f.closing:
 			closing = true
 		case <-ctx.Done():
@@ -192,32 +191,4 @@ func (f *Flusher) refuse(cause error) {
 		f.waiter = s.waiter
 		f.answer(refused(cause))
 	}
-}
-
-// backOff decides whether and when a failed job is tried again. A shortage is waited
-// out for ever; other errors get three tries in all, but a directory whose sync failed
-// none.
-type backOff struct {
-	delay    time.Duration
-	failures int // in a row, other than shortages
-}
-
-const (
-	firstBackOff   = 50 * time.Millisecond
-	longestBackOff = 5 * time.Second
-	maxTries       = 3
-)
-
-// after notes an error and reports whether to try again after delay.
-func (b *backOff) after(err error) bool {
-	if errors.Is(err, output.ErrDirectorySync) {
-		return false
-	}
-	if !base.IsShortage(err) {
-		if b.failures++; b.failures >= maxTries {
-			return false
-		}
-	}
-	b.delay = min(max(2*b.delay, firstBackOff), longestBackOff)
-	return true
 }

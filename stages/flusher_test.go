@@ -320,25 +320,3 @@ func TestFlusherHolds(t *testing.T) {
 		})
 	}
 }
-
-func TestBackOff(t *testing.T) {
-	var b backOff
-	for i, c := range []struct {
-		err   error
-		again bool
-		delay time.Duration
-	}{
-		{errBroken, true, firstBackOff},
-		{vfs.Shortage(syscall.ENOSPC), true, 2 * firstBackOff},
-		{errBroken, true, 4 * firstBackOff},
-		{vfs.Shortage(syscall.ENOSPC), true, 8 * firstBackOff},
-		{errBroken, false, 0},
-	} {
-		if again := b.after(c.err); again != c.again || again && b.delay != c.delay {
-			t.Errorf("step %d: again %v after %v", i, again, b.delay)
-		}
-	}
-	if b := new(backOff); b.after(fmt.Errorf("%w: %w", output.ErrDirectorySync, syscall.ENOSPC)) {
-		t.Error("a directory is synced again after that failed")
-	}
-}

@@ -46,7 +46,7 @@ type Keeper struct {
 	log   *manifest.Log // nil: the database is not taken over
 	bound int64         // the MANIFEST is rewritten when it is larger
 
-	shortage shortage
+	shortage base.Shortage
 	hold     chan struct{} // not nil while level 0 is too full; closed when it no longer is
 	logBytes atomic.Int64  // size of the MANIFEST, for Metrics
 
@@ -160,7 +160,7 @@ func (k *Keeper) begin(ctx context.Context) error {
 		return nil
 	}
 	b, err := k.start.Takeover.Begin()
-	k.shortage.note(err)
+	k.shortage.Note(err)
 	if err != nil {
 		k.env.Logger.Error().Err(err).Msg("the database could not be taken over")
 		return err

@@ -72,7 +72,7 @@ func (p *Pipeline) Prepare(ctx context.Context, c *Commit) error {
 	if stopped := interrupted(); stopped != nil {
 		err = stopped
 	} else if base.IsShortage(err) {
-		p.writer.shortage.note(err)
+		p.writer.shortage.Note(err)
 	} else { // the log of all can no longer be relied upon
 		err = p.Fail(err)
 	}
@@ -193,7 +193,7 @@ func (w *Writer) writeLarge(ctx context.Context, c *Commit) error {
 	}
 	switch {
 	case base.IsShortage(err):
-		w.shortage.note(err)
+		w.shortage.Note(err)
 		w.answer(err)
 		return nil
 	case err != nil:
@@ -210,7 +210,7 @@ func (w *Writer) writeLarge(ctx context.Context, c *Commit) error {
 		return w.handOnLarge(ctx, after)
 	}
 	if base.IsShortage(err) { // whatever comes next seals it, as it takes nothing more
-		w.shortage.note(err)
+		w.shortage.Note(err)
 		<-w.place
 		err = nil
 	}

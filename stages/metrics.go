@@ -3,7 +3,6 @@ package stages
 import (
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"lsmdb/internal/base"
@@ -106,8 +105,8 @@ func (p *Pipeline) Health() error {
 		return p.Refusal()
 	}
 	w := p.writer
-	for i, s := range []*shortage{&w.shortage, &p.keeper.shortage, &p.flusher.shortage, &p.compactor.shortage} {
-		if err := s.now(); err != nil {
+	for i, s := range []*base.Shortage{&w.shortage, &p.keeper.shortage, &p.flusher.shortage, &p.compactor.shortage} {
+		if err := s.Now(); err != nil {
 			if i < 2 && len(w.inbox.ch) == 0 { // otherwise it tries anyway
 				p.wake()
 			}
@@ -126,27 +125,6 @@ func (p *Pipeline) Health() error {
 		}
 	}
 	return fmt.Errorf("lsmdb: writers have been waiting for the %s since %s", behind, began.Format(time.RFC3339))
-}
-
-// shortage is what a stage could not do, the last time that it tried, for want of room.
-type shortage struct{ err atomic.Pointer[error] }
-
-// note notes how a try ended.
-func (s *shortage) note(err error) {
-	if base.IsShortage(err) {
-		noted := err
-		s.err.Store(&noted)
-	} else if s.err.Load() != nil {
-		s.err.Store(nil)
-	}
-}
-
-// now returns what is wrong, nil if nothing is.
-func (s *shortage) now() error {
-	if err := s.err.Load(); err != nil {
-		return *err
-	}
-	return nil
 }
 
 // JobStats counts background jobs of one sort, or is what one job did.

@@ -341,11 +341,11 @@ func (p *Pipeline) Compact(ctx context.Context, lower, upper []byte) error {
 }
 
 // Acquire registers s as a snapshot of what is visible now, and returns it.
-func (p *Pipeline) Acquire(s *Snapshot) *Snapshot { return p.acquire(s, p.At) }
+func (p *Pipeline) Acquire(s *Snapshot) *Snapshot { return p.Register(s, p.At) }
 
 // Release ends a snapshot; what only it needed may be compacted away.
 func (p *Pipeline) Release(s *Snapshot) {
-	if p.release(s) {
+	if p.Unregister(s) {
 		nudge(p.compactor.inbox.ch)
 	}
 }

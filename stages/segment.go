@@ -9,6 +9,7 @@ import (
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/budget"
+	"lsmdb/internal/output"
 	"lsmdb/manifest"
 	"lsmdb/memtable"
 	"lsmdb/wal"
@@ -89,7 +90,7 @@ const leastRoomBytes = 64 << 10
 // behind a large commit.
 func (w *Writer) tryRoom(ctx context.Context) error {
 	switch {
-	case w.shortage.now() == nil:
+	case w.shortage.Now() == nil:
 		return nil
 	case w.log.Closed():
 		return w.replaceActive(ctx, 0)
@@ -194,12 +195,12 @@ func (w *Writer) hold(ctx context.Context, shortage error, again func(context.Co
 	start, before := time.Now(), w.waited
 	defer func() { w.waited = before + time.Since(start) }()
 	closing := false
-	for retry := (backOff{}); base.IsShortage(shortage) && !closing; {
-		retry.after(shortage)
-		w.shortage.note(shortage)
-		w.env.Logger.Error().Err(shortage).Dur("retry_in", retry.delay).Msg("queued writes wait for room")
+	for retry := (output.BackOff{}); base.IsShortage(shortage) && !closing; {
+		retry.After(shortage)
+		w.shortage.Note(shortage)
+		w.env.Logger.Error().Err(shortage).Dur("retry_in", retry.Delay).Msg("queued writes wait for room")
 		select {
-		case <-time.After(retry.delay):
+		case <-time.After(retry.Delay):
 		case <-w.closing:
 			closing = true
 		case <-ctx.Done():

@@ -39,17 +39,10 @@ type Snapshot struct {
 // sees ends.
 func (s *Snapshot) At() view.At { return s.at }
 
-// Register is Pipeline.Acquire, and Unregister Pipeline.Release, for snapshots that nobody goes
-// by.
-func (r *Snapshots) Register(s *Snapshot, now func() view.At) *Snapshot { return r.acquire(s, now) }
-
-// Unregister ends what Register began.
-func (r *Snapshots) Unregister(s *Snapshot) { r.release(s) }
-
-// acquire registers a snapshot of what is visible now, which never becomes less. Its time
+// Register registers a snapshot of what is visible now, which never becomes less. Its time
 // is taken in there, too: whoever finds it missing in a list, and takes the time before
 // that, has no later one.
-func (r *Snapshots) acquire(s *Snapshot, now func() view.At) *Snapshot {
+func (r *Snapshots) Register(s *Snapshot, now func() view.At) *Snapshot {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s.at = now()
@@ -62,8 +55,8 @@ func (r *Snapshots) acquire(s *Snapshot, now func() view.At) *Snapshot {
 	return s
 }
 
-// release ends a registration. It reports true if the Compactor waits for that.
-func (r *Snapshots) release(s *Snapshot) bool {
+// Unregister ends a registration. It reports true if the Compactor waits for that.
+func (r *Snapshots) Unregister(s *Snapshot) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s.next != nil {

@@ -21,22 +21,22 @@ func TestSnapshotsRegister(t *testing.T) {
 	if n, oldest := r.Count(); n != 0 || oldest != 0 || len(r.Readers(new(view.Published).Now).Snapshots) != 0 {
 		t.Errorf("%d, %d", n, oldest)
 	}
-	b, c := r.acquire(new(Snapshot), visible), r.acquire(new(Snapshot), visible)
+	b, c := r.Register(new(Snapshot), visible), r.Register(new(Snapshot), visible)
 	at = 5
-	a := r.acquire(new(Snapshot), visible)
+	a := r.Register(new(Snapshot), visible)
 	if list := r.Readers(new(view.Published).Now).Snapshots; !slices.Equal(list, []base.Seq{3, 5}) || b.At().Seq != 3 {
 		t.Errorf("listed %d", list)
 	}
-	r.release(b)
+	r.Unregister(b)
 	if n, oldest := r.Count(); n != 2 || oldest != 3 {
 		t.Errorf("%d, %d: one of two at the same number was released", n, oldest)
 	}
-	r.release(b) // twice is harmless
-	r.release(c)
+	r.Unregister(b) // twice is harmless
+	r.Unregister(c)
 	if n, oldest := r.Count(); n != 1 || oldest != 5 {
 		t.Errorf("%d, %d", n, oldest)
 	}
-	r.release(a)
+	r.Unregister(a)
 }
 
 // TestReleaseIsAwaited: only the release that the Compactor can use is told, and once.
@@ -45,21 +45,21 @@ func TestReleaseIsAwaited(t *testing.T) {
 	at := base.Seq(0)
 	var open []*Snapshot
 	for range 5 { // at 1 to 5
-		open = append(open, r.acquire(new(Snapshot), func() view.At { at++; return view.At{Seq: at} }))
+		open = append(open, r.Register(new(Snapshot), func() view.At { at++; return view.At{Seq: at} }))
 	}
-	if r.release(open[0]) {
+	if r.Unregister(open[0]) {
 		t.Error("nobody waits")
 	}
 	if r.await(3) {
 		t.Error("2 is open")
 	}
-	if r.release(open[3]) {
+	if r.Unregister(open[3]) {
 		t.Error("not the oldest")
 	}
-	if !r.release(open[1]) || r.release(open[2]) {
+	if !r.Unregister(open[1]) || r.Unregister(open[2]) {
 		t.Error("told too late or twice")
 	}
-	if !r.await(5) || !r.await(4) || r.await(0) || r.release(open[4]) {
+	if !r.await(5) || !r.await(4) || r.await(0) || r.Unregister(open[4]) {
 		t.Error("5 is the oldest")
 	}
 	if !r.await(base.MaxSeq) {
@@ -72,7 +72,7 @@ func TestReleaseIsAwaited(t *testing.T) {
 func TestSnapshotIsNumberedAndRegisteredAtOnce(t *testing.T) {
 	var r Snapshots
 	listed := make(chan []base.Seq, 1)
-	r.acquire(new(Snapshot), func() view.At {
+	r.Register(new(Snapshot), func() view.At {
 		go func() { listed <- r.Readers(new(view.Published).Now).Snapshots }()
 		time.Sleep(20 * time.Millisecond)
 		return view.At{Seq: 5}
@@ -273,10 +273,10 @@ func BenchmarkSnapshot(b *testing.B) {
 	at := base.Seq(0)
 	visible := func() view.At { at++; return view.At{Seq: at} }
 	for range 20_000 {
-		r.acquire(new(Snapshot), visible)
+		r.Register(new(Snapshot), visible)
 	}
 	for b.Loop() {
-		r.release(r.acquire(new(Snapshot), visible))
+		r.Unregister(r.Register(new(Snapshot), visible))
 	}
 }
 

@@ -94,7 +94,7 @@ type Writer struct {
 
 	syncedAhead uint64 // the segment that is synced, or was, before the change to the next; 0: none
 
-	shortage shortage // also of callers who prepare a large commit
+	shortage base.Shortage // also of callers who prepare a large commit
 
 	watch *Clock
 	began atomic.Int64 // when the group in hand was begun, by watch
@@ -236,7 +236,7 @@ func (w *Writer) write(ctx context.Context) error {
 	if base.IsShortage(shortage) && w.hasQueued() {
 		shortage = w.hold(ctx, shortage, w.makeRoom)
 	}
-	w.shortage.note(shortage)
+	w.shortage.Note(shortage)
 	switch {
 	case ctx.Err() != nil: // it failed meanwhile: no member may hear that all before it is stored
 		w.answer(refused(context.Cause(ctx)))

@@ -3,6 +3,7 @@ package base
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 )
 
 // The errors a caller can test for with errors.Is. Package db exports them.
@@ -92,6 +93,27 @@ func (e *ShortageError) Unwrap() error { return e.Cause }
 func IsShortage(err error) bool {
 	_, is := errors.AsType[*ShortageError](err)
 	return is
+}
+
+// Shortage is what a stage could not do, the last time that it tried, for want of something.
+type Shortage struct{ err atomic.Pointer[error] }
+
+// Note notes how a try ended.
+func (s *Shortage) Note(err error) {
+	if IsShortage(err) {
+		noted := err
+		s.err.Store(&noted)
+	} else if s.err.Load() != nil {
+		s.err.Store(nil)
+	}
+}
+
+// Now returns what is wrong, nil if nothing is.
+func (s *Shortage) Now() error {
+	if err := s.err.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // DamageAt gives err, the finding of a decoder that knows no file, its place: a

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"time"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/ranges"
@@ -28,6 +29,34 @@ import (
 // ErrDirectorySync marks the failure to make the names of new tables durable. It
 // is not to be retried: what the directory holds on disk is unknown from then on.
 var ErrDirectorySync = errors.New("directory sync failed")
+
+// BackOff decides whether and when a failed job is tried again. A shortage is waited
+// out for ever; other errors get three tries in all, but a directory whose sync failed
+// none. The zero value is for a new job.
+type BackOff struct {
+	Delay    time.Duration // until the next try
+	failures int           // in a row, other than shortages
+}
+
+const (
+	firstBackOff   = 50 * time.Millisecond
+	maxTries       = 3
+	LongestBackOff = 5 * time.Second // is the longest Delay
+)
+
+// After notes an error and reports whether to try again after Delay.
+func (b *BackOff) After(err error) bool {
+	if errors.Is(err, ErrDirectorySync) {
+		return false
+	}
+	if !base.IsShortage(err) {
+		if b.failures++; b.failures >= maxTries {
+			return false
+		}
+	}
+	b.Delay = min(max(2*b.Delay, firstBackOff), LongestBackOff)
+	return true
+}
 
 // Tables writes entries to new tables. Either Finish or Abort ends it; after an
 // error of Add, Abort must be called, and calling it always is harmless.

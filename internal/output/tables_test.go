@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/ranges"
@@ -510,5 +511,27 @@ func TestAttachNumbersLoadedTables(t *testing.T) {
 		if !manifest.MetaOf(made[0].Number, table.Properties()).Equal(made[0]) {
 			t.Errorf("the table tells of %+v, the MANIFEST of %s", table.Properties(), made[0])
 		}
+	}
+}
+
+func TestBackOff(t *testing.T) {
+	var b BackOff
+	for i, c := range []struct {
+		err   error
+		again bool
+		delay time.Duration
+	}{
+		{errors.New("broken"), true, firstBackOff},
+		{vfs.Shortage(syscall.ENOSPC), true, 2 * firstBackOff},
+		{errors.New("broken"), true, 4 * firstBackOff},
+		{vfs.Shortage(syscall.ENOSPC), true, 8 * firstBackOff},
+		{errors.New("broken"), false, 0},
+	} {
+		if again := b.After(c.err); again != c.again || again && b.Delay != c.delay {
+			t.Errorf("step %d: again %v after %v", i, again, b.Delay)
+		}
+	}
+	if b := new(BackOff); b.After(fmt.Errorf("%w: %w", ErrDirectorySync, syscall.ENOSPC)) {
+		t.Error("a directory is synced again after that failed")
 	}
 }
