@@ -246,3 +246,35 @@ func TestZstdBelowLevelOne(t *testing.T) {
 	}
 	fixture.Must(t, d.Close())
 }
+
+// TestPinsOpensFewTables: what a snapshot keeps of many tables is told from samples.
+func TestPinsOpensFewTables(t *testing.T) {
+	d, err := db.Open(t.TempDir(), &db.Options{MemtableBytes: 8 << 10, Durability: db.NoSync, Compression: db.NoCompression})
+	fixture.Must(t, err)
+	defer d.Close()
+	const keys = 12_000
+	write := func(step int) {
+		b := d.NewBatch()
+		for i := 0; i < keys; i += step {
+			fixture.Must(t, b.Put(fmt.Appendf(nil, "%08d", i), make([]byte, 1000)))
+		}
+		fixture.Must(t, d.Apply(t.Context(), b))
+		fixture.Must(t, d.Compact(t.Context(), nil, nil))
+	}
+	write(1)
+	s, err := d.NewSnapshot()
+	fixture.Must(t, err)
+	defer s.Close()
+	write(4)
+	m := d.Metrics()
+	tables, _ := m.Tables()
+	before := m.Files.OpenTables
+	kept := d.Pins()[0].Bytes
+	opened := d.Metrics().Files.OpenTables - before
+	if opened == 0 || opened > tables/2 {
+		t.Errorf("Pins has opened %d of %d tables", opened, tables)
+	}
+	if truth := int64(keys / 4 * 1020); kept < truth/2 || kept > 2*truth {
+		t.Errorf("the snapshot is said to keep %d bytes, about %d are right", kept, truth)
+	}
+}

@@ -2,6 +2,7 @@ package view
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"slices"
 	"strings"
@@ -70,16 +71,19 @@ func (p *place) leave() {
 	places.list = places.list[:last]
 }
 
-// each calls do with what is known of every open Iterator, until it returns false.
-func (p *Published) each(do func(*hold) bool) {
+// each calls do with every open Iterator and its place, in no order, until it returns false.
+func (p *Published) each(do func(*place, *Iterator) bool) {
 	places.mu.Lock()
 	defer places.mu.Unlock()
-	for _, at := range places.list {
+	n := len(places.list)
+	start := rand.IntN(n + 1)
+	for i := range n {
+		at := places.list[(start+i)%n]
 		it := at.iterator.Load()
 		if it == nil {
 			it = at.outlived.Value()
 		}
-		if it != nil && it.hold.published == p && !do(&it.hold) {
+		if it != nil && it.hold.published == p && !do(at, it) {
 			return
 		}
 	}
@@ -146,19 +150,23 @@ func (it *Iterator) list(s *State, fixed *At) bool {
 }
 
 // letGo ends what Hold began.
-func (in *inside) letGo() {
+func (it *Iterator) letGo() {
+	in := it.inside
 	in.place.iterator.Store(nil)
 	if in.state != in.published.state.Load() {
-		in.forget()
+		it.forget()
 	}
 }
 
 // forget is letGo where the state was replaced. When the database is closed, it is.
-func (in *inside) forget() {
+func (it *Iterator) forget() {
+	in := it.inside
 	places.mu.Lock()
 	in.place.outlived = weak.Pointer[Iterator]{}
 	places.mu.Unlock()
-	in.published.unread()
+	if w := in.state.watched.Load(); w == nil || w == it {
+		in.published.unread()
+	}
 }
 
 // OpenSnapshot is a snapshot that is open.
@@ -186,8 +194,8 @@ func (p *Published) Holders() (list []Holder) {
 	for _, m := range p.flushed {
 		used[m] = m.UsedBytes()
 	}
-	p.each(func(h *hold) bool {
-		holds = append(holds, *h)
+	p.each(func(_ *place, it *Iterator) bool {
+		holds = append(holds, it.hold)
 		return true
 	})
 	p.changing.Unlock()

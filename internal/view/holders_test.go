@@ -3,6 +3,7 @@ package view
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -96,6 +97,36 @@ func TestNobodyStaysWithAReplacedState(t *testing.T) {
 	must(t, it.Close())
 	if a.Pinned(); len(a.past) != 0 {
 		t.Errorf("%d states are kept for nobody", len(a.past))
+	}
+}
+
+// TestFewTellThatTheyLeave: of many iterators that keep a state, those that are closed first do
+// not all tell that. The last one does, and the state is forgotten.
+func TestFewTellThatTheyLeave(t *testing.T) {
+	for _, backwards := range []bool{false, true} {
+		a := newArenas(t)
+		told := 0
+		a.Unread = func() {
+			told++
+			a.Pinned()
+		}
+		var open []*Iterator
+		for range 1000 {
+			open = append(open, a.hold())
+		}
+		a.cycle()
+		if len(a.past) == 0 {
+			t.Fatal("nothing is kept")
+		}
+		if backwards {
+			slices.Reverse(open)
+		}
+		for _, it := range open {
+			must(t, it.Close())
+		}
+		if told == 0 || told > 200 || len(a.past) > 0 {
+			t.Errorf("backwards %v: told %d times, %d states are kept", backwards, told, len(a.past))
+		}
 	}
 }
 

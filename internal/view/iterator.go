@@ -146,7 +146,7 @@ func (it *Iterator) Close() error {
 		return nil
 	}
 	in.entries.Close()
-	in.letGo()
+	it.letGo()
 	clear(in.memtables)
 	clear(in.runs)
 	in.state, in.own, in.published, in.closed, in.lower, in.upper, in.barren.gaps = nil, nil, nil, nil, nil, nil, nil

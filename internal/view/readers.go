@@ -90,19 +90,29 @@ func (p *Published) unread() {
 
 // reap drops the past states that nobody looks at any more. The caller has the mutex.
 func (p *Published) reap() {
-	unread := make(map[uint64]bool)
+	unread := make(map[uint64]*State)
 	for _, s := range p.past {
 		if !s.entered() && s.held.Load() == 0 { // who begins to hold a state leaves it only then
-			unread[s.number] = true
+			unread[s.number] = s
 		}
 	}
 	if len(unread) > 0 {
-		p.each(func(h *hold) bool {
-			delete(unread, h.state)
+		p.each(func(at *place, it *Iterator) bool {
+			s := unread[it.hold.state]
+			if s == nil {
+				return true
+			}
+			outlived := at.outlived.Value() == it
+			if !outlived { // which must not be kept
+				s.watched.Store(it)
+			}
+			if outlived || at.iterator.Load() == it { // otherwise it has left, and perhaps told nobody
+				delete(unread, s.number)
+			}
 			return len(unread) > 0
 		})
 	}
-	p.past = slices.DeleteFunc(p.past, func(s *State) bool { return unread[s.number] })
+	p.past = slices.DeleteFunc(p.past, func(s *State) bool { return unread[s.number] != nil })
 	p.flushed = slices.DeleteFunc(p.flushed, func(m *memtable.Memtable) bool {
 		needed := slices.ContainsFunc(p.past, func(s *State) bool { return s.has(m) })
 		if !needed {
@@ -121,6 +131,9 @@ func (p *Published) End() {
 	p.flushed = append(p.flushed, s.Memtables()...)
 	p.replace(memtable.New(0), nil, s.Version)
 	p.outlive()
+	for _, s := range p.past {
+		s.watched.Store(nil)
+	}
 	for _, w := range p.spare {
 		free(w)
 	}
@@ -264,7 +277,7 @@ func (p *Published) Pinned() Pinned {
 	defer p.changing.Unlock()
 	p.reap()
 	var pinned Pinned
-	p.each(func(*hold) bool { pinned.Iterators++; return true })
+	p.each(func(*place, *Iterator) bool { pinned.Iterators++; return true })
 	current, only := p.state.Load().Version, make(map[*manifest.TableMeta]struct{})
 	for _, s := range p.past {
 		if s.Active != nil {

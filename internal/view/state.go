@@ -26,10 +26,11 @@ type State struct {
 	Sealed  []*memtable.Memtable // newest first
 	Version *manifest.Version
 
-	number  uint64       // tells it from all other states of the process; 0: it was not published
-	pin     Opened       // of a state that Pin made
-	moved   atomic.Bool  // a memtable lies in a file, or soon will
-	held    atomic.Int64 // who looks at it for longer: pins, and others beside Iterators
+	number  uint64                   // tells it from all other states of the process; 0: it was not published
+	pin     Opened                   // of a state that Pin made
+	moved   atomic.Bool              // a memtable lies in a file, or soon will
+	watched atomic.Pointer[Iterator] // of those that keep it when it was replaced, the one that tells when it is closed; nil: each does
+	held    atomic.Int64             // who looks at it for longer: pins, and others beside Iterators
 	readers [base.Stripes]stripe
 }
 

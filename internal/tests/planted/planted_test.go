@@ -231,7 +231,7 @@ var plantedWithoutCrash = []noticed{
 	{plantedBug{"an error of close ignored (leveldb 1081)", []edit{
 		{"sstable/writer.go", "	w.fail(\"close\", w.close())\n", "	_ = w.close()\n"}}}, "./sstable", "TestWriterReportsFailures"},
 	{plantedBug{"memory used again while an iterator reads it (pebble 537)", []edit{
-		{"internal/view/readers.go", "delete(unread, h.state)", "delete(unread, 0*h.state)"}}}, "./internal/view", "TestReadersKeepArenas"},
+		{"internal/view/readers.go", "delete(unread, s.number)", "delete(unread, 0*s.number)"}}}, "./internal/view", "TestReadersKeepArenas"},
 	{plantedBug{"an iterator that stays with a state which was replaced before it was listed", []edit{
 		{"internal/view/holders.go", "return s == p.state.Load()", "return s != nil"}}}, "./internal/view", "TestNobodyStaysWithAReplacedState"},
 	{plantedBug{"values shown that lie in memory which goes with the iterator", []edit{
