@@ -130,6 +130,20 @@ func TestFewTellThatTheyLeave(t *testing.T) {
 	}
 }
 
+// TestWatchOfOneThatLeaves: whoever has left before it could know that it was to tell keeps nothing.
+func TestWatchOfOneThatLeaves(t *testing.T) {
+	a := newArenas(t)
+	it := a.hold()
+	s, at := it.state, it.place
+	if !s.watch(at, it) || s.watched.Load() != it {
+		t.Error("an iterator that is open is not watched")
+	}
+	must(t, it.Close())
+	if s.watch(at, it) {
+		t.Error("an iterator that was closed keeps its state")
+	}
+}
+
 // TestPlacesComeBack: the list does not grow with what was open once.
 func TestPlacesComeBack(t *testing.T) {
 	a := newArenas(t)

@@ -98,15 +98,7 @@ func (p *Published) reap() {
 	}
 	if len(unread) > 0 {
 		p.each(func(at *place, it *Iterator) bool {
-			s := unread[it.hold.state]
-			if s == nil {
-				return true
-			}
-			outlived := at.outlived.Value() == it
-			if !outlived { // which must not be kept
-				s.watched.Store(it)
-			}
-			if outlived || at.iterator.Load() == it { // otherwise it has left, and perhaps told nobody
+			if s := unread[it.hold.state]; s != nil && s.watch(at, it) {
 				delete(unread, s.number)
 			}
 			return len(unread) > 0
@@ -120,6 +112,16 @@ func (p *Published) reap() {
 		}
 		return !needed
 	})
+}
+
+// watch has an Iterator tell that it leaves, and reports false if it has left already, perhaps
+// without telling anybody.
+func (s *State) watch(at *place, it *Iterator) bool {
+	if at.outlived.Value() == it { // which must not be kept
+		return true
+	}
+	s.watched.Store(it)
+	return at.iterator.Load() == it
 }
 
 // End gives back the memory of all memtables, but those that somebody still looks at: the
