@@ -34,6 +34,14 @@ func UntilUnread(parent context.Context) (ctx context.Context, stop context.Canc
 	return signal.NotifyContext(parent, syscall.SIGPIPE)
 }
 
+// IgnoreUnread makes the system tell of output that nobody reads by an error alone: see
+// Unwritten. It is for commands that serve others, whose broken connections would look like
+// such output to UntilUnread.
+func IgnoreUnread() (stop func()) {
+	signal.Ignore(syscall.SIGPIPE)
+	return func() { signal.Reset(syscall.SIGPIPE) }
+}
+
 // Reader lets a reader of a pipe or a terminal be left while it
 // waits for input: Read returns ctx's error as soon as ctx ends. The abandoned
 // read stays behind until the process ends or input arrives; nobody waits for it.

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"lsmdb/cmd/lsmdb/internal/access"
+	"lsmdb/cmd/lsmdb/internal/console"
 	"lsmdb/cmd/lsmdb/internal/exit"
 	"lsmdb/cmd/lsmdb/internal/serve"
 	"lsmdb/db"
@@ -53,6 +54,7 @@ var acts = []act{
 
 // serve shows the page until ctx ends.
 func (t *tour) serve(ctx context.Context, root string) (err error) {
+	defer console.IgnoreUnread()()
 	tree, err := collect(ctx, root)
 	if err != nil {
 		return err
@@ -80,7 +82,7 @@ func (t *tour) serve(ctx context.Context, root string) (err error) {
 	if err := page.Announce(t.console); err != nil {
 		return err
 	}
-	for n := 0; ctx.Err() == nil; n++ { // an interrupt is how it ends
+	for n := 0; ctx.Err() == nil && t.console.Unwritten() == nil; n++ { // an interrupt is how it ends
 		a := acts[n%len(acts)]
 		t.sayf("  %s  %s\n", t.ink.Bold(fmt.Sprintf("%-7s", a.name)), t.ink.Faint(a.says))
 		if err := l.play(ctx, a); err != nil {

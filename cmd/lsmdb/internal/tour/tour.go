@@ -86,8 +86,6 @@ address that is printed works on this machine only. It goes on until an interrup
 }
 
 func (t *tour) run(ctx context.Context, _ []string) (err error) {
-	ctx, stop := console.UntilUnread(ctx)
-	defer stop()
 	t.display, t.ink, t.start = t.console.NewDisplay(), t.console.OutInk(), time.Now()
 	root, err := findSource(ctx, t.source)
 	if err != nil {
@@ -96,6 +94,8 @@ func (t *tour) run(ctx context.Context, _ []string) (err error) {
 	if t.inBrowser {
 		return t.serve(ctx, root)
 	}
+	ctx, stop := console.UntilUnread(ctx)
+	defer stop()
 	remove, err := t.makeDirectory()
 	if err != nil {
 		return err
