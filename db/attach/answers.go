@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -41,7 +43,12 @@ func (s *Server) routes() http.Handler {
 	add("pins", answer(func(ctx context.Context, _ none) (any, error) { return d.Pins(ctx) }))
 	add("space", answer(func(ctx context.Context, q beside.Range) (any, error) { return d.SpaceOf(ctx, q.Start, q.End) }))
 	add("explain", answer(func(ctx context.Context, q beside.Key) (any, error) { return d.Explain(ctx, q.Key) }))
-	add("checkpoint", answer(func(ctx context.Context, q beside.Target) (beside.Copied, error) { return d.Checkpoint(ctx, q.Dir) }))
+	add("checkpoint", answer(func(ctx context.Context, q beside.Target) (beside.Copied, error) {
+		if !filepath.IsAbs(q.Dir) { // from here it would lead elsewhere than from there
+			return beside.Copied{}, fmt.Errorf("%q is no whole path", q.Dir)
+		}
+		return d.Checkpoint(ctx, q.Dir)
+	}))
 	mux.Handle("/", local(debug.Handler(s.db)))
 	return mux
 }
@@ -56,8 +63,8 @@ func aside(q beside.Query) beside.Query {
 // another one.
 func (s *Server) forClients(h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if r.Host != beside.Host {
-			http.Error(w, "the host must be "+beside.Host, http.StatusForbidden)
+		if r.Host != beside.Host || r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != "" {
+			http.Error(w, "the host must be "+beside.Host+", and no browser may ask", http.StatusForbidden)
 			return
 		}
 		c := http.NewResponseController(w)
@@ -71,11 +78,15 @@ func (s *Server) forClients(h http.HandlerFunc) http.HandlerFunc {
 // socket. That a foreign site calls its own name that machine's opens nothing to its page.
 func local(page http.Handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Host == beside.Host { // a question that nobody knows
+			http.NotFound(w, r)
+			return
+		}
 		host := r.Host
 		if name, _, err := net.SplitHostPort(host); err == nil {
 			host = name
 		}
-		if !slices.Contains([]string{beside.Host, "localhost", "127.0.0.1", "::1", "[::1]"}, host) {
+		if !slices.Contains([]string{"localhost", "127.0.0.1", "::1", "[::1]"}, host) {
 			http.Error(w, "the host must be localhost", http.StatusForbidden)
 			return
 		}

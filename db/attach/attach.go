@@ -8,7 +8,8 @@
 // listens on a network.
 //
 // Whoever forwards the socket to a port, as in "ssh -L 8080:mydata/ATTACH machine", sees the
-// live page of package debug in a browser.
+// live page of package debug in a browser. Everybody who can reach that port can read the
+// database, too, with a program that is no browser.
 //
 // What is asked for costs this process what the read itself costs. Each answer is of one
 // instant. Nobody can write through the socket.
@@ -105,7 +106,7 @@ func (s *Server) begin(dir string, events io.Writer) error {
 	}
 	s.root = root
 	s.http = http.Server{
-		Handler: s.routes(), ReadHeaderTimeout: s.patience,
+		Handler: s.routes(), ReadHeaderTimeout: s.patience, IdleTimeout: idleConnection,
 		BaseContext: func(net.Listener) context.Context { return s.ctx },
 		ConnState:   s.connection,
 		ErrorLog:    log.New(events, "attach: ", 0),
@@ -113,6 +114,9 @@ func (s *Server) begin(dir string, events io.Writer) error {
 	s.running.Go(func() { _ = s.http.Serve(patient{listener, s.patience}) }) // http.ErrServerClosed, in the end
 	return nil
 }
+
+// idleConnection is how long a connection may wait for its next question.
+const idleConnection = time.Minute
 
 // removeStale removes the socket that a killed process left. An empty file is one that was
 // copied as if it were a file.
@@ -195,10 +199,17 @@ type patientConn struct {
 	patience time.Duration
 }
 
+// patientBytes are given their own time: who takes a long value slowly is not cut off.
+const patientBytes = 64 << 10
+
 // Write implements net.Conn.
-func (c patientConn) Write(p []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(c.patience)); err != nil {
-		return 0, err
+func (c patientConn) Write(p []byte) (written int, err error) {
+	for more := true; more && err == nil; more = written < len(p) {
+		if err = c.SetWriteDeadline(time.Now().Add(c.patience)); err == nil {
+			var n int
+			n, err = c.Conn.Write(p[written:min(written+patientBytes, len(p))])
+			written += n
+		}
 	}
-	return c.Conn.Write(p)
+	return written, err
 }

@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"lsmdb/db"
@@ -307,7 +308,7 @@ func TestPatienceEnds(t *testing.T) {
 	dir := t.TempDir()
 	d := open(t, dir, nil)
 	fill(t, d)
-	serve(t, d, 200*time.Millisecond)
+	serve(t, d, 2*time.Second)
 	conn := ask(t, dir)
 	_, err := io.ReadFull(conn, make([]byte, 1000)) // it is under way
 	fixture.Must(t, err)
@@ -489,7 +490,8 @@ func TestQuestions(t *testing.T) {
 		{"http://lsmdb/v1/size", "{", beside.StatusFailed, "unexpected EOF"},
 		{"http://lsmdb/v1/size", `{"key":"` + strings.Repeat("YWFh", 1<<19) + `"}`, beside.StatusFailed, "too large"},
 		{"http://lsmdb/v1/none", "page", http.StatusNotFound, ""},
-		{"http://lsmdb/", "page", http.StatusOK, "<html"},
+		{"http://lsmdb/", "page", http.StatusNotFound, ""},
+		{"http://lsmdb/v1/checkpoint", `{"dir":"copy"}`, beside.StatusFailed, "no whole path"},
 		{"http://localhost:8080/", "page", http.StatusOK, "<html"},
 		{"http://[::1]:8080/metrics", "page", http.StatusOK, "uptime_ns"},
 		{"http://evil.example/", "page", http.StatusForbidden, "host"},
@@ -508,4 +510,37 @@ func TestQuestions(t *testing.T) {
 			t.Errorf("%s %.40s: %s, %.200s", c.url, c.body, answer.Status, said)
 		}
 	}
+	for _, header := range []string{"Origin", "Sec-Fetch-Site"} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://lsmdb/v1/metrics", nil)
+		fixture.Must(t, err)
+		request.Header.Set(header, "null")
+		answer, err := client.Do(request)
+		fixture.Must(t, err)
+		fixture.Must(t, answer.Body.Close())
+		if answer.StatusCode != http.StatusForbidden {
+			t.Errorf("a browser that sends %s: %s", header, answer.Status)
+		}
+	}
+}
+
+// Who takes one long value slowly, but goes on, gets all of it.
+func TestSlowReaderOfLongValue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		defer near.Close()
+		defer far.Close()
+		value := bytes.Repeat([]byte("v"), 1<<20)
+		written := make(chan error, 1)
+		go func() {
+			_, err := attach.PatientWrite(near, value, 15*time.Second)
+			written <- err
+		}()
+		for taken := 0; taken < len(value); {
+			n, err := far.Read(make([]byte, 32<<10))
+			fixture.Must(t, err)
+			taken += n
+			time.Sleep(5 * time.Second)
+		}
+		fixture.Must(t, <-written)
+	})
 }

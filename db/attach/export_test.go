@@ -1,4 +1,14 @@
 package attach
 
+import (
+	"net"
+	"time"
+)
+
 // ServeWith is Serve for people with more or less patience.
 var ServeWith = serve
+
+// PatientWrite writes to a connection as answers are written.
+func PatientWrite(c net.Conn, p []byte, patience time.Duration) (int, error) {
+	return patientConn{c, patience}.Write(p)
+}

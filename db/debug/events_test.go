@@ -338,7 +338,7 @@ func TestStreamOutlivesTimeouts(t *testing.T) {
 		t.Fatal(err)
 	}
 	server := httptest.NewUnstartedServer(Handler(d))
-	server.Config.ReadTimeout, server.Config.WriteTimeout = 500*time.Millisecond, 500*time.Millisecond
+	server.Config.ReadTimeout, server.Config.WriteTimeout = 2*time.Second, 2*time.Second
 	server.Start()
 	defer server.Close()
 	response, err := server.Client().Get(server.URL + "/events")
@@ -350,7 +350,7 @@ func TestStreamOutlivesTimeouts(t *testing.T) {
 		t.Errorf("the stream is %s", kind)
 	}
 	lines := bufio.NewReader(response.Body)
-	for events := 0; events < 3; {
+	for events := 0; events < 4; { // one a second
 		line, err := lines.ReadString('\n')
 		if err != nil {
 			t.Fatal(err)

@@ -90,8 +90,11 @@ func (p *Published) each(do func(*place, *Iterator) bool) {
 }
 
 // outlive takes all Iterators off the list, when the database is closed: those that somebody
-// has forgotten must not keep it. The others stay known.
+// has forgotten must not keep it, unless they are to be remembered. The others stay known.
 func (p *Published) outlive() {
+	if p.Remember {
+		return
+	}
 	places.mu.Lock()
 	defer places.mu.Unlock()
 	for _, at := range places.list {

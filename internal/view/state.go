@@ -77,6 +77,10 @@ type Published struct {
 	// not kept for later ones. It is set before the first reader comes.
 	Frugal bool
 
+	// Remember says that an Iterator which nobody has closed stays known after End, as long as
+	// the place in the list does: for tests. It is set before End.
+	Remember bool
+
 	// changing makes those who publish, the Writer and the Keeper, apply their change
 	// to each other's latest result. Readers do not take it.
 	changing sync.Mutex

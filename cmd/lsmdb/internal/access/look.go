@@ -3,6 +3,7 @@ package access
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 
 	"lsmdb/cmd/lsmdb/internal/console"
@@ -40,6 +41,17 @@ func Look(ctx context.Context, c *console.Console, dir string, how Mode) (beside
 		return nil, ctx.Err()
 	}
 	return nil, unattached(locked, unserved)
+}
+
+// Page explains that a database is in use to a command that shows the live page of one at rest.
+func Page(ctx context.Context, dir string, locked error) error {
+	_, unserved := beside.Dial(ctx, dir)
+	if unserved != nil {
+		return unattached(locked, unserved)
+	}
+	inUse := *exit.Explain(locked)
+	inUse.Sentence += fmt.Sprintf("; it is served by attach.Serve: \"lsmdb top %s\" shows it, and %s in its directory leads to its page", dir, beside.SocketName)
+	return &inUse
 }
 
 // unattached says how commands could read beside the process that has the database open.

@@ -10,6 +10,7 @@ import (
 	"lsmdb/cmd/lsmdb/internal/access"
 	"lsmdb/cmd/lsmdb/internal/console"
 	"lsmdb/cmd/lsmdb/internal/exit"
+	"lsmdb/db"
 )
 
 // serve shows the page of a database at rest.
@@ -48,6 +49,9 @@ func (s *serve) run(ctx context.Context, args []string) (err error) {
 		return exit.Usagef("--port does not take %d", s.port)
 	}
 	database, err := access.Open(s.console, args[0], access.Reading, nil)
+	if errors.Is(err, db.ErrLocked) {
+		return access.Page(ctx, args[0], err)
+	}
 	if err != nil {
 		return err
 	}

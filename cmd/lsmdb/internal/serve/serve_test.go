@@ -174,5 +174,5 @@ func TestServeRefuses(t *testing.T) {
 	_, port, _ := net.SplitHostPort(taken.Addr().String())
 	commandtest.Fail(t, exit.Failed, []string{"port " + port}, "", "serve", dir, "--port", port)
 	commandtest.OpenHere(t, dir)
-	commandtest.Fail(t, exit.InUse, []string{"in use"}, "", "serve", dir)
+	commandtest.Fail(t, exit.InUse, []string{"in use", "attach.Serve"}, "", "serve", dir)
 }
