@@ -47,9 +47,6 @@ type properties struct {
 	Cached       int      `json:"cached"` // of them
 }
 
-// mostTables is more than any box stands for.
-const mostTables = 1 << 20
-
 // table shows the properties of a table, or of some from it on.
 func (h *handler) table(r *http.Request) (any, error) {
 	number, err := strconv.ParseUint(r.FormValue("number"), 10, 64)
@@ -60,7 +57,6 @@ func (h *handler) table(r *http.Request) (any, error) {
 	if err != nil || most < 1 {
 		most = 1
 	}
-	most = min(most, mostTables)
 	tables, level := find(inside.Look(h.database).Version, number, most)
 	if len(tables) == 0 {
 		// That happens all the time, and is no mistake that browsers should complain about.

@@ -306,7 +306,7 @@ func find(v *manifest.Version, number uint64, most int) (tables []*manifest.Tabl
 	for level, all := range v.Levels {
 		for i, t := range all {
 			if t.Number == number {
-				return all[i:min(i+most, len(all))], level
+				return all[i:][:min(most, len(all)-i)], level
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package debug
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -122,5 +123,19 @@ func TestMarks(t *testing.T) {
 	next.feel() // nothing of that is open
 	if h := next.Levels[1].Boxes[2].heat; h >= 0.5 || h < 0.4 {
 		t.Errorf("cools to %v", h)
+	}
+}
+
+// A browser may ask for any number of tables.
+func TestFindTakesAnyCount(t *testing.T) {
+	v := new(manifest.Version)
+	v.Levels[3] = []*manifest.TableMeta{{Number: 7}, {Number: 8}, {Number: 9}}
+	for most, want := range map[int]int{1: 1, 2: 2, 3: 2, math.MaxInt: 2} {
+		if tables, level := find(v, 8, most); len(tables) != want || level != 3 || tables[0].Number != 8 {
+			t.Errorf("%d tables from 8 on: %v of level %d", most, tables, level)
+		}
+	}
+	if tables, _ := find(v, 1, 1); len(tables) > 0 {
+		t.Errorf("found %v", tables)
 	}
 }
