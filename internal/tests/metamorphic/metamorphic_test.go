@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	histories     = flag.Int("metamorphic.histories", 3, "how many histories TestMetamorphic runs under every option set")
+	histories     = flag.Int("metamorphic.histories", 2, "how many histories TestMetamorphic runs under every option set")
 	firstHistory  = flag.Uint64("metamorphic.seed", 1, "seed of the first of them")
 	operations    = flag.Int("metamorphic.operations", 1000, "operations of each history")
 	historyScript = flag.String("metamorphic.script", "", "file with the only history that TestMetamorphic runs, as a failure prints it")
