@@ -27,10 +27,23 @@ func TestWindowFaults(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("files of this system offer no windows")
 	}
+	kinds := make(map[vfstest.OpKind]int)
+	ahead := 0                                         // syncs beside the Writer that failed
+	for tries := 0; ahead == 0 && tries < 5; tries++ { // on a busy machine the Writer may always come first
+		ahead += breakWindows(t, kinds)
+	}
+	if kinds[vfstest.OpAllocate] == 0 || kinds[vfstest.OpMap] == 0 || ahead == 0 {
+		t.Errorf("the history uses no windows, or syncs nothing ahead: %v, %d", kinds, ahead)
+	}
+	t.Logf("faults %v, %d of syncs ahead", kinds, ahead)
+}
+
+// breakWindows breaks each operation of a history, counts what it has broken by kind, and
+// returns how many of that were syncs beside the Writer.
+func breakWindows(t *testing.T, kinds map[vfstest.OpKind]int) (ahead int) {
+	t.Helper()
 	var ops []vfstest.Op
 	windowRun(t, "no fault", func(op vfstest.Op) error { ops = append(ops, op); return nil })
-	kinds := make(map[vfstest.OpKind]int)
-	ahead := 0 // syncs beside the Writer that failed
 	for n, broken := range ops {
 		faults := []error{errFault}
 		switch broken.Kind {
@@ -65,10 +78,7 @@ func TestWindowFaults(t *testing.T) {
 			}
 		}
 	}
-	if kinds[vfstest.OpAllocate] == 0 || kinds[vfstest.OpMap] == 0 || ahead == 0 {
-		t.Errorf("the history uses no windows, or syncs nothing ahead: %v, %d", kinds, ahead)
-	}
-	t.Logf("%d operations, faults %v, %d of syncs ahead", len(ops), kinds, ahead)
+	return ahead
 }
 
 // windowRun writes rarely synced commits while something fails, opens again and compares.
