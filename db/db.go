@@ -63,7 +63,6 @@ type DB struct {
 	pipeline  *stages.Pipeline // nil if the database was opened read-only
 	unused    stages.Snapshots // those of a read-only database, where nothing is ever dropped
 	clock     *stages.Clock    // of Pin.Since
-	sites     int64            // 1: it is noted of each iterator where it was opened; see view.Hold
 	published *view.Published  // what readers see
 	calls     sync.Pool        // *call, see takeCall
 	loading   chan struct{}    // a place for each load that writes tables: whoever has one takes it out again

@@ -126,7 +126,7 @@ func (d *DB) iterate(prefix []byte, at *view.At, own []*memtable.Memtable, close
 		v.Lower, v.Upper = rangeIn(prefix, v.Lower, v.Upper)
 		it.part = &part{prefix: prefix}
 	}
-	d.published.Hold(&it.walk, d.clock.Now()|d.sites, at)
+	d.published.Hold(&it.walk, d.clock.Now(), at)
 	if closed.Load() || d.closed.Load() {
 		_ = it.walk.Close()
 		return nil, ErrClosed

@@ -133,7 +133,7 @@ func init() {
 	door.Set = func(o any, fsys vfs.FS, tune func(*stages.Environment)) {
 		o.(*Options).fs, o.(*Options).tune = fsys, tune
 	}
-	door.Sites = func(d any) { d.(*DB).sites, d.(*DB).published.Remember = 1, true }
+	door.Sites = func(d any) { d.(*DB).published.Remember = true }
 	door.Compact = func(d any) error { return d.(*DB).pipeline.Compact(context.Background(), nil, nil) }
 	door.Receive = func(d any, g *door.Guest) (string, io.Writer, error) {
 		of := d.(*DB)

@@ -72,7 +72,6 @@ type WriterStats struct {
 	SyncTime, StallTime         time.Duration
 	RotationTime                time.Duration // without the waits for the Flusher
 	Stalled                     bool          // waiting for the Flusher right now
-	StalledSince                time.Time
 	Segment                     uint64
 	Offset, Durable, Reserved   int64 // in the segment
 }

@@ -124,7 +124,7 @@ func (w *Writer) giveWay(ctx context.Context) error {
 // cause of ctx.
 func (w *Writer) awaitFlush(ctx context.Context) error {
 	start, before := time.Now(), w.waited
-	w.count(func(s *WriterStats) { s.Stalls++; s.Stalled, s.StalledSince = true, start })
+	w.count(func(s *WriterStats) { s.Stalls++; s.Stalled = true })
 	defer func() {
 		waited := time.Since(start)
 		w.waited = before + waited

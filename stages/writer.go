@@ -278,7 +278,7 @@ func (w *Writer) handOn(ctx context.Context, s Sealed) error {
 		return w.sendOn(ctx, s)
 	}
 	start := time.Now()
-	w.count(func(s *WriterStats) { s.Stalls++; s.Stalled, s.StalledSince = true, start })
+	w.count(func(s *WriterStats) { s.Stalls++; s.Stalled = true })
 	w.env.Logger.Info().Int("queued", len(w.flusher.ch)).Msg("writers are held back until a memtable is flushed")
 	err := w.sendOn(ctx, s)
 	waited := time.Since(start)

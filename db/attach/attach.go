@@ -147,7 +147,8 @@ func (s *Server) connection(c net.Conn, state http.ConnState) {
 }
 
 // Close ends all answers, also those under way, removes the socket and waits until nothing
-// of the server runs. The database stays open. It is idempotent.
+// of the server runs: a copy that a checkpoint makes is completed, and a read that waits for
+// queued writes waits on. The database stays open. It is idempotent.
 func (s *Server) Close() error {
 	s.leave()
 	s.wait()

@@ -49,7 +49,7 @@ type handler struct {
 	sampler  *sampler
 	answers  map[string]func(*http.Request) (any, error) // to requests for JSON, by their paths
 
-	// measuring has a place for the one request that measures space. Whoever measures puts
+	// measuring has a place for the one request that measures. Whoever measures puts
 	// something in, and takes it out again.
 	measuring chan struct{}
 }

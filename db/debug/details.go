@@ -22,8 +22,25 @@ const (
 )
 
 // pins lists all of them.
-func (h *handler) pins(*http.Request) (any, error) {
+func (h *handler) pins(r *http.Request) (any, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), askedTime)
+	defer cancel()
+	done, err := h.measure(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	return map[string]any{"pins": h.database.Pins()}, nil
+}
+
+// measure waits until nobody else has samples of tables read. Whoever is done calls done.
+func (h *handler) measure(ctx context.Context) (done func(), err error) {
+	select {
+	case h.measuring <- struct{}{}:
+		return func() { <-h.measuring }, nil
+	case <-ctx.Done():
+		return nil, errors.New("the database is being measured for somebody else")
+	}
 }
 
 // properties are those of a table, or of neighbours together.
@@ -124,12 +141,11 @@ func (h *handler) space(r *http.Request) (any, error) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), askedTime)
 	defer cancel()
-	select {
-	case h.measuring <- struct{}{}:
-		defer func() { <-h.measuring }()
-	case <-ctx.Done():
-		return nil, errors.New("space is being measured for somebody else")
+	done, err := h.measure(ctx)
+	if err != nil {
+		return nil, err
 	}
+	defer done()
 	measure := func(prefix []byte) (db.Space, error) {
 		start, end := db.PrefixRange(prefix)
 		return h.database.SpaceOf(ctx, start, end)
@@ -148,7 +164,7 @@ func (h *handler) space(r *http.Request) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, part{keyText(p, 200), s})
+		list = append(list, part{keyText(p, maxKeyBytes), s})
 	}
 	return map[string]any{"prefix": keyText(prefix, 200), "whole": whole, "parts": list, "more": more}, nil
 }

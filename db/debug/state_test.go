@@ -1,7 +1,10 @@
 package debug
 
 import (
+	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -167,5 +170,31 @@ func TestKeyText(t *testing.T) {
 	}
 	if got := keyText([]byte("0123456789abcdefghij"), 10); got != "0123…efghij" {
 		t.Errorf("cut to %q", got)
+	}
+}
+
+// One request at a time has samples of tables read; the next one waits, and may give up.
+func TestOneMeasures(t *testing.T) {
+	d, err := db.Open("", &db.Options{InMemory: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	h := Handler(d).(*handler)
+	done, err := h.measure(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for path, answer := range map[string]func(*http.Request) (any, error){"/pins": h.pins, "/space?prefix=": h.space} {
+		r := httptest.NewRequestWithContext(ctx, http.MethodGet, path, nil)
+		if v, err := answer(r); err == nil {
+			t.Errorf("%s does not wait: %v", path, v)
+		}
+	}
+	done()
+	if _, err := h.pins(httptest.NewRequest(http.MethodGet, "/pins", nil)); err != nil {
+		t.Errorf("nobody measures, and yet %v", err)
 	}
 }

@@ -123,7 +123,7 @@ func (p *Published) Hold(it *Iterator, since int64, fixed *At) {
 	if since != in.since {
 		in.since, in.holds = since, 0
 	}
-	if in.holds++; in.holds <= sitesPerStep || in.holds%holdsPerSite == 0 || since&1 != 0 {
+	if in.holds++; in.holds <= sitesPerStep || in.holds%holdsPerSite == 0 || since&1 != 0 || p.Remember {
 		it.hold.PC = Caller(4)
 	}
 	if it.list(p.state.Load(), fixed) {

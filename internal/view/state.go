@@ -77,8 +77,8 @@ type Published struct {
 	// not kept for later ones. It is set before the first reader comes.
 	Frugal bool
 
-	// Remember says that an Iterator which nobody has closed stays known after End, as long as
-	// the place in the list does: for tests. It is set before End.
+	// Remember is for tests: of each Iterator it is noted where it was opened, and one that nobody
+	// has closed stays known after End. It is set before the first Iterator is opened.
 	Remember bool
 
 	// changing makes those who publish, the Writer and the Keeper, apply their change

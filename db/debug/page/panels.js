@@ -113,7 +113,7 @@ async function measure(prefix) {
   const sorted = [...answer.parts].sort((a, b) => takes(b.space) - takes(a.space));
   const rest = sorted.splice(shownParts);
   for (const p of sorted) {
-    const deeper = make("button", { type: "button", title: "Divide these keys further" }, p.prefix || "the empty key");
+    const deeper = make("button", { type: "button", title: "Divide these keys further" }, p.prefix.length > 200 ? p.prefix.slice(0, 200) + "…" : p.prefix || "the empty key");
     deeper.addEventListener("click", () => measure(p.prefix));
     const live = make("i", { class: "live" }), dead = make("i", { class: "dead" });
     live.style.width = (100 * p.space.live_bytes) / most + "%";

@@ -11,6 +11,7 @@ import (
 	"lsmdb/cmd/lsmdb/internal/console"
 	"lsmdb/cmd/lsmdb/internal/display"
 	"lsmdb/cmd/lsmdb/internal/exit"
+	"lsmdb/cmd/lsmdb/internal/text"
 	"lsmdb/cmd/lsmdb/internal/units"
 	"lsmdb/db"
 )
@@ -62,7 +63,7 @@ func (p *pins) print(list []db.Pin, now time.Time) error {
 	t := p.console.OutInk().NewTable("What keeps something, oldest first", "kind", "since", "sequence", "keeps", "opened by")
 	display.AlignRight(t, 2, 3, 4)
 	for _, pin := range list {
-		t.AppendRow(table.Row{pin.Kind, units.Span(now.Sub(pin.Since)), units.Count(pin.Seq), units.Size(pin.Bytes), pin.Where})
+		t.AppendRow(table.Row{pin.Kind, units.Span(now.Sub(pin.Since)), units.Count(pin.Seq), units.Size(pin.Bytes), string(text.AppendEscaped(nil, []byte(pin.Where)))})
 	}
 	p.console.Printf("%s\n", display.Render(t))
 	return nil

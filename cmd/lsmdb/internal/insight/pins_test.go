@@ -36,6 +36,10 @@ func TestPins(t *testing.T) {
 	if err := json.Unmarshal([]byte(shown(list, true)), &back); err != nil || len(back) != 2 || back[0] != list[0] || back[1] != list[1] {
 		t.Errorf("got %+v, %v", back, err)
 	}
+	list[0].Where = "what another process says\x1b[2J"
+	if got := shown(list, false); !strings.Contains(got, `says\x1B[2J`) && !strings.Contains(got, `says\x1b[2J`) {
+		t.Errorf("a terminal would obey %q", got)
+	}
 	if got := shown(nil, true); got != "[]\n" {
 		t.Errorf("nothing is %q", got)
 	}

@@ -16,3 +16,9 @@ func Picture(before, now *db.Metrics) string {
 	}
 	return strings.Join(t.lines(display.Ink{}, &sample{Time: time.Now(), Metrics: *now}), "\n")
 }
+
+// Foreign draws what another process says of itself.
+func Foreign(health, where string) string {
+	t := &top{dir: "dir"}
+	return strings.Join(t.lines(display.Ink{}, &sample{Time: time.Now(), Health: health, Pins: []db.Pin{{Where: where}}}), "\n")
+}

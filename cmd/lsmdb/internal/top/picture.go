@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"lsmdb/cmd/lsmdb/internal/display"
+	"lsmdb/cmd/lsmdb/internal/text"
 	"lsmdb/cmd/lsmdb/internal/units"
 	"lsmdb/db"
 	"lsmdb/internal/beside"
@@ -83,7 +84,7 @@ func (t *top) lines(i display.Ink, now *sample) []string {
 	add := func(name, format string, args ...any) {
 		lines = append(lines, fmt.Sprintf("  %-9s %s", name, fmt.Sprintf(format, args...)))
 	}
-	if wrong := now.Health; wrong != "" {
+	if wrong := string(text.AppendEscaped(nil, []byte(now.Health))); wrong != "" {
 		lines = append(lines, "  "+i.Bad(strings.ReplaceAll(wrong, "lsmdb: ", "")))
 	}
 	lines = append(lines, "")
@@ -188,7 +189,7 @@ func pins(i display.Ink, list []db.Pin, now time.Time) (lines []string) {
 		if n == maxPins {
 			return append(lines, i.Faint(fmt.Sprintf("  and %d more: lsmdb pins", len(list)-n)))
 		}
-		lines = append(lines, fmt.Sprintf("  %-11s open for %8s  keeps %8s  %s", pin.Kind, units.Span(now.Sub(pin.Since).Round(time.Second)), units.Size(pin.Bytes), i.Faint(pin.Where)))
+		lines = append(lines, fmt.Sprintf("  %-11s open for %8s  keeps %8s  %s", pin.Kind, units.Span(now.Sub(pin.Since).Round(time.Second)), units.Size(pin.Bytes), i.Faint(string(text.AppendEscaped(nil, []byte(pin.Where))))))
 	}
 	return lines
 }

@@ -43,3 +43,11 @@ func TestRates(t *testing.T) {
 	// Another process has opened it meanwhile.
 	commandtest.Contains(t, top.Picture(busy(8), busy(2)), "2.00 s", "1,000,003 operations/s")
 }
+
+// A terminal obeys nothing of what another process says.
+func TestForeignWordsAreEscaped(t *testing.T) {
+	picture := top.Foreign("the disk\x1b[2J", "main.go\x1b[31m:1")
+	if strings.Contains(picture, "\x1b") || !strings.Contains(picture, "the disk") || !strings.Contains(picture, "main.go") {
+		t.Errorf("%q", picture)
+	}
+}
