@@ -33,8 +33,8 @@ type Pin struct {
 
 // Pins returns what is open, the oldest first. So a snapshot or an iterator that somebody has
 // forgotten to close can be found. While snapshots or transactions are open, it reads samples
-// of blocks as SpaceOf does, past the cache: that takes milliseconds, no more in a large
-// database than in a small one. Otherwise it is cheap. Nobody waits for it. What is open when
+// of blocks as SpaceOf does, past the cache, and no more of them in a large database than in a
+// small one. Otherwise it is cheap. Nobody waits for it. What is open when
 // the database is closed stays listed until it is closed itself, or forgotten.
 func (d *DB) Pins() []Pin {
 	pins := []Pin{}
