@@ -25,7 +25,8 @@ import (
 // anything of their range. But they may have come between its inputs, into the level
 // that its outputs are for: then the Keeper refuses these, and the merge is done again.
 //
-// The log does not tell of a load. The MANIFEST does, and that the number is taken: so the
+// The log does not tell of a load. The MANIFEST does, and that the number is taken, and, for
+// those who follow the changes, where the load lies if logs are kept for them: so the
 // first record of the segment has the next one. Should the process end before, nobody has
 // the tables, the next Open removes them, and the number is free.
 type load struct {
@@ -68,6 +69,11 @@ func (l *load) edit() *manifest.Edit {
 	return e
 }
 
+// loaded is what those need to know of it who follow the changes.
+func (l *load) loaded() manifest.Loaded {
+	return manifest.Loaded{Seq: l.number, First: l.lower, Last: l.upper}
+}
+
 // endLoad waits until the Flusher has carried out a load that was handed on. Then its
 // number is taken, everybody may see it, and the caller is answered.
 func (w *Writer) endLoad(ctx context.Context, c *Commit) error {
@@ -85,6 +91,7 @@ func (w *Writer) endLoad(ctx context.Context, c *Commit) error {
 	w.published.Announce(l.number)
 	w.published.Fill(l.lower, l.upper)
 	w.published.Show(l.number)
+	w.changes.Load(l.loaded())
 	nudge(w.compactor) // it leaves alone what is not visible
 	c.answer(nil)
 	return nil
@@ -101,6 +108,9 @@ func (f *Flusher) load(ctx context.Context, l *load) (verdict, error) {
 		t.Renumber(l.number)
 	}
 	edit := l.edit()
+	if f.env.KeepChangesBytes > 0 {
+		edit.Loaded = []manifest.Loaded{l.loaded()}
+	}
 	v := f.env.propose(ctx, f.keeper, &Proposal{Edit: edit, Load: l})
 	if v.err != nil && !base.IsShortage(v.err) {
 		return v, v.err

@@ -39,6 +39,7 @@ func (w *Writer) begin(ctx context.Context) error {
 
 // goOnIn makes an empty segment the Writer's log.
 func (w *Writer) goOnIn(log *wal.Writer) {
+	w.changes.Begin(log.Segment(), w.next)
 	w.log, w.proven = log, log.Offset()
 	log.Ask = func(a *wal.Ahead) { w.preparer.ch <- a } // there is room: see Preparer
 }
@@ -252,6 +253,7 @@ func (w *Writer) change(open func(wal.Previous) (*wal.Writer, error), active fun
 	if err := w.syncAll(); err != nil {
 		return sealed, err
 	}
+	w.changes.Durable(w.log.Offset())
 	next, err := open(wal.Previous{Segment: w.log.Segment(), End: w.log.Offset()})
 	if err != nil {
 		return sealed, fmt.Errorf("opening a WAL segment: %w", err)

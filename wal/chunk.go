@@ -67,6 +67,14 @@ func (s *source) open(f vfs.File, name string, segment uint64) error {
 	return s.load(0)
 }
 
+// extend changes the size, and forgets the block, which may hold more than before.
+func (s *source) extend(sizeBytes int64) {
+	s.sizeBytes, s.start = sizeBytes, -1
+	if most := min(sizeBytes, BlockBytes); int64(len(s.buffer)) < most {
+		s.buffer = make([]byte, most)
+	}
+}
+
 // load reads the block that holds offset. Behind the end of the file it is empty.
 func (s *source) load(offset int64) error {
 	start := offset - offset%BlockBytes

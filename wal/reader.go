@@ -84,6 +84,16 @@ func (r *Reader) SizeBytes() int64 { return r.source.sizeBytes }
 // Previous returns what the header says of the log before this one.
 func (r *Reader) Previous() Previous { return r.previous }
 
+// Extend has the reader take the file to be so long, until it is told otherwise: who knows
+// how much of a log that is being written is durable reads that much, and later more. It
+// invalidates the payload of the last Next, which goes on behind it.
+func (r *Reader) Extend(sizeBytes int64) {
+	r.source.extend(sizeBytes)
+	if r.err == io.EOF && !r.end.Sealed {
+		r.err = nil
+	}
+}
+
 // End tells how the log ended; it is valid once Next has returned io.EOF.
 func (r *Reader) End() End { return r.end }
 

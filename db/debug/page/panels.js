@@ -66,7 +66,7 @@ function showPins(state) {
   const shown = state.pins.shown || [];
   if (box.children.length !== 2) box.replaceChildren(make("p"), make("ul", { class: "pinlist" }));
   say(box.firstChild, state.pins.count === 0
-    ? "Nobody. No snapshot, iterator, transaction or checkpoint is open."
+    ? "Nobody. No snapshot, iterator, transaction or checkpoint is open, and nobody follows the changes."
     : (state.pins.count === 1 ? "One is" : count(state.pins.count) + " are") + " open. What was deleted or overwritten since must stay until it is closed.");
   resize(box.children[1], shown.length, () => make("li", {}, make("b"), make("span"), make("code")));
   shown.forEach((pin, i) => {
