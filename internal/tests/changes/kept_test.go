@@ -108,9 +108,9 @@ func TestKeptForALoop(t *testing.T) {
 		}
 		if number == 1 {
 			fill(t, d, 60)
+			eventually(t, "old logs are kept", func() bool { return d.Metrics().Changes.Segments >= 12 })
 			kept := d.Metrics().Changes
-			pins := d.Pins()
-			if kept.Segments < 10 || kept.Oldest != 0 || pins[0].Bytes != kept.Bytes || kept.Bytes < 60*3<<10 {
+			if pins := d.Pins(); kept.Oldest != 0 || kept.Bytes < 50*3<<10 || pins[0].Bytes < kept.Bytes {
 				t.Errorf("kept: %+v, pins: %+v", kept, pins)
 			}
 		}
@@ -228,7 +228,7 @@ func TestDamage(t *testing.T) {
 			d = openKeeping(t, m, 1<<30)
 			defer d.Close()
 			at, list := uint64(0), []error{}
-			for range 3 { // each time on behind what is lost
+			for at < 60 && len(list) < 3 { // each time on behind what is lost
 				for c, err := range d.Changes(ctx, at) {
 					if err != nil {
 						list = append(list, err)
