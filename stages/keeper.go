@@ -223,7 +223,7 @@ func (k *Keeper) apply(p *Proposal) (verdict, []Obsolete, error) {
 		for i := range edit.Added {
 			edit.Added[i].Level = level
 		}
-	} else if overtaken(edit, previous) {
+	} else if compactor.Overtaken(edit, previous) {
 		return verdict{err: errOvertaken}, nil, nil
 	}
 	next, err := k.state.Apply(edit)

@@ -3,7 +3,6 @@ package stages
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"lsmdb/internal/base"
@@ -124,18 +123,3 @@ func (f *Flusher) load(ctx context.Context, l *load) (verdict, error) {
 
 // errOvertaken says that a load came between the inputs of a compaction.
 var errOvertaken = errors.New("loaded tables lie where the outputs were to go")
-
-// overtaken reports whether loaded tables lie between those that an edit adds to a level.
-func overtaken(e *manifest.Edit, v *manifest.Version) bool {
-	for _, a := range e.Added {
-		if a.Level == 0 {
-			continue // where tables may overlap
-		}
-		for _, t := range v.Overlapping(a.Level, a.Meta.Smallest.UserKey(), a.Meta.Largest.UserKey()) {
-			if t.Placeholder != 0 && t.SharesKeys(a.Meta) && !slices.Contains(e.Removed, manifest.RemovedTable{Level: a.Level, Number: t.Number}) {
-				return true
-			}
-		}
-	}
-	return false
-}

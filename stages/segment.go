@@ -253,7 +253,6 @@ func (w *Writer) change(open func(wal.Previous) (*wal.Writer, error), active fun
 	if err := w.syncAll(); err != nil {
 		return sealed, err
 	}
-	w.changes.Durable(w.log.Offset())
 	next, err := open(wal.Previous{Segment: w.log.Segment(), End: w.log.Offset()})
 	if err != nil {
 		return sealed, fmt.Errorf("opening a WAL segment: %w", err)
@@ -261,6 +260,7 @@ func (w *Writer) change(open func(wal.Previous) (*wal.Writer, error), active fun
 	if err := w.log.Close(); err != nil {
 		return sealed, errors.Join(fmt.Errorf("closing WAL segment %d: %w", w.log.Segment(), err), next.Close())
 	}
+	w.changes.Durable(w.log.Offset())
 	sealed = Sealed{Memtable: w.active, Segment: w.log.Segment(), Next: next.Segment(), LastSeq: w.next - 1}
 	w.goOnIn(next)
 	w.active.Charge(w.env.Account, budget.Sealed)

@@ -14,7 +14,6 @@ import (
 	"lsmdb/internal/vfs"
 	"lsmdb/internal/view"
 	"lsmdb/manifest"
-	"lsmdb/memtable"
 )
 
 // Sweeper is the stage that deletes files which no durable state names any more.
@@ -155,29 +154,11 @@ func (s *Sweeper) moveAside() {
 	if s.unmovable {
 		return
 	}
-	err := s.published.MoveAside(s.env.MemtableBytes, s.move)
+	err := s.published.MoveAside(s.env.MemtableBytes, s.env.MoveOut)
 	s.unmovable = errors.Is(err, errors.ErrUnsupported)
 	if err != nil && !s.unmovable {
 		s.env.Logger.Warn().Err(err).Msg("memtables that iterators keep stay in memory")
 	}
-}
-
-// move moves a memtable into a file that loses its name before anything is in it: so it
-// is gone when nobody looks at the memtable any more, or when the process is killed.
-func (s *Sweeper) move(m *memtable.Memtable) error {
-	name := filepath.Join(s.env.Dir, base.TableName(0)+".tmp") // a number that no table has
-	file, err := s.env.FS.Create(name)
-	if err != nil {
-		return errors.Join(err, s.env.FS.Remove(name)) // perhaps it could not be removed before
-	}
-	if err = s.env.FS.Remove(name); err == nil {
-		if f, ok := file.(memtable.MappableFile); ok {
-			err = m.MoveTo(f)
-		} else {
-			err = errors.ErrUnsupported
-		}
-	}
-	return errors.Join(err, file.Close())
 }
 
 // removeLeft deletes the rest when no reader is left: all tables are closed.

@@ -378,9 +378,7 @@ func (w *Writer) commit() error {
 		s.LogBytes += uint64(w.log.Offset() - before)
 	})
 	w.insert()
-	if durable {
-		w.changes.Durable(w.log.Durable())
-	}
+	w.changes.Durable(w.log.Durable()) // mostly as before
 	return nil
 }
 

@@ -145,7 +145,11 @@ func (l *Log) Begin(segment uint64, first base.Seq) {
 
 // Durable says how much of the newest segment is durable, and visible to readers.
 func (l *Log) Durable(bytes int64) {
-	if l.live.Swap(bytes) != bytes && l.waiting.Load() > 0 {
+	if l.live.Load() == bytes {
+		return
+	}
+	l.live.Store(bytes)
+	if l.waiting.Load() > 0 {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.wake()
