@@ -195,19 +195,24 @@ func TestLoop(t *testing.T) {
 	l.write("d")
 	l.want(o, "4+1", "5+1", "waits")
 	l.begin(3)
+	l.Durable(l.wal.Durable()) // its header
+	l.want(o, "waits")
 	l.load()
 	l.load()
 	l.want(o, "6+1 load", "7+1 load", "waits")
-	l.begin(4) // behind one that stayed empty
-	l.write("e")
+	l.write("between")
 	l.want(o, "8+1", "waits")
+	l.begin(4)
+	l.begin(5) // behind one that stayed empty
+	l.write("e")
+	l.want(o, "9+1", "waits")
 	middle := l.follow(2)
 	defer middle.Close()
-	l.want(middle, "3+1", "4+1", "5+1", "6+1 load", "7+1 load", "8+1", "waits")
+	l.want(middle, "3+1", "4+1", "5+1", "6+1 load", "7+1 load", "8+1", "9+1", "waits")
 	l.append(l.next, "f") // durable, but nobody was told: perhaps a read does not see it yet
 	l.want(o, "waits")
 	l.Durable(l.wal.Durable())
-	l.want(o, "9+1", "waits")
+	l.want(o, "10+1", "waits")
 	l.Close()
 	l.want(o, base.ErrClosed.Error())
 	if _, err := l.Follow(0, view.Opened{}); !errors.Is(err, base.ErrClosed) {

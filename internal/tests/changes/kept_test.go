@@ -6,11 +6,13 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"lsmdb/db"
+	"lsmdb/internal/salvage"
 	"lsmdb/internal/tests/fixture"
 	"lsmdb/internal/vfstest"
 )
@@ -225,6 +227,11 @@ func TestDamage(t *testing.T) {
 			names := files.Named(".wal")
 			harmed := names[len(names)/2]
 			m = fixture.NewMachine(harm(files, harmed).Disk(t))
+			report, err := fixture.VerifyOn(m.Disk, fixture.Dir)
+			fixture.Must(t, err)
+			if found := slices.ContainsFunc(report.Problems, func(p db.Problem) bool { return p.File == harmed && !p.Fatal }); found != (what != "missing") {
+				t.Errorf("verify: %+v", report.Problems)
+			}
 			d = openKeeping(t, m, 1<<30)
 			defer d.Close()
 			at, list := uint64(0), []error{}
@@ -249,7 +256,7 @@ func TestDamage(t *testing.T) {
 			if damage, is := errors.AsType[*db.CorruptionError](list[0]); is && filepath.Base(damage.File) != harmed {
 				t.Errorf("%v, but %s is damaged", list[0], harmed)
 			}
-			_, err := follow(ctx, d, 0, 1)
+			_, err = follow(ctx, d, 0, 1)
 			if got := oldest(t, err); got != oldest(t, list[0]) {
 				t.Errorf("later: %v, but before: %v", err, list[0])
 			}
@@ -298,5 +305,44 @@ func TestCopiesHoldNoLogs(t *testing.T) {
 	_, err = follow(ctx, other, 0, 1)
 	if got := oldest(t, err); got != 31 {
 		t.Errorf("the oldest are behind %d", got)
+	}
+}
+
+// TestSalvageTakesNothingOld: where the MANIFEST is gone, logs that are kept bring nothing back that was
+// deleted, also when what deleted it cannot be read.
+func TestSalvageTakesNothingOld(t *testing.T) {
+	ctx := guarded(t)
+	m := fixture.NewMachine(vfstest.NewDisk())
+	m.Clock = fixture.NewClock() // and so an operator
+	d := openKeeping(t, m, 1<<30)
+	fixture.Must(t, d.Put([]byte("deleted"), []byte("old")))
+	fixture.Must(t, d.Merge([]byte("merged"), []byte("1")))
+	fixture.Must(t, d.Flush(ctx))
+	fixture.Must(t, d.Delete([]byte("deleted")))
+	fixture.Must(t, d.Flush(ctx))
+	fixture.Must(t, d.Put([]byte("newest"), nil))
+	fixture.Must(t, d.Compact(ctx, nil, nil))
+	want := fixture.Contents(t, d)
+	fixture.Must(t, d.Close())
+	files := fixture.FilesOf(t, m.Disk, fixture.Dir)
+	names := files.Named(".wal")
+	if len(names) < 3 {
+		t.Fatalf("kept: %q", names)
+	}
+	for what, harmed := range map[string]fixture.Files{
+		"whole":                      files,
+		"without MANIFEST":           files.With(files.Manifest(t), nil).With("CURRENT", nil),
+		"without MANIFEST and a log": files.With(files.Manifest(t), nil).With("CURRENT", nil).With(names[1], nil),
+	} {
+		disk := harmed.Disk(t)
+		_, err := salvage.Run(ctx, salvage.Place{FS: disk, Dir: fixture.Dir}, salvage.Place{FS: disk, Dir: "/base/rescued"}, nil)
+		fixture.Must(t, err)
+		o := m.Options()
+		rescued, err := db.Open("/base/rescued", fixture.On(disk, *o))
+		fixture.Must(t, err)
+		if err := fixture.Differ(want, fixture.Contents(t, rescued)); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		fixture.Must(t, rescued.Close())
 	}
 }

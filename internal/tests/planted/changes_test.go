@@ -9,7 +9,7 @@ var plantedChanges = []noticed{
 	{plantedBug{"a log kept that a killed process has not synced", []edit{
 		{"internal/recovery/takeover.go", "	o.syncKept()\n", ""}}}, "./internal/tests/crash", "TestCrashSweep"},
 	{plantedBug{"a takeover that removes what is kept", []edit{
-		{"internal/recovery/takeover.go", "o.remove(o.isKept)", "o.remove(func(string) bool { return false })"}}}, "./internal/tests/changes", "TestModel"},
+		{"internal/recovery/takeover.go", "o.remove(o.isKept)", "o.remove(func(string) bool { return false })"}}}, "./internal/tests/changes", "TestHistories"},
 	{plantedBug{"numbers passed over in a segment", []edit{
 		{"internal/changes/loop.go", "	if h.First != o.next {\n", "	if false {\n"}}}, "./internal/changes", "TestHoles"},
 	{plantedBug{"numbers passed over between segments (rdb 10268)", []edit{
@@ -23,13 +23,15 @@ var plantedChanges = []noticed{
 	{plantedBug{"more logs kept than the bound", []edit{
 		{"internal/changes/log.go", "sum > limit || ", "sum > 2*limit || "}}}, "./internal/tests/changes", "TestBoundOfWhatIsKept"},
 	{plantedBug{"the newest logs dropped instead of the oldest", []edit{
-		{"internal/recovery/replay.go", "		slices.Reverse(r.kept)\n", ""}}}, "./internal/tests/changes", "TestModel"},
+		{"internal/recovery/replay.go", "		slices.Reverse(r.kept)\n", ""}}}, "./internal/tests/changes", "TestHistories"},
 	{plantedBug{"a load that nobody is told of", []edit{
 		{"stages/load.go", "	w.changes.Load(l.loaded())\n", ""}}}, "./internal/tests/changes", "TestWaits"},
 	{plantedBug{"a load that the MANIFEST does not tell", []edit{
 		{"stages/load.go", "	if f.env.KeepChangesBytes > 0 {\n", "	if false {\n"}}}, "./internal/tests/changes", "TestLoads"},
 	{plantedBug{"a load that the next MANIFEST does not tell", []edit{
 		{"manifest/apply.go", ", Loaded: s.Loaded}", "}"}}}, "./internal/tests/changes", "TestLoads"},
+	{plantedBug{"a load that a segment does not know of", []edit{
+		{"internal/changes/loop.go", "	o.next = max(o.next, p.First)", "	//"}}}, "./internal/changes", "TestLoop"},
 	{plantedBug{"a loop that nobody wakes", []edit{
 		{"internal/changes/log.go", "	if l.waiting.Load() > 0 {\n", "	if false {\n"}}}, "./internal/tests/changes", "TestWaits"},
 	{plantedBug{"a Close that leaves loops waiting", []edit{
