@@ -196,12 +196,16 @@ func TestLoop(t *testing.T) {
 	l.want(o, "4+1", "5+1", "waits")
 	l.begin(3)
 	l.Durable(l.wal.Durable()) // its header
+	beyond := l.follow(7) // all of the loads
+	defer beyond.Close()
 	l.want(o, "waits")
+	l.want(beyond, "waits")
 	l.load()
 	l.load()
 	l.want(o, "6+1 load", "7+1 load", "waits")
 	l.write("between")
 	l.want(o, "8+1", "waits")
+	l.want(beyond, "8+1", "waits")
 	l.begin(4)
 	l.begin(5) // behind one that stayed empty
 	l.write("e")
