@@ -38,8 +38,8 @@ var plantedChanges = []noticed{
 		{"db/db.go", "			d.pipeline.Changes.Close()\n", ""}}}, "./internal/tests/changes", "TestWaits"},
 	{plantedBug{"a file that a loop leaves open", []edit{
 		{"internal/changes/loop.go", "	o.closeFile()\n	l := o.log\n", "	l := o.log\n"}}}, "./internal/tests/changes", "TestWhatIsHeld"},
-	{plantedBug{"a block of the log that was read when it was shorter", []edit{
-		{"wal/chunk.go", "	s.sizeBytes, s.start = sizeBytes, -1\n", "	s.sizeBytes = sizeBytes\n	if s.start >= 0 {\n		s.block = s.buffer[:min(len(s.buffer), int(sizeBytes-s.start))]\n	}\n"}}}, "./internal/changes", "TestLoop"},
+	{plantedBug{"a loop that sees no more of a log than at first", []edit{
+		{"internal/changes/loop.go", "		o.reader.Extend(durable)\n", ""}}}, "./internal/changes", "TestLoop"},
 	{plantedBug{"damage that ends all loops for good", []edit{
 		{"internal/changes/loop.go", "		o.log.drop(p.Segment)\n", ""}}}, "./internal/tests/changes", "TestDamage"},
 }
