@@ -13,7 +13,7 @@ var plantedChanges = []noticed{
 	{plantedBug{"numbers passed over in a segment", []edit{
 		{"internal/changes/loop.go", "	if h.First != o.next {\n", "	if false {\n"}}}, "./internal/changes", "TestHoles"},
 	{plantedBug{"numbers passed over between segments (rdb 10268)", []edit{
-		{"internal/changes/loop.go", "return g, o.fail(p, o.incomplete(p, (*parts)[i+1].First))", "o.position.Store(uint64((*parts)[i+1].First) - 1)"}}}, "./internal/changes", "TestHoles"},
+		{"internal/changes/loop.go", "return g, o.fail(p, base.Corruptf(l.path(p.Segment), -1, \"ends before sequence number %d, though what follows it begins with %d\", wanted, next))", "o.position.Store(uint64(next) - 1)"}}}, "./internal/changes", "TestHoles"},
 	{plantedBug{"changes trimmed without a word (rocksplicator 599)", []edit{
 		{"internal/changes/log.go", "	if i < 0 {\n", "	if i = max(i, 0); false {\n"}}}, "./internal/changes", "TestTrim"},
 	{plantedBug{"a batch told again from its beginning", []edit{
