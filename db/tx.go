@@ -89,7 +89,7 @@ func (d *DB) begin(pc uintptr) (*Tx, error) {
 // panics. It returns fn's error unchanged. Fn may read for as long as it likes; nobody
 // waits for it.
 func (d *DB) View(fn func(*Snapshot) error) error {
-	s, err := d.snapshot(view.CodeOf(&fn))
+	s, err := d.snapshot(view.PlaceOf(&fn, 2))
 	if err != nil {
 		return err
 	}
@@ -131,7 +131,7 @@ func (d *DB) Update(ctx context.Context, fn func(*Tx) error, w ...Durability) er
 
 // update runs fn once. With again, the commit met a conflict.
 func (d *DB) update(ctx context.Context, fn func(*Tx) error, w []Durability) (again bool, err error) {
-	tx, err := d.begin(view.CodeOf(&fn))
+	tx, err := d.begin(view.PlaceOf(&fn, 3))
 	if err != nil {
 		return false, err
 	}
