@@ -55,22 +55,50 @@ func (l *look) within(prefix, key []byte) *look {
 // for.
 func (d *DB) catchUp() {
 	if d.pipeline != nil && d.pipeline.Behind() {
-		d.wait()
+		d.wait(context.Background())
 	}
 }
 
-func (d *DB) wait() {
-	c := d.takeCall() // an empty one
-	if d.pipeline.Enqueue(context.Background(), c.Commit) == nil {
-		_ = c.Wait()
+// catchUpUntil is catchUp for somebody who may leave: when ctx ends it returns its error, as
+// the Writer may take as long as the disk is full, or hangs.
+func (d *DB) catchUpUntil(ctx context.Context) error {
+	if d.pipeline == nil || !d.pipeline.Behind() {
+		return nil
 	}
-	d.giveBack(c)
+	d.wait(ctx)
+	return ctx.Err()
+}
+
+func (d *DB) wait(ctx context.Context) {
+	c := d.takeCall() // an empty one
+	if d.pipeline.Enqueue(ctx, c.Commit) != nil || c.WaitOrLeave(ctx) {
+		d.giveBack(c)
+	}
 }
 
 // look begins a look at what can be seen now.
 func (d *DB) look(l *look) *look {
 	d.catchUp()
 	return d.lookAt(l)
+}
+
+// lookUntil is look for somebody who may leave.
+func (d *DB) lookUntil(ctx context.Context, l *look) error {
+	switch {
+	case ctx == nil:
+		return errNilContext
+	case d.closed.Load():
+		return ErrClosed
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	if err := d.catchUpUntil(ctx); err != nil {
+		return err
+	}
+	if d.lookAt(l); l.State == nil {
+		return ErrClosed
+	}
+	return nil
 }
 
 // lookAt begins a look at what is visible. The state is loaded before the sequence number:

@@ -1,6 +1,8 @@
 package db
 
 import (
+	"context"
+
 	"lsmdb/internal/view"
 	"lsmdb/stages"
 )
@@ -19,14 +21,18 @@ type Snapshot struct {
 }
 
 // NewSnapshot returns a snapshot of what is visible now. Close it.
-func (d *DB) NewSnapshot() (*Snapshot, error) { return d.snapshot(view.Caller(2)) }
+func (d *DB) NewSnapshot() (*Snapshot, error) {
+	return d.snapshot(context.Background(), view.Caller(2))
+}
 
-// snapshot returns a snapshot that was asked for in a place.
-func (d *DB) snapshot(pc uintptr) (*Snapshot, error) {
+// snapshot returns a snapshot that was asked for in a place, unless ctx ends before.
+func (d *DB) snapshot(ctx context.Context, pc uintptr) (*Snapshot, error) {
 	if d.closed.Load() {
 		return nil, ErrClosed
 	}
-	d.catchUp()
+	if err := d.catchUpUntil(ctx); err != nil {
+		return nil, err
+	}
 	s := &Snapshot{db: d}
 	s.of, s.held.Opened = s, view.Opened{Since: d.clock.Now(), PC: pc}
 	if d.pipeline == nil {
