@@ -36,6 +36,8 @@ type Metrics struct {
 
 	Checkpoint CheckpointMetrics `json:"checkpoints"`
 
+	Changes ChangesMetrics `json:"changes"`
+
 	Files    FileMetrics     `json:"files"`
 	Recovery RecoveryMetrics `json:"recovery"`
 
@@ -194,6 +196,14 @@ type CheckpointMetrics struct {
 	TableBytes int64 `json:"table_bytes"` // of tables that are not in the tree any more
 }
 
+// ChangesMetrics describes the loops over DB.Changes, and what is kept for them.
+type ChangesMetrics struct {
+	Loops    int    `json:"loops"`         // that run
+	Segments int    `json:"kept_segments"` // of the log, that recovery does not need any more
+	Bytes    int64  `json:"kept_bytes"`    // of these
+	Oldest   uint64 `json:"oldest"`        // changes behind this sequence number are there; 0 also before what was recovered is durable
+}
+
 // IteratorMetrics describes the open iterators and what only they keep.
 type IteratorMetrics struct {
 	Open          int   `json:"open"`
@@ -340,6 +350,7 @@ func (d *DB) addPipeline(m *Metrics) {
 	m.Transaction = TransactionMetrics{
 		Open: p.Transactions, Begun: d.begun.Load(), Committed: d.committed.Load(), Conflicted: d.conflicted.Load(),
 	}
+	m.Changes = ChangesMetrics(d.pipeline.Changes.Stats())
 	m.Files.ObsoleteDeleted, m.Files.ObsoletePending = p.Deleted, p.Pending
 	m.Files.ManifestBytes = p.ManifestBytes
 	m.MergeFailures = p.MergeFailures

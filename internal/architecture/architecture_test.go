@@ -24,6 +24,7 @@ var floors = [][]string{
 	{"lsmdb/internal/merge"},
 	{"lsmdb/manifest"},
 	{"lsmdb/internal/output", "lsmdb/internal/view"},
+	{"lsmdb/internal/changes"},
 	{"lsmdb/flusher", "lsmdb/compactor"},
 	{"lsmdb/internal/recovery"},
 	{"lsmdb/internal/checkpoint"},

@@ -193,6 +193,10 @@ func (f *faultDirectory) Link(name, newname string) error {
 	return f.do(op, func() error { return f.under.Link(name, newname) })
 }
 
+func (f *faultDirectory) SyncFile(name string) error {
+	return f.do(Op{Kind: OpSync, Name: name}, func() error { return f.under.SyncFile(name) })
+}
+
 func (f *faultDirectory) Check() error {
 	return f.do(Op{Kind: OpCheck, Name: f.dir}, f.under.Check)
 }
