@@ -314,6 +314,8 @@ func (d *DB) Metrics() Metrics {
 	m.Reads, m.Filter = ReadMetrics(d.directory.Stats.Reads()), FilterMetrics(d.directory.Stats.Filters())
 	if d.pipeline != nil {
 		d.addPipeline(&m)
+	} else {
+		m.Changes = ChangesMetrics(d.recovery.Kept())
 	}
 	return m
 }

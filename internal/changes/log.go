@@ -275,9 +275,6 @@ func (l *Log) Loaded(loads []manifest.Loaded) []manifest.Loaded {
 	return slices.DeleteFunc(slices.Clone(loads), func(o manifest.Loaded) bool { return o.Seq < (*parts)[0].First })
 }
 
-// Keeps reports whether anything is kept from one open to the next.
-func (l *Log) Keeps() bool { return l.keep > 0 }
-
 // Close ends all Loops, now and later.
 func (l *Log) Close() {
 	l.mu.Lock()

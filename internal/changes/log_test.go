@@ -196,7 +196,7 @@ func TestLoop(t *testing.T) {
 	l.want(o, "4+1", "5+1", "waits")
 	l.begin(3)
 	l.Durable(l.wal.Durable()) // its header
-	beyond := l.follow(7) // all of the loads
+	beyond := l.follow(7)      // all of the loads
 	defer beyond.Close()
 	l.want(o, "waits")
 	l.want(beyond, "waits")
@@ -290,6 +290,22 @@ func TestTrimWithin(t *testing.T) {
 		o.Close()
 		l.wantTrim()
 	}
+}
+
+// TestTrimForLoops: what is kept for Loops alone is bounded, too.
+func TestTrimForLoops(t *testing.T) {
+	l := newLog(t, 0)
+	l.parts.Store(nil)
+	l.Resume(Join([]Part{Segment(2, 1, LoopBytes/2), Segment(3, 5, LoopBytes/4), Segment(4, 9, LoopBytes/2), Segment(5, 10, LoopBytes/4)}, nil, 12))
+	o := l.follow(0)
+	l.wantTrim(2)
+	if s := l.Stats(); s.Bytes != LoopBytes || s.Oldest != 4 {
+		t.Errorf("%+v", s)
+	}
+	l.want(o, "the oldest are behind 4")
+	l.wantTrim() // though nobody can read that any more
+	o.Close()
+	l.wantTrim(3, 4, 5)
 }
 
 // TestHoles: numbers that are missing are never passed over, wherever they are.

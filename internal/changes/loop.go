@@ -108,7 +108,8 @@ func (o *Loop) Next(ctx context.Context) (g Group, err error) {
 				case found:
 					return g, nil
 				case p.Ended:
-					return g, o.fail(p, o.incomplete(p, (*parts)[i+1].First))
+					next := (*parts)[i+1].First
+					return g, o.fail(p, base.Corruptf(l.path(p.Segment), -1, "ends before sequence number %d, though what follows it begins with %d", wanted, next))
 				}
 			}
 		}
@@ -226,11 +227,6 @@ func (o *Loop) take(payload []byte, g *Group) (found bool, err error) {
 	*g = Group{First: h.First, Count: h.Count, Ops: ops}
 	o.position.Store(uint64(o.next) - 1)
 	return true, nil
-}
-
-// incomplete is the error for a segment that has ended before the next part begins.
-func (o *Loop) incomplete(p Part, next base.Seq) error {
-	return base.Corruptf(o.log.path(p.Segment), o.reader.End().Offset, "ends with sequence number %d, but what follows it begins with %d", o.next-1, next)
 }
 
 // fail says why a segment cannot be read. One that is not there any more was given back

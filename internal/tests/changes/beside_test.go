@@ -19,8 +19,21 @@ func TestBesideWriters(t *testing.T) {
 	if base.Invariants {
 		writes, loads = 120, 4
 	}
+	t.Run("memory", func(t *testing.T) {
+		besideWriters(t, memory(t, db.Options{MemtableBytes: 16 << 10, KeepChangesBytes: 1 << 30}), writes, loads, db.Sync)
+	})
+	t.Run("files", func(t *testing.T) {
+		d, err := db.Open(t.TempDir(), &db.Options{MemtableBytes: 128 << 10, KeepChangesBytes: 1 << 30})
+		fixture.Must(t, err)
+		defer d.Close()
+		besideWriters(t, d, writes, loads/4, db.NoSync)
+	})
+}
+
+// besideWriters runs some loops beside writers. First is the strongest durability of theirs, so that syncs
+// are rare where it is not Sync.
+func besideWriters(t *testing.T, d *db.DB, writes, loads int, first db.Durability) {
 	ctx := guarded(t)
-	d := memory(t, db.Options{MemtableBytes: 16 << 10, KeepChangesBytes: 1 << 30})
 	var writers, followers sync.WaitGroup
 	fail := make(chan error, 32)
 	for w := range 4 {
@@ -32,7 +45,7 @@ func TestBesideWriters(t *testing.T) {
 						fail <- err
 					}
 				}
-				if err := d.Apply(ctx, b, db.Durability(n%3)); err != nil {
+				if err := d.Apply(ctx, b, first+db.Durability(n%(3-int(first)))); err != nil {
 					fail <- err
 				}
 			}

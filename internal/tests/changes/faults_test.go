@@ -173,6 +173,7 @@ func TestContextOfTheLoop(t *testing.T) {
 	defer d.Close()
 	fill(t, d, 30)
 	ctx, cancel := context.WithCancel(guarded(t))
+	defer cancel()
 	n := 0
 	for _, err := range d.Changes(ctx, 0) {
 		if err != nil {

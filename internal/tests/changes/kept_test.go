@@ -8,13 +8,16 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"lsmdb/db"
 	"lsmdb/internal/salvage"
 	"lsmdb/internal/tests/fixture"
+	"lsmdb/internal/vfs"
 	"lsmdb/internal/vfstest"
+	"lsmdb/manifest"
 )
 
 // openKeeping opens the database of a machine with tiny memtables.
@@ -308,6 +311,71 @@ func TestCopiesHoldNoLogs(t *testing.T) {
 	}
 }
 
+// TestManifestForgetsLoads of which nobody can be told any more, and a database that keeps nothing
+// has none that an older program could not read.
+func TestManifestForgetsLoads(t *testing.T) {
+	ctx := guarded(t)
+	m := fixture.NewMachine(vfstest.NewDisk())
+	recorded := func() int {
+		files := fixture.FilesOf(t, m.Disk, fixture.Dir)
+		state, _, err := manifest.Load(m.Disk, fixture.Dir, fixture.NumberOf(files.Manifest(t)))
+		fixture.Must(t, err)
+		return len(state.Loaded)
+	}
+	const keep = 64 << 10 // some ten loads
+	for life := range 3 {
+		d := openKeeping(t, m, keep)
+		for n := range 40 {
+			fixture.Must(t, d.Put(fmt.Appendf(nil, "put%d", n), make([]byte, 1000)))
+			fixture.Must(t, fixture.Commit{{Key: fmt.Sprintf("load%d", n), Value: "v"}}.Load(ctx, d))
+		}
+		if got := d.Metrics().Changes; got.Bytes > keep || got.Segments < 4 {
+			t.Errorf("kept: %+v", got)
+		}
+		fixture.Must(t, d.Close())
+		if got := recorded(); life > 0 && got > 40+15 {
+			t.Errorf("the MANIFEST names %d loads", got)
+		}
+	}
+	for _, keep := range []int64{keep, 0} {
+		d := openKeeping(t, m, keep)
+		fixture.Must(t, fixture.TakeOver(d))
+		fixture.Must(t, d.Close())
+		if got := recorded(); got > 15 || (keep == 0) != (got == 0) {
+			t.Errorf("with a bound of %d the MANIFEST names %d loads", keep, got)
+		}
+	}
+	d := openKeeping(t, m, 0)
+	fixture.Must(t, fixture.Commit{{Key: "load", Value: "v"}}.Load(ctx, d))
+	fixture.Must(t, d.Close())
+	if got := recorded(); got != 0 {
+		t.Errorf("%d loads are named though nothing is kept", got)
+	}
+}
+
+// TestReadOnlyTells what there is, and takes nothing away.
+func TestReadOnlyTells(t *testing.T) {
+	m := fixture.NewMachine(vfstest.NewDisk())
+	d := openKeeping(t, m, 1<<30)
+	fill(t, d, 30)
+	fixture.Must(t, d.Put([]byte("x"), nil))
+	eventually(t, "all logs are kept", func() bool { return d.Metrics().Changes.Segments >= 6 })
+	want := d.Metrics().Changes
+	fixture.Must(t, d.Close())
+	names, _ := logs(t, m)
+	o := m.Options()
+	o.ReadOnly = true
+	d, err := db.Open(fixture.Dir, o)
+	fixture.Must(t, err)
+	if got := d.Metrics().Changes; got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	fixture.Must(t, d.Close())
+	if left, _ := logs(t, m); !slices.Equal(left, names) {
+		t.Errorf("logs %q, before %q", left, names)
+	}
+}
+
 // TestSalvageTakesNothingOld: where the MANIFEST is gone, logs that are kept bring nothing back that was
 // deleted, also when what deleted it cannot be read.
 func TestSalvageTakesNothingOld(t *testing.T) {
@@ -344,5 +412,36 @@ func TestSalvageTakesNothingOld(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 		fixture.Must(t, rescued.Close())
+	}
+}
+
+// TestOnFiles of the operating system: of what a killed process has left, with a log that was written
+// through windows, everything is told.
+func TestOnFiles(t *testing.T) {
+	ctx := guarded(t)
+	dir := t.TempDir()
+	var killed atomic.Bool
+	files := vfstest.NewFault(vfs.OS, func(vfstest.Op) error {
+		if killed.Load() {
+			return fixture.ErrDead
+		}
+		return nil
+	})
+	o := db.Options{MemtableBytes: 64 << 10, KeepChangesBytes: 1 << 30, Durability: db.NoSync}
+	d, err := db.Open(dir, fixture.On(files, o))
+	fixture.Must(t, err)
+	fill(t, d, 100)
+	for range 40 {
+		fixture.Must(t, d.Put([]byte("not synced"), make([]byte, 100)))
+	}
+	killed.Store(true)
+	d.Close()
+	d, err = db.Open(dir, &o)
+	fixture.Must(t, err)
+	defer d.Close()
+	f := newFollower()
+	fixture.Must(t, f.through(ctx, d, 140))
+	if err := fixture.Differ(f.state.At(0), fixture.Contents(t, d)); err != nil {
+		t.Error(err)
 	}
 }

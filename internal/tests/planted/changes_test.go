@@ -13,7 +13,7 @@ var plantedChanges = []noticed{
 	{plantedBug{"numbers passed over in a segment", []edit{
 		{"internal/changes/loop.go", "	if h.First != o.next {\n", "	if false {\n"}}}, "./internal/changes", "TestHoles"},
 	{plantedBug{"numbers passed over between segments (rdb 10268)", []edit{
-		{"internal/changes/loop.go", "return g, o.fail(p, o.incomplete(p, (*parts)[i+1].First))", "o.position.Store(uint64((*parts)[i+1].First) - 1)"}}}, "./internal/changes", "TestHoles"},
+		{"internal/changes/loop.go", "return g, o.fail(p, base.Corruptf(l.path(p.Segment), -1, \"ends before sequence number %d, though what follows it begins with %d\", wanted, next))", "o.position.Store(uint64(next) - 1)"}}}, "./internal/changes", "TestHoles"},
 	{plantedBug{"changes trimmed without a word (rocksplicator 599)", []edit{
 		{"internal/changes/log.go", "	if i < 0 {\n", "	if i = max(i, 0); false {\n"}}}, "./internal/changes", "TestTrim"},
 	{plantedBug{"a batch told again from its beginning", []edit{
@@ -38,8 +38,8 @@ var plantedChanges = []noticed{
 		{"db/db.go", "			d.pipeline.Changes.Close()\n", ""}}}, "./internal/tests/changes", "TestWaits"},
 	{plantedBug{"a file that a loop leaves open", []edit{
 		{"internal/changes/loop.go", "	o.closeFile()\n	l := o.log\n", "	l := o.log\n"}}}, "./internal/tests/changes", "TestWhatIsHeld"},
-	{plantedBug{"a block of the log that was read when it was shorter", []edit{
-		{"wal/chunk.go", "	s.sizeBytes, s.start = sizeBytes, -1\n", "	s.sizeBytes = sizeBytes\n	if s.start >= 0 {\n		s.block = s.buffer[:min(len(s.buffer), int(sizeBytes-s.start))]\n	}\n"}}}, "./internal/changes", "TestLoop"},
+	{plantedBug{"a loop that sees no more of a log than at first", []edit{
+		{"internal/changes/loop.go", "		o.reader.Extend(durable)\n", ""}}}, "./internal/changes", "TestLoop"},
 	{plantedBug{"damage that ends all loops for good", []edit{
 		{"internal/changes/loop.go", "		o.log.drop(p.Segment)\n", ""}}}, "./internal/tests/changes", "TestDamage"},
 }
