@@ -70,7 +70,7 @@ func TestTransfers(t *testing.T) {
 		return d.Flush(context.Background())
 	})
 	for !stop.Load() { // until all of it has happened often
-		if m := d.Metrics(); transfers.Load() > 1000 && sums.Load() > 1000 && m.Flush.Jobs > 100 && m.Compact.Jobs > 30 {
+		if m := d.Metrics(); transfers.Load() > 500 && sums.Load() > 1000 && m.Flush.Jobs > 40 && m.Compact.Jobs > 15 {
 			break
 		}
 		runtime.Gosched()
