@@ -281,3 +281,30 @@ func BenchmarkPutFollowed(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkChanges is what it costs to be told of a put that is in the log already.
+func BenchmarkChanges(b *testing.B) {
+	d, err := db.Open(b.TempDir(), &db.Options{Durability: db.NoSync, KeepChangesBytes: 1 << 30})
+	fixture.Must(b, err)
+	defer d.Close()
+	value := make([]byte, 100)
+	var key []byte
+	for i := range benchmarkKeys {
+		key = benchmarkKey(key, i)
+		fixture.Must(b, d.Put(key, value))
+	}
+	fixture.Must(b, d.Sync(b.Context()))
+	b.ReportAllocs()
+	b.SetBytes(116 * benchmarkKeys)
+	told := 0
+	for b.Loop() { // a round for all of them
+		for c, err := range d.Changes(b.Context(), 0) {
+			fixture.Must(b, err)
+			told++
+			if c.Seq == benchmarkKeys {
+				break
+			}
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(told), "ns/change")
+}

@@ -180,15 +180,16 @@ func (l *Log) Flush(segment uint64) (kept bool) {
 }
 
 // Trim returns the segments that are to be removed, and forgets them. Who still reads one
-// of them finds out that it is gone.
+// of them finds out that it is gone. Before Begin the database is not taken over: a power
+// failure may bring back a state that needs what this one does not.
 func (l *Log) Trim() (segments []uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	segments, l.dropped = l.dropped, nil
-	old := l.parts.Load()
-	if old == nil {
+	if l.live == nil {
 		return nil
 	}
+	segments, l.dropped = l.dropped, nil
+	old := l.parts.Load()
 	n := l.surplus(*old)
 	for _, p := range (*old)[:n] {
 		if p.Segment != 0 {

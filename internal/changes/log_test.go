@@ -298,6 +298,9 @@ func TestTrimForLoops(t *testing.T) {
 	l.parts.Store(nil)
 	l.Resume(Join([]Part{Segment(2, 1, LoopBytes/2), Segment(3, 5, LoopBytes/4), Segment(4, 9, LoopBytes/2), Segment(5, 10, LoopBytes/4)}, nil, 12))
 	o := l.follow(0)
+	l.wantTrim() // it is not taken over
+	l.next = 12
+	l.begin(6)
 	l.wantTrim(2)
 	if s := l.Stats(); s.Bytes != LoopBytes || s.Oldest != 4 {
 		t.Errorf("%+v", s)

@@ -32,6 +32,8 @@ var plantedChanges = []noticed{
 		{"manifest/apply.go", ", Loaded: s.Loaded}", "}"}}}, "./internal/tests/changes", "TestLoads"},
 	{plantedBug{"a load that a segment does not know of", []edit{
 		{"internal/changes/loop.go", "	o.next = max(o.next, p.First)", "	//"}}}, "./internal/changes", "TestLoop"},
+	{plantedBug{"logs removed before the takeover", []edit{
+		{"internal/changes/log.go", "	if l.live == nil {\n", "	if false {\n"}}}, "./internal/changes", "TestTrimForLoops"},
 	{plantedBug{"a loop that nobody wakes", []edit{
 		{"internal/changes/log.go", "	if l.waiting.Load() > 0 {\n", "	if false {\n"}}}, "./internal/tests/changes", "TestWaits"},
 	{plantedBug{"a Close that leaves loops waiting", []edit{
