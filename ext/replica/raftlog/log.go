@@ -216,6 +216,10 @@ func (s *Store) without(from, to uint64) (next state, err error) {
 	case first && last:
 		return state{}, nil
 	case first:
+		next.first = to + 1
+		if there, err := s.db.Has(s.key(next.first)); there || err != nil { // nearly always
+			return next, err
+		}
 		next.first, _, err = s.entryFrom(to + 1)
 	case last:
 		next.last, _, err = s.entryUpTo(from - 1)
