@@ -52,13 +52,13 @@ func (m model) apply(d *decoded) bool {
 // randomCommand makes a command over few keys, so that its expectations hold now and then.
 func randomCommand(rng *rand.Rand, m model) *Command {
 	c := NewCommand()
-	some := func() []byte { return key(rng.IntN(20)) }
-	for range rng.IntN(3) {
+	some := func() []byte { return key(rng.IntN(8)) }
+	for range rng.IntN(2) {
 		k := some()
 		value, ok := m[string(k)]
 		switch {
-		case rng.IntN(8) == 0:
-			c.Expect(k, []byte("something else"))
+		case rng.IntN(4) == 0:
+			c.Expect(k, few(rng)) // which a later one of the same run may put
 		case ok:
 			c.Expect(k, []byte(value))
 		default:
@@ -75,12 +75,17 @@ func randomCommand(rng *rand.Rand, m model) *Command {
 			if rng.IntN(10) == 0 {
 				c.DeleteRange(some(), nil)
 			}
-		default:
+		case 3:
 			c.Put(some(), bytes.Repeat([]byte{byte(rng.IntN(256))}, rng.IntN(100)))
+		default:
+			c.Put(some(), few(rng))
 		}
 	}
 	return c
 }
+
+// few is one of few values.
+func few(rng *rand.Rand) []byte { return []byte{byte('0' + rng.IntN(3))} }
 
 // TestModel applies commands in batches of all sizes, with expectations on what comes before
 // them in the same batch, and compares with a map. In between the state machine is closed, and
@@ -226,12 +231,15 @@ func TestPowerFailure(t *testing.T) {
 		f, want := open(), model{}
 		var history []*raft.Log
 		for range 4 {
-			for range rng.IntN(80) {
-				e := entry(uint64(len(history)+1), randomCommand(rng, want))
-				d, _ := decode(e.Data)
-				want.apply(d)
-				history = append(history, e)
-				f.Apply(e)
+			for range rng.IntN(20) {
+				run := len(history)
+				for range 1 + rng.IntN(20) {
+					e := entry(uint64(len(history)+1), randomCommand(rng, want))
+					d, _ := decode(e.Data)
+					want.apply(d)
+					history = append(history, e)
+				}
+				f.ApplyBatch(history[run:])
 			}
 			if rng.IntN(3) == 0 {
 				takeSnapshot(t, f)
