@@ -2,7 +2,6 @@ package replica
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"sync"
 	"testing"
@@ -166,7 +165,7 @@ func addressOf(t *testing.T, r *raft.Raft) raft.ServerAddress {
 	t.Helper()
 	address, _ := r.LeaderWithID()
 	if address == "" {
-		t.Fatal(fmt.Sprintf("%v does not lead", r))
+		t.Fatalf("%v does not lead", r)
 	}
 	return address
 }

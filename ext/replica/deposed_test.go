@@ -154,3 +154,95 @@ func TestDeposedLeader(t *testing.T) {
 	}
 	holds(t, a, "k", "2")
 }
+
+// TestNewLeader reads from a node that has just been elected. It has an entry of its predecessor in
+// its log, which was acknowledged, and does not know yet that a majority has it: it must not
+// read before it does.
+func TestNewLeader(t *testing.T) {
+	var hold holding
+	c := newTrio(t, func(config *Config) {
+		config.Raft.CommitTimeout = time.Minute // nobody is told what is committed, unless by the next entry
+		config.dial = hold.dial
+	})
+	at, leader := c.leader()
+	put(t, leader, "k", "1")
+	put(t, leader, "k", "2")
+	hold.begin()
+	t.Cleanup(hold.end) // or nothing could be closed
+	c.stop(at)
+	for tries := 0; tries < 3; {
+		for _, n := range c.nodes {
+			if n == nil || n.raft.State() != raft.Leader {
+				continue
+			}
+			tries++
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			got, err := n.Get(ctx, []byte("k"))
+			cancel()
+			if !errors.Is(err, ErrNotLeader) {
+				t.Fatalf("before it can know, it reads %q, %v", got, err)
+			}
+		}
+		time.Sleep(time.Millisecond)
+	}
+	hold.end()
+	_, next := c.leader()
+	if got, err := next.Get(within(t), []byte("k")); err != nil || string(got) != "2" {
+		t.Errorf("then it reads %q, %v", got, err)
+	}
+}
+
+// holding holds up entries and heartbeats between nodes, but neither votes nor questions.
+type holding struct {
+	mu   sync.Mutex
+	held chan struct{} // closed when it ends; nil: nothing is held
+}
+
+func (h *holding) begin() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.held = make(chan struct{})
+}
+
+func (h *holding) end() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.held != nil {
+		close(h.held)
+		h.held = nil
+	}
+}
+
+func (h *holding) dial(ctx context.Context, address string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return &heldConn{Conn: conn, holding: h, gone: make(chan struct{})}, nil
+}
+
+type heldConn struct {
+	net.Conn
+	holding *holding
+	once    sync.Once
+	gone    chan struct{} // closed by Close
+}
+
+func (c *heldConn) Close() error {
+	c.once.Do(func() { close(c.gone) })
+	return c.Conn.Close()
+}
+
+func (c *heldConn) Write(p []byte) (int, error) {
+	const appendEntries = 0 // Raft begins each request with its kind
+	c.holding.mu.Lock()
+	held := c.holding.held
+	c.holding.mu.Unlock()
+	if held != nil && p[0] == appendEntries {
+		select {
+		case <-held:
+		case <-c.gone:
+		}
+	}
+	return c.Conn.Write(p)
+}

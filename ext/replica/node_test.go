@@ -33,7 +33,6 @@ type trio struct {
 	t       testing.TB
 	configs []Config
 	nodes   []*Node
-	edit    func(*Config)
 }
 
 // newTrio starts three nodes. Edit may change their configurations.
