@@ -283,12 +283,8 @@ func (n *Node) change(ctx context.Context, m Member, path string, change func(Me
 		if !errors.Is(err, ErrNotLeader) {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", ErrNotLeader, ctx.Err())
-		case <-n.ctx.Done():
-			return db.ErrClosed
-		case <-time.After(retrySubmit):
+		if err := n.again(ctx); err != nil {
+			return err
 		}
 	}
 }

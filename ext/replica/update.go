@@ -87,13 +87,23 @@ func (n *Node) submit(ctx context.Context, c *Command) (index uint64, err error)
 		if !errors.Is(err, ErrNotLeader) {
 			return index, err
 		}
-		select {
-		case <-ctx.Done():
-			return 0, fmt.Errorf("%w: %w", ErrNotLeader, ctx.Err())
-		case <-n.ctx.Done():
-			return 0, db.ErrClosed
-		case <-time.After(retrySubmit):
+		if err := n.again(ctx); err != nil {
+			return 0, err
 		}
+	}
+}
+
+// again waits before a leader is looked for once more, or says why that is of no use.
+func (n *Node) again(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrNotLeader, ctx.Err())
+	case <-n.ctx.Done():
+		return db.ErrClosed
+	case <-n.fsm.Failed():
+		return fmt.Errorf("%w: %w", ErrNotLeader, n.fsm.Err())
+	case <-time.After(retrySubmit):
+		return nil
 	}
 }
 
