@@ -13,6 +13,7 @@ type Setup struct {
 	Groups, Clients int
 	EntryBytes      float64
 	Shared          bool // all groups of a node share one database, and so one log
+	OneMachine      bool // all nodes share the processors and the disk of one, each with its log
 }
 
 // Outcome is what a simulation found. Times are in microseconds.
@@ -30,16 +31,20 @@ type Outcome struct {
 // is committed when most of the replicas have it, and answered when the leader has applied it.
 func Simulate(c Costs, s Setup, micros float64, seed uint64) Outcome {
 	m := &simulation{costs: c, setup: s, random: rand.New(rand.NewPCG(seed, 1))}
-	for range s.Nodes {
+	for i := range s.Nodes {
+		if i > 0 && s.OneMachine {
+			m.nodes = append(m.nodes, m.nodes[0])
+			continue
+		}
 		m.nodes = append(m.nodes, &node{free: make([]float64, c.Cores)})
 	}
 	for g := range s.Groups {
 		group := &group{}
 		for r := range s.Replicas {
-			group.replicas = append(group.replicas, &replica{node: m.nodes[(g+r)%s.Nodes], group: group})
+			group.members = append(group.members, &member{node: m.nodes[(g+r)%s.Nodes], group: group})
 		}
 		for range s.Clients {
-			group.replicas[0].propose(m, m.random.Float64()*c.Latency(false))
+			group.members[0].propose(m, m.random.Float64()*c.Latency(false))
 		}
 	}
 	for len(m.events) > 0 && m.now < micros {
@@ -143,11 +148,11 @@ func (n *node) sync(m *simulation) {
 
 // group is a raft group, whose first replica leads.
 type group struct {
-	replicas []*replica
+	members []*member
 }
 
-// replica is a group's part on one node. It makes one batch durable at a time.
-type replica struct {
+// member is a group's part on one node. It makes one batch durable at a time.
+type member struct {
 	node  *node
 	group *group
 	queue []*entry
@@ -162,17 +167,17 @@ type entry struct {
 }
 
 // propose has a client send an entry after a time.
-func (r *replica) propose(m *simulation, micros float64) {
+func (r *member) propose(m *simulation, micros float64) {
 	m.after(micros, func() {
 		r.queue = append(r.queue, &entry{sent: m.now})
 		r.work(m)
 	})
 }
 
-func (r *replica) leads() bool { return r.group.replicas[0] == r }
+func (r *member) leads() bool { return r.group.members[0] == r }
 
 // work makes what has gathered durable, and then passes it on.
-func (r *replica) work(m *simulation) {
+func (r *member) work(m *simulation) {
 	if r.busy || len(r.queue) == 0 {
 		return
 	}
@@ -194,14 +199,14 @@ func (r *replica) work(m *simulation) {
 }
 
 // durable tells the others: the leader sends the entries, the followers acknowledge them.
-func (r *replica) durable(m *simulation, batch []*entry) {
+func (r *member) durable(m *simulation, batch []*entry) {
 	transfer := m.costs.RoundTrip/2 + float64(len(batch))*m.setup.EntryBytes/m.costs.NetBytes
 	if !r.leads() {
 		m.after(m.costs.RoundTrip/2, func() { r.group.acknowledge(m, batch) })
 		return
 	}
 	r.group.acknowledge(m, batch)
-	for _, follower := range r.group.replicas[1:] {
+	for _, follower := range r.group.members[1:] {
 		m.after(transfer, func() {
 			follower.queue = append(follower.queue, batch...)
 			follower.work(m)
@@ -213,10 +218,10 @@ func (r *replica) durable(m *simulation, batch []*entry) {
 func (g *group) acknowledge(m *simulation, batch []*entry) {
 	for _, e := range batch {
 		e.copies++
-		if !e.committed && e.copies > len(g.replicas)/2 {
+		if !e.committed && e.copies > len(g.members)/2 {
 			e.committed = true
 			m.latencies = append(m.latencies, m.now-e.sent)
-			g.replicas[0].propose(m, 0)
+			g.members[0].propose(m, 0)
 		}
 	}
 }

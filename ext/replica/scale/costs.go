@@ -69,15 +69,18 @@ type bound struct {
 // batch after the other; the processors; the disks; and the syncs, where each group has a log of
 // its own: then half of its clients share one, as the others wait for the answer to the last.
 func (c *Costs) Throughput(s Setup) (perSecond float64, by string) {
-	batch := float64(c.MaxAppended)
+	batch, machines := float64(c.MaxAppended), float64(s.Nodes)
+	if s.OneMachine {
+		machines = 1
+	}
 	bounds := []bound{
 		{"clients", float64(s.Groups*s.Clients) / c.Latency(s.Groups*s.Clients == 1)},
 		{"groups", float64(s.Groups) * batch / (batch*c.Lead + c.meanSync())},
-		{"processors", float64(s.Nodes*c.Cores) / (c.Lead + float64(s.Replicas-1)*c.Follow)},
-		{"disks", float64(s.Nodes) * c.DiskBytes / (float64(s.Replicas) * c.Written * s.EntryBytes)},
+		{"processors", machines * float64(c.Cores) / (c.Lead + float64(s.Replicas-1)*c.Follow)},
+		{"disks", machines * c.DiskBytes / (float64(s.Replicas) * c.Written * s.EntryBytes)},
 	}
 	if !s.Shared {
-		synced := float64(s.Nodes*c.Streams) / float64(s.Replicas) // groups that are synced at a time, on all of their replicas
+		synced := machines * float64(c.Streams) / float64(s.Replicas) // groups that are synced at a time, on all of their replicas
 		bounds = append(bounds, bound{"syncs", synced * min(batch, max(1, float64(s.Clients)/2)) / c.meanSync()})
 	}
 	least := slices.MinFunc(bounds, func(a, b bound) int { return cmp.Compare(a.perMicros, b.perMicros) })

@@ -1,11 +1,14 @@
 // Command scale computes and simulates what lsmdb costs beyond one machine, from what was
-// measured on one: it prints the tables of docs/scale.md.
+// measured on one: it prints the tables of docs/scale.md. With -measure it runs three nodes on
+// this machine first, and holds formula and simulation to them.
 //
 // It consists of the costs and the formulas (costs.go), a cluster that is simulated event by
-// event (cluster.go), and the placement, loss and repair of many nodes (region.go).
+// event (cluster.go), and the placement, loss and repair of many nodes (region.go), and three real nodes
+// (measure.go).
 package main
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -15,7 +18,15 @@ import (
 )
 
 func main() {
+	measuring := flag.Bool("measure", false, "run three nodes on this machine, and compare (half a minute)")
+	flag.Parse()
 	costs := Measured()
+	if *measuring {
+		if err := measureTable(os.Stdout, costs); err != nil {
+			fmt.Fprintln(os.Stderr, "scale:", err)
+			os.Exit(1)
+		}
+	}
 	clusterTable(os.Stdout, costs)
 	groupsTable(os.Stdout, costs)
 	regionTable(os.Stdout)
