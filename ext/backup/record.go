@@ -16,6 +16,7 @@ import (
 
 	"lsmdb/db"
 	"lsmdb/internal/base"
+	"lsmdb/internal/beside"
 )
 
 // A piece of the log is
@@ -69,27 +70,12 @@ func (p *piece) add(c db.Change, now int64) error {
 	start := len(p.frames)
 	p.frames = append(p.frames, make([]byte, 4)...)
 	p.frames = binary.LittleEndian.AppendUint64(p.frames, uint64(now))
-	header := base.GroupHeader{First: base.Seq(c.First), Count: uint32(len(c.Ops))}
-	p.frames = header.AppendTo(p.frames)
-	for _, op := range c.Ops {
-		kind, value, until := base.KindSet, op.Value, int64(0)
-		switch op.Kind {
-		case db.OpPut:
-			if !op.Until.IsZero() {
-				kind, until = base.KindSetExpiring, op.Until.UnixNano()
-			}
-		case db.OpDelete:
-			kind = base.KindDelete
-		case db.OpDeleteRange:
-			kind, value = base.KindRangeDelete, op.End
-		case db.OpMerge:
-			kind = base.KindMerge
-		default:
-			p.frames = p.frames[:start]
-			return fmt.Errorf("lsmdb: backup: an operation of the unknown kind %v", op.Kind)
-		}
-		p.frames = base.AppendOp(p.frames, kind, op.Key, value, until)
+	whole, err := beside.AppendRecord(p.frames, c)
+	if err != nil {
+		p.frames = p.frames[:start]
+		return fmt.Errorf("lsmdb: backup: %w", err)
 	}
+	p.frames = whole
 	binary.LittleEndian.PutUint32(p.frames[start:], uint32(len(p.frames)-start-4-8))
 	sum := frameChecksum(p.Database, p.Epoch, c.First, p.frames[start:])
 	p.frames = binary.LittleEndian.AppendUint32(p.frames, sum)

@@ -22,7 +22,8 @@ type world struct {
 	t     testing.TB
 	rng   *rand.Rand
 	clock *fixture.Clock
-	fsys  vfs.FS // in memory: what disks do is not what is tested here
+	fsys  vfs.FS
+	dir   string
 
 	mu     sync.Mutex
 	states []state // ascending
@@ -39,9 +40,15 @@ type state struct {
 // dbDir is where the database of a world lies.
 const dbDir = fixture.Dir
 
+// newWorld makes one in memory: what disks do is not what is tested here.
 func newWorld(t testing.TB, seed uint64) *world {
 	t.Helper()
-	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 7)), clock: fixture.NewClock(), fsys: vfs.NewMem(), grown: make(chan struct{})}
+	return newWorldOn(t, seed, vfs.NewMem(), dbDir)
+}
+
+func newWorldOn(t testing.TB, seed uint64, fsys vfs.FS, dir string) *world {
+	t.Helper()
+	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 7)), clock: fixture.NewClock(), fsys: fsys, dir: dir, grown: make(chan struct{})}
 	w.states = []state{{state: fixture.State{}}}
 	w.open()
 	return w
@@ -53,7 +60,7 @@ func (w *world) options(fsys vfs.FS) *db.Options {
 
 func (w *world) open() {
 	w.t.Helper()
-	d, err := db.Open(dbDir, w.options(w.fsys))
+	d, err := db.Open(w.dir, w.options(w.fsys))
 	fixture.Must(w.t, err)
 	w.DB = d
 	w.t.Cleanup(func() { d.Close() })

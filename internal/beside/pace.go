@@ -1,0 +1,59 @@
+package beside
+
+import (
+	"bufio"
+	"sync"
+	"time"
+)
+
+// heldTime is for how long a change may be held back, so that many go with one write.
+const heldTime = 5 * time.Millisecond
+
+// changeWriter collects frames and sends them when there are enough, or when the first of them
+// has waited.
+type changeWriter struct {
+	flush func() error
+
+	mu    sync.Mutex // of what follows, between whoever writes and the timer
+	to    *bufio.Writer
+	timer *time.Timer // nil: nothing is held back
+	err   error       // the first
+	ended bool
+}
+
+// write takes a frame. It waits for whoever reads the stream.
+func (s *changeWriter) write(frame []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		_, s.err = s.to.Write(frame)
+	}
+	if s.timer == nil {
+		s.timer = time.AfterFunc(heldTime, s.send)
+	}
+	return s.err
+}
+
+// send sends what was held back.
+func (s *changeWriter) send() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.timer = nil
+	if s.err != nil || s.ended {
+		return
+	}
+	if s.err = s.to.Flush(); s.err == nil {
+		s.err = s.flush()
+	}
+}
+
+// end sends what is left. Nothing is written afterwards.
+func (s *changeWriter) end() {
+	s.send()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+}
