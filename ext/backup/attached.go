@@ -152,3 +152,9 @@ func (l *linked) Close() error {
 	l.closeFiles()
 	return os.RemoveAll(l.dir)
 }
+
+// Served reports whether a process serves the database in dir.
+func Served(ctx context.Context, dir string) bool {
+	a, err := dial(ctx, dir)
+	return err == nil && a.client.Close() == nil
+}

@@ -1,9 +1,11 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"gocloud.dev/blob"
@@ -38,12 +40,16 @@ func Prune(ctx context.Context, bucket *blob.Bucket, keep Keep) (*Report, error)
 	if len(v.points) == 0 {
 		return &p.report, nil // nothing tells what may be needed
 	}
-	gone := v.points[:max(0, len(v.points)-keep.Points)]
-	p.kept = v.points[len(gone):]
-	if err := p.read(ctx); err != nil { // before anything is removed
+	if err := p.choose(ctx, max(0, len(v.points)-keep.Points)); err != nil { // before anything is removed
 		return nil, err
 	}
-	for _, n := range gone { // oldest first: what is left are always the newest
+	if err := p.read(ctx); err != nil {
+		return nil, err
+	}
+	for _, n := range v.points { // oldest first
+		if slices.Contains(p.kept, n) {
+			continue
+		}
 		if err := p.remove(ctx, n.name, p.sizes[n.name]); err != nil {
 			return nil, err
 		}
@@ -69,6 +75,37 @@ type pruning struct {
 	sizes  map[string]int64
 	newest time.Time // when the newest point was written, by the clock of the bucket
 	report Report
+}
+
+// choose chooses the points that are kept: those from a place on. Where none of them is one from
+// which the log leads that goes on behind the first of them, the newest one before them from
+// which it does is kept as well.
+func (p *pruning) choose(ctx context.Context, from int) error {
+	p.kept = slices.Clone(p.view.points[from:])
+	oldest := p.kept[0]
+	for i := range p.view.logs {
+		e := &p.view.logs[i]
+		for k := max(0, e.pieceOf(oldest.seq)); k < len(e.pieces); k++ {
+			h, err := p.header(ctx, e, k)
+			if err != nil {
+				return err
+			}
+			if h.Last <= oldest.seq {
+				continue
+			}
+			source, err := p.leadsTo(ctx, h, h.Last)
+			if err != nil {
+				return err
+			}
+			if source != nil && source.Seq < oldest.seq {
+				p.kept = append(p.kept, named{source.name, source.Seq})
+			}
+			break // what follows begins with a younger point
+		}
+	}
+	slices.SortStableFunc(p.kept, func(a, b named) int { return cmp.Compare(a.seq, b.seq) })
+	p.kept = slices.Compact(p.kept)
+	return nil
 }
 
 // read reads the points that are kept.

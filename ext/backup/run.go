@@ -157,11 +157,11 @@ func (r *runner) begin(ctx context.Context) (*stretch, error) {
 	}
 	var t *taking
 	err := r.retry(ctx, "begin", func() (err error) {
-		logged, err := r.logged(ctx)
+		logged, err := r.before(ctx)
 		if err != nil {
 			return err
 		}
-		if t, err = begin(ctx, r.from, r.store, r.now); err != nil {
+		if t, err = begin(ctx, r.from, r.store, r.earlierLog.base, r.now); err != nil {
 			return err
 		}
 		if logged != nil && (logged.Database != t.point.Database || logged.Last > t.point.Seq) {
@@ -170,11 +170,8 @@ func (r *runner) begin(ctx context.Context) (*stretch, error) {
 		}
 		if err == nil && r.epoch == 0 {
 			r.database = t.point.Database
-			if r.earlierLog, err = r.earlier(ctx); err == nil {
-				err = r.claim(ctx)
-			}
+			err = r.claim(ctx)
 		} else if err == nil {
-			r.earlierLog = shipped{}
 			err = r.check(ctx)
 		}
 		if err != nil {
@@ -201,10 +198,19 @@ func (r *runner) begin(ctx context.Context) (*stretch, error) {
 	return st, nil
 }
 
-// logged returns the header of the newest piece of the log; nil if there is none.
-func (r *runner) logged(ctx context.Context) (*logHeader, error) {
-	if r.epoch != 0 { // what came before was looked at
+// before looks at what there was before this Run. It returns the header of the newest piece of
+// the log; nil if there is none.
+func (r *runner) before(ctx context.Context) (newest *logHeader, err error) {
+	r.earlierLog = shipped{}
+	if r.epoch != 0 { // it was looked at
 		return nil, nil
+	}
+	points, err := r.store.points(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if known := r.from.memory().farthest(); slices.ContainsFunc(points, func(n named) bool { return n.name == known.base }) {
+		r.earlierLog = known
 	}
 	epochs, err := r.store.epochs(ctx)
 	for i := len(epochs) - 1; i >= 0 && err == nil; i-- {
@@ -216,16 +222,6 @@ func (r *runner) logged(ctx context.Context) (*logHeader, error) {
 		return &h, err
 	}
 	return nil, err
-}
-
-// earlier returns what an earlier Run of this process has shipped, if the bucket can use it.
-func (r *runner) earlier(ctx context.Context) (shipped, error) {
-	before := r.from.memory().farthest()
-	points, err := r.store.points(ctx)
-	if err != nil || !slices.ContainsFunc(points, func(n named) bool { return n.name == before.base }) {
-		return shipped{}, err
-	}
-	return before, nil
 }
 
 // claim makes the next epoch this one's.

@@ -168,6 +168,58 @@ func TestRunPoints(t *testing.T) {
 	}
 }
 
+// A point that Once takes beside a Run is as good as one of its own, also when Prune leaves no
+// other.
+func TestRunBesideOnce(t *testing.T) {
+	for _, elsewhere := range []bool{false, true} { // by a process that knows nothing of the Run
+		_, s := newFaulty(t)
+		w := newWorld(t, 38)
+		w.commit()
+		r := start(t, local{w.DB}, s, quick)
+		reached(t, s, w.newest().seq)
+		for range 3 {
+			w.commit()
+		}
+		reached(t, s, w.newest().seq)
+		var from source = local{w.DB}
+		if elsewhere {
+			from = stranger{from, newMemory()}
+		}
+		at, err := once(t.Context(), from, s, quick.resolved())
+		fixture.Must(t, err)
+		for range 3 {
+			w.commit()
+			reached(t, s, w.newest().seq)
+		}
+		r.end()
+		w.everySeq(s)
+		left, err := Prune(t.Context(), s.Bucket, Keep{Points: 1})
+		fixture.Must(t, err)
+		if left.Point != at.Point {
+			t.Errorf("%s is left, taken was %s", left.Point, at.Point)
+		}
+		for seq := at.Seq; seq <= w.newest().seq; seq++ {
+			w.restored(s, Seq(seq), w.at(seq))
+		}
+		w.restored(s, Latest, w.newest())
+		r = start(t, local{w.DB}, s, quick)
+		w.commit()
+		reached(t, s, w.newest().seq)
+		r.end()
+		w.restored(s, Latest, w.newest())
+		_, err = Verify(t.Context(), s.Bucket)
+		fixture.Must(t, err)
+	}
+}
+
+// stranger is a source of which a process knows nothing.
+type stranger struct {
+	source
+	known *memory
+}
+
+func (s stranger) memory() *memory { return s.known }
+
 // Run is interrupted at every operation of the bucket, before it and behind it, for good. What was shipped can be
 // restored, and the next Run goes on.
 func TestRunKilled(t *testing.T) {

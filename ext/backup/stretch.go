@@ -140,7 +140,7 @@ func (st *stretch) another(ctx context.Context) error {
 	defer m.giveBack()
 	var t *taking
 	err := st.retry(ctx, "point", func() (err error) {
-		t, err = begin(ctx, st.from, st.store, st.now)
+		t, err = begin(ctx, st.from, st.store, st.base, st.now)
 		return err
 	})
 	if err != nil {

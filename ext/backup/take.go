@@ -40,11 +40,12 @@ func once(ctx context.Context, from source, s store, o Options) (*Report, error)
 		return nil, err
 	}
 	defer from.memory().giveBack()
-	t, err := begin(ctx, from, s, func() int64 { return time.Now().UnixNano() })
+	t, err := begin(ctx, from, s, "", func() int64 { return time.Now().UnixNano() })
 	if err != nil {
 		return nil, err
 	}
 	defer t.Close()
+	t.belong(0, from.memory().farthest().base)
 	if err := t.finish(ctx); err != nil {
 		return nil, err
 	}
@@ -66,8 +67,9 @@ type taking struct {
 	report Report
 }
 
-// begin makes a checkpoint and decides how the point is named. now is asked for its time.
-func begin(ctx context.Context, from source, s store, now func() int64) (t *taking, err error) {
+// begin makes a checkpoint and decides how the point is named. now is asked for its time. The
+// log from the point base must lead through it; "": any will do.
+func begin(ctx context.Context, from source, s store, base string, now func() int64) (t *taking, err error) {
 	newest, err := s.newestPoint(ctx) // before the checkpoint, which is no older then
 	if err != nil {
 		return nil, err
@@ -91,14 +93,14 @@ func begin(ctx context.Context, from source, s store, now func() int64) (t *taki
 		return nil, fmt.Errorf("%w: %s is of database %s at sequence number %d, this is %s at %d", ErrForeign,
 			newest.name, newest.Database, newest.Seq, t.point.Database, t.point.Seq)
 	}
-	if err = t.name(ctx); err != nil {
+	if err = t.name(ctx, base); err != nil {
 		return nil, err
 	}
 	return t, nil
 }
 
-// belong makes the point one to which, and from which, the log of an epoch leads that begins
-// with the point base.
+// belong makes the point one to which, and from which, the log leads that begins with the point
+// base; "": none does.
 func (t *taking) belong(epoch uint64, base string) {
 	if !t.reused { // what is there is never changed
 		t.point.Epoch, t.point.Base = epoch, base
@@ -126,8 +128,9 @@ func (t *taking) describe() error {
 	return fmt.Errorf("invariant: a checkpoint without a MANIFEST")
 }
 
-// name names the point, or finds that its state is in the bucket already.
-func (t *taking) name(ctx context.Context) error {
+// name names the point, or finds that its state is in the bucket already, and on the log from
+// base.
+func (t *taking) name(ctx context.Context, base string) error {
 	there, err := t.store.list(ctx, pointName(t.point.Seq, "")[:len(pointsPrefix)+20])
 	if err != nil || len(there) == 0 {
 		t.point.name = pointName(t.point.Seq, "")
@@ -154,6 +157,9 @@ func (t *taking) name(ctx context.Context) error {
 		// Between two writes, compactions may have made other tables of the same state. That
 		// it is the same is certain where this process wrote the point from this database.
 		sure := t.memory.last == written{known.Seq, sha256.Sum256(known.encode())} && known.complete(present) == nil
+		if base != "" && known.name != base && known.Base != base {
+			continue
+		}
 		if sure || sameTree(known.state, t.point.state) {
 			t.point, t.reused, t.sure = known, true, sure
 			return nil
