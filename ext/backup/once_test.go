@@ -78,16 +78,19 @@ func TestOnceCompacted(t *testing.T) {
 	if again.Uploaded != 0 || again.Point != first.Point {
 		t.Errorf("%+v", again)
 	}
-	// Where the bucket has lost a table of that point, there is another one.
+	// Where the bucket has lost a table of that point, it is uploaded again, or there is another
+	// point, as compactions have left it.
 	p, err := s.readPoint(t.Context(), first.Point)
 	fixture.Must(t, err)
 	fixture.Must(t, f.inner.Delete(t.Context(), p.Tables[0].Object))
 	again, err = Once(t.Context(), w.DB, s.Bucket, nil)
 	fixture.Must(t, err)
-	if again.Uploaded == 0 || again.Point == first.Point {
+	if again.Uploaded == 0 {
 		t.Errorf("%+v", again)
 	}
-	fixture.Must(t, f.inner.Delete(t.Context(), first.Point))
+	if again.Point != first.Point {
+		fixture.Must(t, f.inner.Delete(t.Context(), first.Point))
+	}
 	w.restored(s, Latest, w.newest())
 }
 
@@ -129,7 +132,7 @@ func TestOnceLosing(t *testing.T) {
 
 // Once is interrupted at every operation of the bucket, before it and behind it.
 func TestOnceKilled(t *testing.T) {
-	for n := 0; ; n++ {
+	for n := 0; ; n += stride(3) {
 		f, s := newFaulty(t)
 		w := newWorld(t, 5)
 		w.commit()

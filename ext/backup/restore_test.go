@@ -23,7 +23,7 @@ func TestRestoreKilled(t *testing.T) {
 	w := newWorld(t, 20)
 	w.backedUp(s)
 	target := w.at(w.newest().seq - 3)
-	for n := 0; ; n++ {
+	for n := 0; ; n += stride(3) {
 		fsys := vfs.NewMem()
 		f.dieAt(n)
 		_, err := restoreOn(t.Context(), fsys, s, "/new", Seq(target.seq))
@@ -77,7 +77,7 @@ func TestRestoreOnBrokenDisk(t *testing.T) {
 	w := newWorld(t, 21)
 	w.backedUp(s)
 	target := w.at(w.newest().seq - 3)
-	for n := 0; ; n++ {
+	for n := 0; ; n += stride(5) {
 		disk := vfstest.NewDisk()
 		count := 0
 		faults := vfstest.NewFault(disk, func(vfstest.Op) error {
@@ -176,7 +176,7 @@ func TestDamagedObjects(t *testing.T) {
 		data, err := s.read(t.Context(), o.name)
 		fixture.Must(t, err)
 		put := func(data []byte) { fixture.Must(t, f.inner.WriteAll(t.Context(), o.name, data, nil)) }
-		step := 1 + len(data)/12
+		step := 1 + len(data)*stride(4)/12
 		for at := 0; at < len(data); at += step {
 			changed := append([]byte(nil), data...)
 			changed[at] ^= 0x10

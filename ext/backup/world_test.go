@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"lsmdb/db"
+	"lsmdb/internal/base"
 	"lsmdb/internal/tests/fixture"
 	"lsmdb/internal/vfs"
 )
@@ -154,6 +155,15 @@ func (w *world) check(fsys vfs.FS, dir string, want state) {
 		}
 		fixture.Must(w.t, d.Close())
 	}
+}
+
+// stride is how many of so many cases are one: under the race detector, which is slow, only one
+// is tried.
+func stride(n int) int {
+	if base.Invariants {
+		return n
+	}
+	return 1
 }
 
 func ref(s string) *string { return &s }
