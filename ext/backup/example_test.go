@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"gocloud.dev/blob"
 	"gocloud.dev/blob/memblob"
 
 	"lsmdb/db"
@@ -25,22 +26,14 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer d.Close()
-	if _, err := backup.Once(ctx, d, bucket, nil); err != nil { // Run does that as well
-		log.Fatal(err)
-	}
 	ended := make(chan error)
 	go func() { ended <- backup.Run(ctx, d, bucket, &backup.Options{LogInterval: time.Millisecond}) }()
+	shipped(ctx, bucket, 0)
 
 	_ = d.Put([]byte("order/1"), []byte("tea"))
 	good := d.Metrics().Sequence
 	_ = d.DeleteRange([]byte("order/"), []byte("order0")) // the mistake
-	for shipped := uint64(0); shipped < d.Metrics().Sequence; {
-		list, err := backup.List(ctx, bucket)
-		if err != nil {
-			log.Fatal(err)
-		}
-		shipped = list[0].LogSeq
-	}
+	shipped(ctx, bucket, d.Metrics().Sequence)
 	stop()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		log.Fatal(err)
@@ -63,6 +56,19 @@ func Example() {
 	value, err := restored.Get([]byte("order/1"))
 	fmt.Println(report.Seq, string(value), err)
 	// Output: 1 tea <nil>
+}
+
+// shipped waits until a state is in the bucket.
+func shipped(ctx context.Context, bucket *blob.Bucket, seq uint64) {
+	for ; ; time.Sleep(time.Millisecond) {
+		list, err := backup.List(ctx, bucket)
+		if err != nil {
+			log.Fatal(err)
+		}
+		if len(list) > 0 && list[len(list)-1].LogSeq >= seq {
+			return
+		}
+	}
 }
 
 func ExampleOnce() {
