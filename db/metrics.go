@@ -1,11 +1,13 @@
 package db
 
 import (
+	"context"
 	"time"
 
 	"lsmdb/compactor"
 	"lsmdb/internal/budget"
 	"lsmdb/internal/inside"
+	"lsmdb/internal/view"
 	"lsmdb/manifest"
 )
 
@@ -312,6 +314,8 @@ func (d *DB) Metrics() Metrics {
 	m.Reads, m.Filter = ReadMetrics(d.directory.Stats.Reads()), FilterMetrics(d.directory.Stats.Filters())
 	if d.pipeline != nil {
 		d.addPipeline(&m)
+	} else {
+		m.Changes = ChangesMetrics(d.recovery.Kept())
 	}
 	return m
 }
@@ -357,7 +361,11 @@ func (d *DB) addPipeline(m *Metrics) {
 	}
 }
 
-func init() { inside.Look = func(d any) inside.Picture { return d.(*DB).picture() } }
+func init() {
+	inside.Look = func(d any) inside.Picture { return d.(*DB).picture() }
+	inside.Snapshot = func(ctx context.Context, d any) (any, error) { return d.(*DB).snapshot(ctx, view.Caller(2)) }
+	inside.Link = func(ctx context.Context, c any, dir string) error { return c.(*Checkpoint).link(ctx, dir) }
+}
 
 // picture is what package inside shows of it.
 func (d *DB) picture() inside.Picture {

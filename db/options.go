@@ -246,10 +246,11 @@ func (o *Options) environment(dir string) *stages.Environment {
 	return env
 }
 
-// kept is how much of what was flushed stays from an earlier open.
+// kept is how much of what was flushed stays from an earlier open. Who only reads takes nothing
+// away.
 func (o *Options) kept() int64 {
 	if o.ReadOnly {
-		return 0
+		return math.MaxInt64
 	}
 	return o.KeepChangesBytes
 }

@@ -27,7 +27,7 @@ type Pin struct {
 	Bytes int64 `json:"bytes"`
 
 	// Where is the function that opened it, with file and line. Of View and Update it is the
-	// function that they call. Of iterators it is unknown, and empty, only where many are opened
+	// function that they call or, as a method value has no line, their caller. Of iterators it is unknown, and empty, only where many are opened
 	// within a hundredth of a second: then it is noted of the first hundred, and now and then.
 	Where string `json:"where"`
 }

@@ -56,22 +56,50 @@ func (l *look) within(prefix, key []byte) *look {
 // for.
 func (d *DB) catchUp() {
 	if d.pipeline != nil && d.pipeline.Behind() {
-		d.wait()
+		d.wait(context.Background())
 	}
 }
 
-func (d *DB) wait() {
-	c := d.takeCall() // an empty one
-	if d.pipeline.Enqueue(context.Background(), c.Commit) == nil {
-		_ = c.Wait()
+// catchUpUntil is catchUp for somebody who may leave: when ctx ends it returns its error, as
+// the Writer may take as long as the disk is full, or hangs.
+func (d *DB) catchUpUntil(ctx context.Context) error {
+	if d.pipeline == nil || !d.pipeline.Behind() {
+		return nil
 	}
-	d.giveBack(c)
+	d.wait(ctx)
+	return ctx.Err()
+}
+
+func (d *DB) wait(ctx context.Context) {
+	c := d.takeCall() // an empty one
+	if d.pipeline.Enqueue(ctx, c.Commit) != nil || c.WaitOrLeave(ctx) {
+		d.giveBack(c)
+	}
 }
 
 // look begins a look at what can be seen now.
 func (d *DB) look(l *look) *look {
 	d.catchUp()
 	return d.lookAt(l)
+}
+
+// lookUntil is look for somebody who may leave.
+func (d *DB) lookUntil(ctx context.Context, l *look) error {
+	switch {
+	case ctx == nil:
+		return errNilContext
+	case d.closed.Load():
+		return ErrClosed
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	if err := d.catchUpUntil(ctx); err != nil {
+		return err
+	}
+	if d.lookAt(l); l.State == nil {
+		return ErrClosed
+	}
+	return nil
 }
 
 // lookAt begins a look at what is visible. The state is loaded before the sequence number:
@@ -158,14 +186,18 @@ type Snapshot struct {
 }
 
 // NewSnapshot returns a snapshot of what is visible now. Close it.
-func (d *DB) NewSnapshot() (*Snapshot, error) { return d.snapshot(view.Caller(2)) }
+func (d *DB) NewSnapshot() (*Snapshot, error) {
+	return d.snapshot(context.Background(), view.Caller(2))
+}
 
-// snapshot returns a snapshot that was asked for in a place.
-func (d *DB) snapshot(pc uintptr) (*Snapshot, error) {
+// snapshot returns a snapshot that was asked for in a place, unless ctx ends before.
+func (d *DB) snapshot(ctx context.Context, pc uintptr) (*Snapshot, error) {
 	if d.closed.Load() {
 		return nil, ErrClosed
 	}
-	d.catchUp()
+	if err := d.catchUpUntil(ctx); err != nil {
+		return nil, err
+	}
 	s := &Snapshot{db: d}
 	s.of, s.held.Opened = s, view.Opened{Since: d.clock.Now(), PC: pc}
 	if d.pipeline == nil {

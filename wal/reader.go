@@ -29,8 +29,18 @@ type Reader struct {
 // that is Empty. Errors: *base.CorruptionError where the header is damaged or
 // belongs to another log, base.ErrIncompatible for a version of the future.
 func Open(f vfs.File, name string, segment uint64) (*Reader, error) {
+	sizeBytes, err := f.Size()
+	if err != nil {
+		return nil, fmt.Errorf("size of log %s: %w", name, err)
+	}
+	return OpenPart(f, name, segment, sizeBytes)
+}
+
+// OpenPart is Open for the beginning of a log that is being written: the file is taken to be
+// so long, however long it is, until Extend.
+func OpenPart(f vfs.File, name string, segment uint64, sizeBytes int64) (*Reader, error) {
 	r := &Reader{}
-	if err := r.source.open(f, name, segment); err != nil {
+	if err := r.source.open(f, name, segment, sizeBytes); err != nil {
 		return nil, err
 	}
 	c, fault := r.source.parse(0)

@@ -180,15 +180,16 @@ func (l *Log) Flush(segment uint64) (kept bool) {
 }
 
 // Trim returns the segments that are to be removed, and forgets them. Who still reads one
-// of them finds out that it is gone.
+// of them finds out that it is gone. Before Begin the database is not taken over: a power
+// failure may bring back a state that needs what this one does not.
 func (l *Log) Trim() (segments []uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	segments, l.dropped = l.dropped, nil
-	old := l.parts.Load()
-	if old == nil {
+	if l.live == nil {
 		return nil
 	}
+	segments, l.dropped = l.dropped, nil
+	old := l.parts.Load()
 	n := l.surplus(*old)
 	for _, p := range (*old)[:n] {
 		if p.Segment != 0 {
@@ -274,9 +275,6 @@ func (l *Log) Loaded(loads []manifest.Loaded) []manifest.Loaded {
 	}
 	return slices.DeleteFunc(slices.Clone(loads), func(o manifest.Loaded) bool { return o.Seq < (*parts)[0].First })
 }
-
-// Keeps reports whether anything is kept from one open to the next.
-func (l *Log) Keeps() bool { return l.keep > 0 }
 
 // Close ends all Loops, now and later.
 func (l *Log) Close() {

@@ -195,19 +195,28 @@ func TestLoop(t *testing.T) {
 	l.write("d")
 	l.want(o, "4+1", "5+1", "waits")
 	l.begin(3)
+	l.Durable(l.wal.Durable()) // its header
+	beyond := l.follow(7)      // all of the loads
+	defer beyond.Close()
+	l.want(o, "waits")
+	l.want(beyond, "waits")
 	l.load()
 	l.load()
 	l.want(o, "6+1 load", "7+1 load", "waits")
-	l.begin(4) // behind one that stayed empty
-	l.write("e")
+	l.write("between")
 	l.want(o, "8+1", "waits")
+	l.want(beyond, "8+1", "waits")
+	l.begin(4)
+	l.begin(5) // behind one that stayed empty
+	l.write("e")
+	l.want(o, "9+1", "waits")
 	middle := l.follow(2)
 	defer middle.Close()
-	l.want(middle, "3+1", "4+1", "5+1", "6+1 load", "7+1 load", "8+1", "waits")
+	l.want(middle, "3+1", "4+1", "5+1", "6+1 load", "7+1 load", "8+1", "9+1", "waits")
 	l.append(l.next, "f") // durable, but nobody was told: perhaps a read does not see it yet
 	l.want(o, "waits")
 	l.Durable(l.wal.Durable())
-	l.want(o, "9+1", "waits")
+	l.want(o, "10+1", "waits")
 	l.Close()
 	l.want(o, base.ErrClosed.Error())
 	if _, err := l.Follow(0, view.Opened{}); !errors.Is(err, base.ErrClosed) {
@@ -281,6 +290,25 @@ func TestTrimWithin(t *testing.T) {
 		o.Close()
 		l.wantTrim()
 	}
+}
+
+// TestTrimForLoops: what is kept for Loops alone is bounded, too.
+func TestTrimForLoops(t *testing.T) {
+	l := newLog(t, 0)
+	l.parts.Store(nil)
+	l.Resume(Join([]Part{Segment(2, 1, LoopBytes/2), Segment(3, 5, LoopBytes/4), Segment(4, 9, LoopBytes/2), Segment(5, 10, LoopBytes/4)}, nil, 12))
+	o := l.follow(0)
+	l.wantTrim() // it is not taken over
+	l.next = 12
+	l.begin(6)
+	l.wantTrim(2)
+	if s := l.Stats(); s.Bytes != LoopBytes || s.Oldest != 4 {
+		t.Errorf("%+v", s)
+	}
+	l.want(o, "the oldest are behind 4")
+	l.wantTrim() // though nobody can read that any more
+	o.Close()
+	l.wantTrim(3, 4, 5)
 }
 
 // TestHoles: numbers that are missing are never passed over, wherever they are.

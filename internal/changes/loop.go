@@ -98,6 +98,9 @@ func (o *Loop) Next(ctx context.Context) (g Group, err error) {
 			}
 			if p.Segment != 0 {
 				durable = p.durable.Load()
+				if l.parts.Load() != parts { // what is durable may lie behind a load
+					continue
+				}
 				found, err := o.read(p, durable, &g)
 				switch {
 				case err != nil:
@@ -105,7 +108,8 @@ func (o *Loop) Next(ctx context.Context) (g Group, err error) {
 				case found:
 					return g, nil
 				case p.Ended:
-					return g, o.fail(p, o.incomplete(p, (*parts)[i+1].First))
+					next := (*parts)[i+1].First
+					return g, o.fail(p, base.Corruptf(l.path(p.Segment), -1, "ends before sequence number %d, though what follows it begins with %d", wanted, next))
 				}
 			}
 		}
@@ -142,10 +146,11 @@ func (o *Loop) read(p Part, durable int64, g *Group) (found bool, err error) {
 		return false, nil
 	}
 	if o.segment != p.Segment {
-		if err := o.open(p); err != nil {
+		if err := o.open(p, durable); err != nil {
 			return false, err
 		}
 	}
+	o.next = max(o.next, p.First) // loads came before its first record
 	if o.limit != durable {
 		o.limit = durable
 		o.reader.Extend(durable)
@@ -171,8 +176,9 @@ func (o *Loop) read(p Part, durable int64, g *Group) (found bool, err error) {
 	}
 }
 
-// open goes over to a segment.
-func (o *Loop) open(p Part) error {
+// open goes over to a segment. The file may be longer than what is durable, and is cut to that at
+// any moment.
+func (o *Loop) open(p Part, durable int64) error {
 	o.closeFile()
 	path := o.log.path(p.Segment)
 	file, err := o.log.files.Open(path)
@@ -182,7 +188,7 @@ func (o *Loop) open(p Part) error {
 	if err != nil {
 		return err
 	}
-	reader, err := wal.Open(file, path, p.Segment)
+	reader, err := wal.OpenPart(file, path, p.Segment, durable)
 	if err == nil && reader.Empty() {
 		err = base.Corruptf(path, 0, "there is no header")
 	}
@@ -190,7 +196,7 @@ func (o *Loop) open(p Part) error {
 		_ = file.Close()
 		return err
 	}
-	o.segment, o.file, o.reader, o.limit, o.next = p.Segment, file, reader, 0, p.First
+	o.segment, o.file, o.reader, o.limit, o.next = p.Segment, file, reader, durable, p.First
 	if o.log.keep == 0 { // what lies before may have been kept for this Loop
 		o.log.trim()
 	}
@@ -223,11 +229,6 @@ func (o *Loop) take(payload []byte, g *Group) (found bool, err error) {
 	return true, nil
 }
 
-// incomplete is the error for a segment that has ended before the next part begins.
-func (o *Loop) incomplete(p Part, next base.Seq) error {
-	return base.Corruptf(o.log.path(p.Segment), o.reader.End().Offset, "ends with sequence number %d, but what follows it begins with %d", o.next-1, next)
-}
-
 // fail says why a segment cannot be read. One that is not there any more was given back
 // meanwhile. If it is damaged, it and all before it are given up: who begins behind it can go
 // on. Nothing lies behind the newest.
@@ -240,6 +241,9 @@ func (o *Loop) fail(p Part, err error) error {
 	wanted := base.Seq(o.position.Load()) + 1
 	if _, _, trimmed := o.log.find(wanted); trimmed != nil {
 		return trimmed
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = base.Corruptf(o.log.path(p.Segment), -1, "cut short: %v", err)
 	}
 	if errors.Is(err, base.ErrCorrupt) && p.Ended {
 		o.log.drop(p.Segment)

@@ -113,6 +113,18 @@ func (o *Opening) Changes() []changes.Part {
 	return o.changes
 }
 
+// Kept describes what a database that is not taken over has for those who follow.
+func (o *Opening) Kept() (s changes.Stats) {
+	s.Oldest = uint64(o.changes[0].First) - 1
+	for _, p := range o.changes {
+		if p.Segment != 0 && p.Segment < o.state.OldestWAL {
+			s.Segments++
+			s.Bytes += p.Bytes
+		}
+	}
+	return s
+}
+
 // syncKept makes what was replayed durable where it was read: what a killed process has left
 // in memory of the system must not be lost from what is kept once the tables have it. If
 // that fails, nothing is kept, as nobody knows what is there.

@@ -28,6 +28,9 @@ func NewFault(under vfs.FS, inject func(Op) error) *Fault {
 	return &Fault{under: under, inject: inject, open: new(atomic.Int64)}
 }
 
+// Before returns the file system that f was put before; a database on it can be served.
+func (f *Fault) Before() vfs.FS { return f.under.(vfs.FS) }
+
 // Op is an operation that is about to happen.
 type Op struct {
 	Kind    OpKind

@@ -173,6 +173,7 @@ func TestWaits(t *testing.T) {
 		if !slices.Equal(other, []string{"1-1", "2-2", "3-3", "4-4", "5-5", "6-6"}) {
 			t.Errorf("the other loop heard %q", other)
 		}
+		synctest.Wait()
 		if n := len(d.Pins()); n != 0 {
 			t.Errorf("%d pins after the end", n)
 		}

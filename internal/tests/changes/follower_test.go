@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"testing"
 	"time"
 
@@ -17,11 +16,10 @@ import (
 
 // follower is told of changes, one after the other, and keeps what they make.
 type follower struct {
-	at      uint64
-	state   fixture.State
-	loads   map[uint64]fixture.Commit // what was loaded, by its number: the changes do not tell
-	borders map[uint64]bool           // numbers that batches end with; nil: any may
-	groups  int
+	at     uint64
+	state  fixture.State
+	loads  map[uint64]fixture.Commit // what was loaded, by its number: the changes do not tell
+	groups int
 }
 
 func newFollower() *follower {
@@ -62,8 +60,6 @@ func (f *follower) take(c db.Change) error {
 		return fmt.Errorf("a change begins with %d, want %d", c.First, f.at+1)
 	case uint64(len(c.Ops)) != c.Seq-c.First+1:
 		return fmt.Errorf("a change from %d to %d has %d operations", c.First, c.Seq, len(c.Ops))
-	case f.borders != nil && !f.borders[c.Seq]:
-		return fmt.Errorf("a change ends with %d, in the middle of a batch", c.Seq)
 	}
 	var commit fixture.Commit
 	for i, o := range c.Ops {
@@ -106,13 +102,6 @@ func (f *follower) operation(number uint64, o db.Op) (fixture.Commit, error) {
 		return nil, fmt.Errorf("operation %d is a %s", number, o.Kind)
 	}
 	return fixture.Commit{own}, nil
-}
-
-// clone returns one that goes on from here by itself.
-func (f *follower) clone() *follower {
-	c := *f
-	c.state = maps.Clone(f.state)
-	return &c
 }
 
 // mustBe compares with what a database must hold.

@@ -6,13 +6,18 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"lsmdb/db"
+	"lsmdb/internal/salvage"
 	"lsmdb/internal/tests/fixture"
+	"lsmdb/internal/vfs"
 	"lsmdb/internal/vfstest"
+	"lsmdb/manifest"
 )
 
 // openKeeping opens the database of a machine with tiny memtables.
@@ -43,6 +48,15 @@ func eventually(t testing.TB, what string, done func() bool) {
 		}
 		time.Sleep(time.Millisecond)
 	}
+}
+
+// settled waits until every log is kept or gone but the one that is being written.
+func settled(t testing.TB, m *fixture.Machine, d *db.DB) {
+	t.Helper()
+	eventually(t, "logs are kept or gone", func() bool {
+		names, _ := logs(t, m)
+		return len(names) == d.Metrics().Changes.Segments+1
+	})
 }
 
 // logs returns the segments in the directory and their bytes.
@@ -162,6 +176,7 @@ func TestBoundOfWhatIsKept(t *testing.T) {
 	number := uint64(0)
 	check := func(d *db.DB) {
 		t.Helper()
+		settled(t, m, d)
 		kept := d.Metrics().Changes
 		if kept.Bytes > keep || kept.Bytes < keep/2 || kept.Segments < 4 {
 			t.Errorf("kept: %+v", kept)
@@ -188,7 +203,6 @@ func TestBoundOfWhatIsKept(t *testing.T) {
 		}
 		fill(t, d, 60)
 		number += 60
-		eventually(t, "old logs go", func() bool { _, sizeBytes := logs(t, m); return sizeBytes <= keep+64<<10 })
 		check(d)
 		if life%2 == 0 {
 			fixture.Must(t, d.Close())
@@ -225,6 +239,11 @@ func TestDamage(t *testing.T) {
 			names := files.Named(".wal")
 			harmed := names[len(names)/2]
 			m = fixture.NewMachine(harm(files, harmed).Disk(t))
+			report, err := fixture.VerifyOn(m.Disk, fixture.Dir)
+			fixture.Must(t, err)
+			if found := slices.ContainsFunc(report.Problems, func(p db.Problem) bool { return p.File == harmed && !p.Fatal }); found != (what != "missing") {
+				t.Errorf("verify: %+v", report.Problems)
+			}
 			d = openKeeping(t, m, 1<<30)
 			defer d.Close()
 			at, list := uint64(0), []error{}
@@ -249,7 +268,7 @@ func TestDamage(t *testing.T) {
 			if damage, is := errors.AsType[*db.CorruptionError](list[0]); is && filepath.Base(damage.File) != harmed {
 				t.Errorf("%v, but %s is damaged", list[0], harmed)
 			}
-			_, err := follow(ctx, d, 0, 1)
+			_, err = follow(ctx, d, 0, 1)
 			if got := oldest(t, err); got != oldest(t, list[0]) {
 				t.Errorf("later: %v, but before: %v", err, list[0])
 			}
@@ -298,5 +317,141 @@ func TestCopiesHoldNoLogs(t *testing.T) {
 	_, err = follow(ctx, other, 0, 1)
 	if got := oldest(t, err); got != 31 {
 		t.Errorf("the oldest are behind %d", got)
+	}
+}
+
+// TestManifestForgetsLoads of which nobody can be told any more, and a database that keeps nothing
+// has none that an older program could not read.
+func TestManifestForgetsLoads(t *testing.T) {
+	ctx := guarded(t)
+	m := fixture.NewMachine(vfstest.NewDisk())
+	recorded := func() int {
+		files := fixture.FilesOf(t, m.Disk, fixture.Dir)
+		state, _, err := manifest.Load(m.Disk, fixture.Dir, fixture.NumberOf(files.Manifest(t)))
+		fixture.Must(t, err)
+		return len(state.Loaded)
+	}
+	const keep = 64 << 10 // some ten loads
+	for life := range 3 {
+		d := openKeeping(t, m, keep)
+		for n := range 40 {
+			fixture.Must(t, d.Put(fmt.Appendf(nil, "put%d", n), make([]byte, 1000)))
+			fixture.Must(t, fixture.Commit{{Key: fmt.Sprintf("load%d", n), Value: "v"}}.Load(ctx, d))
+		}
+		settled(t, m, d)
+		if got := d.Metrics().Changes; got.Bytes > keep || got.Segments < 4 {
+			t.Errorf("kept: %+v", got)
+		}
+		fixture.Must(t, d.Close())
+		if got := recorded(); life > 0 && got > 40+15 {
+			t.Errorf("the MANIFEST names %d loads", got)
+		}
+	}
+	for _, keep := range []int64{keep, 0} {
+		d := openKeeping(t, m, keep)
+		fixture.Must(t, fixture.TakeOver(d))
+		fixture.Must(t, d.Close())
+		if got := recorded(); got > 15 || (keep == 0) != (got == 0) {
+			t.Errorf("with a bound of %d the MANIFEST names %d loads", keep, got)
+		}
+	}
+	d := openKeeping(t, m, 0)
+	fixture.Must(t, fixture.Commit{{Key: "load", Value: "v"}}.Load(ctx, d))
+	fixture.Must(t, d.Close())
+	if got := recorded(); got != 0 {
+		t.Errorf("%d loads are named though nothing is kept", got)
+	}
+}
+
+// TestReadOnlyTells what there is, and takes nothing away.
+func TestReadOnlyTells(t *testing.T) {
+	m := fixture.NewMachine(vfstest.NewDisk())
+	d := openKeeping(t, m, 1<<30)
+	fill(t, d, 30)
+	fixture.Must(t, d.Put([]byte("x"), nil))
+	settled(t, m, d)
+	want := d.Metrics().Changes
+	fixture.Must(t, d.Close())
+	names, _ := logs(t, m)
+	o := m.Options()
+	o.ReadOnly = true
+	d, err := db.Open(fixture.Dir, o)
+	fixture.Must(t, err)
+	if got := d.Metrics().Changes; got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	fixture.Must(t, d.Close())
+	if left, _ := logs(t, m); !slices.Equal(left, names) {
+		t.Errorf("logs %q, before %q", left, names)
+	}
+}
+
+// TestSalvageTakesNothingOld: where the MANIFEST is gone, logs that are kept bring nothing back that was
+// deleted, also when what deleted it cannot be read.
+func TestSalvageTakesNothingOld(t *testing.T) {
+	ctx := guarded(t)
+	m := fixture.NewMachine(vfstest.NewDisk())
+	m.Clock = fixture.NewClock() // and so an operator
+	d := openKeeping(t, m, 1<<30)
+	fixture.Must(t, d.Put([]byte("deleted"), []byte("old")))
+	fixture.Must(t, d.Merge([]byte("merged"), []byte("1")))
+	fixture.Must(t, d.Flush(ctx))
+	fixture.Must(t, d.Delete([]byte("deleted")))
+	fixture.Must(t, d.Flush(ctx))
+	fixture.Must(t, d.Put([]byte("newest"), nil))
+	fixture.Must(t, d.Compact(ctx, nil, nil))
+	want := fixture.Contents(t, d)
+	fixture.Must(t, d.Close())
+	files := fixture.FilesOf(t, m.Disk, fixture.Dir)
+	names := files.Named(".wal")
+	if len(names) < 3 {
+		t.Fatalf("kept: %q", names)
+	}
+	for what, harmed := range map[string]fixture.Files{
+		"whole":                      files,
+		"without MANIFEST":           files.With(files.Manifest(t), nil).With("CURRENT", nil),
+		"without MANIFEST and a log": files.With(files.Manifest(t), nil).With("CURRENT", nil).With(names[1], nil),
+	} {
+		disk := harmed.Disk(t)
+		_, err := salvage.Run(ctx, salvage.Place{FS: disk, Dir: fixture.Dir}, salvage.Place{FS: disk, Dir: "/base/rescued"}, nil)
+		fixture.Must(t, err)
+		o := m.Options()
+		rescued, err := db.Open("/base/rescued", fixture.On(disk, *o))
+		fixture.Must(t, err)
+		if err := fixture.Differ(want, fixture.Contents(t, rescued)); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		fixture.Must(t, rescued.Close())
+	}
+}
+
+// TestOnFiles of the operating system: of what a killed process has left, with a log that was written
+// through windows, everything is told.
+func TestOnFiles(t *testing.T) {
+	ctx := guarded(t)
+	dir := t.TempDir()
+	var killed atomic.Bool
+	files := vfstest.NewFault(vfs.OS, func(vfstest.Op) error {
+		if killed.Load() {
+			return fixture.ErrDead
+		}
+		return nil
+	})
+	o := db.Options{MemtableBytes: 64 << 10, KeepChangesBytes: 1 << 30, Durability: db.NoSync}
+	d, err := db.Open(dir, fixture.On(files, o))
+	fixture.Must(t, err)
+	fill(t, d, 100)
+	for range 40 {
+		fixture.Must(t, d.Put([]byte("not synced"), make([]byte, 100)))
+	}
+	killed.Store(true)
+	d.Close()
+	d, err = db.Open(dir, &o)
+	fixture.Must(t, err)
+	defer d.Close()
+	f := newFollower()
+	fixture.Must(t, f.through(ctx, d, 140))
+	if err := fixture.Differ(f.state.At(0), fixture.Contents(t, d)); err != nil {
+		t.Error(err)
 	}
 }

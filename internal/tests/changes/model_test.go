@@ -14,13 +14,13 @@ import (
 	"lsmdb/internal/vfstest"
 )
 
-var modelSeeds = flag.Int("changes.seeds", 0, "how many histories TestModel goes through; 0: as many as fit CI")
+var modelSeeds = flag.Int("changes.seeds", 0, "how many histories TestHistories goes through; 0: as many as fit CI")
 
-// TestModel goes through random histories of the whole vocabulary, with flushes, loads, large
+// TestHistories goes through random histories of the whole vocabulary, with flushes, loads, large
 // batches, closes, kills and power failures, and follows them, by one loop after the other,
 // each of which goes on where the one before was left. What they tell makes what the database
 // holds, at each number. Power failures never take what was told.
-func TestModel(t *testing.T) {
+func TestHistories(t *testing.T) {
 	seeds := *modelSeeds
 	if seeds == 0 {
 		seeds = 40

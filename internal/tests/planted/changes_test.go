@@ -9,11 +9,11 @@ var plantedChanges = []noticed{
 	{plantedBug{"a log kept that a killed process has not synced", []edit{
 		{"internal/recovery/takeover.go", "	o.syncKept()\n", ""}}}, "./internal/tests/crash", "TestCrashSweep"},
 	{plantedBug{"a takeover that removes what is kept", []edit{
-		{"internal/recovery/takeover.go", "o.remove(o.isKept)", "o.remove(func(string) bool { return false })"}}}, "./internal/tests/changes", "TestModel"},
+		{"internal/recovery/takeover.go", "o.remove(o.isKept)", "o.remove(func(string) bool { return false })"}}}, "./internal/tests/changes", "TestHistories"},
 	{plantedBug{"numbers passed over in a segment", []edit{
 		{"internal/changes/loop.go", "	if h.First != o.next {\n", "	if false {\n"}}}, "./internal/changes", "TestHoles"},
 	{plantedBug{"numbers passed over between segments (rdb 10268)", []edit{
-		{"internal/changes/loop.go", "return g, o.fail(p, o.incomplete(p, (*parts)[i+1].First))", "o.position.Store(uint64((*parts)[i+1].First) - 1)"}}}, "./internal/changes", "TestHoles"},
+		{"internal/changes/loop.go", "return g, o.fail(p, base.Corruptf(l.path(p.Segment), -1, \"ends before sequence number %d, though what follows it begins with %d\", wanted, next))", "o.position.Store(uint64(next) - 1)"}}}, "./internal/changes", "TestHoles"},
 	{plantedBug{"changes trimmed without a word (rocksplicator 599)", []edit{
 		{"internal/changes/log.go", "	if i < 0 {\n", "	if i = max(i, 0); false {\n"}}}, "./internal/changes", "TestTrim"},
 	{plantedBug{"a batch told again from its beginning", []edit{
@@ -23,21 +23,25 @@ var plantedChanges = []noticed{
 	{plantedBug{"more logs kept than the bound", []edit{
 		{"internal/changes/log.go", "sum > limit || ", "sum > 2*limit || "}}}, "./internal/tests/changes", "TestBoundOfWhatIsKept"},
 	{plantedBug{"the newest logs dropped instead of the oldest", []edit{
-		{"internal/recovery/replay.go", "		slices.Reverse(r.kept)\n", ""}}}, "./internal/tests/changes", "TestModel"},
+		{"internal/recovery/replay.go", "		slices.Reverse(r.kept)\n", ""}}}, "./internal/tests/changes", "TestHistories"},
 	{plantedBug{"a load that nobody is told of", []edit{
 		{"stages/load.go", "	w.changes.Load(l.loaded())\n", ""}}}, "./internal/tests/changes", "TestWaits"},
 	{plantedBug{"a load that the MANIFEST does not tell", []edit{
 		{"stages/load.go", "	if f.env.KeepChangesBytes > 0 {\n", "	if false {\n"}}}, "./internal/tests/changes", "TestLoads"},
 	{plantedBug{"a load that the next MANIFEST does not tell", []edit{
 		{"manifest/apply.go", ", Loaded: s.Loaded}", "}"}}}, "./internal/tests/changes", "TestLoads"},
+	{plantedBug{"a load that a segment does not know of", []edit{
+		{"internal/changes/loop.go", "	o.next = max(o.next, p.First)", "	//"}}}, "./internal/changes", "TestLoop"},
+	{plantedBug{"logs removed before the takeover", []edit{
+		{"internal/changes/log.go", "	if l.live == nil {\n", "	if false {\n"}}}, "./internal/changes", "TestTrimForLoops"},
 	{plantedBug{"a loop that nobody wakes", []edit{
 		{"internal/changes/log.go", "	if l.waiting.Load() > 0 {\n", "	if false {\n"}}}, "./internal/tests/changes", "TestWaits"},
 	{plantedBug{"a Close that leaves loops waiting", []edit{
 		{"db/db.go", "			d.pipeline.Changes.Close()\n", ""}}}, "./internal/tests/changes", "TestWaits"},
 	{plantedBug{"a file that a loop leaves open", []edit{
 		{"internal/changes/loop.go", "	o.closeFile()\n	l := o.log\n", "	l := o.log\n"}}}, "./internal/tests/changes", "TestWhatIsHeld"},
-	{plantedBug{"a block of the log that was read when it was shorter", []edit{
-		{"wal/chunk.go", "	s.sizeBytes, s.start = sizeBytes, -1\n", "	s.sizeBytes = sizeBytes\n"}}}, "./internal/changes", "TestLoop"},
+	{plantedBug{"a loop that sees no more of a log than at first", []edit{
+		{"internal/changes/loop.go", "		o.reader.Extend(durable)\n", ""}}}, "./internal/changes", "TestLoop"},
 	{plantedBug{"damage that ends all loops for good", []edit{
 		{"internal/changes/loop.go", "		o.log.drop(p.Segment)\n", ""}}}, "./internal/tests/changes", "TestDamage"},
 }

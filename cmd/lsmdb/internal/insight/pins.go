@@ -24,7 +24,7 @@ func NewPins(c *console.Console) *cobra.Command {
 	p := &pins{console: c}
 	return &cobra.Command{
 		Use:   "pins DIR",
-		Short: "List the snapshots, iterators, transactions, checkpoints and loops over changes that are open",
+		Short: "List the snapshots, iterators, transactions and the like that are open",
 		Long: `List what is open in a database and keeps something for itself that would be given
 back otherwise: snapshots, iterators, transactions, checkpoints and loops over changes,
 each with its age, what it keeps, and the place in the program where it was opened. A
