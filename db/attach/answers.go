@@ -49,15 +49,7 @@ func (s *Server) routes() http.Handler {
 		}
 		return d.Checkpoint(ctx, q.Dir)
 	}))
-	add("changes", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/octet-stream")
-		q, err := question[beside.After](w, r)
-		if err != nil {
-			_, _ = w.Write(beside.AppendEnd(nil, err))
-			return
-		}
-		beside.WriteChanges(w, http.NewResponseController(w).Flush, s.db.Changes(r.Context(), q.After))
-	})
+	add("changes", s.changes)
 	mux.Handle("/", local(debug.Handler(s.db)))
 	return mux
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"iter"
 	"time"
 
@@ -168,24 +167,4 @@ func (r *changeReader) next() (c db.Change, err error) {
 		return c, decodeFailure(r.record)
 	}
 	return c, cutOff(fmt.Errorf("a frame of the unknown kind %d", kind))
-}
-
-// WriteChanges writes changes as a stream. flush is called now and then, so that what was
-// written is not held back.
-func WriteChanges(to io.Writer, flush func() error, changes iter.Seq2[db.Change, error]) {
-	s := &changeWriter{to: bufio.NewWriterSize(to, StreamBytes), flush: flush}
-	s.send() // that there is an answer, which may take long
-	var frame []byte
-	for c, err := range changes {
-		if err == nil {
-			frame, err = AppendChange(frame[:0], c)
-		}
-		if err != nil {
-			frame = AppendEnd(frame[:0], err)
-		}
-		if s.write(frame) != nil || err != nil {
-			break
-		}
-	}
-	s.end()
 }

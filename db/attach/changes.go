@@ -1,10 +1,47 @@
-package beside
+package attach
 
 import (
 	"bufio"
+	"io"
+	"iter"
+	"net/http"
 	"sync"
 	"time"
+
+	"lsmdb/db"
+	"lsmdb/internal/beside"
 )
+
+// changes answers with a stream of changes, which ends with the connection.
+func (s *Server) changes(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/octet-stream")
+	q, err := question[beside.After](w, r)
+	if err != nil {
+		_, _ = w.Write(beside.AppendEnd(nil, err))
+		return
+	}
+	writeChanges(w, http.NewResponseController(w).Flush, s.db.Changes(r.Context(), q.After))
+}
+
+// writeChanges writes changes as a stream. flush is called now and then, so that what was
+// written is not held back.
+func writeChanges(to io.Writer, flush func() error, changes iter.Seq2[db.Change, error]) {
+	s := &changeWriter{to: bufio.NewWriterSize(to, beside.StreamBytes), flush: flush}
+	s.send() // that there is an answer, which may take long
+	var frame []byte
+	for c, err := range changes {
+		if err == nil {
+			frame, err = beside.AppendChange(frame[:0], c)
+		}
+		if err != nil {
+			frame = beside.AppendEnd(frame[:0], err)
+		}
+		if s.write(frame) != nil || err != nil {
+			break
+		}
+	}
+	s.end()
+}
 
 // heldTime is for how long a change may be held back, so that many go with one write.
 const heldTime = 5 * time.Millisecond
