@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"path/filepath"
 	"sync"
@@ -117,6 +118,39 @@ func (c *Checkpoint) link(ctx context.Context, dir string) error {
 // restored by Restore.
 func (c *Checkpoint) WriteTo(w io.Writer) (n int64, err error) {
 	err = c.copy("write", func() error { n, err = c.files.WriteTo(w); return err })
+	return n, err
+}
+
+// Open opens one of Files for reading. Each read takes the bytes from the checkpoint's own
+// file, whatever has become of its name, and checks nothing: Verify finds what is damaged.
+// What is opened may be used by one goroutine at a time, ReadAt of it by any number, and
+// needs no closing.
+//
+// Errors: fs.ErrNotExist for another name. Reads fail with ErrClosed when the checkpoint or the
+// database is closed.
+func (c *Checkpoint) Open(name string) (*io.SectionReader, error) {
+	contents, sizeBytes := c.files.Open(name)
+	if contents == nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	return io.NewSectionReader(guarded{c, name, contents}, 0, sizeBytes), nil
+}
+
+// guarded reads a file as long as the checkpoint keeps it.
+type guarded struct {
+	*Checkpoint
+	name     string
+	contents io.ReaderAt
+}
+
+// ReadAt implements io.ReaderAt.
+func (g guarded) ReadAt(p []byte, offset int64) (n int, err error) {
+	err = g.copy("read "+g.name, func() error {
+		if n, err = g.contents.ReadAt(p, offset); n == len(p) {
+			err = nil
+		}
+		return err
+	})
 	return n, err
 }
 

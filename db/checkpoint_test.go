@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -113,4 +114,38 @@ func TestCloseMeanwhile(t *testing.T) {
 	_, err = c.WriteTo(&stops{func() { fixture.Must(t, d.Close()) }})
 	fixture.WantErr(t, "the database was closed", err, db.ErrClosed)
 	fixture.Must(t, c.Close())
+}
+
+// TestCheckpointOpen: the files that Open gives make the database that Link makes.
+func TestCheckpointOpen(t *testing.T) {
+	m := fixture.NewMachine(vfstest.NewDisk())
+	d := m.OpenDB(t)
+	defer d.Close()
+	want := m.FillTables(t, d, 50)
+	c, err := d.NewCheckpoint(t.Context())
+	fixture.Must(t, err)
+	fixture.Must(t, d.Compact(t.Context(), nil, nil)) // which deletes the tables, but for the checkpoint
+	dir := t.TempDir()
+	var last *io.SectionReader
+	for f := range c.Files() {
+		last, err = c.Open(f.Name)
+		fixture.Must(t, err)
+		data, err := io.ReadAll(last)
+		fixture.Must(t, err)
+		if last.Size() != f.Bytes || int64(len(data)) != f.Bytes {
+			t.Errorf("%s has %d bytes, Size says %d, Files %d", f.Name, len(data), last.Size(), f.Bytes)
+		}
+		fixture.Must(t, os.WriteFile(filepath.Join(dir, f.Name), data, 0o600))
+	}
+	_, err = c.Open("000000.sst")
+	fixture.WantErr(t, "another name", err, fs.ErrNotExist)
+	fixture.Must(t, c.Close())
+	_, err = last.ReadAt(make([]byte, 1), 0)
+	fixture.WantErr(t, "a read after Close", err, db.ErrClosed)
+	copied, err := db.Open(dir, nil)
+	fixture.Must(t, err)
+	defer copied.Close()
+	if err := fixture.Differ(want, fixture.Contents(t, copied)); err != nil {
+		t.Error(err)
+	}
 }

@@ -49,6 +49,7 @@ func (s *Server) routes() http.Handler {
 		}
 		return d.Checkpoint(ctx, q.Dir)
 	}))
+	add("changes", s.changes)
 	mux.Handle("/", local(debug.Handler(s.db)))
 	return mux
 }

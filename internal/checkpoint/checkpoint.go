@@ -74,6 +74,16 @@ func (f *Files) All(yield func(name string, sizeBytes int64) bool) {
 	}
 }
 
+// Open returns the contents of a file and their size; nil if there is none of that name.
+func (f *Files) Open(name string) (contents io.ReaderAt, sizeBytes int64) {
+	for _, file := range f.list {
+		if file.name == name {
+			return file.contents, file.sizeBytes
+		}
+	}
+	return nil, 0
+}
+
 // Link makes the database of the checkpoint in dir, which must be absent or empty, out of
 // second names for the tables where the system can do that, else of copies. After an error
 // it is absent or empty again. An end of ctx is seen between two files, and between two

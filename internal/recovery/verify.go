@@ -43,11 +43,15 @@ func Verify(ctx context.Context, fsys vfs.FS, dir string, o Observer) error {
 }
 
 // VerifyWithout is Verify for a new directory that the caller has locked. CURRENT, which
-// comes last, is not there yet, but will be this; there is no log.
+// comes last, is not there yet, but will be this.
 func VerifyWithout(ctx context.Context, directory vfs.Directory, dir string, current manifest.Current, o Observer) error {
 	v := newVerification(ctx, dir, o)
 	v.directory.FS, v.current = directory, current
 	defer v.directory.Files.CloseAll()
+	var err error
+	if v.files, err = listFiles(directory, dir); err != nil {
+		return err
+	}
 	return v.tree()
 }
 
