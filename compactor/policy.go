@@ -1,6 +1,10 @@
 package compactor
 
-import "lsmdb/manifest"
+import (
+	"slices"
+
+	"lsmdb/manifest"
+)
 
 const bottom = manifest.NumLevels - 1
 
@@ -121,4 +125,20 @@ func LoadLevel(v *manifest.Version, lower, upper []byte) int {
 		}
 	}
 	return bottom
+}
+
+// Overtaken reports whether loaded tables lie between those that the edit of a job adds to a
+// level: a load was faster, and the job is to be done again.
+func Overtaken(e *manifest.Edit, v *manifest.Version) bool {
+	for _, a := range e.Added {
+		if a.Level == 0 {
+			continue // where tables may overlap
+		}
+		for _, t := range v.Overlapping(a.Level, a.Meta.Smallest.UserKey(), a.Meta.Largest.UserKey()) {
+			if t.Placeholder != 0 && t.SharesKeys(a.Meta) && !slices.Contains(e.Removed, manifest.RemovedTable{Level: a.Level, Number: t.Number}) {
+				return true
+			}
+		}
+	}
+	return false
 }

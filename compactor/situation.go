@@ -162,3 +162,22 @@ func (s *Situation) coveredBytes(deletes ranges.List, level int) (sum int64) {
 	}
 	return sum
 }
+
+// RangeDeletes returns the range deletes of a table. Of one that cannot be read they are not known:
+// then nothing is dropped for them, and whoever merges the table hears of the damage.
+func RangeDeletes(t *manifest.TableMeta) ranges.List {
+	table, err := t.Handle.Table()
+	if err != nil {
+		return nil
+	}
+	return table.Ranges()
+}
+
+// Share estimates which part of a table lies in [start, end).
+func Share(t *manifest.TableMeta, start, end []byte) float64 {
+	table, err := t.Handle.Table()
+	if err != nil {
+		return 0
+	}
+	return table.Share(start, end)
+}

@@ -251,3 +251,33 @@ func BenchmarkTransaction(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkPutFollowed is what puts with a sync cost, on a disk that takes no time, with
+// loops over the changes that hear of each.
+func BenchmarkPutFollowed(b *testing.B) {
+	for _, loops := range []int{0, 1, 4} {
+		b.Run(fmt.Sprintf("loops=%d", loops), func(b *testing.B) {
+			d, err := db.Open("", &db.Options{InMemory: true})
+			fixture.Must(b, err)
+			var followers sync.WaitGroup
+			for range loops {
+				followers.Go(func() {
+					for _, err := range d.Changes(b.Context(), 0) {
+						if err != nil {
+							return
+						}
+					}
+				})
+			}
+			value := make([]byte, 100)
+			var key []byte
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				key = benchmarkKey(key, i)
+				fixture.Must(b, d.Put(key, value))
+			}
+			fixture.Must(b, d.Close())
+			followers.Wait()
+		})
+	}
+}

@@ -91,7 +91,10 @@ func (c *Checkpoint) Files() iter.Seq[CheckpointFile] {
 //
 // Errors: fs.ErrExist if dir is not empty, ErrDiskFull, ErrClosed when the checkpoint or
 // the database is closed, or is closed meanwhile, and what the file system reports.
-func (c *Checkpoint) Link(dir string) error {
+func (c *Checkpoint) Link(dir string) error { return c.link(context.Background(), dir) }
+
+// link is Link for somebody who may leave: it gives up when ctx ends.
+func (c *Checkpoint) link(ctx context.Context, dir string) error {
 	fsys := c.db.options.fs
 	if c.db.options.InMemory {
 		fsys = vfs.OS
@@ -99,7 +102,7 @@ func (c *Checkpoint) Link(dir string) error {
 	return c.copy("link to "+dir, func() error {
 		dir, err := absolute(fsys, dir)
 		if err == nil {
-			err = c.files.Link(fsys, dir)
+			err = c.files.Link(ctx, fsys, dir)
 		}
 		return err
 	})

@@ -12,6 +12,8 @@
 //   - Update runs a transaction, a Tx: it reads and writes, and has the effect that it
 //     would have if nobody else wrote meanwhile.
 //   - A Keyspace is the part of the database whose keys begin with a prefix.
+//   - Changes yields what is written, as it becomes durable, and what was written before as
+//     far as it is kept.
 //   - A Checkpoint is a copy of the running database, and Restore makes a database of one.
 //   - Sync, Flush, Compact, Metrics, Pins, Health and Verify are for care. Explain tells how
 //     a read comes to its answer, SpaceOf what takes the space.
@@ -114,7 +116,7 @@ func Open(dir string, opts *Options) (*DB, error) {
 func open(dir string, options Options) (*DB, error) {
 	env := options.environment(dir)
 	r, err := recovery.Open(options.fs, env.Directory, recovery.Options{
-		MemtableBytes: env.RecoveryBytes, ReadOnly: options.ReadOnly, MustExist: options.MustExist,
+		MemtableBytes: env.RecoveryBytes, ReadOnly: options.ReadOnly, MustExist: options.MustExist, KeepChangesBytes: options.kept(),
 	})
 	if err != nil {
 		env.Account.Close()
@@ -134,7 +136,7 @@ func open(dir string, options Options) (*DB, error) {
 			Active: memtable.New(minMemtableBytes), Sealed: r.Memtables(), Version: r.State().Version,
 		}, r.State().LastSeq)
 	} else {
-		d.pipeline = stages.New(env, stages.Start{State: r.State(), Sealed: r.Memtables(), Marked: r.Marked(), Takeover: r})
+		d.pipeline = stages.New(env, stages.Start{State: r.State(), Sealed: r.Memtables(), Marked: r.Marked(), Changes: r.Changes(), Takeover: r})
 		d.published = &d.pipeline.Published
 	}
 	if m := d.published.Merger; m != nil {
@@ -188,10 +190,11 @@ func (d *DB) writable(ctx context.Context) error {
 
 // receive is door.Receive. Whoever closes the database after it sees the guest, or is seen here.
 func (d *DB) receive(g *door.Guest) error {
+	under, tested := d.options.fs.(interface{ Before() vfs.FS })
 	switch {
 	case d.closed.Load():
 		return ErrClosed
-	case d.options.fs != vfs.OS:
+	case d.options.fs != vfs.OS && !(tested && under.Before() == vfs.OS):
 		return errors.New("the database lies in no directory")
 	case d.pipeline == nil:
 		return ErrReadOnly
@@ -205,7 +208,7 @@ func (d *DB) receive(g *door.Guest) error {
 
 // Close finishes the writes that are queued, makes all of them durable, stops every
 // goroutine and closes every file. Iterators and snapshots that are still open
-// return ErrClosed from then on. If a failure had stopped the database, Close
+// return ErrClosed from then on, and loops over Changes end with it. If a failure had stopped the database, Close
 // returns its cause. A full disk is none: what is acknowledged is in the log, and the
 // next Open finds it there. Close is idempotent: later calls wait for the first and
 // return the same.
@@ -220,6 +223,7 @@ func (d *DB) Close() error {
 		if d.pipeline == nil {
 			d.closeErr = d.directory.Files.CloseAll()
 		} else {
+			d.pipeline.Changes.Close()
 			d.closeErr = errors.Join(d.pipeline.Close(), d.directory.Files.CloseAll())
 			d.pipeline.SweepLeft()
 			d.recovery.TakeBack()
@@ -264,6 +268,9 @@ var (
 	// ErrConflict: somebody has changed what a transaction has read; errors.As with
 	// *ConflictError says which key. Nothing of it was stored.
 	ErrConflict = base.ErrConflict
+	// ErrTrimmed: changes that were asked for are not kept any more; errors.As with
+	// *TrimmedError says which are.
+	ErrTrimmed = base.ErrTrimmed
 )
 
 // CorruptionError says which file is damaged, and where.
@@ -272,6 +279,10 @@ type CorruptionError = base.CorruptionError
 // ConflictError says which key that a transaction has read was changed, and by which
 // write.
 type ConflictError = base.ConflictError
+
+// TrimmedError says that DB.Changes cannot go on, and behind which number it could: Oldest is
+// the smallest after for which everything is there.
+type TrimmedError = base.TrimmedError
 
 // Limits. Beyond them a call fails before any state changes.
 const (

@@ -41,15 +41,12 @@ type ExplainStep struct {
 // the cache as that of Get does.
 //
 // Errors: those of Get but for ErrNotFound, with the steps up to there; and that of ctx, which
-// is asked before the look.
+// bounds the wait for what was Queued and is asked before the look.
 func (d *DB) Explain(ctx context.Context, key []byte) (Explanation, error) {
 	e := Explanation{Key: bytes.Clone(key), Level: -1, Steps: []ExplainStep{}}
-	if err := d.readable(ctx); err != nil {
+	l := &look{key: key}
+	if err := d.lookUntil(ctx, l); err != nil {
 		return e, err
-	}
-	l := d.look(&look{key: key})
-	if l.State == nil {
-		return e, ErrClosed
 	}
 	defer l.Leave()
 	x, err := l.Explain(l.at, key)
@@ -58,17 +55,6 @@ func (d *DB) Explain(ctx context.Context, key []byte) (Explanation, error) {
 		e.Steps = append(e.Steps, ExplainStep(s))
 	}
 	return e, err
-}
-
-// readable says why a call with ctx cannot read, if so.
-func (d *DB) readable(ctx context.Context) error {
-	switch {
-	case ctx == nil:
-		return errNilContext
-	case d.closed.Load():
-		return ErrClosed
-	}
-	return ctx.Err()
 }
 
 // fields are those of an Explanation, without its methods.
@@ -129,18 +115,16 @@ type LevelSpace struct {
 // no more of them in a large database than in a small one, past the cache. A range of some
 // 64 blocks or less is read whole.
 //
-// Errors: those of ctx, a *CorruptionError where a sample is damaged, ErrClosed.
+// Errors: those of ctx, which bounds the wait for what was Queued as well; a *CorruptionError
+// where a sample is damaged; ErrClosed.
 func (d *DB) SpaceOf(ctx context.Context, start, end []byte) (Space, error) {
-	if err := d.readable(ctx); err != nil {
-		return Space{}, err
-	}
 	var snapshots []base.Seq
 	if d.pipeline != nil {
 		snapshots = d.pipeline.Readers(d.published.Ended).Snapshots
 	}
-	l := d.look(&look{})
-	if l.State == nil {
-		return Space{}, ErrClosed
+	l := &look{}
+	if err := d.lookUntil(ctx, l); err != nil {
+		return Space{}, err
 	}
 	levels, err := l.Space(ctx, l.at, start, end, snapshots)
 	if err != nil && d.closed.Load() { // its files went away meanwhile

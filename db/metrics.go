@@ -1,11 +1,13 @@
 package db
 
 import (
+	"context"
 	"time"
 
 	"lsmdb/compactor"
 	"lsmdb/internal/budget"
 	"lsmdb/internal/inside"
+	"lsmdb/internal/view"
 	"lsmdb/manifest"
 )
 
@@ -33,6 +35,8 @@ type Metrics struct {
 	Transaction TransactionMetrics `json:"transactions"`
 
 	Checkpoint CheckpointMetrics `json:"checkpoints"`
+
+	Changes ChangesMetrics `json:"changes"`
 
 	Files    FileMetrics     `json:"files"`
 	Recovery RecoveryMetrics `json:"recovery"`
@@ -192,6 +196,14 @@ type CheckpointMetrics struct {
 	TableBytes int64 `json:"table_bytes"` // of tables that are not in the tree any more
 }
 
+// ChangesMetrics describes the loops over DB.Changes, and what is kept for them.
+type ChangesMetrics struct {
+	Loops    int    `json:"loops"`         // that run
+	Segments int    `json:"kept_segments"` // of the log, that recovery does not need any more
+	Bytes    int64  `json:"kept_bytes"`    // of these
+	Oldest   uint64 `json:"oldest"`        // changes behind this sequence number are there; 0 also before what was recovered is durable
+}
+
 // IteratorMetrics describes the open iterators and what only they keep.
 type IteratorMetrics struct {
 	Open          int   `json:"open"`
@@ -302,6 +314,8 @@ func (d *DB) Metrics() Metrics {
 	m.Reads, m.Filter = ReadMetrics(d.directory.Stats.Reads()), FilterMetrics(d.directory.Stats.Filters())
 	if d.pipeline != nil {
 		d.addPipeline(&m)
+	} else {
+		m.Changes = ChangesMetrics(d.recovery.Kept())
 	}
 	return m
 }
@@ -338,6 +352,7 @@ func (d *DB) addPipeline(m *Metrics) {
 	m.Transaction = TransactionMetrics{
 		Open: p.Transactions, Begun: d.begun.Load(), Committed: d.committed.Load(), Conflicted: d.conflicted.Load(),
 	}
+	m.Changes = ChangesMetrics(d.pipeline.Changes.Stats())
 	m.Files.ObsoleteDeleted, m.Files.ObsoletePending = p.Deleted, p.Pending
 	m.Files.ManifestBytes = p.ManifestBytes
 	m.MergeFailures = p.MergeFailures
@@ -346,7 +361,11 @@ func (d *DB) addPipeline(m *Metrics) {
 	}
 }
 
-func init() { inside.Look = func(d any) inside.Picture { return d.(*DB).picture() } }
+func init() {
+	inside.Look = func(d any) inside.Picture { return d.(*DB).picture() }
+	inside.Snapshot = func(ctx context.Context, d any) (any, error) { return d.(*DB).snapshot(ctx, view.Caller(2)) }
+	inside.Link = func(ctx context.Context, c any, dir string) error { return c.(*Checkpoint).link(ctx, dir) }
+}
 
 // picture is what package inside shows of it.
 func (d *DB) picture() inside.Picture {

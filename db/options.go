@@ -85,7 +85,8 @@ type Options struct {
 
 	// MaxOpenFiles bounds the descriptors of the database. Files of tables are closed,
 	// and opened again, as reads need them; an eighth is for loads, of which so many may
-	// write at a time. Checkpoint.Link has a few more, in its own directory. Default: half
+	// write at a time. Checkpoint.Link has a few more, in its own directory, and each loop over
+	// Changes one. Default: half
 	// of what the process may have, at most 4,096; anything below 32 counts as that.
 	MaxOpenFiles int
 
@@ -96,6 +97,14 @@ type Options struct {
 
 	// Compression of tables written from now on. Default: Snappy.
 	Compression Compression
+
+	// KeepChangesBytes is how much of the log is kept for DB.Changes behind what recovery
+	// needs. If it is positive, the newest segments stay, whether somebody follows or not, as
+	// long as they have no more bytes than that together; they survive Close and the end of
+	// the process. Default, 0: nothing stays for later, but while a loop over Changes runs, up
+	// to 64 MiB that it has not read yet do. Negative: nothing ever. A segment is about as
+	// large as a memtable, and goes as a whole.
+	KeepChangesBytes int64
 
 	// InMemory keeps everything in memory and touches no directory; the directory
 	// given to Open is ignored, and the data is gone after Close. Default: false.
@@ -221,8 +230,9 @@ func (o *Options) environment(dir string) *stages.Environment {
 		Policy:        compactor.NewPolicy(o.MemtableBytes),
 		// Half of the processors are left to everybody else, but a long compaction deep in
 		// the tree must not delay level 0.
-		Workers: max(2, min(runtime.GOMAXPROCS(0)/2, 8)),
-		Clock:   o.Now,
+		Workers:          max(2, min(runtime.GOMAXPROCS(0)/2, 8)),
+		Clock:            o.Now,
+		KeepChangesBytes: o.KeepChangesBytes,
 	}
 	if o.CacheBytes >= 0 {
 		env.Cache = sstable.NewCache(min(o.CacheBytes, math.MaxInt64/2))
@@ -234,6 +244,15 @@ func (o *Options) environment(dir string) *stages.Environment {
 		o.tune(env)
 	}
 	return env
+}
+
+// kept is how much of what was flushed stays from an earlier open. Who only reads takes nothing
+// away.
+func (o *Options) kept() int64 {
+	if o.ReadOnly {
+		return math.MaxInt64
+	}
+	return o.KeepChangesBytes
 }
 
 // otherFiles is how many descriptors are none of tables that are read, nor of those that

@@ -11,10 +11,11 @@ import (
 
 // Pin is something that is open, and keeps what the database could give back otherwise.
 type Pin struct {
-	Kind  string    `json:"kind"`  // snapshot (also that of View), iterator, transaction or checkpoint
+	Kind  string    `json:"kind"`  // snapshot (also that of View), iterator, transaction, checkpoint or changes
 	Since time.Time `json:"since"` // to some 10 milliseconds
 
-	// Seq is the number of the newest write that it shows or, of a checkpoint, holds.
+	// Seq is the number of the newest write that it shows or, of a checkpoint, holds; of a loop
+	// over Changes, that it has come to.
 	Seq uint64 `json:"seq"`
 
 	// Bytes is what would be free without it. Of a snapshot or a transaction it is an estimate:
@@ -22,11 +23,11 @@ type Pin struct {
 	// database or more mostly right to some ten percent. Where operands are merged, it does not
 	// count what they make smaller. What others need as well counts for none of them. Of an
 	// iterator it is what is only kept for iterators: memtables that were flushed, and tables
-	// that were merged; of a checkpoint, these tables.
+	// that were merged; of a checkpoint, these tables; of a loop over Changes, segments of the log.
 	Bytes int64 `json:"bytes"`
 
 	// Where is the function that opened it, with file and line. Of View and Update it is the
-	// function that they call. Of iterators it is unknown, and empty, only where many are opened
+	// function that they call or, as a method value has no line, their caller. Of iterators it is unknown, and empty, only where many are opened
 	// within a hundredth of a second: then it is noted of the first hundred, and now and then.
 	Where string `json:"where"`
 }
@@ -51,6 +52,9 @@ func (d *DB) Pins() []Pin {
 	registered := &d.unused
 	if d.pipeline != nil {
 		registered = &d.pipeline.Snapshots
+		for _, h := range d.pipeline.Changes.Holders() {
+			add("changes", h.Opened, base.Seq(h.Seq), h.Bytes)
+		}
 	}
 	snapshots := registered.Open()
 	var instants []view.At

@@ -469,6 +469,29 @@ func TestWhatSeveralSnapshotsKeep(t *testing.T) {
 	check()
 }
 
+// visitor is somebody whose methods are called back.
+type visitor struct{ d *db.DB }
+
+func (v visitor) view(*db.Snapshot) error {
+	if pins := v.d.Pins(); len(pins) != 1 || !strings.HasPrefix(pins[0].Where, "lsmdb/db_test.TestWhereMethodsAreCalled ") || !strings.Contains(pins[0].Where, "snapshot_test.go:") {
+		return fmt.Errorf("%+v", pins)
+	}
+	return nil
+}
+
+func (v visitor) update(*db.Tx) error { return v.view(nil) }
+
+// TestWhereMethodsAreCalled: a method value has no line of its own, so the pin names whoever
+// calls View or Update with it.
+func TestWhereMethodsAreCalled(t *testing.T) {
+	d := openMemory(t)
+	v := visitor{d}
+	for range 2 {
+		fixture.Must(t, d.View(v.view))
+		fixture.Must(t, d.Update(t.Context(), v.update))
+	}
+}
+
 // TestWhatIteratorsAndCheckpointsKeep: memtables and tables that nobody else needs.
 func TestWhatIteratorsAndCheckpointsKeep(t *testing.T) {
 	d := openMemory(t)

@@ -70,14 +70,16 @@ var txSpaces = sync.Pool{New: func() any { return new(txSpace) }}
 // Begin begins a transaction of what is visible now. It must be ended by Commit or
 // Discard; Update does all of that. Errors: ErrClosed, and ErrReadOnly for a database that
 // was opened so.
-func (d *DB) Begin() (*Tx, error) { return d.begin(view.Caller(2)) }
+func (d *DB) Begin() (*Tx, error) { return d.begin(context.Background(), view.Caller(2)) }
 
-// begin begins a transaction that was asked for in a place.
-func (d *DB) begin(pc uintptr) (*Tx, error) {
-	if err := d.writable(context.Background()); err != nil {
+// begin begins a transaction that was asked for in a place, unless ctx ends before.
+func (d *DB) begin(ctx context.Context, pc uintptr) (*Tx, error) {
+	if err := d.writable(ctx); err != nil {
 		return nil, err
 	}
-	d.catchUp()
+	if err := d.catchUpUntil(ctx); err != nil {
+		return nil, err
+	}
 	d.begun.Add(1)
 	tx := &Tx{txSpace: txSpaces.Get().(*txSpace), db: d}
 	tx.of, tx.own, tx.base.db, tx.base.held.Opened = tx, d.takeCall(), d, view.Opened{Since: d.clock.Now(), PC: pc}
@@ -89,7 +91,7 @@ func (d *DB) begin(pc uintptr) (*Tx, error) {
 // panics. It returns fn's error unchanged. Fn may read for as long as it likes; nobody
 // waits for it.
 func (d *DB) View(fn func(*Snapshot) error) error {
-	s, err := d.snapshot(view.CodeOf(&fn))
+	s, err := d.snapshot(context.Background(), view.PlaceOf(&fn, 2))
 	if err != nil {
 		return err
 	}
@@ -118,10 +120,12 @@ func (d *DB) Update(ctx context.Context, fn func(*Tx) error, w ...Durability) er
 	var conflict error
 	for ctx.Err() == nil {
 		again, err := d.update(ctx, fn, w)
-		if !again {
+		switch {
+		case !again:
 			return err
+		case errors.Is(err, ErrConflict):
+			conflict = err
 		}
-		conflict = err
 	}
 	if conflict != nil {
 		return fmt.Errorf("%w after a conflict: %w", ctx.Err(), conflict)
@@ -129,11 +133,11 @@ func (d *DB) Update(ctx context.Context, fn func(*Tx) error, w ...Durability) er
 	return ctx.Err()
 }
 
-// update runs fn once. With again, the commit met a conflict.
+// update runs fn once. With again, the commit met a conflict, or ctx has ended.
 func (d *DB) update(ctx context.Context, fn func(*Tx) error, w []Durability) (again bool, err error) {
-	tx, err := d.begin(view.CodeOf(&fn))
+	tx, err := d.begin(ctx, view.PlaceOf(&fn, 3))
 	if err != nil {
-		return false, err
+		return ctx.Err() != nil, err
 	}
 	defer tx.Discard()
 	if err := fn(tx); err != nil {

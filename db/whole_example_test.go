@@ -420,3 +420,60 @@ func ExampleCheckpoint_Files() {
 	// CURRENT true
 	// of write 1
 }
+
+// An index that is kept up to date with the database, from where it was left.
+func ExampleDB_Changes() {
+	d := openExample()
+	defer d.Close()
+	d.Put([]byte("apple"), []byte("red"))
+	d.Put([]byte("lemon"), []byte("yellow"))
+	b := d.NewBatch()
+	b.Delete([]byte("apple"))
+	b.Put([]byte("plum"), []byte("blue"))
+	d.Apply(context.Background(), b)
+
+	position := uint64(1) // kept where the index is: it knows of the apple
+	for c, err := range d.Changes(context.Background(), position) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		for _, o := range c.Ops {
+			fmt.Println(o.Kind, string(o.Key))
+		}
+		position = c.Seq
+		if position == d.Metrics().Sequence {
+			break // a program would wait here for what comes
+		}
+	}
+	fmt.Println(position)
+	// Output:
+	// put lemon
+	// delete apple
+	// put plum
+	// 4
+}
+
+// Who comes too late begins with a copy of everything, and goes on behind it.
+func ExampleTrimmedError() {
+	dir, err := os.MkdirTemp("", "lsmdb-example-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	for range 2 { // Options.KeepChangesBytes is 0: nothing is kept from one open to the next
+		d, err := db.Open(dir, nil)
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer d.Close()
+		d.Put([]byte("apple"), []byte("red"))
+		for _, err := range d.Changes(context.Background(), 0) {
+			if trimmed, is := errors.AsType[*db.TrimmedError](err); is {
+				fmt.Println(errors.Is(err, db.ErrTrimmed), trimmed.Oldest)
+			}
+			break
+		}
+		d.Close()
+	}
+	// Output: true 1
+}

@@ -139,6 +139,7 @@ type State struct {
 	OldestWAL  uint64   // oldest WAL segment to replay; 0: none recorded
 	Now        int64    // newest time that an expiry was judged by, see Edit; 0: none recorded
 	Merger     string   // name of the merge operator; empty: there was none yet
+	Loaded     []Loaded // ascending; whoever begins a MANIFEST drops what nobody needs any more
 }
 
 // Apply returns the State that e makes of s. Beyond what Version.Apply refuses,
@@ -181,12 +182,23 @@ func (s State) Apply(e *Edit) (State, error) {
 		s.LastSeq = max(s.LastSeq, a.Meta.LargestSeq)
 	}
 	version.LastSeq = s.LastSeq
+	return s.load(e.Loaded)
+}
+
+// load adds loads to those that are known.
+func (s State) load(loaded []Loaded) (State, error) {
+	for _, l := range loaded {
+		if n := len(s.Loaded); l.Seq > s.LastSeq || n > 0 && l.Seq <= s.Loaded[n-1].Seq {
+			return State{}, fmt.Errorf("load %d does not follow the loads before it, or is beyond the last sequence number %d", l.Seq, s.LastSeq)
+		}
+		s.Loaded = append(slices.Clip(s.Loaded), l)
+	}
 	return s, nil
 }
 
 // Snapshot returns the edit that makes s of the zero State.
 func (s State) Snapshot() *Edit {
-	e := &Edit{NextFile: s.NextFile, LastSeq: s.LastSeq, OldestWAL: s.OldestWAL, DatabaseID: s.DatabaseID, Now: s.Now, Merger: s.Merger}
+	e := &Edit{NextFile: s.NextFile, LastSeq: s.LastSeq, OldestWAL: s.OldestWAL, DatabaseID: s.DatabaseID, Now: s.Now, Merger: s.Merger, Loaded: s.Loaded}
 	for level, tables := range s.version().Levels {
 		e.Add(level, tables...)
 	}

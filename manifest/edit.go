@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -28,6 +29,15 @@ type Edit struct {
 	DatabaseID uint64   // set once, when the database is created
 	Now        int64    // the newest time, in nanoseconds since 1970, that an expiry was judged by
 	Merger     string   // the name of the merge operator; set once
+
+	Loaded []Loaded // loads, of which the log does not tell
+}
+
+// Loaded says which number a load of tables has, and between which user keys it lies. Only
+// those who follow the changes need to know.
+type Loaded struct {
+	Seq         base.Seq
+	First, Last []byte // both included
 }
 
 // AddedTable puts a table into a level.
@@ -66,6 +76,7 @@ const (
 	tagExtended   = 7 // added as well: a table that a description of tag 6 cannot describe
 	tagNow        = 8
 	tagMerger     = 9
+	tagLoaded     = 10
 )
 
 // AppendTo appends the encoded edit to dst.
@@ -92,6 +103,10 @@ func (e *Edit) AppendTo(dst []byte) []byte {
 	dst = appendScalar(dst, tagNow, uint64(e.Now))
 	if e.Merger != "" {
 		dst = appendField(dst, tagMerger, []byte(e.Merger))
+	}
+	for _, l := range e.Loaded {
+		field = base.AppendField(binary.AppendUvarint(field[:0], uint64(l.Seq)), l.First)
+		dst = appendField(dst, tagLoaded, base.AppendField(field, l.Last))
 	}
 	return dst
 }
@@ -141,7 +156,7 @@ func DecodeEdit(p []byte) (*Edit, error) {
 		if fields.Err != nil {
 			return nil, fields.Err
 		}
-		if tag < last || tag == last && 0 < tag && tag != tagRemoved && tag != tagAdded && tag != tagExtended {
+		if tag < last || tag == last && 0 < tag && !repeats(tag) {
 			return nil, fmt.Errorf("edit field with tag %d follows one with tag %d", tag, last)
 		}
 		if err := e.decodeField(tag, &field); err != nil {
@@ -150,6 +165,11 @@ func DecodeEdit(p []byte) (*Edit, error) {
 		last = tag
 	}
 	return e, nil
+}
+
+// repeats reports whether a tag may stand more than once in an edit.
+func repeats(tag uint64) bool {
+	return tag == tagRemoved || tag == tagAdded || tag == tagExtended || tag == tagLoaded
 }
 
 // decodeField reads one field, which it must use up.
@@ -180,6 +200,8 @@ func (e *Edit) decodeField(tag uint64, r *base.Fields) error {
 			return fmt.Errorf("name of %d bytes for a merge operator", len(r.Rest))
 		}
 		e.Merger, r.Rest = string(r.Rest), nil
+	case tagLoaded:
+		e.Loaded = append(e.Loaded, loadedOf(r))
 	default:
 		return fmt.Errorf("%w: unknown edit field with tag %d", base.ErrIncompatible, tag)
 	}
@@ -187,6 +209,16 @@ func (e *Edit) decodeField(tag uint64, r *base.Fields) error {
 		return fmt.Errorf("edit field with tag %d has %d bytes too many", tag, len(r.Rest))
 	}
 	return r.Err
+}
+
+// loadedOf reads what is known of a load.
+func loadedOf(r *base.Fields) Loaded {
+	l := Loaded{Seq: base.Seq(r.Number("number of a load", 1, uint64(base.MaxSeq)))}
+	l.First, l.Last = bytes.Clone(r.Field("first key of a load")), bytes.Clone(r.Field("last key of a load"))
+	if r.Err == nil && (len(l.First) > base.MaxKeyBytes || len(l.Last) > base.MaxKeyBytes || bytes.Compare(l.First, l.Last) > 0) {
+		r.Err = fmt.Errorf("load %d has keys from %q to %q", l.Seq, l.First, l.Last)
+	}
+	return l
 }
 
 func levelOf(r *base.Fields) int { return int(r.Number("level", 0, NumLevels-1)) }

@@ -45,6 +45,9 @@ func anyEdit(rng *rand.Rand) *Edit {
 	if rng.IntN(2) == 0 {
 		e.Merger = strings.Repeat("m", 1+rng.IntN(300))
 	}
+	for range rng.IntN(3) {
+		e.Loaded = append(e.Loaded, Loaded{1 + base.Seq(rng.Uint64N(uint64(base.MaxSeq))), []byte(strings.Repeat("a", rng.IntN(300))), []byte("b")})
+	}
 	return e
 }
 
@@ -134,7 +137,7 @@ func TestDecodeEditRefuses(t *testing.T) {
 		{"length of the field is malformed", []byte{2, 0xff}},
 		{"exceeds what remains", []byte{2, 5, 1}},
 		{"exceeds what remains", join([]byte{2}, huge)},
-		{"unknown edit field with tag 10", field(10, 1)},
+		{"unknown edit field with tag 11", field(11, 1)},
 		{"unknown edit field with tag 0", field(0, 1)},
 		{"unknown edit field with tag 18446744073709551615", field(math.MaxUint64)},
 		{"tag 2 follows one with tag 2", join(field(2, 9), field(2, 9))},
@@ -195,6 +198,13 @@ func TestDecodeEditRefuses(t *testing.T) {
 		{"0 bytes for a merge operator", field(9)},
 		{"65536 bytes for a merge operator", field(9, make([]byte, MaxMergerBytes+1))},
 		{"tag 9 follows one with tag 9", join(field(9, 1), field(9, 1))},
+		{"number of a load 0", field(10, 0, 0, 0)},
+		{"number of a load 72057594037927936", field(10, binary.AppendUvarint(nil, uint64(base.MaxSeq)+1))},
+		{"first key of a load of 2 bytes exceeds", field(10, 5, []byte{2, 'a'})},
+		{"length of the last key of a load is malformed", field(10, 5, []byte{1, 'a'})},
+		{`load 5 has keys from "b" to "a"`, field(10, 5, []byte{1, 'b', 1, 'a'})},
+		{"load 5 has keys from", field(10, 5, []byte{1, 'a'}, base.AppendField(nil, bytes.Repeat([]byte{'b'}, base.MaxKeyBytes+1)))},
+		{"1 bytes too many", field(10, 5, []byte{1, 'a', 1, 'b', 0})},
 	}
 	for _, c := range cases {
 		e, err := DecodeEdit(c.encoded)
@@ -228,6 +238,9 @@ func (e *Edit) String() string {
 	}
 	if e.Merger != "" {
 		fmt.Fprintf(&b, ", merge operator %q", e.Merger)
+	}
+	for _, l := range e.Loaded {
+		fmt.Fprintf(&b, ", load %d from %q to %q", l.Seq, l.First, l.Last)
 	}
 	for _, r := range e.Removed {
 		fmt.Fprintf(&b, "\nremove from level %d table %d", r.Level, r.Number)
@@ -280,6 +293,10 @@ func TestStateApply(t *testing.T) {
 		{Edit{Now: 999}, "now goes back from 1000 to 999"},
 		{Edit{Now: -1}, "now goes back from 1000 to -1"},
 		{Edit{Merger: "max"}, `merge operator "sum" turns into "max"`},
+		{Edit{Loaded: []Loaded{{Seq: 100}}}, "5 20 100 10"},
+		{Edit{Loaded: []Loaded{{Seq: 101}}, LastSeq: 101}, "5 20 101 10"},
+		{Edit{Loaded: []Loaded{{Seq: 101}}}, "load 101 does not follow the loads before it, or is beyond the last sequence number 100"},
+		{Edit{Loaded: []Loaded{{Seq: 90}, {Seq: 90}}}, "load 90 does not follow"},
 	}
 	for _, c := range cases {
 		got, err := start.Apply(&c.edit)
@@ -295,7 +312,7 @@ func TestStateApply(t *testing.T) {
 
 // TestSnapshotRebuilds takes a state to pieces and back, as a new MANIFEST does.
 func TestSnapshotRebuilds(t *testing.T) {
-	state := State{DatabaseID: 77, Version: &Version{}, NextFile: 3, Now: 12, Merger: "sum"}
+	state := State{DatabaseID: 77, Version: &Version{}, NextFile: 3, Now: 12, Merger: "sum", LastSeq: 2, Loaded: []Loaded{{1, []byte("a"), []byte("b")}, {2, []byte("c"), []byte("c")}}}
 	rng := rand.New(rand.NewPCG(4, 4))
 	m, number, seq := model{}, uint64(0), base.Seq(0)
 	for range 100 {

@@ -3,6 +3,7 @@ package manifest
 import (
 	"bytes"
 	"encoding/hex"
+	"fmt"
 	"os"
 	"reflect"
 	"strings"
@@ -61,7 +62,8 @@ func TestPageEdit(t *testing.T) {
 			Expiring: 1, EarliestExpiry: 6e9, LatestExpiry: 6e9, HalfExpiry: 6e9,
 		}}}},
 	}
-	for name, want := range map[string]*Edit{"edit": want, "extended": extended} {
+	loaded := &Edit{LastSeq: 51, Loaded: []Loaded{{51, []byte("ape"), []byte("bee")}}}
+	for name, want := range map[string]*Edit{"edit": want, "extended": extended, "loaded": loaded} {
 		encoded := example(t, name)
 		got, err := DecodeEdit(encoded)
 		if err != nil || !reflect.DeepEqual(got, want) {
@@ -122,13 +124,13 @@ func TestPageListsTags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for tag, name := range []string{1: "database id", 2: "next file number", 3: "last sequence number", 4: "oldest WAL needed", 5: "table removed", 6: "table added", 7: "table added, extended", 8: "now", 9: "merge operator"} {
-		row := "| " + string(rune('0'+tag)) + " | " + name + " |"
+	for tag, name := range []string{1: "database id", 2: "next file number", 3: "last sequence number", 4: "oldest WAL needed", 5: "table removed", 6: "table added", 7: "table added, extended", 8: "now", 9: "merge operator", 10: "load"} {
+		row := fmt.Sprintf("| %d | %s |", tag, name)
 		if strings.Contains(string(file), row) != (tag > 0) {
 			t.Errorf("row %q", row)
 		}
 	}
-	if strings.Contains(string(file), "\n| 10 | ") {
-		t.Error("the page has a row for tag 10, which does not exist")
+	if strings.Contains(string(file), "\n| 11 | ") {
+		t.Error("the page has a row for tag 11, which does not exist")
 	}
 }

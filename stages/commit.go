@@ -205,6 +205,19 @@ func (c *Commit) WaitOrAbandon(ctx context.Context) error {
 	}
 }
 
+// WaitOrLeave is Wait for an empty commit, of which it does not matter what becomes of it. It
+// reports false if ctx ends before the answer: then the Writer may have the commit for as long as
+// it likes, and nobody else may use it again.
+func (c *Commit) WaitOrLeave(ctx context.Context) (answered bool) {
+	select {
+	case <-c.reply:
+		return true
+	case <-ctx.Done():
+		c.Abandon()
+		return false
+	}
+}
+
 // Resolved is closed when a pending commit is answered; then Result holds. Each call
 // may return another channel.
 func (c *Commit) Resolved() <-chan struct{} {

@@ -14,7 +14,6 @@ import (
 	"lsmdb/compactor"
 	"lsmdb/internal/base"
 	"lsmdb/internal/output"
-	"lsmdb/internal/ranges"
 	"lsmdb/internal/view"
 	"lsmdb/manifest"
 )
@@ -173,30 +172,11 @@ func (c *Compactor) choose() (job *compactor.Job, manual bool) {
 // look returns what the decisions of this moment depend on.
 func (c *Compactor) look() compactor.Situation {
 	c.newest = c.published.State().Version
-	c.deletes = compactor.Gather(c.newest, rangeDeletes, c.deletes)
+	c.deletes = compactor.Gather(c.newest, compactor.RangeDeletes, c.deletes)
 	return compactor.Situation{
 		Policy: c.env.Policy, Version: c.newest, Running: c.running, SetAside: c.setAside,
-		Readers: c.snapshots.Readers(c.published.Ended), Hidden: c.published.Visible() + 1, Deletes: c.deletes, Share: share,
+		Readers: c.snapshots.Readers(c.published.Ended), Hidden: c.published.Visible() + 1, Deletes: c.deletes, Share: compactor.Share,
 	}
-}
-
-// rangeDeletes returns those of a table. Of one that cannot be read they are not known:
-// then nothing is dropped for them, and whoever merges the table hears of the damage.
-func rangeDeletes(t *manifest.TableMeta) ranges.List {
-	table, err := t.Handle.Table()
-	if err != nil {
-		return nil
-	}
-	return table.Ranges()
-}
-
-// share estimates which part of a table lies in [start, end).
-func share(t *manifest.TableMeta, start, end []byte) float64 {
-	table, err := t.Handle.Table()
-	if err != nil {
-		return 0
-	}
-	return table.Share(start, end)
 }
 
 // damageWithin returns what prevented a manual compaction from being complete: the

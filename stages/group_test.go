@@ -17,8 +17,10 @@ import (
 
 // newWriter makes a Writer of its own; the test plays callers, steward and Flusher.
 func (r *rig) newWriter() *Writer {
+	following := r.following()
+	following.Begin(r.start.Log.Segment(), 1)
 	return &Writer{
-		env: r.env, published: &r.published, inbox: newInbox[*Commit](64), flusher: newInbox[Sealed](flusherCapacity + largeSeals),
+		changes: following, env: r.env, published: &r.published, inbox: newInbox[*Commit](64), flusher: newInbox[Sealed](flusherCapacity + largeSeals),
 		log: r.start.Log, proven: r.start.Log.Offset(), active: r.active, next: 1, pace: pace{work: newProgress()},
 		room: make(chan struct{}, flusherCapacity), watch: NewClock(),
 	}

@@ -16,6 +16,7 @@ import (
 
 	"lsmdb/compactor"
 	"lsmdb/internal/base"
+	"lsmdb/internal/changes"
 	"lsmdb/internal/output"
 	"lsmdb/internal/recovery"
 	"lsmdb/internal/vfs"
@@ -127,10 +128,17 @@ func newRig(t *testing.T, configure ...func(*Environment)) *rig {
 	edits, err := manifest.CreateLog(r.env.FS, testDir, number, state)
 	must(t, err)
 	must(t, manifest.WriteCurrent(r.env.FS, testDir, manifest.Current{Manifest: number}))
-	r.start, r.active = recovery.Begun{State: state, Manifest: edits, Log: log}, memtable.New(r.env.MemtableBytes)
+	r.start, r.active = recovery.Begun{State: state, Manifest: edits, Log: log, Changes: changes.Join(nil, nil, 1)}, memtable.New(r.env.MemtableBytes)
 	r.published.Publish(&view.State{Active: r.active, Version: state.Version}, 0)
 	r.forget()
 	return r
+}
+
+// following is what stages by themselves tell of segments.
+func (r *rig) following() *changes.Log {
+	l := changes.NewLog(r.env.FS, func(segment uint64) string { return base.WALPath(testDir, segment) }, 0, func() {})
+	l.Resume(r.start.Changes)
+	return l
 }
 
 // ready describes the rig's database, which needs nothing more to be taken over.

@@ -10,6 +10,7 @@ import (
 
 	"lsmdb/compactor"
 	"lsmdb/internal/base"
+	"lsmdb/internal/changes"
 	"lsmdb/internal/recovery"
 	"lsmdb/internal/view"
 	"lsmdb/manifest"
@@ -39,6 +40,7 @@ type Keeper struct {
 	inbox     *Inbox[*Proposal]
 	compactor chan<- struct{}  // nudges it
 	sweeper   *Inbox[Obsolete] // the Keeper is its only sender
+	changes   *changes.Log     // is told what there is when the database is taken over
 
 	start Start       // empty once the database is taken over
 	first *wal.Writer // the segment that was begun then, until the Writer has it
@@ -167,6 +169,7 @@ func (k *Keeper) begin(ctx context.Context) error {
 	}
 	k.start, k.first, k.state = Start{}, b.Log, b.State
 	k.setLog(b.Manifest)
+	k.changes.Resume(b.Changes)
 	k.published.Advance(b.State.Version, k.published.State().Sealed...) // nothing was sealed since
 	nudge(k.compactor)
 	return nil
@@ -220,7 +223,7 @@ func (k *Keeper) apply(p *Proposal) (verdict, []Obsolete, error) {
 		for i := range edit.Added {
 			edit.Added[i].Level = level
 		}
-	} else if overtaken(edit, previous) {
+	} else if compactor.Overtaken(edit, previous) {
 		return verdict{err: errOvertaken}, nil, nil
 	}
 	next, err := k.state.Apply(edit)
@@ -255,7 +258,7 @@ func (k *Keeper) obsolete(p *Proposal, previous *manifest.Version) []Obsolete {
 		}
 	}
 	if p.Segment != 0 {
-		list = append(list, Obsolete{Name: base.WALName(p.Segment)})
+		list = append(list, Obsolete{Name: base.WALName(p.Segment), Segment: p.Segment})
 	}
 	return list
 }
@@ -279,7 +282,7 @@ func (k *Keeper) rewrite(ctx context.Context) error {
 		return nil
 	}
 	number := k.env.Numbers.Next()
-	k.state.NextFile = max(k.state.NextFile, k.env.Numbers.Peek())
+	k.state.NextFile, k.state.Loaded = max(k.state.NextFile, k.env.Numbers.Peek()), k.changes.Loaded(k.state.Loaded)
 	log, err := manifest.CreateLog(k.env.FS, k.env.Dir, number, k.state)
 	switch {
 	case base.IsShortage(err):

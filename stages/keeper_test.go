@@ -21,7 +21,7 @@ import (
 // Compactor and the Sweeper.
 func (r *rig) newKeeper() *Keeper {
 	k := &Keeper{
-		env: r.env, published: &r.published, inbox: newInbox[*Proposal](keeperCapacity),
+		changes: r.following(), env: r.env, published: &r.published, inbox: newInbox[*Proposal](keeperCapacity),
 		compactor: make(chan struct{}, 16), sweeper: newInbox[Obsolete](64),
 		state: r.start.State, clean: func() *manifest.CleanMark { return &manifest.CleanMark{WAL: 1, WALEnd: 99} },
 	}

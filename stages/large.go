@@ -247,6 +247,7 @@ func (w *Writer) showLarge(c *Commit) {
 	}
 	w.next = last + 1
 	w.published.Show(last)
+	w.changes.Durable(w.log.Offset())
 	if c.Queued {
 		w.stored.Add(1)
 	}

@@ -3,7 +3,6 @@ package stages
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"lsmdb/internal/base"
@@ -25,7 +24,8 @@ import (
 // anything of their range. But they may have come between its inputs, into the level
 // that its outputs are for: then the Keeper refuses these, and the merge is done again.
 //
-// The log does not tell of a load. The MANIFEST does, and that the number is taken: so the
+// The log does not tell of a load. The MANIFEST does, and that the number is taken, and, for
+// those who follow the changes, where the load lies if logs are kept for them: so the
 // first record of the segment has the next one. Should the process end before, nobody has
 // the tables, the next Open removes them, and the number is free.
 type load struct {
@@ -68,6 +68,11 @@ func (l *load) edit() *manifest.Edit {
 	return e
 }
 
+// loaded is what those need to know of it who follow the changes.
+func (l *load) loaded() manifest.Loaded {
+	return manifest.Loaded{Seq: l.number, First: l.lower, Last: l.upper}
+}
+
 // endLoad waits until the Flusher has carried out a load that was handed on. Then its
 // number is taken, everybody may see it, and the caller is answered.
 func (w *Writer) endLoad(ctx context.Context, c *Commit) error {
@@ -85,6 +90,7 @@ func (w *Writer) endLoad(ctx context.Context, c *Commit) error {
 	w.published.Announce(l.number)
 	w.published.Fill(l.lower, l.upper)
 	w.published.Show(l.number)
+	w.changes.Load(l.loaded())
 	nudge(w.compactor) // it leaves alone what is not visible
 	c.answer(nil)
 	return nil
@@ -101,6 +107,9 @@ func (f *Flusher) load(ctx context.Context, l *load) (verdict, error) {
 		t.Renumber(l.number)
 	}
 	edit := l.edit()
+	if f.env.KeepChangesBytes > 0 {
+		edit.Loaded = []manifest.Loaded{l.loaded()}
+	}
 	v := f.env.propose(ctx, f.keeper, &Proposal{Edit: edit, Load: l})
 	if v.err != nil && !base.IsShortage(v.err) {
 		return v, v.err
@@ -114,18 +123,3 @@ func (f *Flusher) load(ctx context.Context, l *load) (verdict, error) {
 
 // errOvertaken says that a load came between the inputs of a compaction.
 var errOvertaken = errors.New("loaded tables lie where the outputs were to go")
-
-// overtaken reports whether loaded tables lie between those that an edit adds to a level.
-func overtaken(e *manifest.Edit, v *manifest.Version) bool {
-	for _, a := range e.Added {
-		if a.Level == 0 {
-			continue // where tables may overlap
-		}
-		for _, t := range v.Overlapping(a.Level, a.Meta.Smallest.UserKey(), a.Meta.Largest.UserKey()) {
-			if t.Placeholder != 0 && t.SharesKeys(a.Meta) && !slices.Contains(e.Removed, manifest.RemovedTable{Level: a.Level, Number: t.Number}) {
-				return true
-			}
-		}
-	}
-	return false
-}

@@ -37,6 +37,7 @@ import (
 
 	"lsmdb/compactor"
 	"lsmdb/internal/base"
+	"lsmdb/internal/changes"
 	"lsmdb/internal/output"
 	"lsmdb/internal/recovery"
 	"lsmdb/internal/view"
@@ -71,6 +72,9 @@ type Start struct {
 	Sealed []*memtable.Memtable // what the log holds, in no table yet; newest first
 	Marked bool                 // the mark of a clean close holds until something changes
 
+	// Changes are what there is to follow, all of it durable; nil: only the takeover tells.
+	Changes []changes.Part
+
 	Takeover takeover
 }
 
@@ -84,6 +88,7 @@ type takeover interface {
 type Pipeline struct {
 	view.Published
 	Snapshots
+	Changes *changes.Log
 
 	env       *Environment
 	writer    *Writer
@@ -171,9 +176,21 @@ func assemble(env *Environment, start Start) *Pipeline {
 		start: start, clean: func() *manifest.CleanMark { return p.writer.closed },
 	}
 	p.sweeper = &Sweeper{env: env, published: &p.Published, inbox: obsolete, unread: make(chan struct{}, 1), closing: p.closing}
+	p.follow(start)
 	p.Detoured = func() { nudge(p.compactor.inbox.ch) }
 	p.Unread = func() { nudge(p.sweeper.unread) }
 	return p
+}
+
+// follow joins the stages with those who follow the changes.
+func (p *Pipeline) follow(start Start) {
+	env := p.env
+	path := func(segment uint64) string { return base.WALPath(env.Dir, segment) }
+	p.Changes = changes.NewLog(env.FS, path, env.KeepChangesBytes, func() { nudge(p.sweeper.unread) })
+	if start.Changes != nil {
+		p.Changes.Resume(start.Changes)
+	}
+	p.writer.changes, p.keeper.changes, p.sweeper.changes = p.Changes, p.Changes, p.Changes
 }
 
 // launch runs body as a goroutine of the group. A panic becomes an error. On an
@@ -428,7 +445,9 @@ type Environment struct {
 	Policy        compactor.Policy
 	Workers       int              // compactions at a time, at least 1
 	Clock         func() time.Time // by which values end; nil: time.Now
-	IdleDelay     time.Duration    // without a write, after which the house is idle; 0: a second
+
+	KeepChangesBytes int64         // of logs that were flushed, for those who follow the changes; see changes.NewLog
+	IdleDelay        time.Duration // without a write, after which the house is idle; 0: a second
 }
 
 // idleDelay returns IdleDelay or its default.

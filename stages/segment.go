@@ -39,6 +39,7 @@ func (w *Writer) begin(ctx context.Context) error {
 
 // goOnIn makes an empty segment the Writer's log.
 func (w *Writer) goOnIn(log *wal.Writer) {
+	w.changes.Begin(log.Segment(), w.next)
 	w.log, w.proven = log, log.Offset()
 	log.Ask = func(a *wal.Ahead) { w.preparer.ch <- a } // there is room: see Preparer
 }
@@ -259,6 +260,7 @@ func (w *Writer) change(open func(wal.Previous) (*wal.Writer, error), active fun
 	if err := w.log.Close(); err != nil {
 		return sealed, errors.Join(fmt.Errorf("closing WAL segment %d: %w", w.log.Segment(), err), next.Close())
 	}
+	w.changes.Durable(w.log.Offset())
 	sealed = Sealed{Memtable: w.active, Segment: w.log.Segment(), Next: next.Segment(), LastSeq: w.next - 1}
 	w.goOnIn(next)
 	w.active.Charge(w.env.Account, budget.Sealed)

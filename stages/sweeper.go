@@ -10,10 +10,10 @@ import (
 	"time"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/changes"
 	"lsmdb/internal/vfs"
 	"lsmdb/internal/view"
 	"lsmdb/manifest"
-	"lsmdb/memtable"
 )
 
 // Sweeper is the stage that deletes files which no durable state names any more.
@@ -21,7 +21,8 @@ import (
 //   - Owns: deletions and their pace: one file at a time, piece by piece, giving way in between. A table
 //     is closed and deleted when the last reader that may come to it has left. Flushed
 //     memtables that readers keep it moves out of memory, into a file without a name.
-//   - Sends to it: the Keeper, which also closes its inbox; readers that leave (nudges).
+//   - Sends to it: the Keeper, which also closes its inbox; readers that leave, and those who
+//     follow the changes (nudges).
 //   - Blocks it: the file system. It sends to nobody.
 //   - On an error: logs it and tries again now and then; what is still there in the
 //     end, the next open removes.
@@ -29,8 +30,9 @@ import (
 type Sweeper struct {
 	env       *Environment
 	published *view.Published
+	changes   *changes.Log // says which logs stay for those who follow
 	inbox     *Inbox[Obsolete]
-	unread    chan struct{}   // readers send without waiting when the last one has left a replaced state, the loop receives, nobody closes; capacity 1 remembers it
+	unread    chan struct{}   // readers send without waiting when the last one has left a replaced state, and who follows when a log can go, the loop receives, nobody closes; capacity 1 remembers it
 	closing   <-chan struct{} // closed by Close before it waits for anything
 	left      []*Obsolete     // is still there
 	swept     int             // messages so far
@@ -50,6 +52,8 @@ type Obsolete struct {
 	Name  string              // without directory
 	Table *manifest.TableMeta // of a table that may be read; nil for other files
 
+	Segment uint64 // of a log that recovery does not need; 0 for other files
+
 	failed bool // it could not be deleted
 }
 
@@ -68,11 +72,13 @@ func (s *Sweeper) run(ctx context.Context) error {
 		case unread:
 			s.sweep(false)
 		default:
-			start, table := time.Now(), o.Table
-			s.left = append(s.left, &o)
+			start := time.Now()
+			if o.Segment == 0 || !s.changes.Flush(o.Segment) {
+				s.left = append(s.left, &o)
+			}
 			s.swept++
 			s.sweep(s.swept%sweepsPerRetry == 0)
-			if table == nil { // a log: its memtable was flushed
+			if o.Segment != 0 { // its memtable was flushed
 				s.moveAside()
 			}
 			s.inbox.worked(1, time.Since(start))
@@ -100,6 +106,9 @@ func (s *Sweeper) next() (o Obsolete, open, unread bool) {
 // sweep deletes what is left, but for tables that somebody may still read. With again it
 // tries also what could not be deleted before.
 func (s *Sweeper) sweep(again bool) {
+	for _, segment := range s.changes.Trim() {
+		s.left = append(s.left, &Obsolete{Name: base.WALName(segment)})
+	}
 	needed := s.published.Needed()
 	s.left = slices.DeleteFunc(s.left, func(o *Obsolete) bool {
 		switch {
@@ -145,29 +154,11 @@ func (s *Sweeper) moveAside() {
 	if s.unmovable {
 		return
 	}
-	err := s.published.MoveAside(s.env.MemtableBytes, s.move)
+	err := s.published.MoveAside(s.env.MemtableBytes, s.env.MoveOut)
 	s.unmovable = errors.Is(err, errors.ErrUnsupported)
 	if err != nil && !s.unmovable {
 		s.env.Logger.Warn().Err(err).Msg("memtables that iterators keep stay in memory")
 	}
-}
-
-// move moves a memtable into a file that loses its name before anything is in it: so it
-// is gone when nobody looks at the memtable any more, or when the process is killed.
-func (s *Sweeper) move(m *memtable.Memtable) error {
-	name := filepath.Join(s.env.Dir, base.TableName(0)+".tmp") // a number that no table has
-	file, err := s.env.FS.Create(name)
-	if err != nil {
-		return errors.Join(err, s.env.FS.Remove(name)) // perhaps it could not be removed before
-	}
-	if err = s.env.FS.Remove(name); err == nil {
-		if f, ok := file.(memtable.MappableFile); ok {
-			err = m.MoveTo(f)
-		} else {
-			err = errors.ErrUnsupported
-		}
-	}
-	return errors.Join(err, file.Close())
 }
 
 // removeLeft deletes the rest when no reader is left: all tables are closed.

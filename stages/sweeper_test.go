@@ -16,7 +16,7 @@ import (
 
 // sweeping makes a Sweeper whose inbox names three files that exist.
 func sweeping(r *rig) *Sweeper {
-	s := &Sweeper{env: r.env, published: &r.published, inbox: newInbox[Obsolete](8)}
+	s := &Sweeper{changes: r.following(), env: r.env, published: &r.published, inbox: newInbox[Obsolete](8)}
 	for n := uint64(50); n < 53; n++ {
 		f, err := r.mem.Create(base.WALPath(testDir, n))
 		must(r.t, err)

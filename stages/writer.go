@@ -10,6 +10,7 @@ import (
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/budget"
+	"lsmdb/internal/changes"
 	"lsmdb/internal/view"
 	"lsmdb/manifest"
 	"lsmdb/memtable"
@@ -53,6 +54,7 @@ type Writer struct {
 	flusher   *Inbox[Sealed]     // so here; see room
 	keeper    *Inbox[*Proposal]
 	compactor chan<- struct{} // nudges it
+	changes   *changes.Log    // is told of segments, syncs and loads
 
 	closing <-chan struct{} // closed by Close before it waits for anything
 
@@ -376,6 +378,7 @@ func (w *Writer) commit() error {
 		s.LogBytes += uint64(w.log.Offset() - before)
 	})
 	w.insert()
+	w.changes.Durable(w.log.Durable()) // mostly as before
 	return nil
 }
 

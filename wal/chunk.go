@@ -32,8 +32,12 @@ func (c Chunk) end() int64 { return c.Offset + c.LengthBytes }
 func Chunks(f vfs.File, name string, segment uint64) iter.Seq2[Chunk, error] {
 	return func(yield func(Chunk, error) bool) {
 		var s source
-		if err := s.open(f, name, segment); err != nil {
-			yield(Chunk{}, err)
+		sizeBytes, err := f.Size()
+		if err == nil {
+			err = s.open(f, name, segment, sizeBytes)
+		}
+		if err != nil {
+			yield(Chunk{}, fmt.Errorf("open log %s: %w", name, err))
 			return
 		}
 		for at := int64(0); at < s.sizeBytes; {
@@ -57,14 +61,18 @@ type source struct {
 	start     int64  // offset of the loaded block; -1: none
 }
 
-func (s *source) open(f vfs.File, name string, segment uint64) error {
-	sizeBytes, err := f.Size()
-	if err != nil {
-		return fmt.Errorf("size of log %s: %w", name, err)
-	}
+func (s *source) open(f vfs.File, name string, segment uint64, sizeBytes int64) error {
 	*s = source{file: f, name: name, sizeBytes: sizeBytes, binding: newBinding(segment), start: -1}
 	s.buffer = make([]byte, min(sizeBytes, BlockBytes))
 	return s.load(0)
+}
+
+// extend changes the size, and forgets the block, which may hold more than before.
+func (s *source) extend(sizeBytes int64) {
+	s.sizeBytes, s.start = sizeBytes, -1
+	if most := min(sizeBytes, BlockBytes); int64(len(s.buffer)) < most {
+		s.buffer = make([]byte, most)
+	}
 }
 
 // load reads the block that holds offset. Behind the end of the file it is empty.

@@ -29,8 +29,18 @@ type Reader struct {
 // that is Empty. Errors: *base.CorruptionError where the header is damaged or
 // belongs to another log, base.ErrIncompatible for a version of the future.
 func Open(f vfs.File, name string, segment uint64) (*Reader, error) {
+	sizeBytes, err := f.Size()
+	if err != nil {
+		return nil, fmt.Errorf("size of log %s: %w", name, err)
+	}
+	return OpenPart(f, name, segment, sizeBytes)
+}
+
+// OpenPart is Open for the beginning of a log that is being written: the file is taken to be
+// so long, however long it is, until Extend.
+func OpenPart(f vfs.File, name string, segment uint64, sizeBytes int64) (*Reader, error) {
 	r := &Reader{}
-	if err := r.source.open(f, name, segment); err != nil {
+	if err := r.source.open(f, name, segment, sizeBytes); err != nil {
 		return nil, err
 	}
 	c, fault := r.source.parse(0)
@@ -83,6 +93,16 @@ func (r *Reader) SizeBytes() int64 { return r.source.sizeBytes }
 
 // Previous returns what the header says of the log before this one.
 func (r *Reader) Previous() Previous { return r.previous }
+
+// Extend has the reader take the file to be so long, until it is told otherwise: who knows
+// how much of a log that is being written is durable reads that much, and later more. It
+// invalidates the payload of the last Next, which goes on behind it.
+func (r *Reader) Extend(sizeBytes int64) {
+	r.source.extend(sizeBytes)
+	if r.err == io.EOF && !r.end.Sealed {
+		r.err = nil
+	}
+}
 
 // End tells how the log ended; it is valid once Next has returned io.EOF.
 func (r *Reader) End() End { return r.end }

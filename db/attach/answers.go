@@ -106,6 +106,9 @@ func question[Q any](w http.ResponseWriter, r *http.Request) (q Q, err error) {
 		_, err = io.Copy(io.Discard, r.Body)
 	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // from now on only its end is waited for
+	if ended := r.Context().Err(); ended != nil {
+		err = ended // that is why it could not be read
+	}
 	return q, err
 }
 

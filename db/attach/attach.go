@@ -43,7 +43,8 @@ type Server struct {
 	ctx    context.Context // of all requests
 	cancel context.CancelFunc
 
-	running sync.WaitGroup // what listens, and the connections
+	running     sync.WaitGroup // what listens, and the connections
+	connections connections
 
 	mu     sync.Mutex // makes one step of begin, and one of leave
 	root   *os.Root   // the directory; nil: nothing listens
@@ -58,12 +59,14 @@ const patience = 15 * time.Second
 // Serve makes the socket of a database and returns when it listens. It serves until the
 // Server or the database is closed; a database has one Server at a time.
 //
-// A socket that a killed process left is replaced. Where the path of the socket is longer
-// than a socket's may be (some 100 bytes), Serve works on Linux and is refused elsewhere.
+// A socket that a killed process left is replaced, unless somebody listens there. Where the
+// path of the socket is longer than a socket's may be (some 100 bytes), Serve works on Linux
+// and is refused elsewhere.
 //
 // Errors: db.ErrClosed; db.ErrReadOnly if the database was opened read-only, as nothing is
 // written to its directory then, and others can open it read-only, too; what the system says.
-// A database with InMemory has no directory for a socket.
+// A database with InMemory has no directory for a socket. Whatever is named ATTACH there and is
+// no socket stays, and is in the way.
 func Serve(d *db.DB) (*Server, error) { return serve(d, patience) }
 
 func serve(d *db.DB, patience time.Duration) (*Server, error) {
@@ -95,7 +98,7 @@ func (s *Server) begin(dir string, events io.Writer) error {
 		return err
 	}
 	var listener net.Listener
-	if err = removeStale(root); err == nil {
+	if err = removeStale(root, dir); err == nil {
 		listener, err = listen(dir)
 	}
 	if err != nil {
@@ -111,44 +114,45 @@ func (s *Server) begin(dir string, events io.Writer) error {
 		ConnState:   s.connection,
 		ErrorLog:    log.New(events, "attach: ", 0),
 	}
-	s.running.Go(func() { _ = s.http.Serve(patient{listener, s.patience}) }) // http.ErrServerClosed, in the end
+	s.running.Go(func() { _ = s.http.Serve(patient{listener, s}) }) // http.ErrServerClosed, in the end
 	return nil
 }
 
 // idleConnection is how long a connection may wait for its next question.
 const idleConnection = time.Minute
 
-// removeStale removes the socket that a killed process left. An empty file is one that was
-// copied as if it were a file.
-func removeStale(root *os.Root) error {
+// removeStale removes the socket that a killed process left, and nothing else: neither what is
+// no socket, nor one where somebody listens, although he cannot have the database open.
+func removeStale(root *os.Root, dir string) error {
 	info, err := root.Lstat(beside.SocketName)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
 		return err
-	case info.Mode().Type() == fs.ModeSocket || info.Mode().IsRegular() && info.Size() == 0:
-		return root.Remove(beside.SocketName)
+	case info.Mode().Type() != fs.ModeSocket:
+		return fmt.Errorf("%s in the directory is no socket, and in the way: remove it", beside.SocketName)
 	}
-	return fmt.Errorf("%s in the directory is no socket, and in the way", beside.SocketName)
-}
-
-// connection counts connections. One that came while the others were closed is closed here.
-func (s *Server) connection(c net.Conn, state http.ConnState) {
-	switch state {
-	case http.StateNew:
-		s.running.Add(1)
-		if s.ctx.Err() != nil {
-			c.Close()
-		}
-	case http.StateClosed, http.StateHijacked:
-		s.running.Done()
+	address, done, err := beside.Address(dir)
+	if err != nil {
+		return err
 	}
+	defer done()
+	somebody, err := net.Dial("unix", address)
+	if err == nil {
+		err = errors.Join(errors.New("a process listens there"), somebody.Close())
+	}
+	if !nobody(err) {
+		return fmt.Errorf("%s in the directory is in the way, and may be in use: %w", beside.SocketName, err)
+	}
+	return root.Remove(beside.SocketName)
 }
 
 // Close ends all answers, also those under way, removes the socket and waits until nothing
-// of the server runs: a copy that a checkpoint makes is completed, and a read that waits for
-// queued writes waits on. The database stays open. It is idempotent.
+// of the server runs. A copy that a checkpoint makes is given up, and taken away again. What
+// takes long is a read of a disk that hangs, or of a key for which a Merger works. Who has just
+// stopped to read his answer holds it up for half a second at most. The database stays open.
+// Close is idempotent.
 func (s *Server) Close() error {
 	s.leave()
 	s.wait()
@@ -164,53 +168,20 @@ func (s *Server) leave() {
 		return
 	}
 	s.left = true
-	s.cancel()
 	if s.root == nil {
+		s.cancel()
 		return
 	}
-	// Before others can get the lock of the database, and with it the name.
+	// Before others can get the lock of the database, and with it the name; and before anybody
+	// loses his connection, who then sees that this was no accident.
 	if info, err := s.root.Lstat(beside.SocketName); err == nil && os.SameFile(info, s.socket) {
 		_ = s.root.Remove(beside.SocketName) // else it is stale, which is nobody's obstacle
 	}
-	_ = s.http.Close()
 	_ = s.root.Close()
+	s.cancel()
+	_ = s.http.Shutdown(s.ctx) // which has ended: it stops listening, and waits for no connection
+	s.connections.end()
 }
 
 // wait waits for what leave has ended.
 func (s *Server) wait() { s.running.Wait() }
-
-// patient gives every write to a connection some time and no more.
-type patient struct {
-	net.Listener
-	patience time.Duration
-}
-
-// Accept implements net.Listener.
-func (p patient) Accept() (net.Conn, error) {
-	c, err := p.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return patientConn{c, p.patience}, nil
-}
-
-// patientConn is a connection whose writes end.
-type patientConn struct {
-	net.Conn
-	patience time.Duration
-}
-
-// patientBytes are given their own time: who takes a long value slowly is not cut off.
-const patientBytes = 64 << 10
-
-// Write implements net.Conn.
-func (c patientConn) Write(p []byte) (written int, err error) {
-	for more := true; more && err == nil; more = written < len(p) {
-		if err = c.SetWriteDeadline(time.Now().Add(c.patience)); err == nil {
-			var n int
-			n, err = c.Conn.Write(p[written:min(written+patientBytes, len(p))])
-			written += n
-		}
-	}
-	return written, err
-}

@@ -176,6 +176,7 @@ func TestRefusals(t *testing.T) {
 	d, path := open(t, dir, nil), filepath.Join(dir, beside.SocketName)
 	for _, inTheWay := range []func() error{
 		func() error { return os.WriteFile(path, []byte("mine"), 0o600) },
+		func() error { return os.WriteFile(path, nil, 0o600) },
 		func() error { return os.Mkdir(path, 0o700) },
 		func() error { return os.Symlink(filepath.Join(dir, "LOCK"), path) },
 		func() error { return os.Symlink(filepath.Join(elsewhere, beside.SocketName), path) },
@@ -207,8 +208,8 @@ func TestStale(t *testing.T) {
 		fixture.Must(t, l.Close())
 	}
 	fixture.Must(t, open(t, dir, nil).Close())
-	for _, stale := range []func(){leave, func() { fixture.Must(t, os.WriteFile(path, nil, 0o600)) }} {
-		stale()
+	for range 2 {
+		leave()
 		if _, err := beside.Dial(t.Context(), dir); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("dialled a stale socket: %v", err)
 		}
@@ -217,7 +218,7 @@ func TestStale(t *testing.T) {
 		s := serve(t, d, forever)
 		dial(t, dir)
 		fixture.Must(t, s.Close())
-		stale()
+		leave()
 		fixture.Must(t, d.Compact(t.Context(), nil, nil))
 		fixture.Must(t, d.Close())
 		report, err := db.Verify(t.Context(), dir, nil)

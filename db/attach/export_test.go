@@ -1,6 +1,7 @@
 package attach
 
 import (
+	"context"
 	"net"
 	"time"
 )
@@ -10,5 +11,5 @@ var ServeWith = serve
 
 // PatientWrite writes to a connection as answers are written.
 func PatientWrite(c net.Conn, p []byte, patience time.Duration) (int, error) {
-	return patientConn{c, patience}.Write(p)
+	return (&connection{Conn: c, patience: patience, ctx: context.Background()}).Write(p)
 }

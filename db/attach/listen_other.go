@@ -3,10 +3,19 @@
 package attach
 
 import (
+	"errors"
+	"io/fs"
 	"net"
 
 	"lsmdb/internal/beside"
 )
+
+// nobody reports whether an attempt to connect to a socket failed because nobody listens there
+// any more.
+func nobody(err error) bool {
+	var failed *net.OpError
+	return errors.As(err, &failed) && failed.Op == "dial" && !errors.Is(err, fs.ErrPermission)
+}
 
 // listen makes the socket and listens, where the system has such. Whoever may use the
 // directory may use it.

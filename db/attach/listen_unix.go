@@ -11,6 +11,10 @@ import (
 	"lsmdb/internal/beside"
 )
 
+// nobody reports whether an attempt to connect to a socket failed because nobody listens there
+// any more.
+func nobody(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
+
 // listen makes the socket and listens. Package net cannot do that: it listens as soon as
 // there is a name, with a mode that depends on the umask of the process.
 func listen(dir string) (net.Listener, error) {

@@ -112,6 +112,7 @@ func TestInABrowser(t *testing.T) {
 // look reads the page.
 func look(b *browser, s screen) {
 	b.t.Helper()
+	b.wait(`document.querySelector("#pins code")`) // pins come a moment later than the rest
 	var text string
 	b.evaluate("document.body.innerText", &text)
 	for _, word := range []string{"Writer", "Flusher", "Keeper", "Compactor", "Sweeper", "Preparer", "Workers", "Level 0", "mailbox", "snapshot"} {

@@ -21,7 +21,7 @@ const (
 	maxKeyBytes = 65_535
 )
 
-// pins lists all of them.
+// pins lists all of them. Whoever asks does not wait for a disk that hangs.
 func (h *handler) pins(r *http.Request) (any, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), askedTime)
 	defer cancel()
@@ -29,8 +29,17 @@ func (h *handler) pins(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer done()
-	return map[string]any{"pins": h.database.Pins()}, nil
+	found := make(chan []db.Pin, 1) // whoever finds them sends them, whether somebody still waits or not
+	h.sampler.start(func() {
+		defer done()
+		found <- h.database.Pins()
+	})
+	select {
+	case pins := <-found:
+		return map[string]any{"pins": pins}, nil
+	case <-ctx.Done():
+		return nil, errors.New("to see what the pins keep, tables are read, and the disk does not answer")
+	}
 }
 
 // measure waits until nobody else has samples of tables read. Whoever is done calls done.
@@ -173,7 +182,13 @@ func (h *handler) space(r *http.Request) (any, error) {
 // where that makes too many, with one more byte than all have in common. It seeks from one to
 // the next, and reads little. More says that there are others behind the last.
 func (h *handler) divide(ctx context.Context, prefix []byte) (prefixes [][]byte, more bool, err error) {
-	it, err := h.database.NewIterator(&db.IterOptions{Prefix: prefix, KeysOnly: true, NoCacheFill: true})
+	s, err := inside.Snapshot(ctx, h.database)
+	if err != nil {
+		return nil, false, err
+	}
+	snapshot := s.(*db.Snapshot)
+	defer snapshot.Close()
+	it, err := snapshot.NewIterator(&db.IterOptions{Prefix: prefix, KeysOnly: true, NoCacheFill: true})
 	if err != nil {
 		return nil, false, err
 	}

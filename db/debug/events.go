@@ -49,7 +49,11 @@ func (h *handler) events(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-n.changed:
 		case <-r.Context().Done():
-			return
+			// Who shows the page to others may end all that he answers when the database is
+			// closed. Viewers still hear why.
+			if !h.sampler.finish() {
+				return
+			}
 		}
 	}
 }

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"lsmdb/db"
+	"lsmdb/internal/tests/fixture"
+	"lsmdb/internal/vfstest"
 )
 
 // On the clock of a bubble, viewers whose connections are fakes.
@@ -366,4 +368,89 @@ func TestStreamOutlivesTimeouts(t *testing.T) {
 	if err != nil && !errors.Is(err, io.EOF) || !bytes.Contains(rest, []byte(`"closed":true`)) {
 		t.Errorf("the end of the stream: %.200s, %v", rest, err)
 	}
+}
+
+// Whoever serves the page ends all requests when the database is closed. Viewers hear why, as if
+// there had been time for the next sample. Where it is not closed, the stream just ends.
+func TestEndedByTheServer(t *testing.T) {
+	bubble(t, func(t *testing.T, d *db.DB, h *handler) {
+		var before, with [3]connection
+		var leave []func()
+		for i := range with {
+			visit(t, h, &before[i], "")()
+			leave = append(leave, visit(t, h, &with[i], ""))
+		}
+		time.Sleep(2*time.Second + interval/2)
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for i := range with {
+			leave[i]()
+			if events := with[i].events(t); !ends(events) {
+				t.Errorf("viewer %d got as the last of %d events: %+v", i, len(events), events[len(events)-1])
+			}
+			if events := before[i].events(t); len(events) != 1 || events[0].Closed {
+				t.Errorf("who left before got %+v", events)
+			}
+		}
+	})
+}
+
+// A disk that hangs while somebody looks for the pins holds up no viewer: all other figures go
+// on, and the pins are those of before, with their time.
+func TestHangingDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := fixture.NewMachine(vfstest.NewDisk())
+		d := m.OpenDB(t)
+		h := Handler(d).(*handler)
+		write := func() error {
+			return errors.Join(d.Put([]byte("key"), make([]byte, 1000)), d.Flush(context.Background()))
+		}
+		fixture.Must(t, write())
+		snapshot, err := d.NewSnapshot()
+		fixture.Must(t, errors.Join(err, write()))
+		begun := time.Now()
+		var first, second connection
+		leaveFirst := visit(t, h, &first, "")
+		time.Sleep(3*time.Second + interval/2)
+		synctest.Wait()
+		events := first.events(t)
+		if p := events[0].State.Pins; p.AsOfMs != 0 || p.Count != 0 {
+			t.Errorf("before somebody has looked: %+v", p)
+		}
+		if p := events[3].State.Pins; p.AsOfMs != begun.Add(2*time.Second).UnixMilli() || p.Count != 1 {
+			t.Errorf("while the disk reads: %+v", p)
+		}
+		gate := make(chan struct{})
+		m.Fail(func(op vfstest.Op) error {
+			if op.Kind == vfstest.OpRead && strings.HasSuffix(op.Name, ".sst") {
+				<-gate
+			}
+			return nil
+		})
+		leaveSecond := visit(t, h, &second, "")
+		time.Sleep(20 * time.Second)
+		synctest.Wait()
+		for _, c := range []*connection{&first, &second} {
+			events := c.events(t)
+			last := events[len(events)-1]
+			if p := last.State.Pins; last.First != 24 || p.AsOfMs != begun.Add(3*time.Second).UnixMilli() || p.Count != 1 {
+				t.Errorf("while the disk hangs: row %d, %+v", last.First, p)
+			}
+		}
+		before := time.Now()
+		if _, err := h.pins(httptest.NewRequest(http.MethodGet, "/pins", nil)); err == nil || time.Since(before) != askedTime {
+			t.Errorf("who asks for all pins: %v after %v", err, time.Since(before))
+		}
+		close(gate)
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		events = first.events(t)
+		if p := events[len(events)-1].State.Pins; p.AsOfMs < before.Add(askedTime).UnixMilli() || p.Count != 1 {
+			t.Errorf("when the disk reads again: %+v", p)
+		}
+		leaveFirst()
+		leaveSecond()
+		fixture.Must(t, errors.Join(snapshot.Close(), d.Close()))
+	})
 }

@@ -24,8 +24,12 @@ type sampler struct {
 	database *db.DB
 	epoch    string // tells this sampler's rows from those of another process
 
+	// start starts a goroutine; benchmarks measure what it takes.
+	start func(work func())
+
 	// The mutex is taken once per second by the sampler and by each viewer, which copies a few
-	// pointers and writes to its connection without it.
+	// pointers and writes to its connection without it. Nobody reads a file while he has it: a
+	// disk that hangs holds up no viewer.
 	mu      sync.Mutex
 	viewers int
 	stop    chan struct{} // closed when the last viewer leaves
@@ -38,9 +42,16 @@ type sampler struct {
 	tree    *picture
 	version *manifest.Version // that the tree shows
 	births  births
-	pins    []db.Pin
+	pins    pinsSeen
+	asked   bool // somebody looks for pins at this moment
 
 	drawing, feeling, asking pace // the tree, its heat, for the pins
+}
+
+// pinsSeen are the pins of a moment; zero: nobody has looked yet.
+type pinsSeen struct {
+	at   time.Time
+	list []db.Pin
 }
 
 // frame is what viewers get of a moment, encoded once for all of them.
@@ -52,7 +63,7 @@ type frame struct {
 }
 
 func newSampler(d *db.DB) *sampler {
-	return &sampler{database: d, epoch: rand.Text()[:8], changed: make(chan struct{})}
+	return &sampler{database: d, epoch: rand.Text()[:8], changed: make(chan struct{}), start: func(work func()) { go work() }}
 }
 
 // join begins the visit of a viewer, who must leave. When it returns, there is a frame.
@@ -66,7 +77,8 @@ func (s *sampler) join() (leave func()) {
 		if s.before == nil || time.Since(s.before.at) >= interval/2 {
 			s.sample()
 		}
-		go s.run(s.stop)
+		stop := s.stop
+		s.start(func() { s.run(stop) })
 	}
 	return sync.OnceFunc(func() {
 		s.mu.Lock()
@@ -97,10 +109,21 @@ func (s *sampler) run(stop <-chan struct{}) {
 func (s *sampler) tick(stop <-chan struct{}) (last bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stop != stop || s.viewers == 0 { // another one samples now, or nobody
+	if s.stop != stop || s.viewers == 0 || s.now.closed { // another one samples now, or nobody
 		return true
 	}
 	s.sample()
+	return s.now.closed
+}
+
+// finish makes the last frame, if the database is closed, and reports whether it is. It is for
+// viewers who cannot wait for the next tick.
+func (s *sampler) finish() (closed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.now.closed && inside.Look(s.database).Closed {
+		s.sample()
+	}
 	return s.now.closed
 }
 
@@ -111,16 +134,12 @@ func (s *sampler) sample() {
 		s.drawing.keep(now.at, func() { s.draw(now) })
 	}
 	s.births.note(now.inside.Version, now.at)
-	s.feeling.keep(now.at, s.tree.feel)
+	if !s.asked { // otherwise tables are read that nobody else reads
+		s.feeling.keep(now.at, s.tree.feel)
+	}
 	if !now.inside.Closed {
 		now.health = s.database.Health()
-		if now.metrics.Snapshot.Open == 0 {
-			s.asking.next = time.Time{} // then it is cheap
-		}
-		s.asking.keep(now.at, func() {
-			s.pins = s.database.Pins()
-			s.tree.overlook() // that this has read samples of tables
-		})
+		s.ask(now)
 	}
 	now.pins = s.pins
 	state := newState(s.before, now)
@@ -137,6 +156,29 @@ func (s *sampler) sample() {
 	s.before = now
 	close(s.changed)
 	s.changed = make(chan struct{})
+}
+
+// ask has somebody look for the pins, unless that is too early or somebody still does. While
+// snapshots are open that reads samples of tables, for as long as the disk takes. The caller has
+// the mutex.
+func (s *sampler) ask(now *sample) {
+	if now.metrics.Snapshot.Open == 0 {
+		s.asking.next = time.Time{} // then it is cheap
+	}
+	if s.asked || now.at.Before(s.asking.next) {
+		return
+	}
+	s.asked = true
+	s.start(func() {
+		start := time.Now()
+		list := s.database.Pins()
+		took := time.Since(start)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.asked, s.pins = false, pinsSeen{start, list}
+		s.asking.done(start, took)
+		s.tree.overlook() // that this has read samples of tables
+	})
 }
 
 // draw draws the tree that there is now.
@@ -162,9 +204,14 @@ func (p *pace) keep(now time.Time, work func()) {
 	}
 	start := time.Now()
 	work()
-	p.took[p.n%len(p.took)] = time.Since(start)
+	p.done(now, time.Since(start))
+}
+
+// done notes how long work took that was begun at a time.
+func (p *pace) done(begun time.Time, took time.Duration) {
+	p.took[p.n%len(p.took)] = took
 	p.n++
-	p.next = now.Add(workShare * slices.Min(p.took[:min(p.n, len(p.took))]))
+	p.next = begun.Add(workShare * slices.Min(p.took[:min(p.n, len(p.took))]))
 }
 
 // encode is for what always can be encoded.

@@ -17,7 +17,7 @@ type sample struct {
 	metrics db.Metrics
 	inside  inside.Picture
 	health  error
-	pins    []db.Pin
+	pins    pinsSeen // of now, or of some time ago
 }
 
 // state is what viewers see of one moment. Rates are per second, since the sample before.
@@ -110,8 +110,9 @@ type owner struct {
 
 // pinsState are the pins, the oldest first, at most shownPins of them.
 type pinsState struct {
-	Count int      `json:"count"`
-	Shown []db.Pin `json:"shown"`
+	AsOfMs int64    `json:"as_of_ms"` // when they were looked for; 0: nobody has yet
+	Count  int      `json:"count"`
+	Shown  []db.Pin `json:"shown"`
 }
 
 const shownPins = 20
@@ -251,8 +252,12 @@ func owners(m *db.MemoryMetrics) []owner {
 	}
 }
 
-func shorten(pins []db.Pin) pinsState {
-	return pinsState{len(pins), append([]db.Pin{}, pins[:min(len(pins), shownPins)]...)}
+func shorten(pins pinsSeen) pinsState {
+	s := pinsState{Count: len(pins.list), Shown: append([]db.Pin{}, pins.list[:min(len(pins.list), shownPins)]...)}
+	if !pins.at.IsZero() {
+		s.AsOfMs = pins.at.UnixMilli()
+	}
+	return s
 }
 
 // rates are what curves show. Each is a column of a row.

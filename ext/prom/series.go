@@ -161,6 +161,10 @@ func holders() []oneSeries {
 		counter("transactions_conflicted_total", "Transactions that were refused because of a conflict.", func(m *db.Metrics) uint64 { return m.Transaction.Conflicted }),
 		gauge("checkpoints_open", "Checkpoints under way.", func(m *db.Metrics) int { return m.Checkpoint.Open }),
 		gauge("checkpoints_table_bytes", "Bytes of replaced tables that only checkpoints keep.", func(m *db.Metrics) int64 { return m.Checkpoint.TableBytes }),
+		gauge("changes_loops", "Loops over the changes that run.", func(m *db.Metrics) int { return m.Changes.Loops }),
+		gauge("changes_kept_segments", "Log segments that are only kept for those who follow the changes.", func(m *db.Metrics) int { return m.Changes.Segments }),
+		gauge("changes_kept_bytes", "Bytes of log segments that are only kept for those who follow the changes.", func(m *db.Metrics) int64 { return m.Changes.Bytes }),
+		gauge("changes_oldest_sequence", "Changes behind this sequence number are kept.", func(m *db.Metrics) uint64 { return m.Changes.Oldest }),
 	}
 }
 

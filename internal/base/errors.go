@@ -19,6 +19,7 @@ var (
 	ErrDiskFull      = errors.New("lsmdb: no space left")
 	ErrIncompatible  = errors.New("lsmdb: incompatible format")
 	ErrConflict      = errors.New("lsmdb: conflict")
+	ErrTrimmed       = errors.New("lsmdb: changes are not kept any more")
 )
 
 // NameOf returns the name of a number that a format defines, or the number itself behind
@@ -66,6 +67,19 @@ func (e *ConflictError) Error() string {
 
 // Is makes errors.Is(err, ErrConflict) true.
 func (e *ConflictError) Is(target error) bool { return target == ErrConflict }
+
+// TrimmedError says that changes which somebody asked for are not kept any more.
+// errors.Is(err, ErrTrimmed) holds for it.
+type TrimmedError struct {
+	Oldest uint64 // changes behind this number are there; it lies between two batches
+}
+
+func (e *TrimmedError) Error() string {
+	return fmt.Sprintf("%v: the oldest are behind %d", ErrTrimmed, e.Oldest)
+}
+
+// Is makes errors.Is(err, ErrTrimmed) true.
+func (e *TrimmedError) Is(target error) bool { return target == ErrTrimmed }
 
 // ShortageError says that a step had to stop because the system is short of something:
 // room, descriptors, memory. Nothing of consequence was written, and the same can be

@@ -33,6 +33,7 @@ type Hello struct {
 type Client struct {
 	Hello Hello // of that process
 
+	dir       string
 	transport *http.Transport
 }
 
@@ -51,7 +52,7 @@ func Dial(ctx context.Context, dir string) (*Client, error) {
 	if info.Mode().Type() != fs.ModeSocket {
 		return nil, fmt.Errorf("%s is no socket: %w", SocketName, fs.ErrNotExist)
 	}
-	c := &Client{transport: &http.Transport{DisableCompression: true}}
+	c := &Client{dir: dir, transport: &http.Transport{DisableCompression: true}}
 	c.transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 		address, done, err := Address(dir)
 		if err != nil {
@@ -68,7 +69,7 @@ func Dial(ctx context.Context, dir string) (*Client, error) {
 		return c, nil
 	case ctx.Err() == nil && brief.Err() != nil:
 		err = fmt.Errorf("a process listens there, but did not answer within %v", patience)
-	case refused(err):
+	case refused(err) || left(err):
 		err = fmt.Errorf("nobody listens at %s (%v): %w", SocketName, err, fs.ErrNotExist)
 	}
 	return nil, errors.Join(err, c.Close())
@@ -78,6 +79,12 @@ func Dial(ctx context.Context, dir string) (*Client, error) {
 func refused(err error) bool {
 	operation, is := errors.AsType[*net.OpError](err)
 	return is && operation.Op == "dial" && !errors.Is(err, fs.ErrPermission)
+}
+
+// left reports whether the process has closed the database meanwhile, or serves it no more.
+func left(err error) bool {
+	_, is := errors.AsType[leftError](err)
+	return is
 }
 
 // Get implements Reader.
@@ -165,7 +172,7 @@ func (c *Client) stream(ctx context.Context, path string, question any, visit fu
 	if err != nil && ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return err
+	return c.lost(err)
 }
 
 // ask asks for an answer in JSON.
@@ -175,10 +182,8 @@ func ask[A any](ctx context.Context, c *Client, path string, question any) (answ
 		return answer, err
 	}
 	defer body.Close()
-	if err = json.NewDecoder(body).Decode(&answer); err != nil {
-		err = cutOff(err)
-	}
-	return answer, err
+	err = json.NewDecoder(body).Decode(&answer)
+	return answer, c.lost(cutOff(err))
 }
 
 // send asks, and returns the answer if it is none that says why there is none.
@@ -193,7 +198,7 @@ func (c *Client) send(ctx context.Context, path string, question any) (io.ReadCl
 	}
 	response, err := c.transport.RoundTrip(request)
 	if err != nil {
-		return nil, explain(ctx, err)
+		return nil, c.explain(ctx, err)
 	}
 	if response.StatusCode == http.StatusOK {
 		return response.Body, nil
@@ -203,7 +208,7 @@ func (c *Client) send(ctx context.Context, path string, question any) (io.ReadCl
 		return nil, fmt.Errorf("lsmdb: the process that has the database open does not know %q (%s): it may have another version of lsmdb", path, response.Status)
 	}
 	if encoded, err = io.ReadAll(response.Body); err != nil {
-		return nil, explain(ctx, err)
+		return nil, c.explain(ctx, err)
 	}
 	return nil, decodeFailure(encoded)
 }
@@ -215,9 +220,22 @@ const Root = "/v1/"
 const StatusFailed = http.StatusUnprocessableEntity
 
 // explain says what an error of the connection means.
-func explain(ctx context.Context, err error) error {
+func (c *Client) explain(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return fmt.Errorf("%w (%w)", ErrLost, err)
+	return c.lost(fmt.Errorf("%w (%w)", ErrLost, err))
+}
+
+// lost is an error as it came, unless it says that the other process is lost, and that process
+// has removed its socket: whoever closes the database, or serves it no more, does so before any
+// connection ends. A process that was killed leaves it.
+func (c *Client) lost(err error) error {
+	if !errors.Is(err, ErrLost) {
+		return err
+	}
+	if _, there := os.Lstat(filepath.Join(c.dir, SocketName)); errors.Is(there, fs.ErrNotExist) {
+		return leftError{err}
+	}
+	return err
 }

@@ -8,14 +8,25 @@ import (
 	"time"
 
 	"lsmdb/db"
+	"lsmdb/internal/inside"
 )
 
-// Direct reads a database that this process has open.
+// Direct reads a database that this process has open. Whoever asks may leave: then it neither
+// waits for what was Queued, nor goes on copying.
 type Direct struct{ DB *db.DB }
 
+// snapshot is what there is now, to be read without waiting for anybody.
+func (d Direct) snapshot(ctx context.Context) (*db.Snapshot, error) {
+	s, err := inside.Snapshot(ctx, d.DB)
+	if err != nil {
+		return nil, err
+	}
+	return s.(*db.Snapshot), nil
+}
+
 // Get implements Reader. The snapshot holds value and end to one instant.
-func (d Direct) Get(_ context.Context, key []byte) (e Entry, err error) {
-	s, err := d.DB.NewSnapshot()
+func (d Direct) Get(ctx context.Context, key []byte) (e Entry, err error) {
+	s, err := d.snapshot(ctx)
 	if err != nil {
 		return e, err
 	}
@@ -29,11 +40,23 @@ func (d Direct) Get(_ context.Context, key []byte) (e Entry, err error) {
 }
 
 // GetSize implements Reader.
-func (d Direct) GetSize(_ context.Context, key []byte) (int, error) { return d.DB.GetSize(key) }
+func (d Direct) GetSize(ctx context.Context, key []byte) (int, error) {
+	s, err := d.snapshot(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer s.Close()
+	return s.GetSize(key)
+}
 
 // Scan implements Reader.
 func (d Direct) Scan(ctx context.Context, q Query, visit func(Entry) error) error {
-	it, err := d.DB.NewIterator(q.options())
+	s, err := d.snapshot(ctx)
+	if err != nil {
+		return err
+	}
+	it, err := s.NewIterator(q.options())
+	_ = s.Close() // the iterator holds what it shows
 	if err != nil {
 		return err
 	}
@@ -90,9 +113,7 @@ func (d Direct) Checkpoint(ctx context.Context, dir string) (made Copied, err er
 		return made, err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	if err = ctx.Err(); err == nil {
-		err = c.Link(dir)
-	}
+	err = inside.Link(ctx, c, dir)
 	made.Sequence = c.Seq()
 	for f := range c.Files() {
 		made.Files++

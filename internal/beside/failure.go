@@ -13,6 +13,15 @@ import (
 // ErrLost says that the other process was there and is not any more.
 var ErrLost = errors.New("lsmdb: the process that has the database open does not answer any more: it ended, closed it, or was kept waiting for too long")
 
+// leftError is an ErrLost, of a process that has said so, or left no socket behind.
+type leftError struct{ lost error }
+
+func (leftError) Error() string {
+	return "lsmdb: the process that had the database open has closed it, or serves it no more"
+}
+
+func (e leftError) Unwrap() error { return e.lost }
+
 // failure is an error as it crosses the socket.
 type failure struct {
 	Message string `json:"message"`
@@ -93,7 +102,7 @@ func decodeFailure(encoded []byte) error {
 	case f.Detail != "":
 		e.is = &db.CorruptionError{File: f.File, Offset: f.Offset, Detail: f.Detail}
 	case e.is == db.ErrClosed || e.is == context.Canceled: // nobody here has closed or canceled anything
-		return ErrLost
+		return leftError{ErrLost}
 	}
 	return e
 }

@@ -10,6 +10,7 @@ package checkpoint
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -75,15 +76,16 @@ func (f *Files) All(yield func(name string, sizeBytes int64) bool) {
 
 // Link makes the database of the checkpoint in dir, which must be absent or empty, out of
 // second names for the tables where the system can do that, else of copies. After an error
-// it is absent or empty again.
-func (f *Files) Link(fsys vfs.FS, dir string) error {
+// it is absent or empty again. An end of ctx is seen between two files, and between two
+// pieces of one that is copied.
+func (f *Files) Link(ctx context.Context, fsys vfs.FS, dir string) error {
 	d, err := NewDirectory(fsys, dir)
 	if err != nil {
 		return err
 	}
 	for _, file := range f.list[:len(f.list)-1] {
-		if err == nil {
-			err = f.link(d, file)
+		if err = cmp.Or(err, ctx.Err()); err == nil {
+			err = f.link(ctx, d, file)
 		}
 	}
 	if err == nil {
@@ -94,10 +96,10 @@ func (f *Files) Link(fsys vfs.FS, dir string) error {
 
 // link makes one file. The contents of a table were synced before a MANIFEST listed it: only
 // a copy has to be synced.
-func (f *Files) link(d *Directory, file file) error {
+func (f *Files) link(ctx context.Context, d *Directory, file file) error {
 	path := filepath.Join(d.dir, file.name)
 	if file.table == nil || f.source.FS.Link(filepath.Join(f.source.Dir, file.name), path) != nil {
-		return d.write(file.name, file.copyTo)
+		return d.write(file.name, func(w io.Writer) error { return file.copyTo(ctx, w) })
 	}
 	d.Made = append(d.Made, file.name)
 	info, err := d.Stat(path) // by the directory that is locked: the link was made by path
@@ -108,8 +110,8 @@ func (f *Files) link(d *Directory, file file) error {
 }
 
 // copyTo writes the contents to w.
-func (f file) copyTo(w io.Writer) error {
-	return transfer(w, io.NewSectionReader(f.contents, 0, f.sizeBytes))
+func (f file) copyTo(ctx context.Context, w io.Writer) error {
+	return transfer(ctx, w, io.NewSectionReader(f.contents, 0, f.sizeBytes))
 }
 
 // contents are those of a table.
@@ -125,8 +127,22 @@ func (c contents) ReadAt(p []byte, offset int64) (n int, err error) {
 // chunkBytes is how much of a file is in memory at a time.
 const chunkBytes = 256 << 10
 
-// transfer copies everything.
-func transfer(w io.Writer, r io.Reader) error {
-	_, err := io.CopyBuffer(w, r, make([]byte, chunkBytes))
+// transfer copies everything, unless ctx ends between two pieces.
+func transfer(ctx context.Context, w io.Writer, r io.Reader) error {
+	_, err := io.CopyBuffer(w, interruptible{ctx, r}, make([]byte, chunkBytes))
 	return err
+}
+
+// interruptible is a reader that ends with a context.
+type interruptible struct {
+	ctx  context.Context
+	from io.Reader
+}
+
+// Read implements io.Reader.
+func (r interruptible) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.from.Read(p)
 }

@@ -51,7 +51,7 @@ func (o *out) checksum(of uint32) { o.Write(binary.LittleEndian.AppendUint32(nil
 func (o *out) file(f file) error {
 	o.part = 0
 	o.Write(binary.LittleEndian.AppendUint64(append([]byte{byte(len(f.name))}, f.name...), uint64(f.sizeBytes)))
-	if err := f.copyTo(o); err != nil {
+	if err := f.copyTo(context.Background(), o); err != nil { // whoever reads the stream ends it
 		return err
 	}
 	o.checksum(o.part)
@@ -203,7 +203,7 @@ func (in *in) file(d *Directory, text *bytes.Buffer) (more bool) {
 	head := in.take(length + 8)
 	name, size := string(head[:length]), int64(binary.LittleEndian.Uint64(head[length:]))
 	contents := func(w io.Writer) error {
-		err := transfer(w, io.LimitReader(in, size))
+		err := transfer(in.ctx, w, io.LimitReader(in, size))
 		in.checksum(in.part)
 		return cmp.Or(err, in.err)
 	}

@@ -12,6 +12,7 @@ import (
 	"lsmdb/internal/budget"
 	"lsmdb/internal/vfs"
 	"lsmdb/manifest"
+	"lsmdb/memtable"
 	"lsmdb/sstable"
 	"lsmdb/wal"
 )
@@ -149,6 +150,25 @@ func (d *Directory) PrepareSegment(interrupted func() error, parts ...[]byte) (*
 func (d *Directory) PlaceSegment(w *wal.Writer, previous wal.Previous, start []byte) error {
 	d.Numbers.Pass(w.Segment())
 	return w.Place(d.FS, base.WALPath(d.Dir, w.Segment()), previous, start)
+}
+
+// MoveOut moves a memtable into a file that loses its name before anything is in it: so it
+// is gone when nobody looks at the memtable any more, or when the process is killed. The error
+// matches errors.ErrUnsupported where the file system cannot do that.
+func (d *Directory) MoveOut(m *memtable.Memtable) error {
+	name := filepath.Join(d.Dir, base.TableName(0)+".tmp") // a number that no table has
+	file, err := d.FS.Create(name)
+	if err != nil {
+		return errors.Join(err, d.FS.Remove(name)) // perhaps it could not be removed before
+	}
+	if err = d.FS.Remove(name); err == nil {
+		if f, ok := file.(memtable.MappableFile); ok {
+			err = m.MoveTo(f)
+		} else {
+			err = errors.ErrUnsupported
+		}
+	}
+	return errors.Join(err, file.Close())
 }
 
 // CheckPlace fails with vfs.ErrDisplaced if the directory is not where it was opened, or

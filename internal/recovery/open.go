@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/changes"
 	"lsmdb/internal/output"
 	"lsmdb/internal/vfs"
 	"lsmdb/manifest"
@@ -43,13 +44,16 @@ type Opening struct {
 	listed    uint64 // beyond every number that the state, as it was loaded, or an earlier one lists; 0: not loaded
 	switching bool   // CURRENT may name a file of this Open
 	replay    *replay
-	begun     Begun // files of a takeover that is not through
+	changes   []changes.Part // what there is to follow once the database is taken over
+	unsynced  string         // path of the segment among them that need not be durable; "": there is none
+	begun     Begun          // files of a takeover that is not through
 }
 
 // Options says how a database is opened.
 type Options struct {
 	MemtableBytes       int64
 	ReadOnly, MustExist bool
+	KeepChangesBytes    int64 // of segments that recovery does not need; not positive: none
 }
 
 // Facts is what an Open found and did; db.RecoveryMetrics explains them.
@@ -71,6 +75,7 @@ type Begun struct {
 	State    manifest.State // with the tables made of what was replayed
 	Manifest *manifest.Log  // its state is State
 	Log      *wal.Writer    // the first segment, empty
+	Changes  []changes.Part // what there is to follow
 }
 
 // Close closes the files that are there, as they are. Nothing depends on them, or all
@@ -293,7 +298,11 @@ func (o *Opening) replayLog() error {
 	if !o.options.ReadOnly {
 		o.directory.FS.NoteHolder() // the directory was accepted
 	}
-	return o.replay.run()
+	if err := o.replay.run(); err != nil {
+		return err
+	}
+	o.setChanges(o.replay.kept)
+	return nil
 }
 
 // firstManifest is the number of the MANIFEST that creation writes.

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"lsmdb/internal/base"
+	"lsmdb/internal/changes"
 	"lsmdb/internal/vfs"
 	"lsmdb/memtable"
 	"lsmdb/wal"
@@ -31,6 +32,7 @@ type replay struct {
 	lastSeq   base.Seq             // of the newest operation seen
 	memtables []*memtable.Memtable // oldest first; the last one is being filled
 	flushing  error                // why a full one could not be written to a table
+	kept      []changes.Part       // segments that stay for those who follow the changes
 }
 
 // segment is one WAL segment.
@@ -39,8 +41,9 @@ type segment struct {
 	path       string
 	file       vfs.File // nil until it was opened
 	reader     *wal.Reader
-	operations uint64 // replayed from it
-	stray      bool   // holds nothing, and nothing was begun after it
+	first      base.Seq // number of the first operation in it
+	operations uint64   // replayed from it
+	stray      bool     // holds nothing, and nothing was begun after it
 }
 
 // newReplay prepares to read the WAL that belongs to the tree.
@@ -83,6 +86,10 @@ func (r *replay) run() error {
 	}
 	if err := r.strays(chain); err != nil {
 		return err
+	}
+	if !r.discard && r.options.KeepChangesBytes > 0 {
+		r.keep(chain)
+		slices.Reverse(r.kept)
 	}
 	return r.checkClean(chain)
 }
@@ -157,7 +164,7 @@ func (s *segment) mustEndAt(p wal.Previous) error {
 // segment replays one segment.
 func (r *replay) segment(s *segment) error {
 	records := 0
-	r.reading = s.number
+	r.reading, s.first = s.number, r.lastSeq+1
 	for {
 		payload, offset, err := s.reader.Next()
 		if errors.Is(err, io.EOF) {

@@ -24,13 +24,14 @@ func (o *Opening) Begin() (Begun, error) {
 	if err := o.flushReplayed(); err != nil {
 		return Begun{}, err
 	}
+	o.syncKept()
 	if err := o.commit(); err != nil {
 		return Begun{}, err
 	}
-	o.remove(func(string) bool { return false }) // what only the state before needed
+	o.remove(o.isKept) // what only the state before needed
 	o.directory.Logger.Info().Int("tables_written", o.facts.TablesWritten).Int("files_removed", o.facts.FilesRemoved).Msg("taken over")
 	begun := o.begun
-	begun.State = o.state
+	begun.State, begun.Changes = o.state, o.changes
 	// The Keeper still knows o, which must not keep old tables open nor memtables in memory.
 	o.begun, o.state, o.replay = Begun{}, manifest.State{}, nil
 	return begun, nil
@@ -90,6 +91,7 @@ func (o *Opening) commit() (err error) {
 		if merger := o.directory.Merger; merger != nil && o.state.Merger == "" {
 			edit.Merger = merger.Name // before the first operand
 		}
+		o.state.Loaded = slices.DeleteFunc(slices.Clone(o.state.Loaded), func(l manifest.Loaded) bool { return l.Seq < o.changes[0].First })
 		if o.state, err = o.state.Apply(&edit); err != nil {
 			return fmt.Errorf("invariant: recovery made an impossible state: %w", err)
 		}

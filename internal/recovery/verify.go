@@ -3,6 +3,7 @@ package recovery
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -85,6 +86,9 @@ func (v *verification) tree() error {
 			}
 		}
 	}
+	if err := v.keptLogs(); err != nil {
+		return err
+	}
 	return v.log()
 }
 
@@ -139,6 +143,60 @@ func (v *verification) log() error {
 		v.addFile(base.WALName(s.number), "wal", s.operations, nil)
 	}
 	return v.note(base.WALName(r.reading), err, true)
+}
+
+// keptLogs reads segments that are only there for those who follow the changes. Each must end
+// where the one behind it says that it did.
+func (v *verification) keptLogs() error {
+	var before *segment
+	for _, number := range append(v.retired(), v.state.OldestWAL) {
+		s := &segment{number: number, path: base.WALPath(v.directory.Dir, number)}
+		err := v.newReplay().open(s)
+		if err == nil && before != nil && s.reader.Previous().Segment == before.number {
+			if err := v.note(base.WALName(before.number), before.mustEndAt(s.reader.Previous()), false); err != nil {
+				return err
+			}
+		}
+		isKept := number < v.state.OldestWAL // log reads the other one
+		if err == nil && isKept {
+			err = s.read()
+		}
+		if before = nil; err == nil {
+			before = s
+		}
+		if s.file != nil {
+			_ = s.file.Close() // it was only read
+		}
+		if isKept {
+			v.addFile(base.WALName(number), "wal", s.operations, nil)
+			if err := v.note(base.WALName(number), err, false); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// read reads all of a segment and counts its operations.
+func (s *segment) read() error {
+	for {
+		payload, offset, err := s.reader.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		_, ops, err := base.DecodeGroup(payload)
+		count := uint32(0)
+		if err == nil {
+			count, _, err = base.CountOps(ops)
+		}
+		if err != nil {
+			return base.DamageAt(s.path, offset, err)
+		}
+		s.operations += uint64(count)
+	}
 }
 
 // note turns an error about a file into a problem, if there is one; errors that are not

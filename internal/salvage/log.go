@@ -18,7 +18,7 @@ import (
 type log struct {
 	next     base.Seq // the number that the next operation should have
 	applied  base.Seq // the largest number that an operation had
-	flushed  base.Seq // operations up to here are in tables already, where operands may be merged
+	flushed  base.Seq // operations up to here are in tables already: logs that are kept would bring back what was deleted
 	segments []uint64 // that may hold what is in no table, ascending
 	before   map[uint64]wal.Previous
 	ends     map[uint64]int64 // of segments that have a successor: where they end
@@ -205,14 +205,11 @@ func (r *rescue) missNumbers(name string, offset int64, last base.Seq) {
 // apply puts an operation into the memtable, of which the last is kept in memory.
 func (r *rescue) apply(op base.Op, seq base.Seq) error {
 	l := &r.log
-	if seq <= l.applied {
-		return nil // an older segment that was not deleted had it
+	if seq <= max(l.applied, l.flushed) {
+		return nil // an older segment had it; or the tables, where it may be merged, or gone with what deleted it
 	}
 	l.applied = seq
 	if op.Kind == base.KindMerge {
-		if seq <= l.flushed {
-			return nil // it may be merged in a table already
-		}
 		l.merges++
 	}
 	footprint := memtable.FootprintBytes(1, int64(len(op.Key)+len(op.Value)))

@@ -218,3 +218,18 @@ func TestLinkElsewhere(t *testing.T) {
 	wantErr(t, "link", d.Link(filepath.Join(dir, "a"), filepath.Join(root, "b")), vfs.ErrDisplaced)
 	wantNames(t, vfs.OS, root, "dir", "moved")
 }
+
+// TestSyncFile makes durable what somebody else wrote; what that means, the disk of package
+// vfstest tells.
+func TestSyncFile(t *testing.T) {
+	forEachFS(t, func(t *testing.T, fsys vfs.FS, dir string) {
+		d := open(t, fsys, dir)
+		name := filepath.Join(dir, "a")
+		put(t, fsys, name, "text", false)
+		must(t, d.SyncFile(name))
+		if got := get(fsys, name); got != "text" {
+			t.Errorf("the file holds %q", got)
+		}
+		wantErr(t, "sync of nothing", d.SyncFile(filepath.Join(dir, "none")), fs.ErrNotExist)
+	})
+}

@@ -78,6 +78,18 @@ func (d *osDirectory) Link(name, newname string) error {
 	return err
 }
 
+// SyncFile opens the file for writing, without which some systems sync none.
+func (d *osDirectory) SyncFile(name string) error {
+	if err := d.mustBeRegular(name); err != nil {
+		return err
+	}
+	f, err := d.open(name, os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
 func (d *osDirectory) SyncDir(dir string) error {
 	d.file(dir)
 	return syncDirectory(d.handle)

@@ -164,6 +164,15 @@ func (d *memDirectory) Link(name, _ string) error {
 	return pathError("link", name, errors.ErrUnsupported)
 }
 
+// SyncFile has nothing to do but to find the file.
+func (d *memDirectory) SyncFile(name string) error {
+	f, err := d.Open(name)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
 // NoteHolder has nobody to serve.
 func (d *memDirectory) NoteHolder() {}
 

@@ -97,6 +97,9 @@ type Directory interface {
 	// the file system: it is one file then, whose contents are as durable under both. The
 	// entry is durable after SyncDir there. It fails where the system cannot do that.
 	Link(name, newname string) error
+	// SyncFile makes the contents and the size of an existing file durable, whoever wrote
+	// them.
+	SyncFile(name string) error
 	// Check fails with ErrDisplaced if the path does not lead to this directory any more
 	// or LOCK is not the file that was locked. Where the system would not tell, the error
 	// is the system's. It is cheap enough to stand beside every sync.

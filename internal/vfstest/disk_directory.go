@@ -1,6 +1,7 @@
 package vfstest
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -145,6 +146,17 @@ func (v *diskDirectory) Link(name, newname string) error {
 		d.change(Event{Kind: OpLink, Name: from, NewName: to, tree: treeChange{to: node}})
 	}
 	return err
+}
+
+// SyncFile implements vfs.Directory.
+func (v *diskDirectory) SyncFile(name string) error {
+	f, err := v.Open(name)
+	if err != nil {
+		return err
+	}
+	file := f.(*diskFile)
+	file.writable = true
+	return errors.Join(file.Sync(), file.Close())
 }
 
 // NoteHolder has nobody to serve.

@@ -140,3 +140,20 @@ func TestLegalFollowsMoves(t *testing.T) {
 		}
 	}
 }
+
+// TestSyncFile makes the contents certain without the handle that wrote them.
+func TestSyncFile(t *testing.T) {
+	d := NewDisk()
+	must(t, d.MkdirAll("/db"))
+	put(t, d, "/db/f", "x", false)
+	must(t, d.SyncDir("/"))
+	must(t, d.SyncDir("/db"))
+	dir := must2(d.OpenDirectory("/db"))
+	if got := get(d.CrashClone(nil), "/db/f"); got != "" {
+		t.Errorf("certain is %q before", got)
+	}
+	must(t, dir.SyncFile("/db/f"))
+	if got := get(d.CrashClone(nil), "/db/f"); got != "x" {
+		t.Errorf("certain is %q", got)
+	}
+}

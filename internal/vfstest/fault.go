@@ -28,6 +28,9 @@ func NewFault(under vfs.FS, inject func(Op) error) *Fault {
 	return &Fault{under: under, inject: inject, open: new(atomic.Int64)}
 }
 
+// Before returns the file system that f was put before; a database on it can be served.
+func (f *Fault) Before() vfs.FS { return f.under.(vfs.FS) }
+
 // Op is an operation that is about to happen.
 type Op struct {
 	Kind    OpKind
@@ -188,6 +191,10 @@ func (f *faultDirectory) Lock(shared bool) error {
 func (f *faultDirectory) Link(name, newname string) error {
 	op := Op{Kind: OpLink, Name: name, NewName: newname}
 	return f.do(op, func() error { return f.under.Link(name, newname) })
+}
+
+func (f *faultDirectory) SyncFile(name string) error {
+	return f.do(Op{Kind: OpSync, Name: name}, func() error { return f.under.SyncFile(name) })
 }
 
 func (f *faultDirectory) Check() error {

@@ -2,6 +2,7 @@ package view
 
 import (
 	"fmt"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -178,19 +179,33 @@ func TestPlacesComeBack(t *testing.T) {
 // TestWhere: the function, the file and the line.
 func TestWhere(t *testing.T) {
 	function := func() {}
-	for what, o := range map[string]Opened{"a call": {PC: Caller(1)}, "a function": {PC: CodeOf(&function)}} {
+	method := newArenas(t).cycle // stands on no line
+	var through interface{ String() string } = new(strings.Builder)
+	ofInterface, reflected := through.String, reflect.ValueOf(through).MethodByName("String").Interface().(func() string)
+	for what, o := range map[string]Opened{
+		"a call": {PC: Caller(1)}, "a function": {PC: PlaceOf(&function, 1)}, "a method value": {PC: PlaceOf(&method, 1)},
+		"that of an interface": {PC: PlaceOf(&ofInterface, 1)}, "that of package reflect": {PC: PlaceOf(&reflected, 1)},
+	} {
 		if where := o.Where(); !strings.HasPrefix(where, "lsmdb/internal/view.TestWhere") || !strings.Contains(where, "holders_test.go:1") {
 			t.Errorf("%s: %s", what, where)
 		}
 	}
-	method := newArenas(t).cycle
-	if where := (Opened{PC: CodeOf(&method)}).Where(); where != "lsmdb/internal/view.(*arenas).cycle" {
-		t.Errorf("a method value: %s", where)
+	none := (func())(nil)
+	for range 2 { // also what is remembered
+		if pc := PlaceOf(&none, 1); pc != 0 {
+			t.Errorf("no function begins at %#x", pc)
+		}
+		if outer := callerOf(&method); !strings.HasPrefix(Opened{PC: outer}.Where(), "lsmdb/internal/view.TestWhere ") {
+			t.Errorf("a method value that somebody passes on: %s", Opened{PC: outer}.Where())
+		}
 	}
 	if where := (Opened{}).Where(); where != "" {
 		t.Errorf("nobody looked, and yet it was at %s", where)
 	}
 }
+
+// callerOf asks for its caller's place.
+func callerOf[F any](f *F) uintptr { return PlaceOf(f, 2) }
 
 // TestKeptOfKinds: what counts as kept, entry by entry, in a memtable.
 func TestKeptOfKinds(t *testing.T) {

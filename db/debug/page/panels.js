@@ -65,9 +65,11 @@ function showPins(state) {
   const box = element("pins");
   const shown = state.pins.shown || [];
   if (box.children.length !== 2) box.replaceChildren(make("p"), make("ul", { class: "pinlist" }));
-  say(box.firstChild, state.pins.count === 0
-    ? "Nobody. No snapshot, iterator, transaction or checkpoint is open."
-    : (state.pins.count === 1 ? "One is" : count(state.pins.count) + " are") + " open. What was deleted or overwritten since must stay until it is closed.");
+  const seen = state.pins.as_of_ms, late = (state.time_ms - seen) / 1000;
+  const asOf = late > 5 ? ` As of ${new Date(seen).toLocaleTimeString()}, ${span(late)} ago.` : ""; // to look for them may take a slow disk long
+  say(box.firstChild, !seen ? "Somebody looks …"
+    : state.pins.count === 0 ? "Nobody. No snapshot, iterator, transaction or checkpoint is open, and nobody follows the changes." + asOf
+    : (state.pins.count === 1 ? "One is" : count(state.pins.count) + " are") + " open. What was deleted or overwritten since must stay until it is closed." + asOf);
   resize(box.children[1], shown.length, () => make("li", {}, make("b"), make("span"), make("code")));
   shown.forEach((pin, i) => {
     const [kind, facts, where] = box.children[1].children[i].children;

@@ -2,6 +2,7 @@ package main
 
 import (
 	"flag"
+	"io"
 	"math"
 	"strings"
 	"testing"
@@ -17,7 +18,7 @@ import (
 func TestRows(t *testing.T) {
 	benchtime := flag.Lookup("test.benchtime").Value.String()
 	defer func() { fixture.Must(t, flag.Set("test.benchtime", benchtime)) }()
-	m := &measurement{ctx: t.Context(), dir: t.TempDir(), rounds: 1, each: time.Nanosecond}
+	m := &measurement{ctx: t.Context(), dir: t.TempDir(), rounds: 1, each: time.Nanosecond, told: io.Discard}
 	for _, r := range rows {
 		if r.prepare != nil {
 			r.prepare = func(s store) error { return fill(s, 1, readEntries/1000, noise(entryBytes)) }

@@ -48,7 +48,7 @@ func run(rounds int, each time.Duration, only, results, dir string) error {
 	}
 	defer os.RemoveAll(dir)
 	origin := report.NewOrigin(ctx, time.Now(), os.Args[1:], dir)
-	m := &measurement{ctx: ctx, dir: dir, rounds: rounds, each: each}
+	m := &measurement{ctx: ctx, dir: dir, rounds: rounds, each: each, told: os.Stderr}
 	var stores, groups []figures
 	for _, r := range rows {
 		if chosen.MatchString(r.name) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"testing"
@@ -17,6 +18,7 @@ type measurement struct {
 	dir    string
 	rounds int
 	each   time.Duration
+	told   io.Writer // how far it is
 }
 
 // figures are the nanoseconds that an operation of a row took, by store and round. A store that
@@ -61,7 +63,7 @@ func (m *measurement) measure(r row, kinds []kind) (f figures, err error) {
 			if m.ctx.Err() != nil {
 				return f, m.ctx.Err()
 			}
-			fmt.Fprintf(os.Stderr, "%s, round %d of %d: %s\033[K\r", r.name, round+1, m.rounds, kinds[i].name)
+			fmt.Fprintf(m.told, "%s, round %d of %d: %s\033[K\r", r.name, round+1, m.rounds, kinds[i].name)
 			took, err := m.once(r, kinds[i], prepared[i])
 			if err != nil {
 				return f, fmt.Errorf("%s, %s: %w", r.name, kinds[i].name, err)
@@ -71,7 +73,7 @@ func (m *measurement) measure(r row, kinds []kind) (f figures, err error) {
 			}
 		}
 	}
-	fmt.Fprint(os.Stderr, "\033[K")
+	fmt.Fprint(m.told, "\033[K")
 	return f, nil
 }
 

@@ -275,11 +275,11 @@ func (c *cluster) agree(i int) {
 	})
 }
 
-// wait waits until a condition holds.
+// wait waits until a condition holds, or the test has failed: then it may never hold.
 func (c *cluster) wait(what string, holds func() bool) {
 	c.t.Helper()
 	told := false
-	for began := time.Now(); !holds(); time.Sleep(time.Millisecond) {
+	for began := time.Now(); !c.t.Failed() && !holds(); time.Sleep(time.Millisecond) {
 		if !told && time.Since(began) > time.Minute {
 			told = true
 			c.t.Logf("still waiting for %s", what) // until the test's own time is over

@@ -130,23 +130,18 @@ func TestOneSyncEach(t *testing.T) {
 	}
 }
 
-// TestGroupsShareSyncs: what many groups write while a sync is under way takes one more.
-func TestGroupsShareSyncs(t *testing.T) {
-	const groups = 32
-	machine := fixture.NewMachine(vfstest.NewDisk())
-	d, err := db.Open(fixture.Dir, fixture.On(machine, db.Options{}))
-	fixture.Must(t, err)
-	defer d.Close()
-	var stores [groups]*raftlog.Store
-	for i := range stores {
-		stores[i] = storeIn(t, d, fmt.Sprintf("group%02d/", i))
-	}
-	fixture.Must(t, stores[0].Set([]byte("first"), nil)) // takes the database over
-	before := d.Metrics().WAL.Syncs
+// slowDisk is a machine whose next sync takes its time.
+type slowDisk struct {
+	*fixture.Machine
+	held, goOn chan struct{}
+}
 
-	held, goOn := make(chan struct{}), make(chan struct{})
+// hold lets the next sync wait until goOn is closed. When it is reached, held is closed.
+func (m *slowDisk) hold() {
+	m.held, m.goOn = make(chan struct{}), make(chan struct{})
+	held, goOn := m.held, m.goOn
 	var once sync.Once
-	machine.Fail(func(op vfstest.Op) error { // the first sync takes its time
+	m.Fail(func(op vfstest.Op) error {
 		if op.Kind == vfstest.OpSync {
 			once.Do(func() {
 				close(held)
@@ -155,6 +150,57 @@ func TestGroupsShareSyncs(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// openSlow opens a database that has been taken over already.
+func openSlow(t *testing.T) (*slowDisk, *db.DB) {
+	t.Helper()
+	m := &slowDisk{Machine: fixture.NewMachine(vfstest.NewDisk())}
+	d, err := db.Open(fixture.Dir, fixture.On(m, db.Options{}))
+	fixture.Must(t, err)
+	t.Cleanup(func() { fixture.Must(t, d.Close()) })
+	fixture.Must(t, d.Put([]byte("first"), nil))
+	return m, d
+}
+
+// TestBoundsWhileWriting: the log is shown to grow when what was added is durable, and to shrink
+// before anything is removed, so that what lies between both ends can always be read.
+func TestBoundsWhileWriting(t *testing.T) {
+	disk, d := openSlow(t)
+	s := storeIn(t, d, "x")
+	fixture.Must(t, s.StoreLogs(logs(1, 100, 10)))
+	for _, step := range []struct {
+		write                 func() error
+		first, last           uint64 // while it is under way
+		firstAfter, lastAfter uint64
+	}{
+		{func() error { return s.StoreLogs(logs(101, 120, 10)) }, 1, 100, 1, 120},
+		{func() error { return s.DeleteRange(1, 50) }, 51, 120, 51, 120},
+		{func() error { return s.DeleteRange(111, 120) }, 51, 110, 51, 110},
+		{func() error { return s.DeleteRange(0, 500) }, 0, 0, 0, 0},
+		{func() error { return s.StoreLogs(logs(7, 9, 10)) }, 0, 0, 7, 9},
+	} {
+		disk.hold()
+		done := make(chan error)
+		go func() { done <- step.write() }()
+		<-disk.held
+		wantBounds(t, s, step.first, step.last)
+		close(disk.goOn)
+		fixture.Must(t, <-done)
+		wantBounds(t, s, step.firstAfter, step.lastAfter)
+	}
+}
+
+// TestGroupsShareSyncs: what many groups write while a sync is under way takes one more.
+func TestGroupsShareSyncs(t *testing.T) {
+	const groups = 32
+	disk, d := openSlow(t)
+	var stores [groups]*raftlog.Store
+	for i := range stores {
+		stores[i] = storeIn(t, d, fmt.Sprintf("group%02d/", i))
+	}
+	before := d.Metrics().WAL.Syncs
+	disk.hold()
 	var all sync.WaitGroup
 	store := func(i int) {
 		all.Go(func() {
@@ -164,7 +210,7 @@ func TestGroupsShareSyncs(t *testing.T) {
 		})
 	}
 	store(0)
-	<-held
+	<-disk.held
 	for i := 1; i < groups; i++ {
 		store(i)
 	}
@@ -176,7 +222,7 @@ func TestGroupsShareSyncs(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	close(goOn)
+	close(disk.goOn)
 	all.Wait()
 	if syncs := d.Metrics().WAL.Syncs - before; syncs != 2 {
 		t.Errorf("%d groups took %d syncs, want 2", groups, syncs)

@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,6 +18,7 @@ import (
 	"lsmdb/db"
 	"lsmdb/internal/base"
 	"lsmdb/internal/door"
+	"lsmdb/internal/inside"
 	"lsmdb/internal/tests/fixture"
 	"lsmdb/internal/vfs"
 	"lsmdb/internal/vfstest"
@@ -246,5 +248,43 @@ func TestDirectoryOfOthers(t *testing.T) {
 		fixture.Must(t, way.make(t, m, d, stream))
 		found, _ := read(t, m.Disk.CrashClone(nil), target)
 		fixture.Must(t, errors.Join(fixture.Differ(want, found), d.Close()))
+	}
+}
+
+// TestLeaving ends the context of a copy at each of its operations, with hard links and without.
+// Then the copy is there whole, or its directory is absent or empty.
+func TestLeaving(t *testing.T) {
+	for _, links := range []bool{true, false} {
+		var leave context.CancelFunc
+		way := making{fmt.Sprintf("link (%v)", links), func(t *testing.T, m *fixture.Machine, d *db.DB, _ []byte) error {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			leave = cancel
+			inject := *m.Inject.Load()
+			m.Fail(func(op vfstest.Op) error {
+				if ctx.Err() != nil && op.Kind == vfstest.OpLink {
+					t.Errorf("%s was begun although nobody wants the copy any more", op.NewName)
+				}
+				if err := inject(op); op.Kind != vfstest.OpLink || links {
+					return err
+				}
+				return syscall.EXDEV
+			})
+			c, err := d.NewCheckpoint(t.Context())
+			fixture.Must(t, err)
+			defer c.Close()
+			return inside.Link(ctx, c, target)
+		}}
+		outcomes := map[bool]int{}
+		atEach(t, way, func(vfstest.Op, *vfstest.Disk) error { leave(); return nil }, func(where string, m *fixture.Machine, _ fixture.View, err error) {
+			outcomes[err == nil]++
+			if err != nil {
+				fixture.WantErr(t, where, err, context.Canceled)
+				mustBeEmpty(t, where, m.Disk)
+			}
+		})
+		if outcomes[true] < 3 || outcomes[false] < 15 {
+			t.Errorf("%s: %d copies were given up, %d were made", way.name, outcomes[false], outcomes[true])
+		}
 	}
 }

@@ -237,6 +237,7 @@ type imageDirectory struct{ imageFS }
 
 func (imageDirectory) Lock(bool) error        { return nil }
 func (imageDirectory) Link(_, _ string) error { return errImage }
+func (imageDirectory) SyncFile(string) error  { return errImage }
 func (imageDirectory) NoteHolder()            {}
 func (imageDirectory) Check() error           { return nil }
 func (imageDirectory) Close() error           { return nil }

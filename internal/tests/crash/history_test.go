@@ -29,6 +29,8 @@ type recording struct {
 	keys    map[string]bool
 	origin  *recording // whose database is gone on with; nil: none's
 	copied  int        // batches that the checkpoint has
+
+	followed bool // somebody follows the changes all the time, and all logs are kept
 }
 
 // Marks in the trace. Their value counts batches.
@@ -62,6 +64,7 @@ type sweepKind struct {
 	valueBytes int  // greatest length
 	noSync     int  // of a hundred writes
 	whole      bool // the whole vocabulary is written
+	followed   bool // somebody follows the changes
 	run        func(s *scribe)
 }
 
@@ -75,19 +78,25 @@ type scribe struct {
 	machine *fixture.Machine
 	db      *db.DB
 	written int
+
+	told     uint64 // number of the last operation that whoever follows has heard of; his until unfollow returns
+	unfollow func() // waits for his end, which the end of the process brings
 }
 
 // record goes through a history once.
 func (k sweepKind) record(t testing.TB, seed uint64) *recording {
 	t.Helper()
 	s := &scribe{
-		t: t, kind: k, rng: rand.New(rand.NewPCG(seed, uint64(len(k.name)))), disk: vfstest.NewDisk(),
+		unfollow: func() {},
+		t:        t, kind: k, rng: rand.New(rand.NewPCG(seed, uint64(len(k.name)))), disk: vfstest.NewDisk(),
 		recording: &recording{name: fmt.Sprintf("%s/%d", k.name, seed), clock: fixture.NewClock(), views: []fixture.State{{}}, ends: map[uint64]int{0: 0}, keys: map[string]bool{"none": true}},
 	}
 	s.options = db.Options{MemtableBytes: 16 << 10, CacheBytes: -1, Compression: db.Compression(seed % 2), FilterBitsPerKey: []int{-1, 4}[seed/2%2]}
 	if k.whole {
 		s.options = fixture.Speaking(s.options, s.clock)
 	}
+	s.followed = k.followed
+	s.keep(&s.options)
 	windows := ""
 	if k.windows {
 		windows = t.TempDir()
@@ -97,11 +106,13 @@ func (k sweepKind) record(t testing.TB, seed uint64) *recording {
 	if s.db != nil {
 		fixture.Must(t, s.db.Close())
 	}
+	s.unfollow()
 	s.trace.Stop()
 	return s.recording
 }
 
 func (s *scribe) open() {
+	s.unfollow()
 	s.machine = fixture.NewMachine(s.disk)
 	var fsys vfs.FS = s.machine
 	if s.kind.windows {
@@ -113,6 +124,9 @@ func (s *scribe) open() {
 	fixture.Must(s.t, err)
 	if got := s.db.Metrics().Sequence; got != s.last {
 		s.t.Fatalf("%s: sequence %d after an open, want %d", s.name, got, s.last)
+	}
+	if s.followed {
+		s.follow()
 	}
 }
 
@@ -144,7 +158,7 @@ func (s *scribe) end() {
 
 // killIn kills a process at an operation of its Open, or of what the first sync needs.
 func (s *scribe) killIn(operation int) {
-	i, d, err := fixture.OpenUntil(s.disk, operation, false, nil)
+	i, d, err := fixture.OpenUntil(s.disk, operation, false, nil, s.keep)
 	if err == nil {
 		i.Machine.Kill(d)
 	}
@@ -166,7 +180,9 @@ func (s *scribe) killBefore(kind, after vfstest.OpKind) {
 		}
 		return nil
 	})
-	if d, err := db.Open(fixture.Dir, m.Options()); err == nil {
+	o := m.Options()
+	s.keep(o)
+	if d, err := db.Open(fixture.Dir, o); err == nil {
 		_ = fixture.TakeOver(d)
 		m.Kill(d)
 	}

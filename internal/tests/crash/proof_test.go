@@ -69,7 +69,7 @@ func point(site string) string {
 func recordAll(t *testing.T) []*recording {
 	var recordings []*recording
 	for seed := range uint64(2) {
-		for _, k := range sweepKinds {
+		for _, k := range allKinds() {
 			recordings = append(recordings, k.record(t, 1000+seed))
 		}
 	}
@@ -176,7 +176,7 @@ var hopeful = []string{"p.err = a.file.Sync()", "_ = w.log.Sync()", "_ = d.SyncD
 func mustBeAllSyncs(t *testing.T, sites []string) {
 	t.Helper()
 	root := filepath.Join("..", "..", "..")
-	call := regexp.MustCompile(`\.(Sync\(\)|SyncDir\(|syncLog\(\))`)
+	call := regexp.MustCompile(`\.(Sync\(\)|SyncDir\(|SyncFile\(|syncLog\(\))`)
 	places := strings.Join(sites, " < ") + " "
 	found := 0
 	fixture.Must(t, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {

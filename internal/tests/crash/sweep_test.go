@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -83,14 +84,15 @@ func eachHistory(do func(k sweepKind, seed uint64) (more bool)) {
 	var all sync.WaitGroup
 	var next atomic.Int64
 	var enough atomic.Bool
+	kinds := allKinds()
 	for range 2 {
 		all.Go(func() {
 			for {
 				n := int(next.Add(1) - 1)
-				if enough.Load() && n >= len(sweepKinds) {
+				if enough.Load() && n >= len(kinds) {
 					return
 				}
-				if !do(sweepKinds[n%len(sweepKinds)], *sweepSeed+uint64(n/len(sweepKinds))) {
+				if !do(kinds[n%len(kinds)], *sweepSeed+uint64(n/len(kinds))) {
 					enough.Store(true)
 				}
 			}
@@ -98,6 +100,9 @@ func eachHistory(do func(k sweepKind, seed uint64) (more bool)) {
 	}
 	all.Wait()
 }
+
+// allKinds are all histories.
+func allKinds() []sweepKind { return slices.Concat(sweepKinds, followedKinds()) }
 
 // sweepTally counts.
 type sweepTally struct{ histories, events, drawn, states, deep int }
@@ -181,6 +186,7 @@ type finding struct {
 	batches int
 	clean   bool // a clean close was noticed
 	copies  int  // databases that were made of checkpoints
+	newest  int  // number of the newest operation
 }
 
 // marks say what must be found now.
@@ -188,6 +194,7 @@ type marks struct {
 	issued, synced int
 	closed         bool
 	copies         int             // databases that were made of checkpoints
+	told           int             // number of the newest operation that somebody has heard of
 	lost           map[string]bool // files whose syncs count for nothing
 }
 
@@ -200,6 +207,8 @@ func (m *marks) note(e *vfstest.Event) {
 		m.issued = e.Value
 	case markSynced:
 		m.synced = e.Value
+	case markTold:
+		m.told = e.Value
 	case markCopied:
 		m.copies = e.Value
 	case markClosed:
@@ -215,6 +224,9 @@ func (m *marks) note(e *vfstest.Event) {
 func (m *marks) check(f finding) error {
 	if f.batches < m.synced || f.batches > m.issued {
 		return fmt.Errorf("%d batches are there; %d were synced, %d issued", f.batches, m.synced, m.issued)
+	}
+	if f.newest < m.told {
+		return fmt.Errorf("%d is the newest number, but %d was told as a change", f.newest, m.told)
 	}
 	if f.copies < m.copies {
 		return fmt.Errorf("%d databases that were made of checkpoints are there, %d were finished", f.copies, m.copies)
@@ -250,9 +262,12 @@ func (s *sweep) look(state *vfstest.State) (f finding, err error) {
 	if !ok {
 		return f, fmt.Errorf("sequence number %d is not the end of a batch", m.Sequence)
 	}
-	f = finding{batches: batches, clean: m.Recovery.CleanClose}
+	f = finding{batches: batches, clean: m.Recovery.CleanClose, newest: int(m.Sequence)}
 	if err = s.compare(d, s.views[batches].At(s.clock.UnixNano())); err == nil {
 		f.copies, err = s.lookAtCopies(disk)
+	}
+	if err == nil && s.followed {
+		err = s.lookAtChanges(d, m.Sequence)
 	}
 	return f, err
 }

@@ -26,4 +26,30 @@ var plantedInsight = []noticed{
 		{"internal/view/get.go", "	if t.operand == 0 && len(t.operands) > 0 {\n", "	if len(t.operands) > 0 {\n"}}}, "./internal/view", "TestEverythingAtEveryNumber"},
 	{plantedBug{"an explanation with a filter that Get does not ask", []edit{
 		{"sstable/sample.go", "	if f == due {\n", "	if f == due || f == later {\n		t.filter.Store(due)\n"}}}, "./internal/tests/insight", "TestExplainCostsWhatGetCosts"},
+	{plantedBug{"a copy that goes on when nobody wants it any more", []edit{
+		{"internal/checkpoint/checkpoint.go", "	if err := r.ctx.Err(); err != nil {\n		return 0, err\n	}\n	return r.from.Read(p)\n", "	return r.from.Read(p)\n"}}}, "./db/attach", "TestCopyIsGivenUp"},
+	{plantedBug{"a copy that links on when nobody wants it any more", []edit{
+		{"internal/checkpoint/checkpoint.go", "		if err = cmp.Or(err, ctx.Err()); err == nil {\n", "		if err == nil {\n"}}}, "./internal/tests/checkpoint", "TestLeaving"},
+	{plantedBug{"a read that waits on a full disk for somebody who has left", []edit{
+		{"internal/beside/direct.go", "inside.Snapshot(ctx, d.DB)", "inside.Snapshot(context.Background(), d.DB)"}}}, "./db/attach", "TestReadsBehindAFullDisk"},
+	{plantedBug{"space that waits on a full disk for somebody who has left", []edit{
+		{"db/explain.go", "d.lookUntil(ctx, l); err != nil {\n		return Space{}, err\n", "d.lookUntil(context.Background(), l); err != nil {\n		return Space{}, err\n"}}}, "./internal/tests/queued", "TestReadsThatLeave"},
+	{plantedBug{"an explanation that waits for longer than its context", []edit{
+		{"db/read.go", "	if err := d.catchUpUntil(ctx); err != nil {\n		return err\n	}\n", "	d.catchUp()\n"}}}, "./internal/tests/queued", "TestReadsThatLeave"},
+	{plantedBug{"a close that breaks the connections of viewers", []edit{
+		{"db/debug/events.go", "			if !h.sampler.finish() {\n				return\n			}\n", "			return\n"}}}, "./db/attach", "TestViewersAreTold"},
+	{plantedBug{"a viewer who stalls, and is waited for", []edit{
+		{"db/attach/connections.go", "		open.hurry()\n", ""}}}, "./db/attach", "TestStalledReader"},
+	{plantedBug{"half a question that is waited for", []edit{
+		{"db/attach/connections.go", "		_ = open.SetReadDeadline(past)\n", ""}}}, "./db/attach", "TestHalfAQuestion"},
+	{plantedBug{"a process that has left taken for one that was killed", []edit{
+		{"internal/beside/client.go", "		return leftError{err}\n", ""}}}, "./db/attach", "TestLeftOrKilled"},
+	{plantedBug{"a socket taken from somebody who listens", []edit{
+		{"db/attach/attach.go", "	if !nobody(err) {\n", "	if false {\n"}}}, "./db/attach", "TestSomebodyListens"},
+	{plantedBug{"a file removed for having the name of the socket", []edit{
+		{"db/attach/attach.go", "	case info.Mode().Type() != fs.ModeSocket:\n", "	case info.IsDir():\n"}}}, "./db/attach", "TestRefusals"},
+	{plantedBug{"pins without a line", []edit{
+		{"internal/view/holders.go", "	return !made\n", "	return made || !made\n"}}}, "./db", "TestWhereMethodsAreCalled"},
+	{plantedBug{"a tick of the page that waits for the disk", []edit{
+		{"db/debug/sampler.go", "	s.start(func() {\n		start := time.Now()\n		list := s.database.Pins()\n", "	list := s.database.Pins()\n	s.start(func() {\n		start := time.Now()\n"}}}, "./db/debug", "TestHangingDisk"},
 }

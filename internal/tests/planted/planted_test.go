@@ -59,7 +59,7 @@ func TestPlantedBugs(t *testing.T) {
 	for _, bug := range plantedBugs {
 		plant(bug, "./internal/tests/crash", "TestCrashSweep", "-sweep.states", "1")
 	}
-	rest := slices.Concat(plantedWithoutCrash, plantedVocabulary, plantedQueued, plantedBudget, plantedLarge, plantedSalvage, plantedInsight)
+	rest := slices.Concat(plantedWithoutCrash, plantedVocabulary, plantedQueued, plantedBudget, plantedLarge, plantedSalvage, plantedInsight, plantedChanges)
 	for _, bug := range rest {
 		var flags []string
 		switch bug.test {
@@ -76,7 +76,7 @@ func TestPlantedBugs(t *testing.T) {
 // TestPlantedBugsFit: sources change, and a bug that fits nowhere any more proves nothing.
 func TestPlantedBugsFit(t *testing.T) {
 	all := slices.Clone(plantedBugs)
-	for _, bug := range slices.Concat(plantedWithoutCrash, plantedVocabulary, plantedQueued, plantedBudget, plantedLarge, plantedSalvage, plantedInsight) {
+	for _, bug := range slices.Concat(plantedWithoutCrash, plantedVocabulary, plantedQueued, plantedBudget, plantedLarge, plantedSalvage, plantedInsight, plantedChanges) {
 		all = append(all, bug.plantedBug)
 	}
 	for _, bug := range all {

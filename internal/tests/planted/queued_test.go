@@ -7,9 +7,9 @@ var plantedQueued = []noticed{
 	{plantedBug{"an iterator that does not wait for what is queued", []edit{
 		{"db/iterator.go", "	d.catchUp()\n", ""}}}, "./internal/tests/queued", "TestReadsWait"},
 	{plantedBug{"a snapshot that does not wait for what is queued", []edit{
-		{"db/snapshot.go", "	d.catchUp()\n", ""}}}, "./internal/tests/queued", "TestReadsWait"},
+		{"db/read.go", "	if err := d.catchUpUntil(ctx); err != nil {\n		return nil, err\n	}\n	s := ", "	s := "}}}, "./internal/tests/queued", "TestReadsWait"},
 	{plantedBug{"a transaction that does not wait for what is queued", []edit{
-		{"db/tx.go", "	d.catchUp()\n", ""}}}, "./internal/tests/queued", "TestReadsWait"},
+		{"db/tx.go", "	if err := d.catchUpUntil(ctx); err != nil {\n		return nil, err\n	}\n", ""}}}, "./internal/tests/queued", "TestReadsWait"},
 	{plantedBug{"reads that miss what is queued, as the model sees it", []edit{
 		{"db/read.go", "	if d.pipeline != nil && d.pipeline.Behind() {\n", "	if false {\n"}}}, "./internal/tests/model", "TestModel"},
 	{plantedBug{"reads that miss what is queued, as clients see it", []edit{

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"lsmdb/db"
+	"lsmdb/internal/inside"
 	"lsmdb/internal/tests/fixture"
 	"lsmdb/internal/vfstest"
 )
@@ -291,4 +292,29 @@ func readNumber(d *db.DB, key []byte, way int) (n int, err error) {
 		n, err = strconv.Atoi(string(value))
 	}
 	return n, err
+}
+
+// TestReadsThatLeave: whoever has a context need not wait until the Writer goes on, and what it
+// has not come to is seen when it does. Nothing is answered twice, or for somebody else.
+func TestReadsThatLeave(t *testing.T) {
+	for name, read := range map[string]func(context.Context, *db.DB) error{
+		"Explain": func(ctx context.Context, d *db.DB) error { _, err := d.Explain(ctx, queuedKey); return err },
+		"SpaceOf": func(ctx context.Context, d *db.DB) error { _, err := d.SpaceOf(ctx, nil, nil); return err },
+		"Update": func(ctx context.Context, d *db.DB) error {
+			return d.Update(ctx, func(*db.Tx) error { return errors.New("a transaction was begun") })
+		},
+		"a snapshot": func(ctx context.Context, d *db.DB) error { _, err := inside.Snapshot(ctx, d); return err },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := stop(t)
+			fixture.Must(t, s.Put(queuedKey, []byte("queued"), db.Queued))
+			synctest.Wait() // the Writer has it
+			for range 100 { // more than the mailbox has room for
+				ctx, leave := context.WithTimeout(t.Context(), time.Second)
+				fixture.WantErr(t, name, read(ctx, s.DB), context.DeadlineExceeded)
+				leave()
+			}
+			s.mustWait(t, name, func() error { return values(s, queuedKey) })
+		})
+	}
 }

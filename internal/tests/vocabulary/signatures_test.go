@@ -103,3 +103,16 @@ var (
 	_ func(context.Context, io.Reader, string) error                 = db.Restore
 	_ func(*db.DB, context.Context, iter.Seq2[[]byte, []byte]) error = (*db.DB).Load
 )
+
+// Changes.
+var (
+	_ func(*db.DB, context.Context, uint64) iter.Seq2[db.Change, error] = (*db.DB).Changes
+
+	_        = db.Change{First: uint64(0), Seq: uint64(0), Ops: []db.Op(nil)}
+	_        = db.Op{Kind: db.OpKind(0), Key: []byte(nil), Value: []byte(nil), End: []byte(nil), Until: time.Time{}}
+	_        = []db.OpKind{db.OpPut, db.OpDelete, db.OpDeleteRange, db.OpMerge, db.OpLoad}
+	_        = db.TrimmedError{Oldest: uint64(0)}
+	_ error  = (*db.TrimmedError)(nil)
+	_ *error = &db.ErrTrimmed
+	_        = db.Options{KeepChangesBytes: int64(0)}
+)

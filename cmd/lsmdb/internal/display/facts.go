@@ -34,6 +34,9 @@ func FactTable(i Ink, m *db.Metrics) string {
 	if m.Checkpoint.Open > 0 {
 		add("checkpoints", "%d open; only they keep %s", m.Checkpoint.Open, units.Size(m.Checkpoint.TableBytes))
 	}
+	if c := m.Changes; c.Loops > 0 || c.Segments > 0 {
+		add("changes", "%s, %s kept; behind sequence number %s", units.Plural(c.Segments, "old log", "old logs"), units.Size(c.Bytes), units.Count(c.Oldest))
+	}
 	if m.Failure != "" {
 		add("failure", "%s", i.Bad(m.Failure))
 	}

@@ -24,11 +24,11 @@ func NewPins(c *console.Console) *cobra.Command {
 	p := &pins{console: c}
 	return &cobra.Command{
 		Use:   "pins DIR",
-		Short: "List the snapshots, iterators, transactions and checkpoints that are open",
+		Short: "List the snapshots, iterators, transactions and the like that are open",
 		Long: `List what is open in a database and keeps something for itself that would be given
-back otherwise: snapshots, iterators, transactions and checkpoints, each with its age,
-what it keeps, and the place in the program where it was opened. A database that no
-program has open has none. With --json: an array of objects with "kind", "since",
+back otherwise: snapshots, iterators, transactions, checkpoints and loops over changes,
+each with its age, what it keeps, and the place in the program where it was opened. A
+database that no program has open has none. With --json: an array of objects with "kind", "since",
 "seq", "bytes" and "where".
 
 ` + exit.Help(exit.OK, exit.Failed, exit.Usage, exit.NoDatabase, exit.InUse, exit.Newer),

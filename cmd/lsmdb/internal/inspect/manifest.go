@@ -82,7 +82,7 @@ func (m *inspectManifest) edit(name string, r logRecord) error {
 	m.edits++
 	m.item(map[string]any{"type": "edit", "offset": r.offset, "added": tableObjects(e.Added), "removed": removedObjects(e.Removed),
 		"next_file": e.NextFile, "last_sequence": e.LastSeq, "oldest_wal": e.OldestWAL, "database_id": e.DatabaseID,
-		"now": e.Now, "merger": e.Merger},
+		"now": e.Now, "merger": e.Merger, "loads": loadObjects(e.Loaded)},
 		"%10d  %s %s", r.offset, m.console.OutInk().Bold("edit"), scalars(e))
 	if !m.console.JSON {
 		for _, t := range e.Removed {
@@ -124,7 +124,22 @@ func scalars(e *manifest.Edit) string {
 	if e.Merger != "" {
 		parts = append(parts, "merger "+text.Quote([]byte(e.Merger)))
 	}
+	for _, l := range e.Loaded {
+		parts = append(parts, fmt.Sprintf("load %d from %s to %s", l.Seq, text.Quote(l.First), text.Quote(l.Last)))
+	}
 	return strings.Join(parts, ", ")
+}
+
+// loadObjects are loads as JSON has them.
+func loadObjects(loads []manifest.Loaded) []map[string]any {
+	list := []map[string]any{}
+	for _, l := range loads {
+		object := map[string]any{"sequence": l.Seq}
+		text.JSONFields(object, "first", l.First)
+		text.JSONFields(object, "last", l.Last)
+		list = append(list, object)
+	}
+	return list
 }
 
 func (m *inspectManifest) table(t *manifest.TableMeta) string {

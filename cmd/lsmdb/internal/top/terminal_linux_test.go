@@ -32,7 +32,7 @@ func TestOnTerminal(t *testing.T) {
 	}
 	t.Run("close", func(t *testing.T) {
 		term := testOnTerminal(t, dir, func(*commandtest.Terminal, *os.Process) error { return d.Close() })
-		term.WaitFor(t, "does not answer any more") // on the screen that stays
+		term.WaitFor(t, "has closed it") // on the screen that stays
 	})
 }
 

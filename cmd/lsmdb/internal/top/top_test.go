@@ -138,7 +138,7 @@ func TestUntilClosed(t *testing.T) {
 	}
 	for lines.Scan() {
 	}
-	if err := command.Wait(); err != nil || !strings.Contains(errOut.String(), "does not answer any more") {
+	if err := command.Wait(); err != nil || !strings.Contains(errOut.String(), "has closed it") {
 		t.Errorf("%v, %s", err, errOut)
 	}
 }
