@@ -24,6 +24,7 @@ type ofRaft interface {
 // order of its servers.
 func newOfRaft(t *testing.T, peers int) (ofRaft, []*FSM) {
 	conf := quick(t)
+	conf.HeartbeatTimeout, conf.ElectionTimeout, conf.LeaderLeaseTimeout = 500*time.Millisecond, 500*time.Millisecond, 500*time.Millisecond
 	conf.TrailingLogs = 10
 	var machines []*FSM
 	c := raft.MakeClusterCustom(t, &raft.MakeClusterOpts{
@@ -133,31 +134,29 @@ func TestConcurrentApplies(t *testing.T) {
 	leader := c.Leader()
 	var work sync.WaitGroup
 	var mu sync.Mutex
-	accepted := 0
-	for w := range 8 {
+	accepted, uncertain := 0, 0 // on a machine that is busy, the leader may be lost
+	for range 8 {
 		work.Go(func() {
 			for i := range 30 { // of eight who want the same key, one gets it
 				future := leader.Apply(NewCommand().Expect(key(i), nil).Put(key(i), key(i)).Encode(), time.Minute)
-				if err := future.Error(); err != nil {
-					t.Errorf("writer %d: %v", w, err)
-					return
-				}
-				err, _ := future.Response().(error)
-				if err != nil && !errors.Is(err, ErrMismatch) {
-					t.Error(err)
-				}
+				failed := future.Error()
 				mu.Lock()
-				if err == nil {
+				if failed != nil {
+					uncertain++
+				} else if err, _ := future.Response().(error); err == nil {
 					accepted++
+				} else if !errors.Is(err, ErrMismatch) {
+					t.Error(err)
 				}
 				mu.Unlock()
 			}
 		})
 	}
 	work.Wait()
-	if accepted != 30 {
-		t.Errorf("%d of 240 were accepted, and 30 should be", accepted)
+	if accepted > 30 || accepted+uncertain < 30 {
+		t.Errorf("of 240, %d were accepted and %d perhaps, and 30 should be", accepted, uncertain)
 	}
+	applyThrough(t, c, 0, 30)
 	ensureSame(t, machines, 30)
 }
 

@@ -31,6 +31,7 @@ var (
 	dataPrefix = []byte("d")
 	metaPrefix = []byte("m")
 	positionAt = []byte("position")
+	clockAt    = []byte("clock") // what publish has reached; nobody reads it
 )
 
 // generation is a state: a database, between two snapshots that were restored.
@@ -174,7 +175,13 @@ func (g *generation) publish(ctx context.Context) error {
 	if old := g.published.Load(); p.clock <= old || p.lastUntil <= old {
 		return nil
 	}
-	if err := g.db.Sync(ctx); err != nil {
+	// A write, not a mere sync, so that it also covers what a killed process has left, which the
+	// database makes durable before its first write.
+	var b db.Batch
+	if err := b.In(g.meta).Put(clockAt, binary.BigEndian.AppendUint64(nil, uint64(p.clock))); err != nil {
+		return err
+	}
+	if err := g.db.Apply(ctx, &b, db.Sync); err != nil {
 		return err
 	}
 	g.reached(p.clock)

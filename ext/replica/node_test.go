@@ -21,7 +21,7 @@ import (
 // quick is a configuration of Raft for one process under the race detector.
 func quick(t testing.TB) *raft.Config {
 	c := raft.DefaultConfig()
-	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = 300*time.Millisecond, 300*time.Millisecond, 200*time.Millisecond
+	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = 800*time.Millisecond, 800*time.Millisecond, 800*time.Millisecond
 	c.CommitTimeout = 5 * time.Millisecond
 	c.SnapshotInterval, c.SnapshotThreshold, c.TrailingLogs = time.Hour, 1<<40, 10
 	c.Logger = hclog.New(&hclog.LoggerOptions{Level: hclog.Off})
@@ -129,8 +129,20 @@ func within(t testing.TB) context.Context {
 // put stores a value through a node.
 func put(t testing.TB, n *Node, key, value string) {
 	t.Helper()
-	if err := n.Update(within(t), func(tx *Tx) error { return tx.Put([]byte(key), []byte(value)) }); err != nil {
-		t.Fatal(err)
+	apply(t, n, NewCommand().Put([]byte(key), []byte(value)))
+}
+
+// apply applies a command that may be applied twice: on a machine that is busy a leader may be lost.
+func apply(t testing.TB, n *Node, c *Command) {
+	t.Helper()
+	for ctx := within(t); ; {
+		err := n.Apply(ctx, c)
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, ErrUncertain) || ctx.Err() != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

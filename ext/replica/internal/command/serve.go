@@ -46,6 +46,7 @@ type serving struct {
 	key          string
 	ca           string
 	verbose      bool
+	withParent   bool
 	raft         *raft.Config
 	out, errs    io.Writer
 	httpSecurity *tls.Config
@@ -75,6 +76,8 @@ func newServe(out, errs io.Writer) *cobra.Command {
 	f.Uint64Var(&s.raft.SnapshotThreshold, "snapshot-threshold", s.raft.SnapshotThreshold, "log entries after which a snapshot is taken")
 	f.DurationVar(&s.raft.SnapshotInterval, "snapshot-interval", s.raft.SnapshotInterval, "how often that is looked at")
 	f.Uint64Var(&s.raft.TrailingLogs, "trailing-logs", s.raft.TrailingLogs, "log entries that a snapshot leaves")
+	f.BoolVar(&s.withParent, "with-parent", false, "end when standard input ends")
+	_ = f.MarkHidden("with-parent") // of the demo: its nodes do not stay when it is killed
 	f.BoolVarP(&s.verbose, "verbose", "v", false, "write what Raft does to standard error")
 	return cmd
 }
@@ -173,8 +176,17 @@ func (s *serving) run(ctx context.Context) (err error) {
 	}
 	defer web.Close()
 	fmt.Fprintf(s.out, "node %s: other nodes reach it at %s, programs at %s://%s\n", s.config.ID, node.Address(), scheme, listener.Addr())
+	orphaned := make(chan struct{})
+	if s.withParent {
+		go func() {
+			_, _ = io.Copy(io.Discard, os.Stdin)
+			close(orphaned)
+		}()
+	}
 	select {
 	case <-ctx.Done():
+		return nil
+	case <-orphaned:
 		return nil
 	case err := <-served:
 		return err

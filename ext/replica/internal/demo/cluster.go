@@ -44,7 +44,7 @@ func newCluster(dir string) (*cluster, error) {
 		c.nodes = append(c.nodes, &node{id: id, peer: addresses[0], http: addresses[1], dir: filepath.Join(dir, id), errors: filepath.Join(dir, id+".log")})
 	}
 	for _, n := range c.nodes {
-		n.arguments = []string{"serve", "--id", n.id, "--dir", n.dir, "--listen", n.peer, "--http", n.http, "--trailing-logs", "64", "--verbose"}
+		n.arguments = []string{"serve", "--id", n.id, "--dir", n.dir, "--listen", n.peer, "--http", n.http, "--trailing-logs", "64", "--verbose", "--with-parent"}
 		for _, m := range c.nodes {
 			n.arguments = append(n.arguments, "--member", m.id+"="+m.peer)
 		}
@@ -78,6 +78,9 @@ func (n *node) start() error {
 	defer log.Close()
 	n.process = exec.Command(program, n.arguments...)
 	n.process.Stdout, n.process.Stderr = log, log
+	if _, err := n.process.StdinPipe(); err != nil { // ends with this process
+		return err
+	}
 	if err := n.process.Start(); err != nil {
 		return err
 	}
