@@ -329,20 +329,23 @@ func (v *view) pieceWith(ctx context.Context, t *target, seq uint64) (*logReader
 	missing := "" // the name of a piece that is nowhere
 	for i := range slices.Backward(v.logs) {
 		e := &v.logs[i]
-		k := e.pieceOf(seq)
-		if k < 0 {
+		if len(e.pieces) == 0 {
 			continue
 		}
-		h, err := v.header(ctx, e, k)
+		k := e.pieceOf(seq)
+		h, err := v.header(ctx, e, max(0, k))
 		switch {
 		case err != nil:
 			return nil, err
 		case h.Base != t.base || h.Database != t.Database:
 			continue
+		case k < 0: // the epoch goes on with the stretch behind it
+			missing = cmp.Or(missing, logName(e.number, seq))
 		case h.Last >= seq:
 			return v.store.openLog(ctx, e.number, e.pieces[k])
+		default:
+			missing = cmp.Or(missing, logName(e.number, h.Last+1))
 		}
-		missing = cmp.Or(missing, logName(e.number, h.Last+1))
 	}
 	return nil, damaged(cmp.Or(missing, logName(max(1, t.Epoch), seq)), "it is missing")
 }
