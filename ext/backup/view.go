@@ -85,11 +85,6 @@ func (e *epoch) pieceOf(seq uint64) int {
 	return sort.Search(len(e.pieces), func(i int) bool { return e.pieces[i] > seq }) - 1
 }
 
-// has reports whether a point is in the bucket.
-func (v *view) has(name string) bool {
-	return slices.ContainsFunc(v.points, func(n named) bool { return n.name == name })
-}
-
 // leadsTo returns the newest point at or before seq from which a stretch of the log leads
 // there; nil if there is none.
 func (v *view) leadsTo(ctx context.Context, h logHeader, seq uint64) (*point, error) {
@@ -339,10 +334,12 @@ func (v *view) pieceWith(ctx context.Context, t *target, seq uint64) (*logReader
 			return nil, err
 		case h.Base != t.base || h.Database != t.Database:
 			continue
-		case k < 0: // the epoch goes on with the stretch behind it
-			missing = cmp.Or(missing, logName(e.number, seq))
+		case k < 0: // the epoch goes on behind it, and epochs before have not reached it
+			missing = logName(e.number, seq)
 		case h.Last >= seq:
 			return v.store.openLog(ctx, e.number, e.pieces[k])
+		case k+1 < len(e.pieces):
+			missing = logName(e.number, h.Last+1)
 		default:
 			missing = cmp.Or(missing, logName(e.number, h.Last+1))
 		}
