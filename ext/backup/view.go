@@ -321,7 +321,9 @@ func (v *view) replay(ctx context.Context, t *target, visit func(frame) error) (
 
 // pieceWith opens the piece of the newest epoch that has an operation of a stretch.
 func (v *view) pieceWith(ctx context.Context, t *target, seq uint64) (*logReader, error) {
-	missing := "" // the name of a piece that is nowhere
+	missing := ""    // the name of a piece that is nowhere
+	var first *epoch // the epoch whose first piece it may be
+	var between bool // it lies between two of its epoch
 	for i := range slices.Backward(v.logs) {
 		e := &v.logs[i]
 		if len(e.pieces) == 0 {
@@ -334,14 +336,16 @@ func (v *view) pieceWith(ctx context.Context, t *target, seq uint64) (*logReader
 			return nil, err
 		case h.Base != t.base || h.Database != t.Database:
 			continue
-		case k < 0: // the epoch goes on behind it, and epochs before have not reached it
-			missing = logName(e.number, seq)
+		case k < 0: // the epoch goes on behind it, and begins where the one before has ended
+			missing, first = logName(e.number, seq), e
 		case h.Last >= seq:
 			return v.store.openLog(ctx, e.number, e.pieces[k])
 		case k+1 < len(e.pieces):
+			missing, between = logName(e.number, h.Last+1), true
+		case first != nil && !between:
+			missing = logName(first.number, h.Last+1)
+		case missing == "":
 			missing = logName(e.number, h.Last+1)
-		default:
-			missing = cmp.Or(missing, logName(e.number, h.Last+1))
 		}
 	}
 	return nil, damaged(cmp.Or(missing, logName(max(1, t.Epoch), seq)), "it is missing")
