@@ -56,7 +56,7 @@ func TestCloseUnderLoad(t *testing.T) {
 		}
 		fixture.Must(t, d.Close())
 	}
-	for deadline := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > goroutines && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); runtime.NumGoroutine() > goroutines && time.Now().Before(deadline); {
 		runtime.Gosched()
 	}
 	if n := runtime.NumGoroutine(); n > goroutines {
@@ -278,23 +278,23 @@ func TestPinsBesideClose(t *testing.T) {
 		fixture.Must(t, d.DeleteRange([]byte("0"), []byte("9")))
 		fixture.Must(t, d.Flush(t.Context()))
 		var all sync.WaitGroup
-		begun := make(chan bool)
+		begun := make(chan time.Duration)
 		all.Go(func() {
 			defer func() {
 				if r := recover(); r != nil {
 					t.Errorf("round %d: %v", round, r)
+					close(begun)
 				}
 			}()
+			start := time.Now()
 			d.Pins()
-			close(begun)
+			begun <- time.Since(start)
 			for d.Health() == nil {
 				d.Pins()
 			}
 		})
-		<-begun
-		for range 1000 * round {
-			runtime.Gosched()
-		}
+		took := <-begun
+		time.Sleep(took * time.Duration(round) / 6) // so that Close comes at another place of Pins each time
 		fixture.Must(t, d.Close())
 		all.Wait()
 	}

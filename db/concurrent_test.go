@@ -9,7 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"lsmdb/db"
 	"lsmdb/internal/tests/fixture"
@@ -53,16 +52,16 @@ func TestTransfers(t *testing.T) {
 		}
 	}
 	var mu sync.Mutex // transfers read and write: one at a time
-	transfers := 0
+	var transfers, sums atomic.Int64
 	spawn(2, func(rng *rand.Rand) error {
 		mu.Lock()
 		defer mu.Unlock()
-		transfers++
+		transfers.Add(1)
 		return transfer(d, rng)
 	})
 	spawn(1, func(rng *rand.Rand) error { return noise(d, rng) })
-	spawn(2, func(rng *rand.Rand) error { return sumByIterator(d, d, rng) })
-	spawn(1, func(rng *rand.Rand) error { return sumBySnapshot(d, rng) })
+	spawn(2, func(rng *rand.Rand) error { sums.Add(1); return sumByIterator(d, d, rng) })
+	spawn(1, func(rng *rand.Rand) error { sums.Add(1); return sumBySnapshot(d, rng) })
 	spawn(1, func(rng *rand.Rand) error {
 		runtime.Gosched()
 		if rng.IntN(4) == 0 {
@@ -70,17 +69,17 @@ func TestTransfers(t *testing.T) {
 		}
 		return d.Flush(context.Background())
 	})
-	for start := time.Now(); time.Since(start) < 1500*time.Millisecond && !stop.Load(); {
-		d.Metrics()
+	for !stop.Load() { // until all of it has happened often
+		if m := d.Metrics(); transfers.Load() > 500 && sums.Load() > 1000 && m.Flush.Jobs > 40 && m.Compact.Jobs > 15 {
+			break
+		}
 		runtime.Gosched()
 	}
 	stop.Store(true)
 	all.Wait()
 	fixture.Must(t, sumByIterator(d, d, rand.New(rand.NewPCG(1, 1))))
 	m := d.Metrics()
-	if transfers == 0 || m.Flush.Jobs == 0 || m.Compact.Jobs == 0 {
-		t.Errorf("%d transfers, %+v, %+v: too little happened", transfers, m.Flush, m.Compact)
-	}
+	t.Logf("%d transfers, %d sums, %d flushes, %d merges", transfers.Load(), sums.Load(), m.Flush.Jobs, m.Compact.Jobs)
 	fixture.Must(t, d.Close())
 }
 

@@ -40,7 +40,7 @@ func TestReadsMergeLevel0(t *testing.T) {
 			if m := d.Metrics(); m.Levels[0].Tables != 3 || m.Compact.Jobs > 0 {
 				t.Fatalf("%d tables in level 0 and %d compactions before the reads", m.Levels[0].Tables, m.Compact.Jobs)
 			}
-			deadline := time.Now().Add(20 * time.Second)
+			deadline := time.Now().Add(time.Minute)
 			for i := 0; d.Metrics().Levels[0].Tables > 0; i++ {
 				if time.Now().After(deadline) {
 					t.Fatalf("level 0 is still there after %d reads", i)

@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"lsmdb/internal/base"
 	"lsmdb/internal/vfs"
@@ -477,11 +476,19 @@ func TestReadsAtATime(t *testing.T) {
 	files, handles := scarceTables(t, 1, 10, ReaderOptions{}, &OpenFiles{})
 	must(handles[0].Table())(t)
 	var now, most atomic.Int64
+	full := make(chan struct{}) // the disk answers nobody before as many wait for it as may
+	var once sync.Once
 	files.onUse = func(string) {
 		at := now.Add(1)
 		for before := most.Load(); at > before && !most.CompareAndSwap(before, at); before = most.Load() {
 		}
-		time.Sleep(time.Millisecond)
+		if at == int64(cap(reading)) {
+			for range readers { // others get every chance to come as well
+				runtime.Gosched()
+			}
+			once.Do(func() { close(full) })
+		}
+		<-full
 		now.Add(-1)
 	}
 	var group sync.WaitGroup
@@ -493,7 +500,7 @@ func TestReadsAtATime(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if got := most.Load(); got < 10 || got > int64(cap(reading)) {
-		t.Errorf("up to %d reads at a time", got)
+	if got := most.Load(); got != int64(cap(reading)) {
+		t.Errorf("up to %d reads at a time, not %d", got, cap(reading))
 	}
 }

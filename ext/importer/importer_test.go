@@ -360,7 +360,7 @@ func TestRefused(t *testing.T) {
 	locked["pebble"] = p.Close
 	before, err := os.ReadDir(parent)
 	must(t, err)
-	start := time.Now()
+	defer time.AfterFunc(2*time.Minute, func() { panic("an import waits for who has a store open") }).Stop()
 	for _, name := range []string{"missing", "nothing", "text", "ours", "bolt", "level", "badger", "pebble"} {
 		r, err := Import(t.Context(), Order{Source: at(name), Destination: at("to")})
 		if err == nil {
@@ -381,9 +381,6 @@ func TestRefused(t *testing.T) {
 	cancel()
 	if _, err := Import(ended, Order{Source: at("level"), Destination: at("to")}); !errors.Is(err, context.Canceled) {
 		t.Errorf("with an ended context: %v", err)
-	}
-	if took := time.Since(start); took > 20*time.Second {
-		t.Errorf("took %v", took)
 	}
 	after, err := os.ReadDir(parent)
 	must(t, err)

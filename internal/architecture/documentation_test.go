@@ -19,7 +19,7 @@ var (
 func TestDocumentationLinks(t *testing.T) {
 	root := filepath.Join("..", "..")
 	var pages []string
-	for _, pattern := range []string{"*.md", "docs/*.md", "ext/*/*.md", "bench/*.md", "bench/results/*.md"} {
+	for _, pattern := range []string{"*.md", "docs/*.md", "ext/*/*.md", "ext/*/*/*.md", "bench/*.md", "bench/results/*.md"} {
 		found, err := filepath.Glob(filepath.Join(root, filepath.FromSlash(pattern)))
 		if err != nil || len(found) == 0 {
 			t.Fatalf("pages %s: %v, %v", pattern, found, err)

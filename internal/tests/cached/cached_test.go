@@ -54,9 +54,9 @@ func (g *gate) pass(op vfstest.Op) error {
 	return nil
 }
 
-// filled is a database whose level 0 holds five tables that overlap. Merges that reads pay
-// for wait at the gate.
-func filled(t *testing.T, cacheBytes int64) (*db.DB, *gate) {
+// opened is an empty database that never tidies up. Who shuts the gate has merges that reads pay
+// for wait there.
+func opened(t *testing.T, cacheBytes int64) (*db.DB, *gate) {
 	t.Helper()
 	g := new(gate)
 	alwaysBusy := func(e *stages.Environment) { e.IdleDelay = time.Hour }
@@ -67,6 +67,13 @@ func filled(t *testing.T, cacheBytes int64) (*db.DB, *gate) {
 		g.open()
 		d.Close()
 	})
+	return d, g
+}
+
+// filled is a database whose level 0 holds five tables that overlap. The gate is shut.
+func filled(t *testing.T, cacheBytes int64) (*db.DB, *gate) {
+	t.Helper()
+	d, g := opened(t, cacheBytes)
 	const tables = 5
 	order := rand.New(rand.NewPCG(1, 2)).Perm(entries)
 	for n, i := range order {
@@ -210,9 +217,7 @@ func TestMergesStayWithinTheCache(t *testing.T) {
 // TestFlushesKeepTheCache: what is written again while all is cached is cached when it has
 // become a table, and what lies beyond all that was read is not.
 func TestFlushesKeepTheCache(t *testing.T) {
-	d, err := db.Open("/d", fixture.On(vfstest.NewDisk(), db.Options{Durability: db.NoSync, MemtableBytes: 8 << 20, CacheBytes: 64 << 20}))
-	fixture.Must(t, err)
-	defer d.Close()
+	d, g := opened(t, 64<<20)
 	for i := range entries {
 		fixture.Must(t, d.Put(key(i), value(i)))
 	}
@@ -225,6 +230,7 @@ func TestFlushesKeepTheCache(t *testing.T) {
 		fixture.Must(t, d.Put(key(entries+i), value(entries+i)))
 	}
 	fixture.Must(t, d.Flush(t.Context()))
+	g.shut()
 	if misses := readAll(t, d, 0, entries); misses > 3 {
 		t.Errorf("%d blocks are loaded after the flush", misses)
 	}

@@ -224,6 +224,7 @@ func TestCorruptionSweep(t *testing.T) {
 type corruptionSweep struct {
 	t      *testing.T
 	victim *victim
+	alone  sync.RWMutex // held by who judges: shared, or alone where it is counted what that allocates
 
 	mu        sync.Mutex // workers report
 	figures   map[string]map[verdict]int
@@ -244,11 +245,13 @@ func (s *corruptionSweep) work(mutants <-chan mutant) {
 			continue
 		}
 		damaged := m.make(own)
+		s.alone.RLock()
 		j := s.victim.judge(m, damaged)
-		for range 2 { // what the other workers allocated meanwhile is counted as well
-			if j.allocated > mostAllocated {
-				j = s.victim.judge(m, damaged)
-			}
+		s.alone.RUnlock()
+		if j.allocated > mostAllocated { // what the other workers allocated meanwhile is counted as well
+			s.alone.Lock()
+			j = s.victim.judge(m, damaged)
+			s.alone.Unlock()
 		}
 		if m.kind == "bit" {
 			m.make(own) // turns it back

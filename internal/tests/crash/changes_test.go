@@ -110,27 +110,15 @@ func (s *sweep) followFrom(ctx context.Context, d *db.DB, at *uint64, newest uin
 // commitOf is a change in the words of the model. What was loaded, it knows only from that.
 func (s *sweep) commitOf(c db.Change, batches int) (commit fixture.Commit) {
 	for _, o := range c.Ops {
-		own := fixture.Operation{Key: string(o.Key), Value: string(o.Value)}
-		switch o.Kind {
-		case db.OpPut:
-			if !o.Until.IsZero() {
-				own.Until = o.Until.UnixNano()
-			}
-		case db.OpDelete:
-			own.Delete = true
-		case db.OpDeleteRange:
-			own.Range, own.Value = true, string(o.End)
-		case db.OpMerge:
-			own.Merge = true
-		case db.OpLoad:
-			for key, e := range s.views[batches] {
-				if key >= string(o.Key) && key < string(o.End) && s.views[batches-1][key] != e {
-					commit = append(commit, fixture.Operation{Key: key, Value: e.Value})
-				}
-			}
+		if o.Kind != db.OpLoad {
+			commit = append(commit, fixture.Told(o)...)
 			continue
 		}
-		commit = append(commit, own)
+		for key, e := range s.views[batches] {
+			if key >= string(o.Key) && key < string(o.End) && s.views[batches-1][key] != e {
+				commit = append(commit, fixture.Operation{Key: key, Value: e.Value})
+			}
+		}
 	}
 	return commit
 }

@@ -106,13 +106,11 @@ func TestWALFailure(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			m, d, want := running(t)
-			attempts := 0
+			var attempts atomic.Int32
 			m.Fail(func(op vfstest.Op) error {
 				err := inject(op)
-				if err != nil {
-					if attempts++; attempts > 1 { // never retried
-						t.Errorf("%s of %s again after a failure", op.Kind, op.Name)
-					}
+				if err != nil && attempts.Add(1) > 1 { // never retried
+					t.Errorf("%s of %s again after a failure", op.Kind, op.Name)
 				}
 				return err
 			})
@@ -223,24 +221,10 @@ func TestDiskFullInWAL(t *testing.T) {
 func TestDiskFullInFlush(t *testing.T) {
 	m, d, want := running(t)
 	m.Failing(vfstest.OpWrite, ".sst", syscall.ENOSPC)
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	fixture.WantErr(t, "Flush", d.Flush(ctx), context.DeadlineExceeded)
+	flushUntilFull(t, d)
 	fixture.WantErr(t, "Health", d.Health(), db.ErrDiskFull)
 	b := d.NewBatch()
-	value := strings.Repeat("v", 1000)
-	var err error
-	for i := 0; err == nil; i++ {
-		key := fmt.Sprintf("pressed%05d", i)
-		b.Reset()
-		fixture.Must(t, b.Put([]byte(key), []byte(value)))
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-		if err = d.Apply(ctx, b, db.NoSync); err == nil {
-			want[key] = value
-		}
-		cancel()
-	}
-	fixture.WantErr(t, "Apply under back-pressure", err, context.DeadlineExceeded)
+	press(t, d, b, want)
 	if s := d.Metrics().Stalls; s.Behind != "flusher" || s.Count == 0 {
 		t.Errorf("stalls: %+v", s)
 	}
@@ -327,14 +311,7 @@ func TestHealthWhileWritersWait(t *testing.T) {
 	fixture.Must(t, d.Health())
 
 	m.Failing(vfstest.OpWrite, ".sst", syscall.ENOSPC)
-	value := []byte(strings.Repeat("v", 1000))
-	for err := error(nil); err == nil; {
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-		b := d.NewBatch()
-		fixture.Must(t, b.Put([]byte("k"), value))
-		err = d.Apply(ctx, b, db.NoSync)
-		cancel()
-	}
+	press(t, d, d.NewBatch(), fixture.View{})
 	waiting := d.Metrics().Stages[0].Depth
 	for range 200 {
 		fixture.WantErr(t, "Health", d.Health(), db.ErrDiskFull)
@@ -350,9 +327,7 @@ func TestHealthWhileWritersWait(t *testing.T) {
 func TestCloseOnFullDisk(t *testing.T) {
 	m, d, want := running(t)
 	m.Failing(vfstest.OpCreate, ".sst", syscall.ENOSPC)
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	fixture.WantErr(t, "Flush", d.Flush(ctx), context.DeadlineExceeded)
+	flushUntilFull(t, d)
 	fixture.Must(t, d.Close())
 	fixture.MustHold(t, m.Disk, want)
 }

@@ -12,7 +12,6 @@ import (
 	"runtime/debug"
 	"syscall"
 	"testing"
-	"time"
 
 	"lsmdb/db"
 	"lsmdb/internal/tests/fixture"
@@ -91,9 +90,7 @@ func fillDisk(t *testing.T, disk string) {
 	want := fixture.View{}
 	value := bytes.Repeat([]byte("v"), 3000)
 	written := 0
-	put := func() error {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
+	put := func(ctx context.Context) error {
 		key := fmt.Sprintf("key%06d", written)
 		b := d.NewBatch()
 		fixture.Must(t, b.Put([]byte(key), value))
@@ -104,8 +101,10 @@ func fillDisk(t *testing.T, disk string) {
 		return err
 	}
 	fill := func() {
+		ctx, done := untilFull(t, d)
+		defer done()
 		for {
-			if err := put(); errors.Is(err, db.ErrDiskFull) || errors.Is(err, context.DeadlineExceeded) {
+			if err := put(ctx); errors.Is(err, db.ErrDiskFull) || errors.Is(err, context.Canceled) {
 				t.Logf("full after %d writes: %v", len(want), err)
 				return
 			} else if err != nil {
@@ -116,9 +115,11 @@ func fillDisk(t *testing.T, disk string) {
 	fill()
 	fixture.Must(t, fixture.Differ(want, fixture.Contents(t, d)))
 	fixture.Must(t, os.Remove(ballast))
-	waitForRoom(t, put)
+	for err := put(t.Context()); err != nil; err = put(t.Context()) { // flushes are tried again after a pause
+		fixture.WantErr(t, "Apply before there is room", err, db.ErrDiskFull)
+	}
 	for range 50 { // more than the log had room for
-		fixture.Must(t, put())
+		fixture.Must(t, put(t.Context()))
 	}
 	fixture.Must(t, fixture.Differ(want, fixture.Contents(t, d)))
 	fill()
@@ -134,17 +135,4 @@ func fillDisk(t *testing.T, disk string) {
 	if !report.OK() {
 		t.Errorf("Verify: %+v", report.Problems)
 	}
-}
-
-// waitForRoom writes until a write succeeds: flushes are tried again after a pause.
-func waitForRoom(t *testing.T, put func() error) {
-	t.Helper()
-	for range 20 {
-		if err := put(); err == nil {
-			return
-		} else if !errors.Is(err, db.ErrDiskFull) && !errors.Is(err, context.DeadlineExceeded) {
-			t.Fatal(err)
-		}
-	}
-	t.Fatal("there is room, but no write succeeds")
 }

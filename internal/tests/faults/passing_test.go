@@ -18,7 +18,7 @@ import (
 // and nothing that was acknowledged is lost.
 func TestShortagesPass(t *testing.T) {
 	step := 1
-	if testing.Short() {
+	if testing.Short() || base.Invariants { // CI takes each step without the race detector
 		step = 5
 	}
 	for errno, most := range map[syscall.Errno]int{

@@ -24,7 +24,7 @@ import (
 // simulated, so whatever fires once per idle delay would take for ever.
 func TestAllTogether(t *testing.T) {
 	seeds := uint64(60)
-	if testing.Short() {
+	if testing.Short() || base.Invariants { // CI takes all of them without the race detector
 		seeds = 15
 	}
 	for seed := range seeds {

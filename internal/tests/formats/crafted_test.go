@@ -133,7 +133,7 @@ func promptly(t *testing.T, what string, call func()) {
 	}()
 	select {
 	case <-done:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("%s does not come back", what)
 	}
 }

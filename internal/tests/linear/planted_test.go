@@ -245,11 +245,13 @@ var wrongCrashes = []plant{
 		w := []keyValue{{key: 0, value: p.epoch.run.number()}}
 		p.writeAs(w, w, p.notSync(), db.Sync)
 		p.crash()
+		p.tamper(func(found *image) bool { return found[0] != w[0].value }) // or a flush, for which reads had paid, made it durable
 	}},
 	{"Sync syncs nothing", onPower, true, func(p *planter) {
-		p.put(0, db.NoSync)
+		last := p.put(0, db.NoSync)
 		p.writeAs(nil, nil, p.notSync(), db.Sync)
 		p.crash()
+		p.tamper(func(found *image) bool { return found[0] != last }) // the same
 	}},
 	{"a killed process loses what was not synced", onKill, false, func(p *planter) {
 		old := p.put(0, db.NoSync)

@@ -53,7 +53,7 @@ func TestModel(t *testing.T) {
 	if !enough {
 		t.Error("something that this test is for never happened")
 	}
-	if h := happened; *modelSeeds >= 8 && min(h.committed, h.conflicts, h.loads, h.checkpoints) == 0 {
+	if h := happened; *modelSeeds >= 8 && min(h.committed, h.conflicts, h.loads, h.checkpoints, h.followed, h.trimmed) == 0 {
 		t.Error("something of the vocabulary never happened")
 	}
 }
@@ -64,6 +64,7 @@ type modelTally struct {
 	torn                                          int64
 	levels                                        int // in use at the same time
 	committed, conflicts, loads, checkpoints      int
+	followed, trimmed                             int
 }
 
 func (h *modelTally) add(m db.Metrics) {
@@ -106,6 +107,7 @@ type modelRun struct {
 	values    int
 	iterators []*fixture.ModelIterator
 	snapshots []modelSnapshot
+	told      told
 }
 
 type modelSnapshot struct {
@@ -123,6 +125,7 @@ func (r *modelRun) check(err error) {
 
 func (r *modelRun) run() {
 	r.h = fixture.History{Now: fixture.State{}, Start: fixture.State{}}
+	r.told = told{state: fixture.State{}, loads: make(map[uint64]fixture.Commit)}
 	r.clock = fixture.NewClock()
 	r.now = r.clock.UnixNano()
 	r.open()
@@ -130,7 +133,7 @@ func (r *modelRun) run() {
 		{40, r.write}, {12, r.batch}, {4, r.cancelled}, {6, r.submit}, {60, r.get}, {10, r.newIterator}, {90, r.moveIterators},
 		{5, r.newSnapshot}, {30, r.readSnapshot}, {8, r.release}, {4, r.flush}, {2, r.compact}, {3, r.sync}, {2, r.scan},
 		{1, r.closeCleanly}, {1, r.kill}, {2, r.crash},
-		{6, r.tick}, {8, r.transact}, {2, r.load}, {2, r.checkpoint}, {3, r.pins},
+		{6, r.tick}, {8, r.transact}, {2, r.load}, {2, r.checkpoint}, {3, r.pins}, {6, r.follow},
 	}
 	total := 0
 	for _, a := range actions {
@@ -169,6 +172,7 @@ func (r *modelRun) options() *db.Options {
 		Memory:           []*db.MemoryBudget{nil, nil, db.NewMemoryBudget(r.rng.Int64N(600 << 10))}[r.rng.IntN(3)],
 		FilterBitsPerKey: []int{-1, 0, 3}[r.rng.IntN(3)],
 		Compression:      db.Compression(r.rng.IntN(2)),
+		KeepChangesBytes: []int64{-1, 0, 100 << 10, 1 << 30, 1 << 30}[r.rng.IntN(5)],
 	}, r.clock))
 }
 
@@ -195,6 +199,7 @@ func (r *modelRun) reopen(certain int, compare func(now int64, certain int, sequ
 		r.check(fixture.Differ(before, found))
 	}
 	r.check(compare(r.now, certain, r.db.Metrics().Sequence, found))
+	r.lost()
 }
 
 // forget ends what reads the database; with the database gone it must say so.

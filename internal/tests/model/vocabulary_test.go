@@ -82,6 +82,7 @@ func (r *modelRun) load() {
 	c = c.Sorted()
 	r.check(c.Load(context.Background(), r.db))
 	r.h.Add(c, db.Sync)
+	r.told.loads[r.db.Metrics().Sequence] = c
 	r.tally.loads++
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"lsmdb/db"
+	"lsmdb/internal/base"
 	"lsmdb/internal/tests/fixture"
 	"lsmdb/internal/vfstest"
 )
@@ -36,7 +37,7 @@ func TestPowerLostAfterKilledRecovery(t *testing.T) {
 	f := fixture.NewFilled(t, db.Sync)
 	total := switching(t, f.Disk(t))
 	step := 1
-	if testing.Short() {
+	if testing.Short() || base.Invariants { // CI takes each step without the race detector
 		step = 3
 	}
 	for first := total - 1; first <= total+3; first++ {

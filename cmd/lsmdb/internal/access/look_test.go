@@ -95,10 +95,10 @@ func TestReadsBesideAndAtRest(t *testing.T) {
 	for _, line := range reads(dir) {
 		beside = append(beside, commandtest.Execute(t, "", line...))
 	}
+	must(t, server.Close()) // which waits for what is still on its way
 	if pinned := d.Metrics(); pinned.Iterator.Open+pinned.Snapshot.Open > 0 {
 		t.Errorf("something stayed open: %+v", pinned.Iterator)
 	}
-	must(t, server.Close())
 	for _, line := range reads(dir) {
 		if got := commandtest.Execute(t, "", line...); got.Code != exit.InUse && got.Code != exit.Usage {
 			t.Fatalf("%.100q was not asked for beside: %+v", line, got)

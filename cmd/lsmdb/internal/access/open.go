@@ -16,6 +16,8 @@ import (
 	"lsmdb/db"
 	"lsmdb/internal/base"
 	"lsmdb/internal/beside"
+	"lsmdb/internal/vfs"
+	"lsmdb/manifest"
 )
 
 // Mode says what a command wants from a database.
@@ -45,6 +47,9 @@ func open(c *console.Console, dir string, how Mode, tune func(*db.Options)) (*db
 		MustExist:     how != Creating,
 		Logger:        c.Logger(),
 	}
+	if how != Reading {
+		options.KeepChangesBytes = keptLogs(dir)
+	}
 	if tune != nil {
 		tune(options)
 	}
@@ -56,6 +61,31 @@ func open(c *console.Console, dir string, how Mode, tune func(*db.Options)) (*db
 		return nil, ExplainOpen(dir, err)
 	}
 	return database, nil
+}
+
+// keptLogs is how much a database keeps of its log for those who follow the changes, and as much
+// again as a command may add: what their program has kept stays. 0: it keeps nothing.
+func keptLogs(dir string) (sizeBytes int64) {
+	current, err := manifest.ReadCurrent(vfs.OS, dir)
+	if err != nil {
+		return 0 // what is wrong is told when it is opened
+	}
+	state, _, err := manifest.Load(vfs.OS, dir, current.Manifest)
+	entries, _ := os.ReadDir(dir)
+	kept := false
+	for _, entry := range entries {
+		if kind, number := base.ParseFileName(entry.Name()); kind == base.FileWAL {
+			kept = kept || number < state.OldestWAL
+			if info, err := entry.Info(); err == nil {
+				sizeBytes += info.Size()
+			}
+		}
+	}
+	const more = 64 << 20
+	if err != nil || !kept {
+		return 0
+	}
+	return sizeBytes + more
 }
 
 // Closing closes a database at the end of a command and keeps the first error.

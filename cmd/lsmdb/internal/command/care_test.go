@@ -2,6 +2,7 @@ package command_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -83,6 +84,42 @@ func TestStats(t *testing.T) {
 	}
 	crashed := commandtest.UnclosedDatabase(t, commandtest.PutEach("a", "1"))
 	commandtest.Contains(t, commandtest.Succeed(t, "", "stats", crashed), "was not closed: replayed 1 log segment, 2 operations")
+}
+
+// TestStatsOfChanges: what is kept for those who follow is told, also when no program runs.
+func TestStatsOfChanges(t *testing.T) {
+	dir := t.TempDir()
+	database, err := db.Open(dir, &db.Options{KeepChangesBytes: 1 << 20})
+	if err == nil {
+		err = errors.Join(database.Put([]byte("a"), nil), database.Flush(t.Context()), database.Put([]byte("b"), nil), database.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	commandtest.Contains(t, commandtest.Succeed(t, "", "stats", dir), "changes", "1 old log,", "kept; behind sequence number 0")
+	v := commandtest.Object(t, commandtest.Succeed(t, "", "stats", dir, "--json"))
+	if kept, _ := v["changes"].(map[string]any); kept["kept_segments"] != 1.0 || kept["loops"] != 0.0 {
+		t.Errorf("got %v", v["changes"])
+	}
+	commandtest.Contains(t, commandtest.Succeed(t, "", "verify", dir), "read 5 files")
+	commandtest.Succeed(t, "", "put", dir, "c", "by command") // which takes nothing away
+	database, err = db.Open(dir, &db.Options{KeepChangesBytes: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer database.Close()
+	told := ""
+	for c, err := range database.Changes(t.Context(), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if told += string(c.Ops[0].Key); c.Seq == 3 {
+			break
+		}
+	}
+	if told != "abc" {
+		t.Errorf("told of %s", told)
+	}
 }
 
 func TestCompact(t *testing.T) {

@@ -337,3 +337,19 @@ func TestInspectLoaded(t *testing.T) {
 	}
 	commandtest.Contains(t, commandtest.Succeed(t, "", "inspect", "manifest", newest(t, dir, "MANIFEST-*")), "sequence 2 to 2; loaded: 1 stands in place of the number")
 }
+
+// A load that those who follow the changes are to hear of.
+func TestInspectLoadsInManifest(t *testing.T) {
+	dir := t.TempDir()
+	database, err := db.Open(dir, &db.Options{KeepChangesBytes: 1 << 20})
+	if err == nil {
+		load := func(yield func(k, v []byte) bool) { _ = yield([]byte("ape"), nil) && yield([]byte("bee"), nil) }
+		err = errors.Join(database.Load(t.Context(), load), database.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest := commandtest.FileLike(t, dir, "MANIFEST-*")
+	commandtest.Contains(t, commandtest.Succeed(t, "", "inspect", "manifest", manifest), "load 1 from ape to bee")
+	commandtest.Contains(t, commandtest.Succeed(t, "", "inspect", "manifest", manifest, "--json"), `"first":"ape"`, `"sequence":1`)
+}

@@ -1,0 +1,3 @@
+// Package soak torments a cluster of three processes and checks that it stays linearizable. It
+// consists of tests.
+package soak
