@@ -353,6 +353,18 @@ func TestRunFenced(t *testing.T) {
 	w.everySeq(s)
 }
 
+// Who was stopped for so long that nothing is left of the next epoch finds out all the same.
+func TestRunFencedLate(t *testing.T) {
+	f, s := newFaulty(t)
+	w := newWorld(t, 58)
+	w.commit()
+	r := start(t, local{w.DB}, s, quick)
+	reached(t, s, w.newest().seq)
+	claim := logHeader{Database: "another", Epoch: 3, Claim: "another"}
+	fixture.Must(t, f.inner.WriteAll(t.Context(), logName(3, 0), claim.head(), nil))
+	fixture.WantErr(t, "the stopped Run", r.wait(), ErrFenced)
+}
+
 // A load is not in the log: there is a point behind it.
 func TestRunLoad(t *testing.T) {
 	_, s := newFaulty(t)
