@@ -77,9 +77,10 @@ type runner struct {
 	work       context.Context // ends some time after that of Run
 	epoch      uint64          // 0: none is claimed yet
 	database   string
-	earlierLog shipped      // what an earlier Run of this process has shipped, of the first stretch
-	proven     atomic.Bool  // the bucket has taken something
-	newest     atomic.Int64 // time that was given last
+	earlierLog shipped       // what an earlier Run of this process has shipped, of the first stretch
+	proven     atomic.Bool   // the bucket has taken something
+	newest     atomic.Int64  // time that was given last
+	checks     atomic.Uint64 // for a newer epoch
 }
 
 // now returns the time, never less than before.
@@ -139,13 +140,36 @@ func final(err error) bool {
 	return false
 }
 
-// check fails with ErrFenced if somebody has begun a newer epoch.
-func (r *runner) check(ctx context.Context) error {
-	epochs, err := r.store.epochs(ctx)
-	if err == nil && len(epochs) > 0 && epochs[len(epochs)-1] > r.epoch {
-		err = fmt.Errorf("%w: epoch %d began behind this one's %d", ErrFenced, epochs[len(epochs)-1], r.epoch)
+// wholeChecks is how many checks may pass before one looks at all epochs.
+const wholeChecks = 64
+
+// check fails with ErrFenced if somebody has begun a newer epoch. Mostly it asks only for the
+// next one, which is cheap however much lies in the bucket. That claim may have been removed
+// together with all of its epoch, if this process was stopped for long: so now and then, and
+// before a point is written, all are looked at.
+func (r *runner) check(ctx context.Context, whole bool) error {
+	newer := uint64(0)
+	if r.checks.Add(1)%wholeChecks != 0 && !whole {
+		claimed, err := r.store.Exists(ctx, logName(r.epoch+1, 0))
+		if err != nil {
+			return fmt.Errorf("lsmdb: backup: look for a newer epoch: %w", err)
+		}
+		if claimed {
+			newer = r.epoch + 1
+		}
+	} else {
+		epochs, err := r.store.epochs(ctx)
+		if err != nil {
+			return err
+		}
+		if len(epochs) > 0 {
+			newer = epochs[len(epochs)-1]
+		}
 	}
-	return err
+	if newer > r.epoch {
+		return fmt.Errorf("%w: epoch %d began behind this one's %d", ErrFenced, newer, r.epoch)
+	}
+	return nil
 }
 
 // begin begins a stretch: it makes a checkpoint and, if that is the first one, claims an epoch.
@@ -172,7 +196,7 @@ func (r *runner) begin(ctx context.Context) (*stretch, error) {
 			r.database = t.point.Database
 			err = r.claim(ctx)
 		} else if err == nil {
-			err = r.check(ctx)
+			err = r.check(ctx, true)
 		}
 		if err != nil {
 			_ = t.Close()
@@ -361,7 +385,7 @@ func (st *stretch) ship(ctx context.Context) error {
 	p.Base, p.Settled = st.base, st.settled.Load()
 	head := p.head()
 	err := st.retry(ctx, "log", func() error {
-		if err := st.check(st.work); err != nil {
+		if err := st.check(st.work, false); err != nil {
 			return err
 		}
 		return st.store.put(st.work, logName(p.Epoch, p.First), head, p.frames)

@@ -305,6 +305,36 @@ func TestRunUnreliable(t *testing.T) {
 	w.everySeq(s)
 }
 
+// A bucket that takes its time holds up nothing but the bucket.
+func TestRunSlow(t *testing.T) {
+	f, s := newFaulty(t)
+	w := newWorld(t, 39)
+	w.commit()
+	f.set(func(operation) error { time.Sleep(2 * time.Millisecond); return nil })
+	r := start(t, local{w.DB}, s, quick)
+	for range 20 {
+		w.commit()
+	}
+	reached(t, s, w.newest().seq)
+	r.end()
+	f.set(nil)
+	w.everySeq(s)
+}
+
+// What was written last is shipped although the context has ended.
+func TestRunEnds(t *testing.T) {
+	_, s := newFaulty(t)
+	w := newWorld(t, 59)
+	w.commit()
+	r := start(t, local{w.DB}, s, Options{LogInterval: time.Hour, graceTime: time.Minute})
+	reached(t, s, w.newest().seq)
+	for range 5 {
+		w.commit()
+	}
+	r.end()
+	w.everySeq(s)
+}
+
 // A second Run takes the bucket over, and the first one ends.
 func TestRunFenced(t *testing.T) {
 	_, s := newFaulty(t)
@@ -321,6 +351,18 @@ func TestRunFenced(t *testing.T) {
 		t.Error(err)
 	}
 	w.everySeq(s)
+}
+
+// Who was stopped for so long that nothing is left of the next epoch finds out all the same.
+func TestRunFencedLate(t *testing.T) {
+	f, s := newFaulty(t)
+	w := newWorld(t, 58)
+	w.commit()
+	r := start(t, local{w.DB}, s, quick)
+	reached(t, s, w.newest().seq)
+	claim := logHeader{Database: "another", Epoch: 3, Claim: "another"}
+	fixture.Must(t, f.inner.WriteAll(t.Context(), logName(3, 0), claim.head(), nil))
+	fixture.WantErr(t, "the stopped Run", r.wait(), ErrFenced)
 }
 
 // A load is not in the log: there is a point behind it.

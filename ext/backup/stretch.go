@@ -78,7 +78,7 @@ func (st *stretch) run(ctx context.Context) (err error) {
 // look looks for a newer epoch. That the bucket fails does not matter as long as there is
 // nothing to ship.
 func (st *stretch) look(ctx context.Context) error {
-	err := st.check(ctx)
+	err := st.check(ctx, false)
 	if errors.Is(err, ErrFenced) {
 		return err
 	}
@@ -154,7 +154,7 @@ func (st *stretch) another(ctx context.Context) error {
 // finish completes a point.
 func (st *stretch) finish(ctx context.Context, t *taking) error {
 	err := st.retry(ctx, "point", func() error {
-		if err := st.check(ctx); err != nil {
+		if err := st.check(ctx, true); err != nil {
 			return err
 		}
 		return t.finish(ctx)

@@ -85,11 +85,6 @@ func (e *epoch) pieceOf(seq uint64) int {
 	return sort.Search(len(e.pieces), func(i int) bool { return e.pieces[i] > seq }) - 1
 }
 
-// has reports whether a point is in the bucket.
-func (v *view) has(name string) bool {
-	return slices.ContainsFunc(v.points, func(n named) bool { return n.name == name })
-}
-
 // leadsTo returns the newest point at or before seq from which a stretch of the log leads
 // there; nil if there is none.
 func (v *view) leadsTo(ctx context.Context, h logHeader, seq uint64) (*point, error) {
@@ -326,23 +321,32 @@ func (v *view) replay(ctx context.Context, t *target, visit func(frame) error) (
 
 // pieceWith opens the piece of the newest epoch that has an operation of a stretch.
 func (v *view) pieceWith(ctx context.Context, t *target, seq uint64) (*logReader, error) {
-	missing := "" // the name of a piece that is nowhere
+	missing := ""    // the name of a piece that is nowhere
+	var first *epoch // the epoch whose first piece it may be
+	var between bool // it lies between two of its epoch
 	for i := range slices.Backward(v.logs) {
 		e := &v.logs[i]
-		k := e.pieceOf(seq)
-		if k < 0 {
+		if len(e.pieces) == 0 {
 			continue
 		}
-		h, err := v.header(ctx, e, k)
+		k := e.pieceOf(seq)
+		h, err := v.header(ctx, e, max(0, k))
 		switch {
 		case err != nil:
 			return nil, err
 		case h.Base != t.base || h.Database != t.Database:
 			continue
+		case k < 0: // the epoch goes on behind it, and begins where the one before has ended
+			missing, first = logName(e.number, seq), e
 		case h.Last >= seq:
 			return v.store.openLog(ctx, e.number, e.pieces[k])
+		case k+1 < len(e.pieces):
+			missing, between = logName(e.number, h.Last+1), true
+		case first != nil && !between:
+			missing = logName(first.number, h.Last+1)
+		case missing == "":
+			missing = logName(e.number, h.Last+1)
 		}
-		missing = cmp.Or(missing, logName(e.number, h.Last+1))
 	}
 	return nil, damaged(cmp.Or(missing, logName(max(1, t.Epoch), seq)), "it is missing")
 }
