@@ -351,6 +351,11 @@ func TestNoMajority(t *testing.T) {
 	if _, err := leader.Get(within(t), []byte("k"), Stale); err != nil {
 		t.Errorf("a stale read: %v", err)
 	}
+	brief, end := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer end()
+	if _, err := leader.Get(brief, []byte("k"), Forwarded); !errors.Is(err, ErrNotLeader) && !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a read when there is nobody to forward it to: %v", err)
+	}
 	ctx, cancel = context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
 	for leader.raft.State() == raft.Leader {

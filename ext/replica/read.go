@@ -22,7 +22,8 @@ const (
 	// Stale reads what this node holds, without asking anybody: it may lack the newest writes.
 	Stale ReadOption = iota + 1
 
-	// Forwarded has the node that leads answer where this one does not.
+	// Forwarded has the node that leads answer where this one does not. While there is none, the
+	// read waits, until ctx ends.
 	Forwarded
 )
 
@@ -47,11 +48,23 @@ func (n *Node) Get(ctx context.Context, key []byte, o ...ReadOption) ([]byte, er
 		value, _, err := n.fsm.get(key, time.Time{})
 		return value, err
 	}
-	err := n.leading.check(ctx)
-	if errors.Is(err, ErrNotLeader) && has(o, Forwarded) {
-		return n.getElsewhere(ctx, key)
+	for {
+		value, err := n.getHere(ctx, key)
+		if !errors.Is(err, ErrNotLeader) || !has(o, Forwarded) {
+			return value, err
+		}
+		if value, err = n.getElsewhere(ctx, key); !errors.Is(err, ErrNotLeader) {
+			return value, err
+		}
+		if err := n.again(ctx); err != nil {
+			return nil, err
+		}
 	}
-	if err != nil {
+}
+
+// getHere is a linearizable Get by this node, if it leads.
+func (n *Node) getHere(ctx context.Context, key []byte) ([]byte, error) {
+	if err := n.leading.check(ctx); err != nil {
 		return nil, err
 	}
 	value, ended, err := n.fsm.get(key, time.Now())

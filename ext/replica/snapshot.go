@@ -12,8 +12,8 @@ import (
 )
 
 // Snapshot returns a checkpoint of the state: exactly what is applied now. It waits for what is
-// in memory to be flushed, at most one memtable, and for nothing else: the data is read when
-// Raft has the snapshot persisted, while entries are applied.
+// in memory to be flushed, at most one memtable (55 MB take a tenth of a second), and for nothing
+// else: the data is read when Raft has the snapshot persisted, while entries are applied.
 func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
 	if err := f.Err(); err != nil { // or entries would be dropped from the log that are missing here
 		return nil, err
