@@ -30,7 +30,7 @@ type Costs struct {
 func Measured() Costs {
 	return Costs{
 		Sync: 200, SlowSync: 8000, SlowShare: 0.002, Streams: 1,
-		Lead: 25, Follow: 12, Cores: 2,
+		Lead: 30, Follow: 15, Cores: 2,
 		RoundTrip: 200, DiskBytes: 400, NetBytes: 1000, Written: 4, MaxAppended: 64,
 	}
 }
