@@ -121,12 +121,20 @@ func appendOps(ops []Op, g changes.Group) ([]Op, error) {
 	if l := g.Load; l != nil {
 		return append(ops, Op{Kind: OpLoad, Key: l.First, End: append(l.Last[:len(l.Last):len(l.Last)], 0)}), nil
 	}
-	rest := g.Ops
-	for range g.Count {
+	ops, err := decodeOps(ops, g.Count, g.Ops)
+	if err != nil {
+		err = fmt.Errorf("lsmdb: changes from %d on: %w", g.First, err)
+	}
+	return ops, err
+}
+
+// decodeOps appends so many operations of the log, whose memory they share.
+func decodeOps(ops []Op, count uint32, encoded []byte) ([]Op, error) {
+	for range count {
 		var o base.Op
 		var err error
-		if o, rest, err = base.DecodeOp(rest); err != nil {
-			return ops, fmt.Errorf("lsmdb: changes from %d on: %w", g.First, err)
+		if o, encoded, err = base.DecodeOp(encoded); err != nil {
+			return ops, err
 		}
 		ops = append(ops, opOf(o))
 	}

@@ -365,6 +365,11 @@ func init() {
 	inside.Look = func(d any) inside.Picture { return d.(*DB).picture() }
 	inside.Snapshot = func(ctx context.Context, d any) (any, error) { return d.(*DB).snapshot(ctx, view.Caller(2)) }
 	inside.Link = func(ctx context.Context, c any, dir string) error { return c.(*Checkpoint).link(ctx, dir) }
+	inside.DecodeOps = func(ops any, count uint32, encoded []byte) (err error) {
+		to := ops.(*[]Op)
+		*to, err = decodeOps(*to, count, encoded)
+		return err
+	}
 }
 
 // picture is what package inside shows of it.

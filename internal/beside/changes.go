@@ -6,10 +6,10 @@ import (
 	"encoding/binary"
 	"fmt"
 	"iter"
-	"time"
 
 	"lsmdb/db"
 	"lsmdb/internal/base"
+	"lsmdb/internal/inside"
 )
 
 // After is the question for changes: those behind a number.
@@ -22,7 +22,7 @@ type After struct {
 //	change   length of a record of the log, and that; see docs/format-wal.md
 //	load     number of the load, length of its first key, that, length of its end, that
 //	trimmed  the smallest number from which changes can be had: nothing follows
-//	failed   length of a failure as JSON, and that: nothing follows
+//	broken   length of a failure as JSON, and that: nothing follows
 //
 // Lengths and numbers are uvarints. It has no other end.
 const (
@@ -58,28 +58,10 @@ func AppendRecord(dst []byte, c db.Change) ([]byte, error) {
 
 // decodeRecord undoes AppendRecord. The operations share the memory of the record and of ops.
 func decodeRecord(record []byte, ops []db.Op) (c db.Change, err error) {
-	header, rest, err := base.DecodeGroup(record)
+	header, encoded, err := base.DecodeGroup(record)
 	ops = ops[:0]
-	for i := uint32(0); err == nil && i < header.Count; i++ {
-		var o base.Op
-		if o, rest, err = base.DecodeOp(rest); err != nil {
-			break
-		}
-		op := db.Op{Kind: db.OpPut, Key: o.Key, Value: o.Value}
-		switch o.Kind {
-		case base.KindDelete:
-			op = db.Op{Kind: db.OpDelete, Key: o.Key}
-		case base.KindRangeDelete:
-			op = db.Op{Kind: db.OpDeleteRange, Key: o.Key}
-			if len(o.Value) > 0 {
-				op.End = o.Value
-			}
-		case base.KindMerge:
-			op.Kind = db.OpMerge
-		case base.KindSetExpiring:
-			op.Value, op.Until = o.Value[base.ExpiryBytes:], time.Unix(0, base.Until(o.Value))
-		}
-		ops = append(ops, op)
+	if err == nil {
+		err = inside.DecodeOps(&ops, header.Count, encoded)
 	}
 	return db.Change{First: uint64(header.First), Seq: uint64(header.First) + uint64(header.Count) - 1, Ops: ops}, err
 }

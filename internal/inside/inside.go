@@ -1,6 +1,6 @@
 // Package inside is what the public API of db does not offer to those who show a database to
-// others: the tree table by table, with the jobs that change it at this moment; and reads and
-// copies for people who may leave before these are done. It is for lsmdb/db/debug and
+// others: the tree table by table, with the jobs that change it at this moment; reads and
+// copies for people who may leave before these are done; and what an operation of the log means. It is for lsmdb/db/debug and
 // lsmdb/internal/beside. Package db fills it in.
 package inside
 
@@ -25,6 +25,10 @@ var (
 	// Link is Checkpoint.Link of a *db.Checkpoint. When ctx ends it gives up, within the time
 	// that it takes to copy a piece of a table or to sync a copied one.
 	Link func(ctx context.Context, checkpoint any, dir string) error
+
+	// DecodeOps appends operations as the log has them to a *[]db.Op. They share the memory of
+	// what is decoded.
+	DecodeOps func(ops any, count uint32, encoded []byte) error
 )
 
 // Picture is what there is at one moment.

@@ -51,12 +51,6 @@ func (r Region) LossAtOnce(failed int) float64 {
 // FailuresPerDay is how many nodes are lost each day.
 func (r Region) FailuresPerDay() float64 { return float64(r.Nodes) / (r.FailYears * 365) }
 
-// RepairShare is the share of the nodes' bandwidth for repairs that repairs take on average.
-func (r Region) RepairShare() float64 {
-	copied := float64(r.Nodes) / (r.FailYears * secondsPerYear) * r.NodeBytes
-	return copied / (float64(r.Nodes) * r.Bandwidth)
-}
-
 // place draws the sets: permutations of the nodes, cut into threes.
 func (r Region) place(random *rand.Rand) [][replicas]int {
 	var sets [][replicas]int
